@@ -1,0 +1,66 @@
+"""Analysing a model: shapes, groups, costs, at one concrete choice of its free dimensions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spa_cli.budget.costs import Costs
+from spa_cli.channels.analyse import analyse
+from spa_cli.channels.groups import Grouping, build_groups
+from spa_cli.channels.state import Channels
+from spa_cli.graph.load import Source
+from spa_cli.graph.model import Graph
+from spa_cli.graph.shapes import interpret
+from spa_cli.verify.inputs import input_shapes
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """Everything that is known of a model before anything is chosen."""
+
+    graph: Graph
+    input_shapes: dict[str, tuple[int, ...]]
+    other_shapes: list[dict[str, tuple[int, ...]]]
+    state: Channels
+    grouping: Grouping
+    costs: Costs
+
+    @property
+    def channels(self) -> int:
+        """Removable channels in all groups."""
+        return sum(g.channels for g in self.grouping.groups)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes the weights take."""
+        sizes = {16: 2, 10: 2, 11: 8, 3: 1, 2: 1, 17: 1, 19: 1, 21: 0.5, 22: 0.5}
+        graph = self.graph
+        return int(
+            sum(sizes.get(graph.parameters[w].data_type, 4) * _elements(graph.shape(w)) for w in graph.weights())
+        )
+
+
+def _elements(shape: tuple[int, ...]) -> int:
+    count = 1
+    for d in shape:
+        count *= d
+    return count
+
+
+def analyse_model(source: Source, given: dict[str, tuple[int, ...]]) -> Analysis:
+    """Analyse at the first shapes that fit the graph (``given`` ones always hold)."""
+    graph = source.graph
+    best = None
+    others = []
+    for shapes in input_shapes(graph, given):
+        if best is not None and not best[1].conflicts:
+            others.append(shapes)
+            continue
+        known = interpret(graph, shapes)
+        if best is None or len(known.conflicts) < len(best[1].conflicts):
+            best = (shapes, known)
+    assert best is not None
+    shapes, known = best
+    state = analyse(graph, known)
+    grouping = build_groups(state)
+    return Analysis(graph, shapes, others, state, grouping, Costs(graph, state, grouping))

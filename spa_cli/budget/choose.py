@@ -1,0 +1,187 @@
+"""Choosing: one global order in which channels would go, and how far along it to walk."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from spa_cli.channels.groups import Group, Grouping
+from spa_cli.channels.selection import Selection
+from spa_cli.errors import UnreachableError
+from spa_cli.importance.criteria import Scores
+
+TOLERANCE = 0.02
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """What may go: name patterns, floors, caps, multiples."""
+
+    ignore: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    round_to: int = 1
+    min_channels: int = 1
+    max_group_ratio: float = 1.0
+    exact_only: bool = False
+
+    def allows(self, group: Group) -> bool:
+        """Whether the group may lose channels at all."""
+        if self.exact_only and not group.exact:
+            return False
+        names = {group.name, *(m.tensor for m in group.members), *(m.node for m in group.members)}
+        if self.only and not _any_match(names, self.only):
+            return False
+        return not _any_match(names, self.ignore)
+
+
+def _any_match(names: set[str], patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(n, p) for n in names for p in patterns)
+
+
+@dataclass(frozen=True)
+class Step:
+    """The next channels of one group to go, least important first."""
+
+    group: int
+    count: int
+
+
+class Order:
+    """The order in which channels go: ascending importance, never emptying a layer, in multiples where asked.
+
+    A walk along a fixed order: whatever a longer walk removes contains what a shorter one does, so a larger ratio can
+    never give a larger model.
+    """
+
+    def __init__(
+        self, grouping: Grouping, scores: list[Scores], constraints: Constraints, count: int, weights: set[str],
+        excluded: set[int],
+    ) -> None:
+        self._grouping, self._count = grouping, count
+        self.eligible = [i for i, g in enumerate(grouping.groups) if i not in excluded and constraints.allows(g)]
+        # a channel index of a blocked group stands for one channel of each block: each block drops its own least
+        self._ranked = {i: np.argsort(scores[i], axis=-1, kind="stable") for i in self.eligible}
+        self._floors = _Floors(grouping, weights, constraints.min_channels)
+        self.total = sum(grouping.groups[i].channels for i in self.eligible)
+        self.steps = self._walk(scores, constraints)
+
+    def _walk(self, scores: list[Scores], constraints: Constraints) -> list[Step]:
+        sizes = {i: _multiple(self._grouping.groups[i], constraints.round_to) for i in self.eligible}
+        gone = dict.fromkeys(self.eligible, 0)
+        sorted_scores = {
+            i: np.sort(scores[i], axis=-1).reshape(-1, scores[i].shape[-1]).mean(0) for i in self.eligible
+        }
+        queue: list[tuple[float, int, int]] = []
+
+        def push(i: int) -> None:
+            channels, start = self._grouping.groups[i].channels, gone[i]
+            size = (channels - start) % sizes[i] or sizes[i]
+            if start + size < channels + 1 and start + size <= constraints.max_group_ratio * channels:
+                heapq.heappush(queue, (float(sorted_scores[i][start : start + size].mean()), i, size))
+
+        for i in self.eligible:
+            push(i)
+        steps = []
+        while queue:
+            _, i, size = heapq.heappop(queue)
+            if self._floors.take(i, size):
+                gone[i] += size
+                steps.append(Step(i, size))
+                push(i)
+        return steps
+
+    def selection(self, steps: list[Step]) -> Selection:
+        """What stays after these steps (in any order)."""
+        gone: dict[int, int] = {}
+        for step in steps:
+            gone[step.group] = gone.get(step.group, 0) + step.count
+        result = Selection(self._grouping, self._count)
+        for index, count in gone.items():
+            ranked = self._ranked[index]
+            mask = np.ones(ranked.shape, bool)
+            np.put_along_axis(mask, ranked[..., :count], False, -1)
+            result.keep(index, mask)
+        return result
+
+    def by_ratio(self, ratio: float) -> list[Step]:
+        """Steps that remove ``ratio`` of all removable channels (at least one)."""
+        wanted = max(1, round(ratio * self.total))
+        removed = np.cumsum([s.count for s in self.steps])
+        if not len(removed) or removed[-1] < wanted * (1 - TOLERANCE) - 0.5:
+            best = removed[-1] / self.total if len(removed) else 0.0
+            raise UnreachableError(
+                f"--ratio {ratio:g} can't be reached: at most {best:.1%} of the {self.total} removable channels can go "
+                "without emptying a layer or breaking the constraints; ask for less or loosen them"
+            )
+        end = int(np.argmin(np.abs(removed - wanted)))
+        return self.steps[: end + 1]
+
+    def by_cost(self, fraction: float, cost: Callable[[Selection], float], name: str) -> list[Step]:
+        """Steps after which ``cost`` (relative to the dense model) is at most ``fraction``, and within 2 % of it."""
+        low, high = 0, len(self.steps)
+        least = cost(self.selection(self.steps))
+        if least > fraction + 1e-9:
+            raise UnreachableError(
+                f"--target-{name} {fraction:g} can't be reached: {least:.3f} of the original is the least that can be "
+                "left under these constraints; ask for that or loosen them"
+            )
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if cost(self.selection(self.steps[:middle])) <= fraction else (middle + 1, high)
+        # the step that crosses the target may overshoot: walk on with smaller ones instead
+        chosen, reached = self.steps[:low], cost(self.selection(self.steps[:low]))
+        if fraction - reached <= TOLERANCE:
+            return chosen
+        chosen = self.steps[: low - 1]
+        for step in self._then(low - 1):
+            value = cost(self.selection([*chosen, step]))
+            if value >= fraction - TOLERANCE:
+                chosen.append(step)
+                if value <= fraction:
+                    return chosen
+        raise UnreachableError(
+            f"--target-{name} {fraction:g} can't be met within 2 %: {reached:.3f} of the original is the closest below; "
+            "ask for that, or loosen the constraints"
+        )
+
+    def _then(self, start: int) -> list[Step]:
+        """What comes after ``start`` without the group that overshot (its later steps need its earlier ones)."""
+        return [s for s in self.steps[start:] if s.group != self.steps[start].group]
+
+
+def _multiple(group: Group, round_to: int) -> int:
+    """Channels to remove at a time so that layer widths stay multiples of ``round_to``."""
+    width = max((m.rows for m in group.members), default=1)
+    return round_to // math.gcd(round_to, width)
+
+
+class _Floors:
+    """Every axis of every tensor keeps at least one channel, layers at least ``min_channels``."""
+
+    def __init__(self, grouping: Grouping, weights: set[str], min_channels: int) -> None:
+        self._spare: list[int] = []
+        self._of_group: dict[int, list[int]] = {}
+        group_of: dict[int, int] = {int(c): i for i, g in enumerate(grouping.groups) for c in g.ids}
+        for rows, places in grouping.arrays().values():
+            layer = any(name in weights for name, _ in places)
+            for column in rows.T:
+                ids = np.unique(column[column != 0])
+                owners = {group_of[int(i)] for i in ids if int(i) in group_of}
+                floor = min(min_channels, len(ids)) if layer else 1
+                for owner in owners:
+                    self._of_group.setdefault(owner, []).append(len(self._spare))
+                self._spare.append(len(ids) - max(1, floor))
+
+    def take(self, group: int, count: int) -> bool:
+        """Take ``count`` channels of a group if no axis falls below its floor."""
+        axes = self._of_group.get(group, [])
+        if any(self._spare[a] < count for a in axes):
+            return False
+        for a in axes:
+            self._spare[a] -= count
+        return True

@@ -1,0 +1,136 @@
+"""Parameters and multiply-accumulates, before and after a selection."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable
+
+import numpy as np
+
+from spa_cli.channels.groups import Group, Grouping
+from spa_cli.channels.rules.matmul import parse_equation
+from spa_cli.channels.selection import Selection
+from spa_cli.channels.state import Channels
+from spa_cli.graph.model import Graph, Node
+
+ShapeOf = Callable[[str], tuple[int, ...]]
+
+_CONV = {"Conv", "ConvInteger", "FusedConv", "DeformConv"}
+_GEMM = {"Gemm", "FusedGemm", "QGemm"}
+_MATMUL = {"MatMul", "FusedMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul", "MatMulNBits"}
+_RECURRENT = {"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"}
+COUNTED = frozenset({*_CONV, *_GEMM, *_MATMUL, *_RECURRENT, "QLinearConv", "ConvTranspose", "Einsum", "Attention", "MultiHeadAttention"})
+
+
+def macs(node: Node, shape: ShapeOf) -> int:
+    """Multiply-accumulates of one node (0 for operators that aren't counted); bias additions are not counted."""
+    op = node.op
+    if op not in COUNTED:
+        return 0
+    inputs, out = node.inputs, shape(node.outputs[0])
+    if op in _CONV:
+        return math.prod(out) * math.prod(shape(inputs[1])[1:])
+    if op == "QLinearConv":
+        return math.prod(out) * math.prod(shape(inputs[3])[1:])
+    if op == "ConvTranspose":
+        return math.prod(shape(inputs[0])) * math.prod(shape(inputs[1])[1:])
+    if op in _GEMM:
+        return math.prod(out) * shape(inputs[0])[0 if node.attr("transA", 0) else 1]
+    if op in _MATMUL:
+        a = shape(inputs[0])
+        return math.prod(out) * a[-2 if node.attr("transA", 0) else -1] if a else 0
+    if op in _RECURRENT:
+        length, batch = shape(inputs[0])[:2]
+        return length * batch * (math.prod(shape(inputs[1])) + math.prod(shape(inputs[2])))
+    if op == "Einsum":
+        return _einsum_macs(node, shape)
+    return _attention_macs(node, shape, out)
+
+
+def _einsum_macs(node: Node, shape: ShapeOf) -> int:
+    shapes = [shape(i) for i in node.inputs]
+    terms, _ = parse_equation(str(node.attr("equation", "")), [len(s) for s in shapes])
+    sizes: dict[str, int] = {}
+    for term, dims in zip(terms, shapes, strict=True):
+        for label, size in zip(term, dims, strict=True):
+            sizes[label] = max(sizes.get(label, 1), size)
+    return math.prod(sizes.values()) * (len(shapes) - 1)
+
+
+def _attention_macs(node: Node, shape: ShapeOf, out: tuple[int, ...]) -> int:
+    """Projections where the operator has them, scores and the weighted sum."""
+    if node.op == "Attention" and node.domain:
+        batch, length, _ = shape(node.inputs[0])
+        return batch * length * math.prod(shape(node.inputs[1])) + 2 * batch * length * length * out[-1]
+    keys = shape(node.input(1)) if node.input(1) else shape(node.inputs[0])
+    return (math.prod(shape(node.inputs[0])) + math.prod(out)) * (keys[-2] if len(keys) > 2 else keys[0])
+
+
+class Costs:
+    """What the model costs, and what a selection leaves of it."""
+
+    def __init__(self, graph: Graph, state: Channels, grouping: Grouping) -> None:
+        self._state, self._grouping = state, grouping
+        self.weights = graph.weights()
+        self.nodes = [n for n in graph.nodes if n.op in COUNTED and self._complete(n)]
+        self.skipped = [n for n in graph.nodes if n.op in COUNTED and not self._complete(n)]
+        self.macs = sum(macs(n, self._dense) for n in self.nodes)
+        self.params = sum(math.prod(graph.shape(w)) for w in self.weights)
+        self._width: dict[tuple[str, int], int] = {}
+        self._users: dict[int, tuple[list[Node], list[str]]] = defaultdict(lambda: ([], []))
+        for node in self.nodes:
+            arrays = {id(r) for name in (*node.inputs, *node.outputs) for r in self._arrays(name)}
+            for array in arrays:
+                self._users[array][0].append(node)
+        for name in self.weights:
+            for array in {id(r) for r in self._arrays(name)}:
+                self._users[array][1].append(name)
+
+    def _complete(self, node: Node) -> bool:
+        names = [n for n in (*node.inputs, node.outputs[0]) if n]
+        return all(
+            (s := self._state.shapes.shape.get(n)) is not None and all(d is not None for d in s) for n in names
+        )
+
+    def _arrays(self, name: str) -> list[np.ndarray]:  # type: ignore[type-arg]
+        rank = len(self._state.shapes.shape.get(name) or ())
+        return [self._grouping.rows[name, i] for i in range(rank) if (name, i) in self._grouping.rows]
+
+    def _dense(self, name: str) -> tuple[int, ...]:
+        return tuple(int(d or 0) for d in self._state.shapes.shape.get(name) or ())
+
+    def _after(self, selection: Selection) -> ShapeOf:
+        widths: dict[int, int] = {}
+
+        def shape(name: str) -> tuple[int, ...]:
+            result = list(self._dense(name))
+            for i in range(len(result)):
+                rows = self._grouping.rows.get((name, i))
+                if rows is not None:
+                    if id(rows) not in widths:
+                        widths[id(rows)] = int(selection.mask(rows).sum())
+                    result[i] = widths[id(rows)]
+            return tuple(result)
+
+        return shape
+
+    def after(self, selection: Selection) -> tuple[int, int]:
+        """(parameters, MACs) that are left."""
+        shape = self._after(selection)
+        return sum(math.prod(shape(w)) for w in self.weights), sum(macs(n, shape) for n in self.nodes)
+
+    def per_channel(self, index: int, group: Group) -> tuple[int, int]:
+        """(parameters, MACs) that go with one channel of an otherwise whole model."""
+        selection = Selection(self._grouping, self._state.ids.count)
+        mask = np.ones((len(group.blocks), group.channels) if len(group.blocks) else group.channels, bool)
+        mask[..., -1] = False
+        selection.keep(index, mask)
+        touched = {id(r): r for name_axis in self._grouping.occurrences[index] for r in [self._grouping.rows[name_axis]]}
+        nodes = {id(n): n for array in touched for n in self._users[array][0]}.values()
+        names = {w for array in touched for w in self._users[array][1]}
+        shape = self._after(selection)
+        return (
+            sum(math.prod(self._dense(w)) - math.prod(shape(w)) for w in names),
+            sum(macs(n, self._dense) - macs(n, shape) for n in nodes),
+        )

@@ -1,0 +1,77 @@
+"""The table of all operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from spa_cli.channels.state import Channels, Decline
+from spa_cli.graph.model import Node
+
+if TYPE_CHECKING:
+    from spa_cli.surgery.cut import Cut
+
+Relate = Callable[[Node, Channels], None]
+Rewrite = Callable[[Node, "Cut"], None]
+
+MICROSOFT = "com.microsoft"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What ``spa`` knows of one operator."""
+
+    relate: Relate
+    rewrite: Rewrite | None = None
+    follows: bool = True
+
+
+_RULES: dict[tuple[str, str], Rule] = {}
+
+
+def register(
+    *operators: str, domain: str = "", rewrite: Rewrite | None = None, follows: bool = True
+) -> Callable[[Relate], Relate]:
+    """Decorator: this function relates these operators (names as in the ONNX specification)."""
+
+    def add(relate: Relate) -> Relate:
+        for operator in operators:
+            _RULES[domain, operator] = Rule(relate, rewrite, follows)
+        return relate
+
+    return add
+
+
+def rules() -> dict[tuple[str, str], Rule]:
+    """Rules by (domain, operator)."""
+    from spa_cli.channels.rules import (  # noqa: F401 - importing a family registers its rules
+        attention,
+        convolution,
+        elementwise,
+        frozen,
+        indexing,
+        matmul,
+        movement,
+        normalization,
+        positions,
+        quantization,
+        recurrent,
+        reduction,
+        sources,
+    )
+
+    return _RULES
+
+
+def rule_for(node: Node) -> Rule:
+    """The rule of a node; an operator nobody has heard of freezes what touches it."""
+    return rules().get((node.domain, node.op), _UNKNOWN)
+
+
+def _unknown(node: Node, state: Channels) -> None:
+    name = f"{node.domain}::{node.op}" if node.domain else node.op
+    raise Decline(f"spa has no rule for operator {name}")
+
+
+_UNKNOWN = Rule(_unknown, follows=False)

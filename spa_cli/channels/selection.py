@@ -1,0 +1,94 @@
+"""Which channels of each group stay, and what that means for any axis of any tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spa_cli.channels.groups import Group, Grouping
+from spa_cli.channels.ids import Rows
+
+Mask = NDArray[np.bool_]
+
+
+class Selection:
+    """Kept channels: per group a mask ``(c,)``, or ``(b, c)`` with equal row sums where blocks choose for themselves."""
+
+    def __init__(self, grouping: Grouping, count: int) -> None:
+        self._grouping = grouping
+        self._alive = np.ones(count, bool)
+        self._slot = np.zeros(count, np.int64)
+        self._group_of = np.full(count, -1, np.int64)
+        self._block_of: dict[int, dict[int, int]] = {}
+        self.kept: dict[int, Mask] = {}
+
+    def copy_without(self, groups: Iterable[int]) -> Selection:
+        """The same selection with some groups left whole."""
+        left_out = set(groups)
+        other = Selection(self._grouping, len(self._alive))
+        for index, mask in self.kept.items():
+            if index not in left_out:
+                other.keep(index, mask)
+        return other
+
+    def keep(self, index: int, mask: Mask) -> None:
+        """Keep the channels of group ``index`` that ``mask`` says."""
+        group = self._grouping.groups[index]
+        if mask.all():
+            return
+        self.kept[index] = mask
+        if mask.ndim == 1:
+            self._alive[group.ids[~mask]] = False
+            return
+        self._slot[group.ids] = np.arange(group.channels)
+        self._group_of[group.ids] = index
+        self._block_of[index] = {int(b): i for i, b in enumerate(group.blocks)}
+
+    def groups(self) -> list[tuple[Group, Mask]]:
+        """Groups that lose something, with what they keep."""
+        return [(self._grouping.groups[i], m) for i, m in sorted(self.kept.items())]
+
+    def mask(self, rows: Rows) -> Mask:
+        """Which indices of an axis with these (normal) rows stay.
+
+        Where blocks choose for themselves and this axis does not say which block (another axis of the tensor does),
+        the mask has the right *number* of indices, the first ones of each run.
+        """
+        alive = self._alive[rows].all(1)
+        if not self.kept:
+            return alive
+        groups = self._group_of[rows]
+        for index in np.unique(groups[groups >= 0]):
+            hit = groups == index
+            where = hit.any(1)
+            slots = np.where(hit, self._slot[rows], 0).sum(1)
+            keep = self.kept[int(index)]
+            block = self._block(rows, int(index))
+            if block is None:
+                width = int(keep[0].sum())
+                alive &= ~where | (slots < width)
+            else:
+                alive &= ~where | keep[np.maximum(block, 0), slots]
+        return alive
+
+    def blocks(self, rows: Rows) -> list[NDArray[np.int64]] | None:
+        """Kept indices per block, if this axis keeps different ones in each; ``None`` otherwise."""
+        groups = self._group_of[rows]
+        found = np.unique(groups[groups >= 0])
+        if not len(found) or self._block(rows, int(found[0])) is not None:
+            return None
+        index = int(found[0])
+        slots = np.where(groups == index, self._slot[rows], 0).sum(1)
+        alive = self._alive[rows].all(1)
+        return [np.flatnonzero(alive & keep[slots]) for keep in self.kept[index]]
+
+    def _block(self, rows: Rows, index: int) -> NDArray[np.int64] | None:
+        blocks = self._grouping.groups[index].blocks
+        beside = np.isin(rows, blocks)
+        if not beside.any():
+            return None
+        lookup = self._block_of[index]
+        column = np.where(beside, rows, 0).max(1)
+        return np.array([lookup.get(int(c), -1) for c in column])

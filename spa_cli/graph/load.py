@@ -1,0 +1,135 @@
+"""Reading an ONNX file, with every way that can fail said in one sentence."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx
+import onnx.inliner
+from google.protobuf.message import DecodeError
+from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+from spa_cli.errors import ModelError
+from spa_cli.graph.model import Graph, build, subgraphs
+
+
+@dataclass(eq=False)
+class Source:
+    """A model as it was given. ``folder`` is where its external data lies, ``""`` if it came from memory."""
+
+    model: onnx.ModelProto
+    name: str
+    folder: str = ""
+    path: Path | None = None
+    bytes: int = 0
+    external: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def graph(self) -> Graph:
+        """The analysis view, built anew."""
+        return build(self.model, self.folder)
+
+    def digest(self) -> str:
+        """SHA-256 of the nodes (not of the weights: a retrained model takes the same plan)."""
+        return hashlib.sha256(b"".join(n.SerializeToString() for n in self.model.graph.node)).hexdigest()
+
+
+def load(model: str | os.PathLike[str] | onnx.ModelProto) -> Source:
+    """Read a model from a path or take one from memory; weights in external files stay there until needed.
+
+    Raises ModelError if it is missing, unreadable or invalid.
+    """
+    if isinstance(model, onnx.ModelProto):
+        source = Source(model, "model", bytes=model.ByteSize())
+    else:
+        source = _read(Path(model))
+    _check_external(source)
+    if source.model.functions:
+        source.model = _inline(source)
+    _check_valid(source)
+    return source
+
+
+def _read(path: Path) -> Source:
+    if not path.exists():
+        raise ModelError(f"there is no file '{path}'; give the path of an .onnx file")
+    if not path.is_file():
+        raise ModelError(f"'{path}' is not a file; give the path of an .onnx file")
+    try:
+        size = path.stat().st_size
+        if size == 0:
+            raise ModelError(f"'{path}' is empty; export the model again")
+        model = onnx.load(str(path), load_external_data=False, format="protobuf")
+    except OSError as error:
+        raise ModelError(f"'{path}' can't be read: {error.strerror or error}") from error
+    except (DecodeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"'{path}' is not an ONNX model, or is cut short; export or download it again") from error
+    if not model.HasField("graph") or not model.opset_import:
+        raise ModelError(f"'{path}' holds no ONNX graph; is it really an .onnx file?")
+    return Source(model, path.name, str(path.resolve().parent), path, size)
+
+
+def _tensors(model: onnx.ModelProto) -> list[onnx.TensorProto]:
+    bodies = [model.graph, *(b for n in model.graph.node for b in subgraphs(n))]
+    found = [t for body in bodies for t in body.initializer]
+    for body in bodies:
+        for node in body.node:
+            found += [a.t for a in node.attribute if a.type == onnx.AttributeProto.TENSOR]
+    return found
+
+
+def _check_external(source: Source) -> None:
+    """External data has to lie inside the model's own folder and be as long as it says."""
+    root = Path(source.folder or ".").resolve()
+    seen: dict[Path, int] = {}
+    for tensor in _tensors(source.model):
+        if not uses_external_data(tensor):
+            continue
+        source.external = True
+        if source.path is None:
+            raise ModelError(f"tensor '{tensor.name}' lies in an external file, but the model was given from memory; give a path")
+        info = ExternalDataInfo(tensor)
+        place = (root / info.location).resolve()
+        if os.path.isabs(info.location) or not place.is_relative_to(root):
+            raise ModelError(
+                f"tensor '{tensor.name}' points outside the model's folder ('{info.location}'); "
+                "such files are not read: save the model with its data beside it"
+            )
+        if place not in seen:
+            if not place.is_file():
+                raise ModelError(f"the external data file '{info.location}' of tensor '{tensor.name}' is missing; put it in '{root}'")
+            seen[place] = place.stat().st_size
+        if (info.offset or 0) + (info.length or 0) > seen[place]:
+            raise ModelError(f"the external data file '{info.location}' is too short for tensor '{tensor.name}'; copy it again")
+    source.bytes += sum(seen.values())
+
+
+def _inline(source: Source) -> onnx.ModelProto:
+    source.warnings.append(f"{len(source.model.functions)} local functions were inlined")
+    try:
+        return onnx.inliner.inline_local_functions(source.model)
+    except Exception as error:
+        raise ModelError(f"the local functions of '{source.name}' can't be inlined: {error}") from error
+
+
+def _check_valid(source: Source) -> None:
+    """What neither onnx's checker nor onnxruntime accepts is invalid; what one of them accepts is used every day."""
+    from spa_cli.verify.session import checker_verdict, open_session
+
+    verdict = checker_verdict(source, full=False)
+    if verdict is None:
+        return
+    try:
+        open_session(source)
+    except Exception as error:
+        raise ModelError(f"'{source.name}' is not a valid ONNX model: {_first_line(verdict)}") from error
+    source.warnings.append(f"onnx's checker rejects this file, onnxruntime runs it: {_first_line(verdict)}")
+
+
+def _first_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[0][:200] if lines else "no reason given"

@@ -1,0 +1,219 @@
+"""Concrete shapes and small known values of every tensor, without running the model.
+
+A forward interpretation in topological order, at one concrete choice of the model's free dimensions: shapes come
+from ONNX's own per-operator inference, values (shape arithmetic, indices, masks) from ONNX's NumPy reference
+operators. Weights are never read unless an index or a shape depends on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+from onnx.reference.ops import load_op
+
+from spa_cli.graph.model import Array, Graph, Node
+
+Shape = tuple[int | None, ...]
+# more elements than this are data, not a shape, an index or a mask worth computing at analysis time
+MAX_KNOWN = 1 << 16
+
+_NEVER_EVALUATED = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli"})
+_RUN = {"log": lambda *_: None, "opsets": {"": 1}, "verbose": 0, "new_ops": None}
+
+
+@dataclass(eq=False)
+class Shapes:
+    """What is known of each tensor: ``shape`` (dims ``None`` where data decides), ``dtype`` and, if small, ``value``."""
+
+    shape: dict[str, Shape] = field(default_factory=dict)
+    dtype: dict[str, int] = field(default_factory=dict)
+    value: dict[str, Array] = field(default_factory=dict)
+    conflicts: list[tuple[Node, str]] = field(default_factory=list)
+    unknown: dict[str, Node] = field(default_factory=dict)
+
+
+def interpret(graph: Graph, input_shapes: dict[str, tuple[int, ...]]) -> Shapes:
+    """Shapes and known values of all tensors of ``graph`` when its inputs have ``input_shapes``."""
+    known = Shapes()
+    for name, tensor in graph.parameters.items():
+        known.shape[name], known.dtype[name] = tuple(tensor.dims), tensor.data_type
+    for name, dims in graph.sparse.items():
+        known.shape[name], known.dtype[name] = dims, onnx.TensorProto.FLOAT
+    for name, info in graph.inputs.items():
+        if info.type.HasField("tensor_type"):
+            known.dtype[name] = info.type.tensor_type.elem_type
+            if name in input_shapes:
+                known.shape[name] = tuple(input_shapes[name])
+    declared = {v.name: v for v in graph.model.graph.value_info} | {
+        v.name: v for v in graph.model.graph.output
+    }
+    for node in graph.nodes:
+        if node.op != "Constant" or node.outputs[0] not in graph.parameters:
+            step(node, known, graph.model.ir_version, lambda name: constant(graph, known, name), declared)
+    return known
+
+
+def constant(graph: Graph, known: Shapes, name: str) -> Array | None:
+    """Value of ``name`` if it is a small parameter or was computed from such."""
+    if name not in known.value and name in graph.parameters:
+        if int(np.prod(graph.parameters[name].dims, dtype=np.int64)) > MAX_KNOWN:
+            return None
+        known.value[name] = graph.array(name)
+    return known.value.get(name)
+
+
+def step(
+    node: Node,
+    known: Shapes,
+    ir_version: int,
+    read: Callable[[str], Array | None],
+    declared: dict[str, onnx.ValueInfoProto],
+) -> None:
+    """Add what is known of the outputs of ``node`` to ``known``; ``read`` gives the value of an input, if known."""
+    if _from_shape(node, known) or _evaluate(node, known, read):
+        return
+    if any(i and i not in known.shape for i in node.inputs):
+        return _fall_back(node, known, declared, "")
+    try:
+        types = _infer(node, known, ir_version, read)
+    except Exception as error:  # noqa: BLE001 - ONNX raises bare errors of several kinds; all mean "does not fit"
+        return _fall_back(node, known, declared, str(error).strip().splitlines()[-1] if str(error) else "?")
+    for name in node.outputs:
+        if name in types and types[name].HasField("tensor_type"):
+            tensor = types[name].tensor_type
+            known.dtype[name] = tensor.elem_type
+            if tensor.HasField("shape"):
+                known.shape[name] = tuple(_dim(d) for d in tensor.shape.dim)
+    missing = [o for o in node.outputs if o and o not in known.shape]
+    if missing:
+        _fall_back(node, known, declared, "")
+
+
+def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | None:
+    return dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else None
+
+
+def _from_shape(node: Node, known: Shapes) -> bool:
+    """Shape and Size read only the shape of their input, which may be known when its value is not."""
+    if node.domain or node.op not in ("Shape", "Size") or node.inputs[0] not in known.shape:
+        return False
+    dims = known.shape[node.inputs[0]]
+    if any(d is None for d in dims):
+        return False
+    value = np.array(dims, np.int64)
+    if node.op == "Size":
+        value = np.array(value.prod(), np.int64)
+    else:
+        value = value[slice(node.attr("start", 0), node.attr("end", len(dims)))]
+    _record(known, node.outputs[0], value, onnx.TensorProto.INT64)
+    return True
+
+
+def _evaluate(node: Node, known: Shapes, read: Callable[[str], Array | None]) -> bool:
+    """Run ``node`` in NumPy if all its inputs are known and its result is small."""
+    if node.domain or node.op in _NEVER_EVALUATED or any(a.HasField("g") for a in node.proto.attribute):
+        return False
+    values = [read(i) if i else None for i in node.inputs]
+    if any(v is None and i for v, i in zip(values, node.inputs, strict=True)):
+        return False
+    if not node.inputs and node.op != "Constant":
+        return False
+    if node.op in ("ConstantOfShape", "Expand") and np.prod(values[-1], dtype=np.float64) > MAX_KNOWN:
+        return False
+    try:
+        with np.errstate(all="ignore"):
+            results = reference(node, values)
+    except Exception:  # noqa: BLE001 - the reference operators refuse some legal types; inference still gives a shape
+        return False
+    if any(not isinstance(r, np.ndarray | np.generic) or r.size > MAX_KNOWN for r in results):
+        return False
+    for name, result in zip(node.outputs, results, strict=False):
+        if name:
+            array = np.asarray(result)
+            try:
+                dtype = helper.np_dtype_to_tensor_dtype(array.dtype)
+            except (ValueError, KeyError):
+                return False
+            _record(known, name, array, dtype)
+    return True
+
+
+def reference(node: Node, values: Iterable[Array | None]) -> tuple[Any, ...]:
+    """Result of a node by ONNX's NumPy reference operators."""
+    operator = load_op("", node.op, node.version)
+    return tuple(operator(node.proto, {**_RUN, "opsets": {"": node.version}}).run(*values))
+
+
+def _record(known: Shapes, name: str, value: Array, dtype: int) -> None:
+    known.value[name], known.shape[name], known.dtype[name] = value, tuple(value.shape), dtype
+
+
+def _infer(
+    node: Node, known: Shapes, ir_version: int, read: Callable[[str], Array | None]
+) -> dict[str, onnx.TypeProto]:
+    """Output types by ONNX's own inference for one operator."""
+    schema = onnx.defs.get_schema(node.op, node.version, node.domain)
+    types = {i: type_proto(known.dtype.get(i, 1), known.shape[i]) for i in node.inputs if i}
+    data = {}
+    for name in node.inputs:
+        # only integer inputs decide shapes (and Resize's scales)
+        if name and (known.dtype.get(name) in (6, 7) or node.op in ("Resize", "Upsample")):
+            value = read(name)
+            if value is not None:
+                data[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
+    return dict(
+        onnx.shape_inference.infer_node_outputs(
+            schema,
+            node.proto,
+            types,
+            data,
+            opset_imports=[helper.make_opsetid(node.domain, node.version)],
+            ir_version=ir_version,
+        )
+    )
+
+
+def type_proto(dtype: int, shape: Shape) -> onnx.TypeProto:
+    """A TypeProto of a tensor; unknown dims stay unset."""
+    result = onnx.TypeProto()
+    result.tensor_type.elem_type = dtype
+    result.tensor_type.shape.SetInParent()
+    for dim in shape:
+        added = result.tensor_type.shape.dim.add()
+        if dim is not None:
+            added.dim_value = dim
+    return result
+
+
+# Operators ONNX has no schema for whose result has the shape of their first input.
+_LIKE_FIRST = frozenset(
+    "Gelu FastGelu QuickGelu BiasGelu SkipLayerNormalization SkipSimplifiedLayerNormalization LayerNormalization "
+    "SimplifiedLayerNormalization EmbedLayerNormalization BiasAdd RotaryEmbedding GroupQueryAttention "
+    "Scale ScaledTanh ParametricSoftplus ImageScaler Affine MultiHeadAttention".split()
+)
+# Fused operators with the shapes of the operator they extend.
+_SHAPED_AS = {"FusedConv": "Conv", "FusedMatMul": "MatMul", "FusedGemm": "Gemm"}
+
+
+def _fall_back(node: Node, known: Shapes, declared: dict[str, onnx.ValueInfoProto], conflict: str) -> None:
+    """Shapes of last resort: like the first input, or as the file declares them."""
+    if conflict and node.op not in _SHAPED_AS and node.op not in _LIKE_FIRST and "schema" not in conflict.lower():
+        known.conflicts.append((node, conflict))
+    if node.op in _LIKE_FIRST and node.input(0) in known.shape:
+        known.shape.setdefault(node.outputs[0], known.shape[node.input(0)])
+        known.dtype.setdefault(node.outputs[0], known.dtype.get(node.input(0), 1))
+    for name in node.outputs:
+        if name and name not in known.shape:
+            info = declared.get(name)
+            if info is not None and info.type.HasField("tensor_type"):
+                tensor = info.type.tensor_type
+                known.dtype.setdefault(name, tensor.elem_type)
+                if node.domain and tensor.HasField("shape") and all(_dim(d) for d in tensor.shape.dim):
+                    known.shape[name] = tuple(_dim(d) for d in tensor.shape.dim)
+            if name not in known.shape:
+                known.unknown[name] = node

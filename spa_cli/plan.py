@@ -1,0 +1,151 @@
+"""The plan: what stays. The hinge between choosing and cutting; to and from JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spa_cli.channels.groups import Group, Grouping
+from spa_cli.channels.selection import Selection
+from spa_cli.errors import UsageError
+from spa_cli.importance.criteria import slot_of
+from spa_cli.surgery.cut import Cut
+
+SCHEMA = "spa.plan/1"
+Kept = dict[str, dict[str, list[int] | list[list[int]]]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``kept``: for every parameter that loses anything, the kept indices per axis (per block of axis 0 where they
+    differ). ``about`` rides beside it: method, options, shapes, the model's digest."""
+
+    kept: Kept
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The plan file."""
+        return json.dumps({"schema": SCHEMA, "kept": self.kept, **self.about}, indent=1) + "\n"
+
+    @staticmethod
+    def read(path: Path) -> Plan:
+        """Read a plan file; raises UsageError if it isn't one."""
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UsageError(f"the plan '{path}' can't be read: {error.strerror or error}") from error
+        except ValueError as error:
+            raise UsageError(f"the plan '{path}' is not JSON: {error}") from error
+        if not isinstance(data, dict) or data.get("schema") != SCHEMA or not isinstance(data.get("kept"), dict):
+            raise UsageError(f"'{path}' is not a plan: it needs \"schema\": \"{SCHEMA}\" and \"kept\"")
+        for name, axes in data["kept"].items():
+            ok = isinstance(axes, dict) and all(
+                str(a).isdigit() and isinstance(k, list) and _is_indices(k) for a, k in axes.items()
+            )
+            if not ok:
+                raise UsageError(f"the plan '{path}' is malformed at tensor '{name}': expected {{axis: [indices]}}")
+        return Plan(data.pop("kept"), {k: v for k, v in data.items() if k != "schema"})
+
+
+def _is_indices(kept: list[Any]) -> bool:
+    if kept and all(isinstance(k, list) for k in kept):
+        return all(_is_indices(k) and not (k and isinstance(k[0], list)) for k in kept)
+    return all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in kept)
+
+
+def from_cut(work: Cut, about: dict[str, Any]) -> Plan:
+    """The plan a cut carried out."""
+    kept = {n: e for n in work.graph.weights() if (e := work.kept_indices(n))}
+    return Plan(kept, about)
+
+
+def to_selection(plan: Plan, grouping: Grouping, count: int, shape_of: Any) -> Selection:
+    """What a plan says about each group; raises UsageError if it does not fit this model or itself."""
+    masks = {name: _entry_masks(name, axes, shape_of) for name, axes in plan.kept.items()}
+    selection = Selection(grouping, count)
+    for index, group in enumerate(grouping.groups):
+        keep = _read_group(grouping, group, masks)
+        if keep is None or keep.all():
+            continue
+        if keep.ndim == 2 and len(set(keep.sum(1).tolist())) > 1:
+            raise UsageError(f"the plan keeps different numbers of channels in the blocks of group '{group.name}'")
+        if not keep.any():
+            raise UsageError(f"the plan keeps no channel of group '{group.name}'")
+        selection.keep(index, keep)
+    _check_carried_out(plan, grouping, selection, masks)
+    return selection
+
+
+def _entry_masks(name: str, axes: dict[str, Any], shape_of: Any) -> dict[int, Any]:
+    shape = shape_of(name)
+    if shape is None:
+        raise UsageError(f"the plan names tensor '{name}', which this model doesn't have")
+    result: dict[int, Any] = {}
+    for axis_name, kept in axes.items():
+        axis = int(axis_name)
+        lists = kept if kept and isinstance(kept[0], list) else [kept]
+        if axis >= len(shape) or any(i >= shape[axis] for k in lists for i in k):
+            raise UsageError(f"the plan keeps an index of '{name}' axis {axis} that this model doesn't have")
+        mask = np.zeros((len(lists), shape[axis]), bool)
+        for row, k in zip(mask, lists, strict=True):
+            row[k] = True
+        result[axis] = mask if kept and isinstance(kept[0], list) else mask[0]
+    return result
+
+
+def _read_group(grouping: Grouping, group: Group, masks: dict[str, dict[int, Any]]) -> Any:
+    """A channel is gone if it is kept nowhere it occurs; ``None`` if no member is in the plan."""
+    blocked = len(group.blocks) > 0
+    keep: Any = None
+    for member in group.members:
+        mask = masks.get(member.tensor, {}).get(member.axis)
+        if mask is None:
+            continue
+        if keep is None:
+            keep = np.zeros((len(group.blocks), group.channels) if blocked else group.channels, bool)
+        rows = grouping.rows[member.tensor, member.axis]
+        slots = slot_of(rows, group.ids)
+        if not blocked:
+            keep[slots[(slots >= 0) & (mask if mask.ndim == 1 else mask.any(0))]] = True
+            continue
+        block = slot_of(rows, group.blocks)
+        if (block >= 0).any():
+            here = (slots >= 0) & mask
+            keep[block[here], slots[here]] = True
+        elif mask.ndim == 2:
+            for b, line in enumerate(mask):
+                keep[b, slots[(slots >= 0) & line]] = True
+        else:
+            keep[:, slots[(slots >= 0) & mask]] = True
+    if blocked and keep is not None:
+        # a block that is gone as a whole says nothing about its channels
+        empty = ~keep.any(1)
+        if empty.any() and not empty.all():
+            keep[empty] = keep[~empty][0]
+    return keep
+
+
+def _check_carried_out(
+    plan: Plan, grouping: Grouping, selection: Selection, masks: dict[str, dict[int, Any]]
+) -> None:
+    """A plan that asks for something no selection of whole groups gives is inconsistent."""
+    for name, axes in masks.items():
+        for axis, mask in axes.items():
+            rows = grouping.rows.get((name, axis))
+            if rows is None:
+                raise UsageError(f"the plan cuts '{name}' axis {axis}, of which nothing can be removed")
+            found = selection.mask(rows)
+            agrees = np.array_equal(found, mask) if mask.ndim == 1 else found.sum() == mask[0].sum()
+            if not agrees:
+                raise UsageError(
+                    f"the plan is not consistent at '{name}' axis {axis}: it keeps {int(mask.sum())} indices, the channels "
+                    f"coupled with it in other tensors keep {int(found.sum())}; change all members of a group together"
+                )
+    for group, keep in selection.groups():
+        for member in group.members:
+            if member.axis not in masks.get(member.tensor, {}) and not keep.all():
+                raise UsageError(f"the plan is not consistent: it cuts group '{group.name}' but not '{member.tensor}' axis {member.axis}")

@@ -1,0 +1,152 @@
+"""Verification: the same signature, valid, runs; how far outputs moved; removing equals zeroing."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from spa_cli.errors import VerificationError
+from spa_cli.graph.model import Array, Graph
+from spa_cli.surgery.cut import Cut
+from spa_cli.verify.session import Feeds, checker_verdict, floats, open_session, run
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far the outputs moved: relative L2 over all float outputs, and how often the arg-max agrees (if any has one)."""
+
+    relative_l2: float
+    agreement: float | None
+
+
+def signature(model: onnx.ModelProto) -> dict[str, object]:
+    """Names, types and declared shapes of what is fed and fetched."""
+    fixed = {t.name for t in model.graph.initializer} | {s.values.name for s in model.graph.sparse_initializer}
+    return {
+        "inputs": {v.name: v.type.SerializeToString(deterministic=True) for v in model.graph.input if v.name not in fixed},
+        "outputs": {v.name: v.type.SerializeToString(deterministic=True) for v in model.graph.output},
+    }
+
+
+def verify_file(path: str, original: onnx.ModelProto, checked: tuple[bool, bool], reference: list[object], feeds: Feeds) -> list[object]:
+    """Raise VerificationError unless the file at ``path`` is as good as the original; give its outputs on ``feeds``.
+
+    ``checked``: whether the original passes onnx's checker with and without strict shape inference (what it
+    did not pass is not asked of the result).
+    """
+    pruned = onnx.load(path, load_external_data=False)
+    if signature(pruned) != signature(original):
+        raise VerificationError("the inputs or outputs of the result are not those of the original")
+    full, plain = checked
+    verdict = checker_verdict(path, full=full) if plain else None
+    if verdict is not None:
+        raise VerificationError(f"onnx's checker rejects the result: {verdict.strip().splitlines()[0][:200]}")
+    try:
+        outputs = run(open_session(path), feeds)
+    except Exception as error:
+        raise VerificationError(f"onnxruntime can't run the result: {str(error).strip().splitlines()[0][:300]}") from error
+    for info, a, b in zip(original.graph.output, reference, outputs, strict=True):
+        if np.shape(a) != np.shape(b):  # type: ignore[arg-type]
+            raise VerificationError(f"output '{info.name}' of the result has shape {np.shape(b)}, not {np.shape(a)}")  # type: ignore[arg-type]
+        if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.dtype != b.dtype:
+            raise VerificationError(f"output '{info.name}' of the result has type {b.dtype}, not {a.dtype}")
+    for a, b in zip(floats(reference), floats(outputs), strict=True):
+        if np.isfinite(a).all() and not np.isfinite(b).all():
+            raise VerificationError("an output of the result is not finite")
+    return outputs
+
+
+def drift(before: list[object], after: list[object]) -> Drift:
+    """Distance between two sets of outputs."""
+    pairs = list(zip(floats(before), floats(after), strict=True))
+    norm = float(np.sqrt(sum(float(np.square(a).sum()) for a, _ in pairs)))
+    moved = float(np.sqrt(sum(float(np.square(a - b).sum()) for a, b in pairs)))
+    agreements = [
+        float((a.argmax(-1) == b.argmax(-1)).mean()) for a, b in pairs if a.ndim >= 2 and a.shape[-1] > 1 and a.size
+    ]
+    return Drift(moved / max(norm, 1e-12), float(np.mean(agreements)) if agreements else None)
+
+
+def zeroing_differs(graph: Graph, work: Cut, feeds: Feeds) -> str | None:
+    """Zero what was removed in the original, run both: a sentence if the outputs differ, else ``None``.
+
+    The foundation of everything else (exact groups only): the cut model must compute what the whole model does with
+    the removed channels set to zero.
+    """
+    masked = onnx.ModelProto()
+    masked.CopyFrom(graph.model)
+    for tensor in _parameters(masked):
+        name, proto = tensor
+        if name in graph.parameters and work.changed(name):
+            array = np.array(graph.array(name))
+            array[removed_mask(array.shape, work.kept_indices(name))] = 0
+            proto.CopyFrom(onnx.numpy_helper.from_array(array, proto.name))
+    try:
+        left = run(open_session(masked), feeds)
+        right = run(open_session(work.model), feeds)
+    except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises, the cut did not survive
+        return f"onnxruntime can't run the result: {str(error).strip().splitlines()[0][:300]}"
+    tolerance = 1e-3 if _single_precision(graph) else 5e-2
+    for info, a, b in zip(graph.model.graph.output, left, right, strict=True):
+        if np.shape(a) != np.shape(b):
+            return f"output '{info.name}' has shape {np.shape(b)}, not {np.shape(a)}"
+        for x, y in zip(floats([a]), floats([b]), strict=True):
+            if not np.isfinite(x).all() or not x.size:
+                continue
+            worst = float(np.abs(x - y).max()) / (float(np.abs(x).max()) + 1e-12)
+            if not worst <= tolerance:
+                return f"output '{info.name}' differs by {worst:.1e} from zeroing what was removed"
+    return None
+
+
+def _parameters(model: onnx.ModelProto) -> list[tuple[str, onnx.TensorProto]]:
+    found = [(t.name, t) for t in model.graph.initializer]
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            found += [(node.output[0], a.t) for a in node.attribute if a.name == "value"]
+    return found
+
+
+def _single_precision(graph: Graph) -> bool:
+    wide = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
+    return all(graph.parameters[w].data_type in wide for w in graph.weights())
+
+
+def removed_mask(shape: tuple[int, ...], entry: dict[str, list[int] | list[list[int]]]) -> Array:
+    """True where an element of a parameter belongs to an index its plan entry does not keep."""
+    mask = np.zeros(shape, bool)
+    for axis_name, kept in entry.items():
+        axis = int(axis_name)
+        blocks = kept if kept and isinstance(kept[0], list) else None
+        if blocks is None:
+            gone = np.ones(shape[axis], bool)
+            gone[kept] = False
+            np.moveaxis(mask, axis, 0)[gone] = True
+            continue
+        size = shape[0] // len(blocks)
+        for k, rows in enumerate(blocks):
+            gone = np.ones(shape[axis], bool)
+            gone[rows] = False
+            np.moveaxis(mask[k * size : (k + 1) * size], axis, 0)[gone] = True
+    return mask
+
+
+def latency(before: str | onnx.ModelProto, after: str | onnx.ModelProto, feeds: Feeds, budget: float = 2.0) -> tuple[float, float]:
+    """Median seconds per run of two models, measured alternately in one go; fully optimised sessions."""
+    sessions = [open_session(m, "all") for m in (before, after)]
+    inputs = [{k: v for k, v in feeds.items() if k in {i.name for i in s.get_inputs()}} for s in sessions]
+    for session, given in zip(sessions, inputs, strict=True):
+        session.run(None, given)
+    times: list[list[float]] = [[], []]
+    end = time.perf_counter() + budget
+    while len(times[0]) < 5 or (time.perf_counter() < end and len(times[0]) < 200):
+        for session, given, record in zip(sessions, inputs, times, strict=True):
+            start = time.perf_counter()
+            session.run(None, given)
+            record.append(time.perf_counter() - start)
+        if time.perf_counter() > end + 8 * budget:
+            break
+    return float(np.median(times[0])), float(np.median(times[1]))

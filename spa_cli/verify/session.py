@@ -1,0 +1,69 @@
+"""onnxruntime and onnx's checker, behind the few calls the rest needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from spa_cli.graph.model import Array
+
+if TYPE_CHECKING:
+    from spa_cli.graph.load import Source
+
+ort.set_default_logger_severity(4)
+
+Feeds = dict[str, Any]
+
+# Contrib operators that onnxruntime's CPU build has; onnx's checker knows none of them.
+_LEVELS = {
+    "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+
+
+def open_session(model: Source | onnx.ModelProto | str, level: str = "none") -> ort.InferenceSession:
+    """A CPU session; raises what onnxruntime raises."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = _LEVELS[level]
+    if not isinstance(model, (onnx.ModelProto, str)):
+        target: str | bytes = str(model.path) if model.path and not model.model.functions else model.model.SerializeToString()
+    else:
+        target = model.SerializeToString() if isinstance(model, onnx.ModelProto) else model
+    try:
+        return ort.InferenceSession(target, options, providers=["CPUExecutionProvider"])
+    except Exception:
+        if level != "none":
+            raise
+        # some operators only exist as fused kernels: they need the optimiser
+        options.graph_optimization_level = _LEVELS["all"]
+        return ort.InferenceSession(target, options, providers=["CPUExecutionProvider"])
+
+
+def checker_verdict(model: Source | str, full: bool) -> str | None:
+    """What onnx's checker objects to, ``None`` if nothing."""
+    target: Any = model if isinstance(model, str) else (str(model.path) if model.path else model.model)
+    try:
+        onnx.checker.check_model(target, full_check=full)
+    except Exception as error:  # noqa: BLE001 - the checker raises several unrelated kinds; all are verdicts
+        return str(error) or type(error).__name__
+    return None
+
+
+def run(session: ort.InferenceSession, feeds: Feeds) -> list[Any]:
+    """Outputs for the inputs the session has."""
+    names = {i.name for i in session.get_inputs()}
+    results: list[Any] = session.run(None, {k: v for k, v in feeds.items() if k in names})
+    return results
+
+
+def floats(outputs: list[Any]) -> list[Array]:
+    """The floating-point outputs, as float64; sequences, maps and strings are left out."""
+    return [
+        np.asarray(o, np.float64)
+        for o in outputs
+        if isinstance(o, np.ndarray) and (o.dtype.kind == "f" or o.dtype.name == "bfloat16")
+    ]
