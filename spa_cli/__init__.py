@@ -1,3 +1,101 @@
-"""Structurally prune any trained network in an ONNX file."""
+"""Structurally prune any trained network in an ONNX file.
+
+The same verbs as the commands, taking a path or a ``ModelProto``::
+
+    import spa_cli
+
+    analysis = spa_cli.inspect("model.onnx")
+    result = spa_cli.prune("model.onnx", "small.onnx", ratio=0.3, method="l1")
+    spa_cli.apply("plan.json", "retrained.onnx", "small.onnx")
+    report = spa_cli.verify("model.onnx", "small.onnx")
+
+All raise subclasses of ``spa_cli.errors.SpaError``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import onnx
+
+    from spa_cli.analysis import Analysis
+    from spa_cli.pipeline import Result
+    from spa_cli.plan import Plan
+    from spa_cli.verify.compare import Comparison
 
 __version__ = "0.1.0"
+__all__ = ["__version__", "apply", "inspect", "prune", "verify"]
+
+PathLike = str | os.PathLike[str]
+
+
+def inspect(model: PathLike | onnx.ModelProto, *, input_shape: dict[str, tuple[int, ...]] | None = None) -> Analysis:
+    """Groups of coupled channels, frozen axes with reasons, and costs of ``model``."""
+    from spa_cli.analysis import analyse_model
+    from spa_cli.graph.load import load
+
+    return analyse_model(load(model), input_shape or {})
+
+
+def prune(
+    model: PathLike | onnx.ModelProto,
+    out: PathLike | None = None,
+    *,
+    force: bool = False,
+    plan_out: PathLike | None = None,
+    dry_run: bool = False,
+    **options: Any,
+) -> Result:
+    """Prune ``model``; ``options`` are the fields of ``spa_cli.pipeline.Options``, named as on the command line.
+
+    ``result.model`` is the small model; it is also written to ``out`` if given.
+    """
+    from spa_cli import pipeline
+
+    return pipeline.prune(
+        model,
+        pipeline.Options(**options),
+        None if out is None else Path(out),
+        force=force,
+        plan_out=None if plan_out is None else Path(plan_out),
+        dry_run=dry_run,
+    )
+
+
+def apply(
+    plan: PathLike | Plan,
+    model: PathLike | onnx.ModelProto,
+    out: PathLike | None = None,
+    *,
+    force: bool = False,
+    input_shape: dict[str, tuple[int, ...]] | None = None,
+) -> Result:
+    """Carry out ``plan`` on the model it was made for, or on a retrained one with the same nodes."""
+    from spa_cli import pipeline
+    from spa_cli.plan import Plan
+
+    chosen = plan if isinstance(plan, Plan) else Path(plan)
+    return pipeline.apply(chosen, model, None if out is None else Path(out), force=force, input_shape=input_shape)
+
+
+def verify(
+    model: PathLike | onnx.ModelProto,
+    pruned: PathLike | onnx.ModelProto,
+    *,
+    plan: PathLike | None = None,
+    calib: PathLike | None = None,
+    input_shape: dict[str, tuple[int, ...]] | None = None,
+) -> Comparison:
+    """Compare a model with its pruned version: signature, drift, size, latency."""
+    from spa_cli.verify.compare import compare
+
+    return compare(
+        model,
+        pruned,
+        None if plan is None else Path(plan),
+        None if calib is None else Path(calib),
+        input_shape or {},
+    )

@@ -10,6 +10,7 @@ from spa_cli.channels.groups import Grouping, build_groups
 from spa_cli.channels.state import Channels
 from spa_cli.graph.load import Source
 from spa_cli.graph.model import Graph
+from spa_cli.graph.observe import complete
 from spa_cli.graph.shapes import interpret
 from spa_cli.verify.inputs import input_shapes
 
@@ -61,6 +62,8 @@ def analyse_model(source: Source, given: dict[str, tuple[int, ...]]) -> Analysis
             best = (shapes, known)
     assert best is not None
     shapes, known = best
+    if known.unknown:
+        known = complete(graph, known, shapes)
     state = analyse(graph, known)
     grouping = build_groups(state)
     return Analysis(graph, shapes, others, state, grouping, Costs(graph, state, grouping))

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
 from spa_cli.analysis import Analysis, analyse_model
@@ -141,7 +140,7 @@ def prune(
     for target in (out, plan_out):
         if target is not None:
             check_writable(target, source.path, force)
-    work = _Job(source, options, progress)
+    work = _Job(source, options, None if dry_run else out, progress)
     order = work.order()
     selection = work.choose(order)
     while True:
@@ -150,8 +149,7 @@ def prune(
         if made is not None:
             break
         selection = work.choose(work.without_culprits(selection, problem))
-    result = work.finish(made, out, plan_out, dry_run)
-    return result
+    return work.finish(made, plan_out, dry_run)
 
 
 def apply(
@@ -170,7 +168,7 @@ def apply(
     if out is not None:
         check_writable(out, source.path, force)
     shapes = input_shape or {n: tuple(s) for n, s in plan.about.get("input_shapes", {}).items()}
-    work = _Job(source, Options(ratio=0.5, input_shape=shapes), progress)
+    work = _Job(source, Options(ratio=0.5, input_shape=shapes), out, progress)
     work.about = {**plan.about}
     analysis = work.analysis
     known = analysis.graph.parameters
@@ -181,7 +179,7 @@ def apply(
     made, problem = work.attempt(selection)
     if made is None:
         raise VerificationError(f"the plan can't be carried out on '{source.name}': {problem}")
-    return work.finish(made, out, None, False)
+    return work.finish(made, None, False)
 
 
 @dataclass
@@ -197,8 +195,8 @@ class _Made:
 class _Job:
     """State of one pruning run: the analysis, the feeds, what the original gives, what has been ruled out."""
 
-    def __init__(self, source: Source, options: Options, progress: Progress) -> None:
-        self.source, self.options, self._progress = source, options, progress
+    def __init__(self, source: Source, options: Options, out: Path | None, progress: Progress) -> None:
+        self.source, self.options, self._out, self._progress = source, options, out, progress
         self.warnings = list(source.warnings)
         progress("finding which channels depend on each other")
         self.analysis = analyse_model(source, options.input_shape)
@@ -259,7 +257,8 @@ class _Job:
             return None, str(error)
         if differs is not None:
             return None, differs
-        staged = Staged(work.model, self.source.path.name if self.source.path else "model.onnx", self.source.folder, None, self.source.external)
+        name, beside = (self._out.name, self._out.parent) if self._out else ("pruned.onnx", None)
+        staged = Staged(work.model, name, self.source.folder, beside, self.source.external)
         try:
             outputs = verify_file(str(staged.path), self.source.model, self._checked, self._reference, self._feeds)
         except VerificationError as error:
@@ -336,7 +335,7 @@ class _Job:
             "channels": analysis.channels,
         }
 
-    def finish(self, made: _Made, out: Path | None, plan_out: Path | None, dry_run: bool) -> Result:
+    def finish(self, made: _Made, plan_out: Path | None, dry_run: bool) -> Result:
         """Measure, write what was asked for, and report."""
         analysis, options = self.analysis, self.options
         self._progress("measuring latency")
@@ -365,13 +364,13 @@ class _Job:
             drift=drift(self._reference, made.outputs),
             cut_groups=[(g, int(m.reshape(-1, m.shape[-1])[0].sum())) for g, m in made.selection.groups()],
             warnings=self.warnings,
-            out=None if dry_run else out,
+            out=self._out,
             model=made.work.model,
         )
         if plan_out is not None and not dry_run:
             write_text(plan_out, plan.to_json())
-        if out is not None and not dry_run:
-            made.staged.publish(out)
+        if self._out is not None:
+            made.staged.publish(self._out)
         else:
             made.staged.discard()
         return result
@@ -389,8 +388,3 @@ def _main_reason(analysis: Analysis) -> str:
         return "every axis has a single channel"
     text, count = max(((r, reasons.count(r)) for r in set(reasons)), key=lambda x: (x[1], x[0]))
     return f"{count} of {len(reasons)} weight axes: {text}"
-
-
-def total_elements(model: onnx.ModelProto) -> int:
-    """Elements of all initializers."""
-    return sum(int(np.prod(t.dims)) for t in model.graph.initializer)

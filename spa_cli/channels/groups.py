@@ -244,7 +244,7 @@ def _independent(state: Channels, table: _Table, child: NDArray[np.int64], paren
             if (beside.sum(1) != hit.any(1)).any() or beside.any(0).sum() > 1:
                 return False
             outer = rows[:, beside.any(0)][:, 0]
-            if not _slower(outer, column):
+            if not _slower(outer, column, child):
                 return False
             continue
         run, period = digits(column)
@@ -259,13 +259,13 @@ def _independent(state: Channels, table: _Table, child: NDArray[np.int64], paren
     return True
 
 
-def _slower(outer: NDArray[np.int64], inner: NDArray[np.int64]) -> bool:
-    """Whether ``inner`` runs through all it does before ``outer`` changes."""
-    changes = np.flatnonzero(np.diff(outer)) + 1
-    segments = np.split(inner, changes)
-    return all(len(np.unique(s)) == len(s) or digits(s)[1] < len(s) or len(s) == 1 for s in segments) and len(
-        np.unique(outer)
-    ) == len(segments)
+def _slower(outer: NDArray[np.int64], inner: NDArray[np.int64], child: NDArray[np.int64]) -> bool:
+    """Whether ``inner`` runs through all of ``child``, in order, before ``outer`` changes."""
+    for segment in np.split(inner, np.flatnonzero(np.diff(outer)) + 1):
+        run, period = digits(segment)
+        if period != len(segment) or not np.array_equal(segment[::run], child):
+            return False
+    return True
 
 
 def _has_blocks(state: Channels, table: _Table, name: str, at: int, parent: NDArray[np.int64]) -> bool:

@@ -249,11 +249,15 @@ def _compact(rows: Rows) -> Rows:
 def _without_repeats(rows: Rows) -> Rows:
     if rows.shape[1] < 2:
         return rows
-    rows = rows.copy()
-    for later in range(1, rows.shape[1]):
-        for earlier in range(later):
-            rows[rows[:, later] == rows[:, earlier], later] = 0
-    return rows[:, (rows != 0).any(0)]
+    ordered = np.sort(rows, 1)
+    repeats = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != 0)).any(1)
+    if repeats.any():
+        rows, some = rows.copy(), rows[repeats]
+        for later in range(1, some.shape[1]):
+            some[(some[:, :later] == some[:, later : later + 1]).any(1), later] = 0
+        rows[repeats] = some
+    used = (rows != 0).any(0)
+    return rows if used.all() else rows[:, used]
 
 
 def _without_common(a: Rows, b: Rows) -> tuple[Rows, Rows]:

@@ -37,9 +37,18 @@ class Shapes:
     unknown: dict[str, Node] = field(default_factory=dict)
 
 
-def interpret(graph: Graph, input_shapes: dict[str, tuple[int, ...]]) -> Shapes:
-    """Shapes and known values of all tensors of ``graph`` when its inputs have ``input_shapes``."""
+def interpret(
+    graph: Graph,
+    input_shapes: dict[str, tuple[int, ...]],
+    observed: dict[str, tuple[tuple[int, ...], int]] | None = None,
+) -> Shapes:
+    """Shapes and known values of all tensors of ``graph`` when its inputs have ``input_shapes``.
+
+    ``observed``: (shape, element type) of tensors that inference is known to miss.
+    """
     known = Shapes()
+    for name, (seen, dtype) in (observed or {}).items():
+        known.shape[name], known.dtype[name] = seen, dtype
     for name, tensor in graph.parameters.items():
         known.shape[name], known.dtype[name] = tuple(tensor.dims), tensor.data_type
     for name, dims in graph.sparse.items():
@@ -77,6 +86,8 @@ def step(
     """Add what is known of the outputs of ``node`` to ``known``; ``read`` gives the value of an input, if known."""
     if _from_shape(node, known) or _evaluate(node, known, read):
         return
+    if node.outputs and all(not o or o in known.shape for o in node.outputs):
+        return  # observed
     if any(i and i not in known.shape for i in node.inputs):
         return _fall_back(node, known, declared, "")
     try:

@@ -25,7 +25,11 @@ _SINGULAR = frozenset({"Log", "Reciprocal"})
 @register(*"Gelu FastGelu QuickGelu BiasGelu BiasAdd".split(), domain=MICROSOFT)
 def elementwise(node: Node, state: Channels) -> None:
     """The output's axes are the inputs' axes, aligned at the end; equal ones are coupled."""
-    axes = broadcast(node, state, [i for i in node.inputs if i])
+    names = [i for i in node.inputs if i]
+    if node.op == "CastLike":
+        names, typed = names[:1], names[1]
+        state.read.add(typed)
+    axes = broadcast(node, state, names)
     for name in node.outputs:
         state.set(name, axes)
 

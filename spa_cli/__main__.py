@@ -1,0 +1,5 @@
+"""``python -m spa_cli``."""
+
+from spa_cli.cli import main
+
+main()

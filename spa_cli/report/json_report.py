@@ -1,0 +1,100 @@
+"""What ``--json`` prints: one object per command, with its schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spa_cli.analysis import Analysis
+from spa_cli.pipeline import Figures, Result
+from spa_cli.verify.compare import Comparison
+
+
+def inspect_json(analysis: Analysis, source_bytes: int) -> dict[str, Any]:
+    """``spa.inspect/1``: every axis of every weight is in ``groups`` or in ``frozen``."""
+    groups = []
+    for index, group in enumerate(analysis.grouping.groups):
+        params, macs = analysis.costs.per_channel(index, group)
+        groups.append(
+            {
+                "id": group.name,
+                "channels": group.channels,
+                "exact": group.exact,
+                "inexact_because": group.inexact.text if group.inexact else None,
+                "blocks": max(1, len(group.blocks)),
+                "members": [
+                    {"tensor": m.tensor, "axis": m.axis, "role": m.role, "node": m.node} for m in group.members
+                ],
+                "params_per_channel": params,
+                "macs_per_channel": macs,
+            }
+        )
+    return {
+        "schema": "spa.inspect/1",
+        "groups": groups,
+        "frozen": [
+            {"tensor": f.tensor, "axis": f.axis, "reason": f.reason.text, "node": f.reason.node}
+            for f in analysis.grouping.frozen
+        ],
+        "model": {
+            "params": analysis.costs.params,
+            "macs": analysis.costs.macs,
+            "bytes": source_bytes,
+            "opset": analysis.graph.opset,
+            "nodes": len(analysis.graph.nodes),
+            "channels": analysis.channels,
+            "producer": analysis.graph.model.producer_name,
+            "input_shapes": {n: list(s) for n, s in analysis.input_shapes.items()},
+            "macs_not_counted": [n.label for n in analysis.costs.skipped],
+        },
+    }
+
+
+def prune_json(result: Result, schema: str) -> dict[str, Any]:
+    """``spa.prune/1`` and ``spa.apply/1``."""
+    return {
+        "schema": schema,
+        "input": result.source.name,
+        "output": str(result.out) if result.out else None,
+        "before": _figures(result.before),
+        "after": _figures(result.after),
+        "rf": result.rf,
+        "rp": result.rp,
+        "drift": {"relative_l2": result.drift.relative_l2, "agreement": result.drift.agreement},
+        "groups": [{"id": g.name, "channels": g.channels, "kept": kept} for g, kept in result.cut_groups],
+        "input_shapes": {n: list(s) for n, s in result.analysis.input_shapes.items()},
+        "warnings": result.warnings,
+    }
+
+
+def _figures(figures: Figures) -> dict[str, Any]:
+    return {
+        "channels": figures.channels,
+        "params": figures.params,
+        "macs": figures.macs,
+        "bytes": figures.bytes,
+        "latency_ms": None if figures.seconds is None else figures.seconds * 1e3,
+    }
+
+
+def verify_json(comparison: Comparison, failures: list[str]) -> dict[str, Any]:
+    """``spa.verify/1``."""
+    return {
+        "schema": "spa.verify/1",
+        "passed": not failures,
+        "failures": failures,
+        "drift": {
+            "relative_l2": comparison.drift.relative_l2,
+            "agreement": comparison.drift.agreement,
+            "samples": comparison.samples,
+        },
+        "zeroing": comparison.zeroing,
+        **{
+            side: {
+                "params": comparison.params[i],
+                "macs": comparison.macs[i],
+                "bytes": comparison.bytes[i],
+                "latency_ms": comparison.seconds[i] * 1e3,
+            }
+            for i, side in enumerate(("before", "after"))
+        },
+    }

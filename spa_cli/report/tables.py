@@ -1,0 +1,157 @@
+"""Tables on a terminal (80 columns and up), the same rows as plain text when piped."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from spa_cli.analysis import Analysis
+from spa_cli.channels.groups import Group
+from spa_cli.pipeline import Result
+from spa_cli.report.text import count, duration, shorten, size
+from spa_cli.verify.compare import Comparison
+
+
+def console(stderr: bool = False) -> Console:
+    """Colours on a terminal (unless NO_COLOR), at least 80 columns and no wrapping surprises in a pipe."""
+    found = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    if not found.is_terminal:
+        found = Console(stderr=stderr, highlight=False, width=100, no_color=True)
+    return found
+
+
+def _table(out: Console, title: str) -> Table:
+    style = box.ROUNDED if out.is_terminal else box.ASCII2
+    return Table(title=title, title_justify="left", title_style="bold", box=style, header_style="bold", expand=False)
+
+
+def inspect_table(out: Console, analysis: Analysis, name: str, source_bytes: int, everything: bool) -> None:
+    """Groups with what is in them and what a channel costs; then the frozen axes by reason."""
+    costs = analysis.costs
+    out.print(
+        f"[bold]{name}[/]  {count(costs.params)} parameters, {count(costs.macs)} MACs, {size(source_bytes)}, "
+        f"opset {analysis.graph.opset}, {len(analysis.graph.nodes)} nodes"
+    )
+    shapes = ", ".join(f"{n} {'x'.join(map(str, s)) or 'scalar'}" for n, s in analysis.input_shapes.items())
+    out.print(f"[dim]costs at input {shapes}[/]", soft_wrap=True)
+    groups = analysis.grouping.groups
+    if groups:
+        shown = len(groups) if everything else min(len(groups), 40)
+        table = _table(out, f"{len(groups)} groups, {analysis.channels} removable channels")
+        width = max(18, min(out.width - 52, 44))
+        table.add_column("group", no_wrap=True, max_width=width)
+        table.add_column("channels", justify="right", no_wrap=True)
+        table.add_column("axes", justify="right", no_wrap=True)
+        table.add_column("params/ch", justify="right", no_wrap=True)
+        table.add_column("MACs/ch", justify="right", no_wrap=True)
+        table.add_column("", no_wrap=True)
+        for index, group in enumerate(groups[:shown]):
+            params, macs = costs.per_channel(index, group)
+            table.add_row(
+                Text(shorten(group.name, width)),
+                _channels(group),
+                str(len(group.members)),
+                count(params),
+                count(macs),
+                "[green]exact[/]" if group.exact else "[yellow]approx[/]",
+            )
+        out.print(table)
+        if shown < len(groups):
+            out.print(f"[dim]... and {len(groups) - shown} more groups; --all lists them, --json has every member[/]")
+        _legend(out, groups)
+    _frozen(out, analysis, everything)
+
+
+def _channels(group: Group) -> str:
+    return f"{len(group.blocks)} x {group.channels}" if len(group.blocks) else str(group.channels)
+
+
+def _legend(out: Console, groups: list[Group]) -> None:
+    if any(len(g.blocks) for g in groups):
+        out.print("[dim]b x n: each of b blocks (heads, groups) may keep different channels, all the same number[/]")
+    reasons = Counter(g.inexact.text for g in groups if g.inexact)
+    for text, times in reasons.most_common(3):
+        out.print(f"[dim]approx ({times}x): {text}[/]")
+
+
+def _frozen(out: Console, analysis: Analysis, everything: bool) -> None:
+    frozen = [f for f in analysis.grouping.frozen if f.reason.text != "has a single channel"]
+    if not frozen:
+        return
+    table = _table(out, f"{len(frozen)} frozen axes of weights")
+    table.add_column("why", overflow="fold")
+    table.add_column("axes", justify="right", no_wrap=True)
+    table.add_column("for example", no_wrap=True, max_width=30)
+    by_reason: dict[str, list[str]] = {}
+    for f in frozen:
+        by_reason.setdefault(f.reason.text, []).append(f"{shorten(f.tensor, 24)}[{f.axis}]")
+    ranked = sorted(by_reason.items(), key=lambda item: -len(item[1]))
+    shown = ranked if everything else ranked[:12]
+    for text, places in shown:
+        table.add_row(Text(text), str(len(places)), Text(places[0]))
+    out.print(table)
+    if len(shown) < len(ranked):
+        out.print(f"[dim]... and {len(ranked) - len(shown)} more reasons; --all lists them[/]")
+
+
+def prune_table(out: Console, result: Result, verb: str) -> None:
+    """Before and after."""
+    before, after = result.before, result.after
+    table = _table(out, f"{verb} {result.source.name}")
+    table.add_column("")
+    for column in ("before", "after", "change"):
+        table.add_column(column, justify="right", no_wrap=True)
+    rows = [
+        ("channels", before.channels, after.channels, count),
+        ("parameters", before.params, after.params, count),
+        ("MACs", before.macs, after.macs, count),
+        ("file size", before.bytes, after.bytes, size),
+    ]
+    for label, a, b, show in rows:
+        table.add_row(label, show(a), show(b), _change(a, b))
+    if before.seconds and after.seconds:
+        table.add_row("latency", duration(before.seconds), duration(after.seconds), _change(before.seconds, after.seconds))
+    out.print(table)
+    agreement = "" if result.drift.agreement is None else f", arg-max agrees on {result.drift.agreement:.1%}"
+    out.print(f"output drift {result.drift.relative_l2:.3g} (relative L2{agreement})")
+    touched = len(result.cut_groups)
+    out.print(
+        f"RF {result.rf:.2f}x MACs, RP {result.rp:.2f}x parameters; {touched} of "
+        f"{len(result.analysis.grouping.groups)} groups cut"
+    )
+    if result.out:
+        out.print(f"written to [bold]{result.out}[/]", soft_wrap=True)
+    else:
+        out.print("nothing was written")
+
+
+def _change(before: float, after: float) -> str:
+    if not before:
+        return "-"
+    change = after / before - 1
+    colour = "green" if change < -0.005 else "red" if change > 0.02 else "dim"
+    return f"[{colour}]{change:+.1%}[/]"
+
+
+def verify_table(out: Console, comparison: Comparison, failures: list[str]) -> None:
+    """The figures of a gate."""
+    table = _table(out, "verified" if not failures else "not verified")
+    table.add_column("")
+    for column in ("original", "pruned", "change"):
+        table.add_column(column, justify="right", no_wrap=True)
+    (pa, pb), (ma, mb), (ba, bb), (sa, sb) = comparison.params, comparison.macs, comparison.bytes, comparison.seconds
+    table.add_row("parameters", count(pa), count(pb), _change(pa, pb))
+    table.add_row("MACs", count(ma), count(mb), _change(ma, mb))
+    table.add_row("file size", size(ba), size(bb), _change(ba, bb))
+    table.add_row("latency", duration(sa), duration(sb), _change(sa, sb))
+    out.print(table)
+    agreement = "" if comparison.drift.agreement is None else f", arg-max agrees on {comparison.drift.agreement:.1%}"
+    out.print(f"output drift {comparison.drift.relative_l2:.3g} (relative L2{agreement}) on {comparison.samples}", soft_wrap=True)
+    if comparison.zeroing is not None:
+        out.print(f"the plan's cut against zeroing what it removes: {comparison.zeroing}", soft_wrap=True)
+    for failure in failures:
+        out.print(f"[red]{failure}[/]", soft_wrap=True)

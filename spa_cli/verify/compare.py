@@ -1,0 +1,96 @@
+"""Comparing a model with its pruned version: what ``spa verify`` reports."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from spa_cli.analysis import analyse_model
+from spa_cli.errors import VerificationError
+from spa_cli.graph.load import Source, load
+from spa_cli.plan import Plan, to_selection
+from spa_cli.surgery.apply import cut
+from spa_cli.surgery.cut import Cut
+from spa_cli.verify.check import Drift, drift, latency, verify_file, zeroing_differs
+from spa_cli.verify.inputs import batch_of, read_calibration, synthetic
+from spa_cli.verify.session import Feeds, checker_verdict, open_session, run
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``zeroing``: with a plan, "equal" or how the plan's cut differs from zeroing what it removes."""
+
+    drift: Drift
+    bytes: tuple[int, int]
+    params: tuple[int, int]
+    macs: tuple[int, int]
+    seconds: tuple[float, float]
+    samples: str
+    zeroing: str | None
+
+
+def compare(
+    model: str | os.PathLike[str] | onnx.ModelProto,
+    pruned: str | os.PathLike[str] | onnx.ModelProto,
+    plan: Path | None,
+    calib: Path | None,
+    input_shape: dict[str, tuple[int, ...]],
+) -> Comparison:
+    """Run both models side by side; raises VerificationError if the second can't take the first one's place."""
+    before, after = load(model), load(pruned)
+    analysis = analyse_model(before, input_shape)
+    feeds, reference = _run_first(before, analysis, calib)
+    checked = (checker_verdict(before, True) is None, checker_verdict(before, False) is None)
+    outputs = verify_file(_target(after), before.model, checked, reference, feeds)
+    small = analyse_model(after, input_shape)
+    zeroing = None
+    if plan is not None:
+        read = Plan.read(plan)
+        known = analysis.graph.parameters
+        selection = to_selection(
+            read, analysis.grouping, analysis.state.ids.count, lambda n: tuple(known[n].dims) if n in known else None
+        )
+        work = cut(analysis.graph, analysis.state, analysis.grouping, selection, {})
+        _check_shapes(work, after, read)
+        zeroing = zeroing_differs(analysis.graph, work, feeds) or "equal"
+    return Comparison(
+        drift=drift(reference, outputs),
+        bytes=(before.bytes, after.bytes),
+        params=(analysis.costs.params, small.costs.params),
+        macs=(analysis.costs.macs, small.costs.macs),
+        seconds=latency(_target(before), _target(after), feeds),
+        samples=f"{calib}" if calib else "synthetic inputs",
+        zeroing=zeroing,
+    )
+
+
+def _run_first(before: Source, analysis: object, calib: Path | None) -> tuple[Feeds, list[object]]:
+    from spa_cli.analysis import Analysis
+
+    assert isinstance(analysis, Analysis)
+    session = open_session(before)
+    if calib is not None:
+        tries: list[Feeds] = [batch_of(read_calibration(calib, analysis.graph), analysis.graph, 256)]
+    else:
+        tries = [synthetic(analysis.graph, s, seed=1) for s in (analysis.input_shapes, *analysis.other_shapes)]
+    failure = ""
+    for feeds in tries:
+        try:
+            return feeds, run(session, feeds)
+        except Exception as error:  # noqa: BLE001 - onnxruntime's kinds are its own
+            failure = failure or str(error).splitlines()[0][:200]
+    raise VerificationError(f"'{before.name}' does not run ({failure}); give --input-shape or --calib")
+
+
+def _target(source: Source) -> str | onnx.ModelProto:  # type: ignore[return]
+    return str(source.path) if source.path else source.model
+
+
+def _check_shapes(work: Cut, after: Source, plan: Plan) -> None:
+    found = {n: tuple(t.dims) for n, t in after.graph.parameters.items()}
+    for name in plan.kept:
+        if name in found and found[name] != work.shape(name):
+            raise VerificationError(f"'{name}' has shape {found[name]}, the plan leaves {work.shape(name)}")
