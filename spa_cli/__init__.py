@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import onnx
 
     from spa_cli.analysis import Analysis
-    from spa_cli.pipeline import Result
     from spa_cli.plan import Plan
+    from spa_cli.result import Result
     from spa_cli.verify.compare import Comparison
 
 __version__ = "0.1.0"
@@ -49,15 +49,16 @@ def prune(
     dry_run: bool = False,
     **options: Any,
 ) -> Result:
-    """Prune ``model``; ``options`` are the fields of ``spa_cli.pipeline.Options``, named as on the command line.
+    """Prune ``model``; ``options`` are the fields of ``spa_cli.options.Options``, named as on the command line.
 
     ``result.model`` is the small model; it is also written to ``out`` if given.
     """
     from spa_cli import pipeline
+    from spa_cli.options import Options
 
     return pipeline.prune(
         model,
-        pipeline.Options(**options),
+        Options(**options),
         None if out is None else Path(out),
         force=force,
         plan_out=None if plan_out is None else Path(plan_out),

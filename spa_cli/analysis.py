@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from spa_cli.budget.choose import Constraints, Order
 from spa_cli.budget.costs import Costs
 from spa_cli.channels.analyse import analyse
 from spa_cli.channels.groups import Grouping, build_groups
@@ -12,6 +13,7 @@ from spa_cli.graph.load import Source
 from spa_cli.graph.model import Graph
 from spa_cli.graph.observe import complete
 from spa_cli.graph.shapes import interpret
+from spa_cli.importance.criteria import Scores
 from spa_cli.verify.inputs import input_shapes
 
 
@@ -30,6 +32,11 @@ class Analysis:
     def channels(self) -> int:
         """Removable channels in all groups."""
         return sum(g.channels for g in self.grouping.groups)
+
+    def order(self, scores: list[Scores], constraints: Constraints, left_whole: set[int]) -> Order:
+        """The order in which channels go; groups in ``left_whole`` don't."""
+        weights = set(self.graph.weights())
+        return Order(self.grouping, scores, constraints, self.state.ids.count, weights, left_whole)
 
     @property
     def weight_bytes(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from spa_cli.analysis import Analysis
 from spa_cli.channels.groups import Group, Grouping
 from spa_cli.channels.selection import Selection
 from spa_cli.errors import UsageError
@@ -22,7 +23,8 @@ Kept = dict[str, dict[str, list[int] | list[list[int]]]]
 @dataclass(frozen=True)
 class Plan:
     """``kept``: for every parameter that loses anything, the kept indices per axis (per block of axis 0 where they
-    differ). ``about`` rides beside it: method, options, shapes, the model's digest."""
+    differ). ``about`` rides beside it: method, options, shapes, the model's digest.
+    """
 
     kept: Kept
     about: dict[str, Any] = field(default_factory=dict)
@@ -41,7 +43,7 @@ class Plan:
         except ValueError as error:
             raise UsageError(f"the plan '{path}' is not JSON: {error}") from error
         if not isinstance(data, dict) or data.get("schema") != SCHEMA or not isinstance(data.get("kept"), dict):
-            raise UsageError(f"'{path}' is not a plan: it needs \"schema\": \"{SCHEMA}\" and \"kept\"")
+            raise UsageError(f'\'{path}\' is not a plan: it needs "schema": "{SCHEMA}" and "kept"')
         for name, axes in data["kept"].items():
             ok = isinstance(axes, dict) and all(
                 str(a).isdigit() and isinstance(k, list) and _is_indices(k) for a, k in axes.items()
@@ -63,10 +65,15 @@ def from_cut(work: Cut, about: dict[str, Any]) -> Plan:
     return Plan(kept, about)
 
 
-def to_selection(plan: Plan, grouping: Grouping, count: int, shape_of: Any) -> Selection:
+def to_selection(plan: Plan, analysis: Analysis) -> Selection:
     """What a plan says about each group; raises UsageError if it does not fit this model or itself."""
-    masks = {name: _entry_masks(name, axes, shape_of) for name, axes in plan.kept.items()}
-    selection = Selection(grouping, count)
+    grouping, known = analysis.grouping, analysis.graph.parameters
+    masks = {}
+    for name, axes in plan.kept.items():
+        if name not in known:
+            raise UsageError(f"the plan names tensor '{name}', which this model doesn't have")
+        masks[name] = _entry_masks(name, axes, analysis.graph.shape(name))
+    selection = Selection(grouping, analysis.state.ids.count)
     for index, group in enumerate(grouping.groups):
         keep = _read_group(grouping, group, masks)
         if keep is None or keep.all():
@@ -76,14 +83,11 @@ def to_selection(plan: Plan, grouping: Grouping, count: int, shape_of: Any) -> S
         if not keep.any():
             raise UsageError(f"the plan keeps no channel of group '{group.name}'")
         selection.keep(index, keep)
-    _check_carried_out(plan, grouping, selection, masks)
+    _check_carried_out(grouping, selection, masks)
     return selection
 
 
-def _entry_masks(name: str, axes: dict[str, Any], shape_of: Any) -> dict[int, Any]:
-    shape = shape_of(name)
-    if shape is None:
-        raise UsageError(f"the plan names tensor '{name}', which this model doesn't have")
+def _entry_masks(name: str, axes: dict[str, Any], shape: tuple[int, ...]) -> dict[int, Any]:
     result: dict[int, Any] = {}
     for axis_name, kept in axes.items():
         axis = int(axis_name)
@@ -129,9 +133,7 @@ def _read_group(grouping: Grouping, group: Group, masks: dict[str, dict[int, Any
     return keep
 
 
-def _check_carried_out(
-    plan: Plan, grouping: Grouping, selection: Selection, masks: dict[str, dict[int, Any]]
-) -> None:
+def _check_carried_out(grouping: Grouping, selection: Selection, masks: dict[str, dict[int, Any]]) -> None:
     """A plan that asks for something no selection of whole groups gives is inconsistent."""
     for name, axes in masks.items():
         for axis, mask in axes.items():
@@ -142,10 +144,14 @@ def _check_carried_out(
             agrees = np.array_equal(found, mask) if mask.ndim == 1 else found.sum() == mask[0].sum()
             if not agrees:
                 raise UsageError(
-                    f"the plan is not consistent at '{name}' axis {axis}: it keeps {int(mask.sum())} indices, the channels "
-                    f"coupled with it in other tensors keep {int(found.sum())}; change all members of a group together"
+                    f"the plan is not consistent at '{name}' axis {axis}: it keeps {int(mask.sum())} indices, "
+                    f"the channels coupled with it elsewhere keep {int(found.sum())}"
+                    "; change all members of a group together"
                 )
     for group, keep in selection.groups():
         for member in group.members:
             if member.axis not in masks.get(member.tensor, {}) and not keep.all():
-                raise UsageError(f"the plan is not consistent: it cuts group '{group.name}' but not '{member.tensor}' axis {member.axis}")
+                raise UsageError(
+                    f"the plan is not consistent: it cuts group '{group.name}' "
+                    f"but not '{member.tensor}' axis {member.axis}"
+                )

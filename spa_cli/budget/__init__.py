@@ -1,0 +1,1 @@
+"""What a model costs, and which channels go to meet a budget."""

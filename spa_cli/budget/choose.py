@@ -59,7 +59,12 @@ class Order:
     """
 
     def __init__(
-        self, grouping: Grouping, scores: list[Scores], constraints: Constraints, count: int, weights: set[str],
+        self,
+        grouping: Grouping,
+        scores: list[Scores],
+        constraints: Constraints,
+        count: int,
+        weights: set[str],
         excluded: set[int],
     ) -> None:
         self._grouping, self._count = grouping, count
@@ -73,9 +78,7 @@ class Order:
     def _walk(self, scores: list[Scores], constraints: Constraints) -> list[Step]:
         sizes = {i: _multiple(self._grouping.groups[i], constraints.round_to) for i in self.eligible}
         gone = dict.fromkeys(self.eligible, 0)
-        sorted_scores = {
-            i: np.sort(scores[i], axis=-1).reshape(-1, scores[i].shape[-1]).mean(0) for i in self.eligible
-        }
+        sorted_scores = {i: np.sort(scores[i], axis=-1).reshape(-1, scores[i].shape[-1]).mean(0) for i in self.eligible}
         queue: list[tuple[float, int, int]] = []
 
         def push(i: int) -> None:
@@ -145,7 +148,7 @@ class Order:
                 if value <= fraction:
                     return chosen
         raise UnreachableError(
-            f"--target-{name} {fraction:g} can't be met within 2 %: {reached:.3f} of the original is the closest below; "
+            f"--target-{name} {fraction:g} can't be met within 2 %: {reached:.3f} is the closest below; "
             "ask for that, or loosen the constraints"
         )
 

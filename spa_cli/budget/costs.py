@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from spa_cli.channels.groups import Group, Grouping
+from spa_cli.channels.ids import Rows
 from spa_cli.channels.rules.matmul import parse_equation
 from spa_cli.channels.selection import Selection
 from spa_cli.channels.state import Channels
@@ -18,9 +19,19 @@ ShapeOf = Callable[[str], tuple[int, ...]]
 
 _CONV = {"Conv", "ConvInteger", "FusedConv", "DeformConv"}
 _GEMM = {"Gemm", "FusedGemm", "QGemm"}
-_MATMUL = {"MatMul", "FusedMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul", "MatMulNBits"}
+_MATMUL = {
+    "MatMul",
+    "FusedMatMul",
+    "MatMulInteger",
+    "MatMulIntegerToFloat",
+    "DynamicQuantizeMatMul",
+    "QLinearMatMul",
+    "MatMulNBits",
+}
 _RECURRENT = {"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"}
-COUNTED = frozenset({*_CONV, *_GEMM, *_MATMUL, *_RECURRENT, "QLinearConv", "ConvTranspose", "Einsum", "Attention", "MultiHeadAttention"})
+COUNTED = frozenset(
+    {*_CONV, *_GEMM, *_MATMUL, *_RECURRENT, "QLinearConv", "ConvTranspose", "Einsum", "Attention", "MultiHeadAttention"}
+)
 
 
 def macs(node: Node, shape: ShapeOf) -> int:
@@ -89,11 +100,9 @@ class Costs:
 
     def _complete(self, node: Node) -> bool:
         names = [n for n in (*node.inputs, node.outputs[0]) if n]
-        return all(
-            (s := self._state.shapes.shape.get(n)) is not None and all(d is not None for d in s) for n in names
-        )
+        return all((s := self._state.shapes.shape.get(n)) is not None and all(d is not None for d in s) for n in names)
 
-    def _arrays(self, name: str) -> list[np.ndarray]:  # type: ignore[type-arg]
+    def _arrays(self, name: str) -> list[Rows]:
         rank = len(self._state.shapes.shape.get(name) or ())
         return [self._grouping.rows[name, i] for i in range(rank) if (name, i) in self._grouping.rows]
 
@@ -126,7 +135,9 @@ class Costs:
         mask = np.ones((len(group.blocks), group.channels) if len(group.blocks) else group.channels, bool)
         mask[..., -1] = False
         selection.keep(index, mask)
-        touched = {id(r): r for name_axis in self._grouping.occurrences[index] for r in [self._grouping.rows[name_axis]]}
+        touched = {
+            id(r): r for name_axis in self._grouping.occurrences[index] for r in [self._grouping.rows[name_axis]]
+        }
         nodes = {id(n): n for array in touched for n in self._users[array][0]}.values()
         names = {w for array in touched for w in self._users[array][1]}
         shape = self._after(selection)

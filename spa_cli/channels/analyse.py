@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 
 from spa_cli.channels.rules import rule_for
-from spa_cli.channels.state import Axis, Channels, Decline
+from spa_cli.channels.state import Channels, Decline
 from spa_cli.graph.model import Graph, Node
 from spa_cli.graph.shapes import Shapes
 
@@ -17,14 +17,14 @@ def analyse(graph: Graph, shapes: Shapes) -> Channels:
     state = Channels(graph, shapes)
     for name, tensor in graph.parameters.items():
         state.sources[name] = frozenset({name})
-        state.axes[name] = [
-            state.fresh(d, zero=True) if d > 1 else state.static(d, ONE, "") for d in tensor.dims
-        ]
+        state.axes[name] = [state.fresh(d, zero=True) if d > 1 else state.static(d, ONE, "") for d in tensor.dims]
     for name, dims in graph.sparse.items():
         state.axes[name] = [state.static(d, "is stored as a sparse initializer", name) for d in dims]
     for name in graph.inputs:
         if name in shapes.shape:
-            state.axes[name] = [state.static(d, f"graph input '{name}' keeps its shape", "") for d in shapes.shape[name]]
+            state.axes[name] = [
+                state.static(d, f"graph input '{name}' keeps its shape", "") for d in shapes.shape[name]
+            ]
     for node in graph.nodes:
         if node.outputs and all(o in graph.parameters for o in node.outputs if o):
             continue

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,9 +19,9 @@ def common_factors(a: NDArray[np.int64], b: NDArray[np.int64]) -> tuple[int, ...
         if column.any():
             cuts.update(digits(column))
     chain = sorted(cuts)
-    if any(high % low for low, high in zip(chain, chain[1:], strict=False)):
+    if any(high % low for low, high in pairwise(chain)):
         return None
-    return tuple(high // low for low, high in zip(chain, chain[1:], strict=False))[::-1]
+    return tuple(high // low for low, high in pairwise(chain))[::-1]
 
 
 def digits(column: NDArray[np.int64]) -> tuple[int, int]:

@@ -148,8 +148,7 @@ class _Table:
             return
         _, group = np.unique(signature[live], return_inverse=True)
         order = np.argsort(group, kind="stable")
-        for part in np.split(live[order], np.flatnonzero(np.diff(group[order])) + 1):
-            yield part
+        yield from np.split(live[order], np.flatnonzero(np.diff(group[order])) + 1)
 
     def occurrences(self, groups: list[Group]) -> list[list[tuple[str, int]]]:
         """Per group, one (tensor, axis) for every distinct array of rows its ids occur in."""

@@ -14,7 +14,7 @@ Mask = NDArray[np.bool_]
 
 
 class Selection:
-    """Kept channels: per group a mask ``(c,)``, or ``(b, c)`` with equal row sums where blocks choose for themselves."""
+    """Kept channels: a mask per group, ``(c,)``, or ``(b, c)`` with equal row sums where blocks choose."""
 
     def __init__(self, grouping: Grouping, count: int) -> None:
         self._grouping = grouping
@@ -46,6 +46,11 @@ class Selection:
         self._group_of[group.ids] = index
         self._block_of[index] = {int(b): i for i, b in enumerate(group.blocks)}
 
+    @property
+    def removed(self) -> int:
+        """How many channels go."""
+        return sum(int((~mask).sum()) // (len(mask) if mask.ndim == 2 else 1) for mask in self.kept.values())
+
     def groups(self) -> list[tuple[Group, Mask]]:
         """Groups that lose something, with what they keep."""
         return [(self._grouping.groups[i], m) for i, m in sorted(self.kept.items())]
@@ -56,7 +61,7 @@ class Selection:
         Where blocks choose for themselves and this axis does not say which block (another axis of the tensor does),
         the mask has the right *number* of indices, the first ones of each run.
         """
-        alive = self._alive[rows].all(1)
+        alive: Mask = np.asarray(self._alive[rows].all(1))
         if not self.kept:
             return alive
         groups = self._group_of[rows]
@@ -71,7 +76,7 @@ class Selection:
                 alive &= ~where | (slots < width)
             else:
                 alive &= ~where | keep[np.maximum(block, 0), slots]
-        return alive
+        return np.asarray(alive)
 
     def blocks(self, rows: Rows) -> list[NDArray[np.int64]] | None:
         """Kept indices per block, if this axis keeps different ones in each; ``None`` otherwise."""

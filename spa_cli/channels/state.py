@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -35,9 +36,11 @@ class Axis:
 
     @property
     def static(self) -> bool:
-        return self.rows.shape[1] == 0
+        """Whether nothing of the axis can be removed."""
+        return len(self.rows.T) == 0
 
     def with_zero(self, zero: bool) -> Axis:
+        """The same axis of another tensor."""
         return self if zero == self.zero else replace(self, zero=zero)
 
 
@@ -152,13 +155,15 @@ class Channels:
             rows = self.axes[name][axis].rows
             self.roles.append(RoleRecord(rows, role, self.node.label, self.sources[name]))
 
-    # -- axes seen as several, and back ---------------------------------------------------------------------------------
+    # -- axes seen as several, and back -------------------------------------------------------------------------------
 
     def split(self, axis: Axis, sizes: Sequence[int]) -> list[Axis]:
         """The axes of ``sizes`` whose merge is ``axis``."""
         if axis.static:
             return [Axis(np.zeros((s, 0), np.int64), axis.zero, axis.why, s) for s in sizes]
-        mismatch = self.why(f"its {len(axis.rows)} channels are cut into {' x '.join(map(str, sizes))} in a way that mixes them")
+        mismatch = self.why(
+            f"its {len(axis.rows)} channels are cut into {' x '.join(map(str, sizes))} in a way that mixes them"
+        )
         parts = self.ids.split(axis.rows, tuple(sizes), mismatch)
         return [Axis(p, axis.zero, axis.why or mismatch, s) for p, s in zip(parts, sizes, strict=True)]
 
@@ -166,7 +171,7 @@ class Channels:
         """One axis over all combinations of ``axes``, the last fastest."""
         if len(axes) == 1:
             return axes[0]
-        size = int(np.prod([a.size for a in axes], dtype=np.int64))
+        size = math.prod(int(a.size or 0) for a in axes)
         moving = [a for a in axes if not a.static]
         if not moving:
             return Axis(np.zeros((size, 0), np.int64), False, axes[0].why, size)

@@ -17,7 +17,9 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback on errors
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
 Calib = Annotated[
     Path | None,
-    typer.Option(help="Calibration data: .npz with one array per input, .npy, or a folder of them.", show_default=False),
+    typer.Option(
+        help="Calibration data: .npz with one array per input, .npy, or a folder of them.", show_default=False
+    ),
 ]
 InputShape = Annotated[
     list[str] | None,

@@ -19,31 +19,44 @@ def prune(
     model: Model,
     output: Out,
     ratio: Annotated[
-        float | None, typer.Option(help="Fraction of all removable channels to remove.", rich_help_panel=_BUDGET, show_default=False)
+        float | None,
+        typer.Option(help="Fraction of all removable channels to remove.", rich_help_panel=_BUDGET, show_default=False),
     ] = None,
     target_macs: Annotated[
-        float | None, typer.Option(help="Fraction of the MACs that may remain.", rich_help_panel=_BUDGET, show_default=False)
+        float | None,
+        typer.Option(help="Fraction of the MACs that may remain.", rich_help_panel=_BUDGET, show_default=False),
     ] = None,
     target_params: Annotated[
-        float | None, typer.Option(help="Fraction of the parameters that may remain.", rich_help_panel=_BUDGET, show_default=False)
+        float | None,
+        typer.Option(help="Fraction of the parameters that may remain.", rich_help_panel=_BUDGET, show_default=False),
     ] = None,
     target_size: Annotated[
-        int | None, typer.Option(help="File size in bytes that may remain.", rich_help_panel=_BUDGET, show_default=False)
+        int | None,
+        typer.Option(help="File size in bytes that may remain.", rich_help_panel=_BUDGET, show_default=False),
     ] = None,
     method: Annotated[str, typer.Option(help="How channels are scored: l1, l2 or random.")] = "l1",
     calib: Calib = None,
     calib_samples: Annotated[int, typer.Option(help="Calibration samples to use at most.")] = 512,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     ignore: Annotated[
-        list[str] | None, typer.Option(help="Leave groups whole that match (group, tensor or node name).", rich_help_panel=_WHAT, show_default=False)
+        list[str] | None,
+        typer.Option(
+            help="Leave groups whole that match (group, tensor or node name).",
+            rich_help_panel=_WHAT,
+            show_default=False,
+        ),
     ] = None,
     only: Annotated[
         list[str] | None, typer.Option(help="Cut only groups that match.", rich_help_panel=_WHAT, show_default=False)
     ] = None,
     round_to: Annotated[int, typer.Option(help="Keep layer widths multiples of this.", rich_help_panel=_WHAT)] = 1,
     min_channels: Annotated[int, typer.Option(help="Leave every layer at least this wide.", rich_help_panel=_WHAT)] = 1,
-    max_group_ratio: Annotated[float, typer.Option(help="Remove at most this fraction of a group.", rich_help_panel=_WHAT)] = 1.0,
-    exact_only: Annotated[bool, typer.Option("--exact-only", help="Only cut where removing equals zeroing.", rich_help_panel=_WHAT)] = False,
+    max_group_ratio: Annotated[
+        float, typer.Option(help="Remove at most this fraction of a group.", rich_help_panel=_WHAT)
+    ] = 1.0,
+    exact_only: Annotated[
+        bool, typer.Option("--exact-only", help="Only cut where removing equals zeroing.", rich_help_panel=_WHAT)
+    ] = False,
     input_shape: InputShape = None,
     plan_out: Annotated[Path | None, typer.Option(help="Also write the plan (JSON).", show_default=False)] = None,
     json: Json = False,
@@ -54,8 +67,9 @@ def prune(
     """Remove the least important channels and write a smaller, verified model."""
     with guarded(debug):
         from spa_cli import pipeline
+        from spa_cli.options import Options
 
-        options = pipeline.Options(
+        options = Options(
             ratio=ratio,
             target_macs=target_macs,
             target_params=target_params,

@@ -11,7 +11,7 @@ import typer
 from spa_cli.cli.options import print_json
 
 if TYPE_CHECKING:
-    from spa_cli.pipeline import Result
+    from spa_cli.result import Result
 
 
 @contextlib.contextmanager

@@ -15,10 +15,16 @@ from spa_cli.cli.options import Calib, Debug, InputShape, Json, Model, parse_sha
 def verify(
     model: Model,
     pruned: Annotated[Path, typer.Argument(help="The pruned .onnx file.", show_default=False)],
-    plan: Annotated[Path | None, typer.Option(help="Also compare with zeroing what this plan removes.", show_default=False)] = None,
+    plan: Annotated[
+        Path | None, typer.Option(help="Also compare with zeroing what this plan removes.", show_default=False)
+    ] = None,
     calib: Calib = None,
-    max_drift: Annotated[float | None, typer.Option(help="Fail above this relative L2 drift.", show_default=False)] = None,
-    min_agreement: Annotated[float | None, typer.Option(help="Fail below this arg-max agreement.", show_default=False)] = None,
+    max_drift: Annotated[
+        float | None, typer.Option(help="Fail above this relative L2 drift.", show_default=False)
+    ] = None,
+    min_agreement: Annotated[
+        float | None, typer.Option(help="Fail below this arg-max agreement.", show_default=False)
+    ] = None,
     input_shape: InputShape = None,
     json: Json = False,
     debug: Debug = False,
@@ -34,7 +40,9 @@ def verify(
         if max_drift is not None and not comparison.drift.relative_l2 <= max_drift:
             failures.append(f"output drift {comparison.drift.relative_l2:.3g} is above --max-drift {max_drift:g}")
         if min_agreement is not None and not (comparison.drift.agreement or 0.0) >= min_agreement:
-            failures.append(f"arg-max agreement {comparison.drift.agreement or 0.0:.3g} is below --min-agreement {min_agreement:g}")
+            failures.append(
+                f"arg-max agreement {comparison.drift.agreement or 0.0:.3g} is below --min-agreement {min_agreement:g}"
+            )
         if json:
             print_json(verify_json(comparison, failures))
         else:

@@ -1,0 +1,1 @@
+"""An ONNX file in memory: load, shapes, constants, save."""

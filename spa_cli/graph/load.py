@@ -91,7 +91,9 @@ def _check_external(source: Source) -> None:
             continue
         source.external = True
         if source.path is None:
-            raise ModelError(f"tensor '{tensor.name}' lies in an external file, but the model was given from memory; give a path")
+            raise ModelError(
+                f"tensor '{tensor.name}' lies in an external file, but the model was given from memory; give a path"
+            )
         info = ExternalDataInfo(tensor)
         place = (root / info.location).resolve()
         if os.path.isabs(info.location) or not place.is_relative_to(root):
@@ -101,10 +103,14 @@ def _check_external(source: Source) -> None:
             )
         if place not in seen:
             if not place.is_file():
-                raise ModelError(f"the external data file '{info.location}' of tensor '{tensor.name}' is missing; put it in '{root}'")
+                raise ModelError(
+                    f"the external data file '{info.location}' of tensor '{tensor.name}' is missing; put it in '{root}'"
+                )
             seen[place] = place.stat().st_size
         if (info.offset or 0) + (info.length or 0) > seen[place]:
-            raise ModelError(f"the external data file '{info.location}' is too short for tensor '{tensor.name}'; copy it again")
+            raise ModelError(
+                f"the external data file '{info.location}' is too short for tensor '{tensor.name}'; copy it again"
+            )
     source.bytes += sum(seen.values())
 
 

@@ -19,7 +19,12 @@ def complete(graph: Graph, known: Shapes, shapes: dict[str, tuple[int, ...]]) ->
     """``known`` again, with the unknown tensors as one run on synthetic inputs shows them; as it was if that fails."""
     model = graph.model
     unknown = [n for n, node in known.unknown.items() if node.op not in ("SequenceConstruct", "ZipMap")]
-    if not unknown or graph.sparse or model.ByteSize() > _LIMIT or any(t.data_location for t in model.graph.initializer):
+    if (
+        not unknown
+        or graph.sparse
+        or model.ByteSize() > _LIMIT
+        or any(t.data_location for t in model.graph.initializer)
+    ):
         return known
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
@@ -31,7 +36,8 @@ def complete(graph: Graph, known: Shapes, shapes: dict[str, tuple[int, ...]]) ->
         outputs = session.run(names, synthetic(graph, shapes))
     except Exception:  # noqa: BLE001 - onnxruntime's kinds are its own; without the run these stay unknown, and frozen
         return known
-    seen = {n: v.shape for n, v in zip(names, outputs, strict=True) if n in unknown and isinstance(v, np.ndarray)}
-    types = {n: v.dtype for n, v in zip(names, outputs, strict=True) if n in seen}
-    observed = {n: (s, helper.np_dtype_to_tensor_dtype(types[n])) for n, s in seen.items() if types[n] != object}
+    seen = {n: v for n, v in zip(names, outputs, strict=True) if n in unknown and isinstance(v, np.ndarray)}
+    observed = {
+        n: (v.shape, int(helper.np_dtype_to_tensor_dtype(v.dtype))) for n, v in seen.items() if v.dtype.kind != "O"
+    }
     return interpret(graph, shapes, observed)

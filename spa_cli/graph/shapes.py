@@ -28,7 +28,7 @@ _RUN = {"log": lambda *_: None, "opsets": {"": 1}, "verbose": 0, "new_ops": None
 
 @dataclass(eq=False)
 class Shapes:
-    """What is known of each tensor: ``shape`` (dims ``None`` where data decides), ``dtype`` and, if small, ``value``."""
+    """What is known of each tensor: ``shape`` (``None`` where data decides a dim), ``dtype``, ``value`` if small."""
 
     shape: dict[str, Shape] = field(default_factory=dict)
     dtype: dict[str, int] = field(default_factory=dict)
@@ -58,9 +58,7 @@ def interpret(
             known.dtype[name] = info.type.tensor_type.elem_type
             if name in input_shapes:
                 known.shape[name] = tuple(input_shapes[name])
-    declared = {v.name: v for v in graph.model.graph.value_info} | {
-        v.name: v for v in graph.model.graph.output
-    }
+    declared = {v.name: v for v in graph.model.graph.value_info} | {v.name: v for v in graph.model.graph.output}
     for node in graph.nodes:
         if node.op != "Constant" or node.outputs[0] not in graph.parameters:
             step(node, known, graph.model.ir_version, lambda name: constant(graph, known, name), declared)
@@ -89,11 +87,13 @@ def step(
     if node.outputs and all(not o or o in known.shape for o in node.outputs):
         return  # observed
     if any(i and i not in known.shape for i in node.inputs):
-        return _fall_back(node, known, declared, "")
+        _fall_back(node, known, declared, "")
+        return
     try:
         types = _infer(node, known, ir_version, read)
     except Exception as error:  # noqa: BLE001 - ONNX raises bare errors of several kinds; all mean "does not fit"
-        return _fall_back(node, known, declared, str(error).strip().splitlines()[-1] if str(error) else "?")
+        _fall_back(node, known, declared, str(error).strip().splitlines()[-1] if str(error) else "?")
+        return
     for name in node.outputs:
         if name in types and types[name].HasField("tensor_type"):
             tensor = types[name].tensor_type
@@ -134,7 +134,8 @@ def _evaluate(node: Node, known: Shapes, read: Callable[[str], Array | None]) ->
         return False
     if not node.inputs and node.op != "Constant":
         return False
-    if node.op in ("ConstantOfShape", "Expand") and np.prod(values[-1], dtype=np.float64) > MAX_KNOWN:
+    sizes = values[-1] if values else None
+    if node.op in ("ConstantOfShape", "Expand") and sizes is not None and np.prod(sizes, dtype=np.float64) > MAX_KNOWN:
         return False
     try:
         with np.errstate(all="ignore"):
@@ -203,9 +204,26 @@ def type_proto(dtype: int, shape: Shape) -> onnx.TypeProto:
 
 # Operators ONNX has no schema for whose result has the shape of their first input.
 _LIKE_FIRST = frozenset(
-    "Gelu FastGelu QuickGelu BiasGelu SkipLayerNormalization SkipSimplifiedLayerNormalization LayerNormalization "
-    "SimplifiedLayerNormalization EmbedLayerNormalization BiasAdd RotaryEmbedding GroupQueryAttention "
-    "Scale ScaledTanh ParametricSoftplus ImageScaler Affine MultiHeadAttention".split()
+    {
+        "Gelu",
+        "FastGelu",
+        "QuickGelu",
+        "BiasGelu",
+        "SkipLayerNormalization",
+        "SkipSimplifiedLayerNormalization",
+        "LayerNormalization",
+        "SimplifiedLayerNormalization",
+        "EmbedLayerNormalization",
+        "BiasAdd",
+        "RotaryEmbedding",
+        "GroupQueryAttention",
+        "Scale",
+        "ScaledTanh",
+        "ParametricSoftplus",
+        "ImageScaler",
+        "Affine",
+        "MultiHeadAttention",
+    }
 )
 # Fused operators with the shapes of the operator they extend.
 _SHAPED_AS = {"FusedConv": "Conv", "FusedMatMul": "MatMul", "FusedGemm": "Gemm"}

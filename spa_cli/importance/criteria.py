@@ -1,4 +1,4 @@
-"""How much each coupled channel matters: a criterion per parameter, aggregated over the group, comparable across groups."""
+"""Importance: a criterion per parameter, aggregated over the group, comparable across groups."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ def _per_channel(grouping: Grouping, group: Group, member: Member, values: Array
     here = slots >= 0
     if not len(group.blocks):
         line = values.sum(tuple(i for i in range(values.ndim) if i != member.axis))
-        return np.bincount(slots[here], line[here], group.channels)
+        total: Scores = np.bincount(slots[here], line[here], group.channels).astype(np.float64)
+        return total
     block = slot_of(rows, group.blocks)
     flat = np.zeros((len(group.blocks), group.channels))
     if (block >= 0).any():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from spa_cli.analysis import Analysis
-from spa_cli.pipeline import Figures, Result
+from spa_cli.result import Figures, Result
 from spa_cli.verify.compare import Comparison
 
 

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from spa_cli.analysis import Analysis
 from spa_cli.channels.groups import Group
-from spa_cli.pipeline import Result
 from spa_cli.report.text import count, duration, shorten, size
+from spa_cli.result import Result
 from spa_cli.verify.compare import Comparison
 
 
@@ -114,7 +114,9 @@ def prune_table(out: Console, result: Result, verb: str) -> None:
     for label, a, b, show in rows:
         table.add_row(label, show(a), show(b), _change(a, b))
     if before.seconds and after.seconds:
-        table.add_row("latency", duration(before.seconds), duration(after.seconds), _change(before.seconds, after.seconds))
+        table.add_row(
+            "latency", duration(before.seconds), duration(after.seconds), _change(before.seconds, after.seconds)
+        )
     out.print(table)
     agreement = "" if result.drift.agreement is None else f", arg-max agrees on {result.drift.agreement:.1%}"
     out.print(f"output drift {result.drift.relative_l2:.3g} (relative L2{agreement})")
@@ -150,7 +152,10 @@ def verify_table(out: Console, comparison: Comparison, failures: list[str]) -> N
     table.add_row("latency", duration(sa), duration(sb), _change(sa, sb))
     out.print(table)
     agreement = "" if comparison.drift.agreement is None else f", arg-max agrees on {comparison.drift.agreement:.1%}"
-    out.print(f"output drift {comparison.drift.relative_l2:.3g} (relative L2{agreement}) on {comparison.samples}", soft_wrap=True)
+    out.print(
+        f"output drift {comparison.drift.relative_l2:.3g} (relative L2{agreement}) on {comparison.samples}",
+        soft_wrap=True,
+    )
     if comparison.zeroing is not None:
         out.print(f"the plan's cut against zeroing what it removes: {comparison.zeroing}", soft_wrap=True)
     for failure in failures:

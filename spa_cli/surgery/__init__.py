@@ -1,0 +1,1 @@
+"""Carrying out a selection on a model."""

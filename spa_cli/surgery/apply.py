@@ -70,7 +70,9 @@ def _write_parameters(work: Cut) -> None:
                 continue
             for attribute in work.proto(node).attribute:
                 if attribute.name == "value":
-                    attribute.t.CopyFrom(tensor(edited[name] if name in edited else work.gather(name), attribute.t.name))
+                    attribute.t.CopyFrom(
+                        tensor(edited[name] if name in edited else work.gather(name), attribute.t.name)
+                    )
 
 
 def _insert(work: Cut) -> None:

@@ -40,7 +40,8 @@ class Cut:
 
     def proto(self, node: Node) -> onnx.NodeProto:
         """The node in the new model."""
-        return self._proto[id(node.proto)]
+        found: onnx.NodeProto = self._proto[id(node.proto)]
+        return found
 
     def kept_mask(self, name: str, axis: int) -> Mask:
         """Which indices of an axis stay."""
@@ -141,10 +142,10 @@ def gather(array: Array, entry: dict[str, list[int] | list[list[int]]]) -> Array
         for k, kept in enumerate(blocks):
             own = rows[(rows >= k * size) & (rows < (k + 1) * size)]
             if len(own):
-                parts.append(np.take(np.take(array, own, 0), kept, int(axis)))
+                parts.append(np.take(np.take(array, own, 0), np.asarray(kept, np.int64), int(axis)))
         array = np.concatenate(parts, 0)
     for axis_number, kept in plain.items():
-        array = np.take(array, kept, axis_number)
+        array = np.take(array, np.asarray(kept, np.int64), axis_number)
     return array
 
 
@@ -166,4 +167,3 @@ def _skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
         else:
             setattr(copy.graph, field.name, value)
     return copy
-

@@ -220,7 +220,9 @@ class Values:
 
 
 def _with_proto(node: Node, proto: onnx.NodeProto) -> Node:
-    return Node(node.op, node.domain, node.name, node.attrs, tuple(proto.input), tuple(proto.output), node.version, proto)
+    return Node(
+        node.op, node.domain, node.name, node.attrs, tuple(proto.input), tuple(proto.output), node.version, proto
+    )
 
 
 def tensor(value: Array, name: str) -> onnx.TensorProto:

@@ -1,0 +1,1 @@
+"""onnxruntime: runs, same signature, how far outputs moved, how fast."""

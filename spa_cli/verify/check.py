@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,7 +17,7 @@ from spa_cli.verify.session import Feeds, checker_verdict, floats, open_session,
 
 @dataclass(frozen=True)
 class Drift:
-    """How far the outputs moved: relative L2 over all float outputs, and how often the arg-max agrees (if any has one)."""
+    """How far outputs moved: relative L2 over all float outputs, and how often the arg-max agrees (if any has one)."""
 
     relative_l2: float
     agreement: float | None
@@ -26,12 +27,16 @@ def signature(model: onnx.ModelProto) -> dict[str, object]:
     """Names, types and declared shapes of what is fed and fetched."""
     fixed = {t.name for t in model.graph.initializer} | {s.values.name for s in model.graph.sparse_initializer}
     return {
-        "inputs": {v.name: v.type.SerializeToString(deterministic=True) for v in model.graph.input if v.name not in fixed},
+        "inputs": {
+            v.name: v.type.SerializeToString(deterministic=True) for v in model.graph.input if v.name not in fixed
+        },
         "outputs": {v.name: v.type.SerializeToString(deterministic=True) for v in model.graph.output},
     }
 
 
-def verify_file(path: str, original: onnx.ModelProto, checked: tuple[bool, bool], reference: list[object], feeds: Feeds) -> list[object]:
+def verify_file(
+    path: str, original: onnx.ModelProto, checked: tuple[bool, bool], reference: list[Any], feeds: Feeds
+) -> list[Any]:
     """Raise VerificationError unless the file at ``path`` is as good as the original; give its outputs on ``feeds``.
 
     ``checked``: whether the original passes onnx's checker with and without strict shape inference (what it
@@ -47,10 +52,12 @@ def verify_file(path: str, original: onnx.ModelProto, checked: tuple[bool, bool]
     try:
         outputs = run(open_session(path), feeds)
     except Exception as error:
-        raise VerificationError(f"onnxruntime can't run the result: {str(error).strip().splitlines()[0][:300]}") from error
+        raise VerificationError(
+            f"onnxruntime can't run the result: {str(error).strip().splitlines()[0][:300]}"
+        ) from error
     for info, a, b in zip(original.graph.output, reference, outputs, strict=True):
-        if np.shape(a) != np.shape(b):  # type: ignore[arg-type]
-            raise VerificationError(f"output '{info.name}' of the result has shape {np.shape(b)}, not {np.shape(a)}")  # type: ignore[arg-type]
+        if np.shape(a) != np.shape(b):
+            raise VerificationError(f"output '{info.name}' of the result has shape {np.shape(b)}, not {np.shape(a)}")
         if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.dtype != b.dtype:
             raise VerificationError(f"output '{info.name}' of the result has type {b.dtype}, not {a.dtype}")
     for a, b in zip(floats(reference), floats(outputs), strict=True):
@@ -59,7 +66,7 @@ def verify_file(path: str, original: onnx.ModelProto, checked: tuple[bool, bool]
     return outputs
 
 
-def drift(before: list[object], after: list[object]) -> Drift:
+def drift(before: list[Any], after: list[Any]) -> Drift:
     """Distance between two sets of outputs."""
     pairs = list(zip(floats(before), floats(after), strict=True))
     norm = float(np.sqrt(sum(float(np.square(a).sum()) for a, _ in pairs)))
@@ -134,7 +141,9 @@ def removed_mask(shape: tuple[int, ...], entry: dict[str, list[int] | list[list[
     return mask
 
 
-def latency(before: str | onnx.ModelProto, after: str | onnx.ModelProto, feeds: Feeds, budget: float = 2.0) -> tuple[float, float]:
+def latency(
+    before: str | onnx.ModelProto, after: str | onnx.ModelProto, feeds: Feeds, budget: float = 2.0
+) -> tuple[float, float]:
     """Median seconds per run of two models, measured alternately in one go; fully optimised sessions."""
     sessions = [open_session(m, "all") for m in (before, after)]
     inputs = [{k: v for k, v in feeds.items() if k in {i.name for i in s.get_inputs()}} for s in sessions]

@@ -15,8 +15,8 @@ from spa_cli.plan import Plan, to_selection
 from spa_cli.surgery.apply import cut
 from spa_cli.surgery.cut import Cut
 from spa_cli.verify.check import Drift, drift, latency, verify_file, zeroing_differs
-from spa_cli.verify.inputs import batch_of, read_calibration, synthetic
-from spa_cli.verify.session import Feeds, checker_verdict, open_session, run
+from spa_cli.verify.feeds import first_run
+from spa_cli.verify.session import checker_verdict, target
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,14 @@ def compare(
     """Run both models side by side; raises VerificationError if the second can't take the first one's place."""
     before, after = load(model), load(pruned)
     analysis = analyse_model(before, input_shape)
-    feeds, reference = _run_first(before, analysis, calib)
+    feeds, reference = first_run(before, analysis, calib, 256, seed=1)
     checked = (checker_verdict(before, True) is None, checker_verdict(before, False) is None)
-    outputs = verify_file(_target(after), before.model, checked, reference, feeds)
+    outputs = verify_file(target(after), before.model, checked, reference, feeds)
     small = analyse_model(after, input_shape)
     zeroing = None
     if plan is not None:
         read = Plan.read(plan)
-        known = analysis.graph.parameters
-        selection = to_selection(
-            read, analysis.grouping, analysis.state.ids.count, lambda n: tuple(known[n].dims) if n in known else None
-        )
+        selection = to_selection(read, analysis)
         work = cut(analysis.graph, analysis.state, analysis.grouping, selection, {})
         _check_shapes(work, after, read)
         zeroing = zeroing_differs(analysis.graph, work, feeds) or "equal"
@@ -61,32 +58,10 @@ def compare(
         bytes=(before.bytes, after.bytes),
         params=(analysis.costs.params, small.costs.params),
         macs=(analysis.costs.macs, small.costs.macs),
-        seconds=latency(_target(before), _target(after), feeds),
+        seconds=latency(target(before), target(after), feeds),
         samples=f"{calib}" if calib else "synthetic inputs",
         zeroing=zeroing,
     )
-
-
-def _run_first(before: Source, analysis: object, calib: Path | None) -> tuple[Feeds, list[object]]:
-    from spa_cli.analysis import Analysis
-
-    assert isinstance(analysis, Analysis)
-    session = open_session(before)
-    if calib is not None:
-        tries: list[Feeds] = [batch_of(read_calibration(calib, analysis.graph), analysis.graph, 256)]
-    else:
-        tries = [synthetic(analysis.graph, s, seed=1) for s in (analysis.input_shapes, *analysis.other_shapes)]
-    failure = ""
-    for feeds in tries:
-        try:
-            return feeds, run(session, feeds)
-        except Exception as error:  # noqa: BLE001 - onnxruntime's kinds are its own
-            failure = failure or str(error).splitlines()[0][:200]
-    raise VerificationError(f"'{before.name}' does not run ({failure}); give --input-shape or --calib")
-
-
-def _target(source: Source) -> str | onnx.ModelProto:  # type: ignore[return]
-    return str(source.path) if source.path else source.model
 
 
 def _check_shapes(work: Cut, after: Source, plan: Plan) -> None:

@@ -13,7 +13,7 @@ from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array, Graph
 from spa_cli.verify.session import Feeds
 
-_DTYPES = {
+_DTYPES: dict[int, type] = {
     onnx.TensorProto.FLOAT: np.float32,
     onnx.TensorProto.DOUBLE: np.float64,
     onnx.TensorProto.FLOAT16: np.float16,
@@ -29,15 +29,31 @@ _DTYPES = {
 }
 
 
+# batch, height and width, length
+_TRIES = (
+    (1, 224, 16),
+    (1, 64, 32),
+    (1, 32, 128),
+    (1, 128, 64),
+    (2, 224, 16),
+    (1, 256, 16000),
+    (1, 640, 512),
+    (8, 16, 8),
+    (1, 1, 1),
+)
+
+
 def input_shapes(graph: Graph, given: dict[str, tuple[int, ...]]) -> Iterator[dict[str, tuple[int, ...]]]:
-    """Concrete shapes to try, the most usual first: batch 1, images of 224, sequences of 16; ``given`` ones as they are."""
+    """Concrete shapes to try, the most usual first; ``given`` ones stay as they are."""
     for name, shape in given.items():
         if name not in graph.inputs:
-            raise UsageError(f"--input-shape names '{name}', which is not an input; inputs are {', '.join(graph.inputs)}")
+            raise UsageError(
+                f"--input-shape names '{name}', which is not an input; inputs are {', '.join(graph.inputs)}"
+            )
         declared = _dims(graph.inputs[name])
         if declared is not None and len(declared) != len(shape):
             raise UsageError(f"--input-shape gives '{name}' {len(shape)} dimensions, the model has {len(declared)}")
-    for batch, space, length in ((1, 224, 16), (1, 64, 32), (1, 32, 128), (1, 128, 64), (2, 224, 16), (1, 256, 16000), (1, 640, 512), (8, 16, 8), (1, 1, 1)):
+    for batch, space, length in _TRIES:
         named: dict[str, int] = {}
         yield {
             name: given[name] if name in given else _concrete(_dims(info) or [], named, batch, space, length)
@@ -55,9 +71,7 @@ def _dims(info: onnx.ValueInfoProto) -> list[int | str] | None:
     ]
 
 
-def _concrete(
-    dims: list[int | str], named: dict[str, int], batch: int, space: int, length: int
-) -> tuple[int, ...]:
+def _concrete(dims: list[int | str], named: dict[str, int], batch: int, space: int, length: int) -> tuple[int, ...]:
     shape = []
     for i, dim in enumerate(dims):
         if isinstance(dim, int):
@@ -120,7 +134,9 @@ def read_calibration(path: Path, graph: Graph, limit: int | None = None) -> dict
         raise UsageError(f"the files in '{path}' don't fit together: {error}") from error
     missing = [n for n in graph.inputs if n not in data]
     if missing:
-        raise UsageError(f"the calibration data '{path}' lacks input '{missing[0]}'; it has {', '.join(data) or 'nothing'}")
+        raise UsageError(
+            f"the calibration data '{path}' lacks input '{missing[0]}'; it has {', '.join(data) or 'nothing'}"
+        )
     for name in graph.inputs:
         _check(path, name, data[name], graph.inputs[name])
     counts = {len(data[n]) for n in graph.inputs}
@@ -136,7 +152,9 @@ def _read_arrays(file: Path, graph: Graph) -> dict[str, Array]:
         raise UsageError(f"the calibration file '{file}' can't be read: {error}") from error
     if isinstance(loaded, np.ndarray):
         if len(graph.inputs) != 1:
-            raise UsageError(f"'{file}' holds one array, the model has {len(graph.inputs)} inputs; use an .npz with one array each")
+            raise UsageError(
+                f"'{file}' holds one array, the model has {len(graph.inputs)} inputs; use an .npz with one array each"
+            )
         return {next(iter(graph.inputs)): loaded}
     try:
         return {k: loaded[k] for k in loaded.files}
@@ -151,7 +169,9 @@ def _check(path: Path, name: str, array: Array, info: onnx.ValueInfoProto) -> No
             i == 0 or not isinstance(d, int) or d == s for i, (d, s) in enumerate(zip(dims, array.shape, strict=True))
         )
         if not fits:
-            raise UsageError(f"calibration data for input '{name}' in '{path}' has shape {array.shape}, the model takes {dims}")
+            raise UsageError(
+                f"calibration data for input '{name}' in '{path}' has shape {array.shape}, the model takes {dims}"
+            )
     if len(array) == 0:
         raise UsageError(f"calibration data for input '{name}' in '{path}' holds no samples")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -164,6 +184,7 @@ def batch_of(data: dict[str, Array], graph: Graph, count: int) -> Feeds:
     for name, array in data.items():
         dims = _dims(graph.inputs[name])
         fixed = dims[0] if dims and isinstance(dims[0], int) else None
-        dtype = _DTYPES.get(graph.inputs[name].type.tensor_type.elem_type, array.dtype)
-        feeds[name] = np.ascontiguousarray(array[: fixed or count]).astype(dtype)
+        dtype = _DTYPES.get(graph.inputs[name].type.tensor_type.elem_type)
+        batch = np.ascontiguousarray(array[: fixed or count])
+        feeds[name] = batch if dtype is None else batch.astype(dtype)
     return feeds

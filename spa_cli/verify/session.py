@@ -24,30 +24,33 @@ _LEVELS = {
 }
 
 
+def target(source: Source) -> str | onnx.ModelProto:
+    """What to open for a source: its file, which finds its external data, or the model itself."""
+    return str(source.path) if source.path else source.model
+
+
 def open_session(model: Source | onnx.ModelProto | str, level: str = "none") -> ort.InferenceSession:
-    """A CPU session; raises what onnxruntime raises."""
+    """A CPU session on a file, or on a model in memory; raises what onnxruntime raises."""
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = _LEVELS[level]
-    if not isinstance(model, (onnx.ModelProto, str)):
-        target: str | bytes = str(model.path) if model.path and not model.model.functions else model.model.SerializeToString()
-    else:
-        target = model.SerializeToString() if isinstance(model, onnx.ModelProto) else model
+    opened = model if isinstance(model, (onnx.ModelProto, str)) else target(model)
+    what: Any = opened.SerializeToString() if isinstance(opened, onnx.ModelProto) else opened
     try:
-        return ort.InferenceSession(target, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(what, options, providers=["CPUExecutionProvider"])
     except Exception:
         if level != "none":
             raise
         # some operators only exist as fused kernels: they need the optimiser
         options.graph_optimization_level = _LEVELS["all"]
-        return ort.InferenceSession(target, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(what, options, providers=["CPUExecutionProvider"])
 
 
 def checker_verdict(model: Source | str, full: bool) -> str | None:
     """What onnx's checker objects to, ``None`` if nothing."""
-    target: Any = model if isinstance(model, str) else (str(model.path) if model.path else model.model)
+    what: Any = model if isinstance(model, str) else target(model)
     try:
-        onnx.checker.check_model(target, full_check=full)
+        onnx.checker.check_model(what, full_check=full)
     except Exception as error:  # noqa: BLE001 - the checker raises several unrelated kinds; all are verdicts
         return str(error) or type(error).__name__
     return None

@@ -6,7 +6,7 @@ import numpy as np
 
 from spa_cli.channels.rules.matmul import add_bias
 from spa_cli.channels.rules.registry import MICROSOFT, register
-from spa_cli.channels.state import CONSUMER, PASS_THROUGH, PRODUCER, Axis, Channels, Decline
+from spa_cli.channels.state import CONSUMER, PRODUCER, Axis, Channels, Decline
 from spa_cli.graph.model import Node
 from spa_cli.surgery.cut import Cut
 
@@ -19,7 +19,11 @@ def rewrite_group(node: Node, cut: Cut) -> None:
     if groups > 1:
         channels, weight = cut.shape(node.inputs[0])[1], cut.shape(node.inputs[1])
         per_group = weight[0] if node.op == "ConvTranspose" else weight[1]
-        new = groups * weight[0] // cut.old_shape(node.inputs[1])[0] if node.op == "ConvTranspose" else channels // per_group
+        new = (
+            groups * weight[0] // cut.old_shape(node.inputs[1])[0]
+            if node.op == "ConvTranspose"
+            else channels // per_group
+        )
         cut.set_attribute(node, "group", new)
 
 
@@ -122,7 +126,7 @@ def deform_conv(node: Node, state: Channels) -> None:
     state.set(node.outputs[0], [x[0].with_zero(False), out, *space])
 
 
-@register(*"AveragePool MaxPool LpPool GlobalAveragePool GlobalMaxPool GlobalLpPool MaxUnpool".split())
+@register("AveragePool MaxPool LpPool GlobalAveragePool GlobalMaxPool GlobalLpPool MaxUnpool")
 @register("GridSample", "RoiAlign", "MaxRoiPool", "Col2Im")
 def pool(node: Node, state: Channels) -> None:
     """Channels pass, space is mixed."""

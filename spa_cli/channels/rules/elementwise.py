@@ -16,13 +16,13 @@ _SINGULAR = frozenset({"Log", "Reciprocal"})
 
 
 @register(
-    *"Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike "
-    "Ceil Celu Clip Cos Cosh Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish Identity "
-    "IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow Reciprocal Relu Round "
-    "Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum Swish Tan Tanh ThresholdedRelu Where Xor "
-    "ImageScaler ParametricSoftplus ScaledTanh".split()
+    "Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast "
+    "CastLike Ceil Celu Clip Cos Cosh Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid "
+    "HardSwish Identity IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow "
+    "Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum Swish Tan Tanh "
+    "ThresholdedRelu Where Xor ImageScaler ParametricSoftplus ScaledTanh"
 )
-@register(*"Gelu FastGelu QuickGelu BiasGelu BiasAdd".split(), domain=MICROSOFT)
+@register("Gelu FastGelu QuickGelu BiasGelu BiasAdd", domain=MICROSOFT)
 def elementwise(node: Node, state: Channels) -> None:
     """The output's axes are the inputs' axes, aligned at the end; equal ones are coupled."""
     names = [i for i in node.inputs if i]

@@ -10,7 +10,7 @@ _QUANTISED = (
     "QLinearConv QLinearMatMul MatMulInteger DynamicQuantizeLinear QLinearAdd QLinearMul QLinearGlobalAveragePool "
     "QLinearAveragePool QLinearConcat QLinearLeakyRelu QLinearSigmoid QLinearSoftmax QGemm DynamicQuantizeMatMul "
     "MatMulIntegerToFloat DynamicQuantizeLSTM QAttention MatMulNBits QMoE QEmbedLayerNormalization"
-).split()
+)
 
 
 @register("If", "Loop", "Scan", "SequenceMap", follows=False)
@@ -23,17 +23,17 @@ def control_flow(node: Node, state: Channels) -> None:
     raise Decline(f"the bodies of {node.op} are not followed yet")
 
 
-@register(*_QUANTISED, follows=False)
-@register(*_QUANTISED, domain=MICROSOFT, follows=False)
+@register(_QUANTISED, follows=False)
+@register(_QUANTISED, domain=MICROSOFT, follows=False)
 def quantised(node: Node, state: Channels) -> None:
     """Integer kernels with scales as inputs."""
     raise Decline(f"quantised operator {node.op} is not followed yet")
 
 
-_FUSED = "Attention MultiHeadAttention GroupQueryAttention DecoderMaskedMultiHeadAttention EmbedLayerNormalization".split()
+_FUSED = "Attention MultiHeadAttention GroupQueryAttention DecoderMaskedMultiHeadAttention EmbedLayerNormalization"
 
 
-@register(*_FUSED, "RotaryEmbedding", "PackedAttention", "GroupNorm", "NhwcConv", domain=MICROSOFT, follows=False)
+@register(_FUSED, "RotaryEmbedding", "PackedAttention", "GroupNorm", "NhwcConv", domain=MICROSOFT, follows=False)
 def fused_kernels(node: Node, state: Channels) -> None:
     """Whole blocks in one operator."""
     raise Decline(f"fused operator com.microsoft::{node.op} is not followed yet")

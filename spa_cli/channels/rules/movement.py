@@ -87,9 +87,7 @@ def _runs(left: list[int], right: list[int]) -> list[tuple[slice, slice]]:
     return runs
 
 
-def _reshape_unknown(
-    node: Node, state: Channels, axes: list[Axis], shape: tuple[int | None, ...] | None
-) -> list[Axis]:
+def _reshape_unknown(node: Node, state: Channels, axes: list[Axis], shape: tuple[int | None, ...] | None) -> list[Axis]:
     """A size that data decides: leading or trailing axes of equal size pass, what lies between is frozen."""
     if shape is None:
         raise Decline("it is reshaped to a size that depends on the data")
@@ -131,7 +129,9 @@ def unsqueeze(node: Node, state: Channels) -> None:
     rank = len(axes) + len(given)
     new = {a % rank for a in given}
     rest = iter(axes)
-    state.set(node.outputs[0], [state.static(1, "has a single channel") if i in new else next(rest) for i in range(rank)])
+    state.set(
+        node.outputs[0], [state.static(1, "has a single channel") if i in new else next(rest) for i in range(rank)]
+    )
 
 
 def _axes_argument(node: Node, state: Channels) -> list[int] | None:
@@ -189,12 +189,15 @@ def rewrite_split(node: Node, cut: Cut) -> None:
     axis = int(node.attr("axis", 0))
     sizes = [cut.shape(o)[axis] for o in node.outputs]
     total = cut.shape(node.inputs[0])[axis]
-    explicit = node.attr("split") is not None or bool(node.input(1))
-    if not explicit and len(set(sizes)) == 1 and sizes[0] * len(sizes) == total:
+    given = cut.value(node.input(1)) if node.input(1) else node.attr("split")
+    if given is None and not node.input(1):
+        if len(set(sizes)) == 1 and sizes[0] * len(sizes) == total:
+            return
+    elif given is not None and [int(s) for s in given] == sizes:
         return
     if node.version < 13:
         cut.set_attribute(node, "split", sizes)
-    elif not node.input(1) or not np.array_equal(cut.value(node.inputs[1]), sizes):
+    else:
         cut.remove_attribute(node, "num_outputs")
         cut.set_constant(node, 1, np.array(sizes, np.int64))
 
@@ -253,7 +256,7 @@ def tile(node: Node, state: Channels) -> None:
 @register("DepthToSpace")
 def depth_to_space(node: Node, state: Channels) -> None:
     """PixelShuffle: ``b*b`` input channels make one output channel."""
-    n, c, h, w = state.of(node.inputs[0])
+    n, c = state.of(node.inputs[0])[:2]
     block = int(node.attr("blocksize"))
     deep = int(c.size or 0) // block**2
     sizes = (block, block, deep) if node.attr("mode", "DCR") == "DCR" else (deep, block, block)

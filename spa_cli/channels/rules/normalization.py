@@ -121,7 +121,9 @@ def norm_over(node: Node, state: Channels) -> None:
         # a 2-norm does not see zeros; a mean and a variance do
         if node.op != "LpNormalization" or not x[at].zero:
             state.inexact(x[at], f"{node.op} measures its scale over it")
-    state.set(node.outputs[0], [a.with_zero(a.zero and node.op == "LpNormalization" and i in over) for i, a in enumerate(x)])
+    state.set(
+        node.outputs[0], [a.with_zero(a.zero and node.op == "LpNormalization" and i in over) for i, a in enumerate(x)]
+    )
 
 
 @register("Softmax", "LogSoftmax", "Hardmax")

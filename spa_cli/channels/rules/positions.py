@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from spa_cli.graph.model import Array, Node
 from spa_cli.surgery.cut import Cut
 
 _END = np.iinfo(np.int64).max
+Read = Callable[[str], Array | None]
 
 
 class Span(NamedTuple):
@@ -33,23 +35,23 @@ class Span(NamedTuple):
         return value
 
 
-def spans(node: Node, read: object, rank: int) -> list[Span] | None:
+def spans(node: Node, read: Read, rank: int) -> list[Span] | None:
     """The slices of a Slice node (attributes before opset 10, inputs since), ``None`` if they are computed."""
     if node.version < 10:
         starts, ends = node.attr("starts"), node.attr("ends")
         axes, steps = node.attr("axes"), None
     else:
-        starts, ends, axes, steps = (read(node.input(i)) if node.input(i) else None for i in range(1, 5))  # type: ignore[operator]
+        starts, ends, axes, steps = (read(node.input(i)) if node.input(i) else None for i in range(1, 5))
         if any(node.input(i) and v is None for i, v in zip(range(1, 5), (starts, ends, axes, steps), strict=True)):
             return None
     if starts is None or ends is None:
         return None
     count = len(np.ravel(starts))
-    axes = range(count) if axes is None else axes
-    steps = [1] * count if steps is None else steps
+    where = np.arange(count) if axes is None else np.ravel(axes)
+    strides = np.ones(count, np.int64) if steps is None else np.ravel(steps)
     return [
         Span(int(a) % rank, int(s), int(e), int(t))
-        for a, s, e, t in zip(np.ravel(axes), np.ravel(starts), np.ravel(ends), np.ravel(steps), strict=True)  # type: ignore[arg-type]
+        for a, s, e, t in zip(where, np.ravel(starts), np.ravel(ends), strides, strict=True)
     ]
 
 
@@ -80,7 +82,8 @@ def slice_(node: Node, state: Channels) -> None:
     axes = list(state.of(node.inputs[0]))
     taken = spans(node, state.value, len(axes))
     if taken is None:
-        return _slice_computed(node, state, axes)
+        _slice_computed(node, state, axes)
+        return
     sizes = state.shapes.shape.get(node.outputs[0])
     for span in taken:
         axis = axes[span.axis]
@@ -144,15 +147,15 @@ def rewrite_pad(node: Node, cut: Cut) -> None:
         cut.set_elements(node, 1, changed)
 
 
-def _pads(node: Node, read: object) -> Array | None:
+def _pads(node: Node, read: Read) -> Array | None:
     if node.version < 11:
         return np.asarray(node.attr("pads", node.attr("paddings")))
-    return read(node.inputs[1])  # type: ignore[operator, no-any-return]
+    return read(node.inputs[1])
 
 
-def _pad_axes(node: Node, read: object, rank: int) -> list[int]:
+def _pad_axes(node: Node, read: Read, rank: int) -> list[int]:
     if node.input(3):
-        value = read(node.inputs[3])  # type: ignore[operator]
+        value = read(node.inputs[3])
         if value is not None:
             return [int(a) % rank for a in value]
     return list(range(rank))
@@ -170,7 +173,8 @@ def pad(node: Node, state: Channels) -> None:
             if axis.size != size:
                 state.freeze(axis, "is padded by an amount that depends on the data")
                 axes[i] = state.static(size, "is padded by an amount that depends on the data")
-        return state.set(node.outputs[0], axes)
+        state.set(node.outputs[0], axes)
+        return
     at = _pad_axes(node, state.value, len(axes))
     constant = node.attr("mode", "constant") == "constant"
     fill_zero = constant and (state.values_zero(node.input(2)) if node.version >= 11 else not node.attr("value", 0.0))
@@ -181,7 +185,12 @@ def pad(node: Node, state: Channels) -> None:
             axes[position] = axis
         elif axis.static or not constant:
             state.freeze(axis, f"is padded in mode '{node.attr('mode', 'constant')}'")
-            axes[position] = Axis(np.zeros((sizes[position] or 0, 0), np.int64), False, axis.why or state.why("is padded"), sizes[position])
+            axes[position] = Axis(
+                np.zeros((sizes[position] or 0, 0), np.int64),
+                False,
+                axis.why or state.why("is padded"),
+                sizes[position],
+            )
         else:
             axes[position] = _padded(state, axis, head, tail, fill_zero)
     padded = {p for i, p in enumerate(at) if pads[i] or pads[i + len(at)]}
@@ -218,8 +227,7 @@ def gather(node: Node, state: Channels) -> None:
     at = int(node.attr("axis", 0)) % len(axes)
     axis = axes[at]
     picked_axes = state.of(node.inputs[1])
-    known = indices is not None and (node.inputs[1] in state.sources or np.ndim(indices) == 0)
-    if not known or axis.static:
+    if indices is None or axis.static or not (node.inputs[1] in state.sources or np.ndim(indices) == 0):
         state.freeze(axis, "is looked up by data-dependent indices")
         for other in picked_axes:
             state.freeze(other, "holds indices")
@@ -232,8 +240,4 @@ def gather(node: Node, state: Channels) -> None:
     else:
         state.freeze(axis, "is picked by a table of indices")
         middle = [state.static(d, "is picked by a table of indices") for d in np.shape(indices)]
-    others = [a if i != at else None for i, a in enumerate(axes)]
-    result: list[Axis] = []
-    for other in others:
-        result += [other] if other is not None else middle
-    state.set(node.outputs[0], result)
+    state.set(node.outputs[0], [*axes[:at], *middle, *axes[at + 1 :]])

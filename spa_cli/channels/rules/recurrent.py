@@ -43,7 +43,13 @@ def recurrent(node: Node, state: Channels) -> None:
     for index in (0, 1, 2, 3, 7):
         if node.input(index) and index:
             state.unify(directions, state.of(node.inputs[index])[0])
-    for index, axis, role in ((1, 2, CONSUMER), (1, 1, PRODUCER), (2, 2, CONSUMER), (3, 1, PASS_THROUGH), (7, 1, PASS_THROUGH)):
+    for index, axis, role in (
+        (1, 2, CONSUMER),
+        (1, 1, PRODUCER),
+        (2, 2, CONSUMER),
+        (3, 1, PASS_THROUGH),
+        (7, 1, PASS_THROUGH),
+    ):
         if node.input(index):
             state.role(node.inputs[index], axis, role)
     zero = _silent_activations(node)
@@ -57,13 +63,17 @@ def recurrent(node: Node, state: Channels) -> None:
     if not zero:
         state.inexact(units, f"a unit of {node.op} is not zero when its weights are")
     batch = x[1].with_zero(False)
-    for axis in x[:1]:
-        state.freeze(axis, f"{node.op} runs along it")
+    for step in x[:1]:
+        state.freeze(step, f"{node.op} runs along it")
     if node.input(4):
-        for axis in state.of(node.inputs[4]):
-            state.freeze(axis, "holds sequence lengths")
+        for length in state.of(node.inputs[4]):
+            state.freeze(length, "holds sequence lengths")
     hidden = units.with_zero(zero)
-    outputs = ([x[0].with_zero(False), directions, batch, hidden], [directions, batch, hidden], [directions, batch, hidden])
+    outputs = (
+        [x[0].with_zero(False), directions, batch, hidden],
+        [directions, batch, hidden],
+        [directions, batch, hidden],
+    )
     for name, axes in zip(node.outputs, outputs, strict=False):
         state.set(name, axes)
 

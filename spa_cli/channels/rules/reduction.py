@@ -12,7 +12,7 @@ _SUMS = frozenset({"ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare"})
 _MIXES = frozenset({"ReduceProd", "ReduceLogSum", "ReduceLogSumExp"})
 
 
-@register(*"ReduceSum ReduceMean ReduceMax ReduceMin ReduceL1 ReduceL2 ReduceSumSquare".split())
+@register("ReduceSum ReduceMean ReduceMax ReduceMin ReduceL1 ReduceL2 ReduceSumSquare")
 @register(*sorted(_MIXES))
 def reduce(node: Node, state: Channels) -> None:
     """Sums don't notice a zero channel, means and extremes may."""

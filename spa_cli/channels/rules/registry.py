@@ -33,10 +33,10 @@ _RULES: dict[tuple[str, str], Rule] = {}
 def register(
     *operators: str, domain: str = "", rewrite: Rewrite | None = None, follows: bool = True
 ) -> Callable[[Relate], Relate]:
-    """Decorator: this function relates these operators (names as in the ONNX specification)."""
+    """Decorator: this function relates these operators (names as in the ONNX specification, space-separated)."""
 
     def add(relate: Relate) -> Relate:
-        for operator in operators:
+        for operator in " ".join(operators).split():
             _RULES[domain, operator] = Rule(relate, rewrite, follows)
         return relate
 

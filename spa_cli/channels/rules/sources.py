@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from onnx import numpy_helper
 
-from spa_cli.channels.rules.sizes import rewrite_sizes
 from spa_cli.channels.rules.registry import register
+from spa_cli.channels.rules.sizes import rewrite_sizes
 from spa_cli.channels.state import Axis, Channels, Decline
 from spa_cli.graph.model import Node
 
@@ -22,7 +23,7 @@ def shape_of(node: Node, state: Channels) -> None:
 def constant_of_shape(node: Node, state: Channels) -> None:
     """A constant block: it takes whatever size is asked of it (initial states, channel padding)."""
     fill = node.proto.attribute[0].t if node.proto.attribute else None
-    zero = fill is None or not np.any(_tensor(fill))
+    zero = fill is None or not np.any(numpy_helper.to_array(fill))
     state.set(node.outputs[0], new_axes(node, state, state.shape(node.outputs[0]), zero))
 
 
@@ -31,14 +32,8 @@ def new_axes(node: Node, state: Channels, shape: tuple[int, ...], zero: bool) ->
     return [state.fresh(d, zero) if d > 1 else state.static(d, "has a single channel") for d in shape]
 
 
-def _tensor(proto: object) -> np.ndarray:  # type: ignore[type-arg]
-    from onnx import numpy_helper
-
-    return numpy_helper.to_array(proto)  # type: ignore[arg-type]
-
-
-@register(*"Constant Range RandomNormal RandomUniform NonZero Unique NonMaxSuppression StringNormalizer".split())
-@register(*"HammingWindow HannWindow BlackmanWindow MelWeightMatrix".split())
+@register("Constant Range RandomNormal RandomUniform NonZero Unique NonMaxSuppression StringNormalizer")
+@register("HammingWindow HannWindow BlackmanWindow MelWeightMatrix")
 def source(node: Node, state: Channels) -> None:
     """Its size follows from values, so nothing of it can be removed; what it reads stays."""
     for name in node.inputs:

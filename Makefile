@@ -1,0 +1,40 @@
+# Everything runs in a virtual environment that this file makes; nothing is installed globally.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/.installed ## prune a trained sample model and show the result
+	$(BIN)/spa inspect sample_models/digits_resnet.onnx
+	$(BIN)/spa prune sample_models/digits_resnet.onnx --ratio 0.1 -o build/digits_resnet.small.onnx --force
+	$(BIN)/spa verify sample_models/digits_resnet.onnx build/digits_resnet.small.onnx --calib sample_models/digits_resnet_calib.npz
+
+test: $(VENV)/.dev ## lint, type-check and run the tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev ## mend what a tool can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## how long analysis takes and how it grows (minutes)
+	$(BIN)/python benchmarks/bench_analysis.py
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	mkdir -p build
+	touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	mkdir -p build
+	touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

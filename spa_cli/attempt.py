@@ -1,0 +1,95 @@
+"""Cutting and verifying, and finding out which group is to blame when a cut does not survive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spa_cli.analysis import Analysis
+from spa_cli.channels.selection import Selection
+from spa_cli.errors import VerificationError
+from spa_cli.graph.load import Source
+from spa_cli.graph.save import Staged
+from spa_cli.surgery.apply import cut
+from spa_cli.surgery.cut import Cut
+from spa_cli.surgery.values import CutError
+from spa_cli.verify.check import verify_file, zeroing_differs
+from spa_cli.verify.session import Feeds, checker_verdict
+
+# zeroing what was removed needs the whole model twice in memory
+_ZEROING_LIMIT = 500_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A cut that passed verification, staged on disk; ``outputs`` are what it gives for the feeds."""
+
+    work: Cut
+    selection: Selection
+    staged: Staged
+    outputs: list[Any]
+
+
+class Attempts:
+    """Tries selections on one model until one survives verification."""
+
+    def __init__(
+        self, source: Source, analysis: Analysis, feeds: Feeds, reference: list[Any], out: Path | None
+    ) -> None:
+        self._source, self._analysis, self._out = source, analysis, out
+        self._feeds, self._reference = feeds, reference
+        self._checked = (checker_verdict(source, True) is None, checker_verdict(source, False) is None)
+
+    def make(self, selection: Selection, note: dict[str, object]) -> tuple[Made | None, str]:
+        """Cut, stage and verify; ``(None, why)`` if it does not survive."""
+        analysis, source = self._analysis, self._source
+        try:
+            work = cut(analysis.graph, analysis.state, analysis.grouping, selection, note)
+            differs = self._zeroing(work, selection)
+        except (CutError, ValueError, IndexError, KeyError, TypeError) as error:
+            return None, str(error)
+        if differs is not None:
+            return None, differs
+        name, beside = (self._out.name, self._out.parent) if self._out else ("pruned.onnx", None)
+        staged = Staged(work.model, name, source.folder, beside, source.external)
+        try:
+            outputs = verify_file(str(staged.path), source.model, self._checked, self._reference, self._feeds)
+        except VerificationError as error:
+            staged.discard()
+            return None, str(error)
+        except BaseException:
+            staged.discard()
+            raise
+        return Made(work, selection, staged, outputs), ""
+
+    def _zeroing(self, work: Cut, selection: Selection) -> str | None:
+        """Removing the exact groups has to equal zeroing them."""
+        analysis = self._analysis
+        if self._source.bytes > _ZEROING_LIMIT or self._source.external:
+            return None
+        inexact = [i for i in selection.kept if not analysis.grouping.groups[i].exact]
+        exact = selection.copy_without(inexact)
+        if not exact.kept:
+            return None
+        if inexact:
+            work = cut(analysis.graph, analysis.state, analysis.grouping, exact, {})
+        return zeroing_differs(analysis.graph, work, self._feeds)
+
+    def culprits(self, selection: Selection, problem: str) -> dict[int, str]:
+        """The groups (by index) whose cut alone does not survive, each with what went wrong.
+
+        By halving; where groups only fail together, all of those are blamed.
+        """
+        suspects = sorted(selection.kept)
+        while len(suspects) > 1:
+            middle = len(suspects) // 2
+            for part in (suspects[:middle], suspects[middle:]):
+                made, why = self.make(selection.copy_without(set(selection.kept) - set(part)), {})
+                if made is None:
+                    suspects, problem = part, why
+                    break
+                made.staged.discard()
+            else:
+                break
+        return dict.fromkeys(suspects, problem)

@@ -1,0 +1,51 @@
+"""What pruning did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from spa_cli.analysis import Analysis
+from spa_cli.channels.groups import Group
+from spa_cli.graph.load import Source
+from spa_cli.plan import Plan
+from spa_cli.verify.check import Drift
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One side of the before/after table; ``seconds`` is ``None`` where latency was not measured."""
+
+    channels: int
+    params: int
+    macs: int
+    bytes: int
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """``model`` is the small model (also written to ``out`` if given); ``cut_groups`` tells what each group keeps."""
+
+    source: Source
+    analysis: Analysis
+    plan: Plan
+    before: Figures
+    after: Figures
+    drift: Drift
+    cut_groups: list[tuple[Group, int]]
+    warnings: list[str]
+    out: Path | None
+    model: onnx.ModelProto
+
+    @property
+    def rf(self) -> float:
+        """MACs before / after (the paper's RF)."""
+        return self.before.macs / max(self.after.macs, 1)
+
+    @property
+    def rp(self) -> float:
+        """Parameters before / after (the paper's RP)."""
+        return self.before.params / max(self.after.params, 1)

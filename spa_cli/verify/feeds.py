@@ -1,0 +1,43 @@
+"""The inputs a model is verified on, and what the original gives for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from spa_cli.analysis import Analysis
+from spa_cli.errors import ModelError, VerificationError
+from spa_cli.graph.load import Source
+from spa_cli.verify.inputs import batch_of, read_calibration, synthetic
+from spa_cli.verify.session import Feeds, open_session, run
+
+
+def first_run(
+    source: Source, analysis: Analysis, calib: Path | None, samples: int, seed: int = 0
+) -> tuple[Feeds, list[Any]]:
+    """(inputs, outputs) of one run of the original: on ``samples`` of the calibration data, else on synthetic inputs.
+
+    Raises ModelError if onnxruntime can't load it, VerificationError if no inputs make it run.
+    """
+    graph = analysis.graph
+    try:
+        session = open_session(source)
+    except Exception as error:
+        raise ModelError(f"onnxruntime can't load '{source.name}': {_line(error)}") from error
+    if calib is not None:
+        tries = [batch_of(read_calibration(calib, graph), graph, samples)]
+    else:
+        tries = [synthetic(graph, shapes, seed) for shapes in (analysis.input_shapes, *analysis.other_shapes)]
+    failure = ""
+    for feeds in tries:
+        try:
+            return feeds, run(session, feeds)
+        except Exception as error:  # noqa: BLE001 - onnxruntime's kinds are its own
+            failure = failure or _line(error)
+    kind = "the calibration data" if calib else "synthetic inputs"
+    raise VerificationError(f"'{source.name}' does not run on {kind} ({failure}); give --input-shape or --calib")
+
+
+def _line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -1,0 +1,133 @@
+"""Small ONNX models from text, and short descriptions of what ``spa`` finds in them.
+
+The body is ONNX's own text format; weights are given by name: a tuple is a shape to fill with random values, a list an
+integer constant, an array itself. Types of the outputs may be left out, shape inference fills them in.
+"""
+
+import math
+import zlib
+
+import numpy as np
+import onnx
+import onnx.parser
+import pytest
+from onnx import helper, numpy_helper
+
+from spa_cli.analysis import analyse_model
+from spa_cli.graph.load import load
+
+
+def build(text, opset=18, ir=8, domains=None, **weights):
+    """A model from ``(inputs) => (outputs) { nodes }`` and its weights."""
+    imports = {"": opset, **(domains or {})}
+    header = ", ".join(f'"{d}" : {v}' for d, v in imports.items())
+    model = onnx.parser.parse_model(f"<ir_version: {ir}, opset_import: [{header}]>\ngraph {text.strip()}")
+    for name, value in weights.items():
+        model.graph.initializer.append(numpy_helper.from_array(weight(name, value), name))
+    for node in model.graph.node:
+        node.name = node.name or f"{node.op_type}_{node.output[0]}"
+    return with_output_types(model)
+
+
+def case(name, text, expected, reasons=None, opset=18, ir=8, domains=None, **weights):
+    """A parameter set: a model, its groups as ``groups`` gives them, and reasons of some frozen axes."""
+    return pytest.param(build(text, opset, ir, domains, **weights), expected, reasons or {}, id=name)
+
+
+def with_output_types(model):
+    """Outputs without a type get the one shape inference finds."""
+    if all(o.type.WhichOneof("value") for o in model.graph.output):
+        return model
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    for output, found in zip(model.graph.output, inferred.graph.output, strict=True):
+        if not output.type.WhichOneof("value"):
+            output.CopyFrom(found)
+    return model
+
+
+def weight(name, value):
+    """An array for a weight: random where a shape is given, the same in every run."""
+    if isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, list):
+        return np.array(value, np.int64)
+    if isinstance(value, (int, float)):
+        return np.array(value, np.int64 if isinstance(value, int) else np.float32)
+    return random(value, name)
+
+
+def random(shape, seed="", dtype=np.float32):
+    """Values like those of a trained layer: centred, of a size that keeps activations near one."""
+    rng = np.random.default_rng(zlib.crc32(f"{seed}{shape}".encode()))
+    fan_in = math.prod(shape[1:]) if len(shape) > 1 else 4
+    return (rng.standard_normal(shape) / math.sqrt(fan_in)).astype(dtype)
+
+
+def positive(*shape):
+    """Values between 0.5 and 1.5: variances, scales, slopes."""
+    return (0.5 + np.random.default_rng(shape[0]).random(shape)).astype(np.float32)
+
+
+def constant(array):
+    """Text of a Constant node's tensor."""
+    kind = {"f": "float", "i": "int64"}[np.asarray(array).dtype.kind]
+    flat = ", ".join(repr(v) for v in np.ravel(array).tolist())
+    return f"Constant <value = {kind}[{','.join(map(str, np.shape(array)))}] {{{flat}}}> ()"
+
+
+def as_constant_nodes(model):
+    """The same model with every initializer in a Constant node."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    nodes = [
+        helper.make_node("Constant", [], [t.name], name=f"Constant_{t.name}", value=t) for t in model.graph.initializer
+    ]
+    nodes += list(model.graph.node)
+    del result.graph.initializer[:], result.graph.node[:]
+    result.graph.node.extend(nodes)
+    return result
+
+
+def with_initializer_inputs(model):
+    """The same model as IR version 3 wants it: every initializer is listed as an input too."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    result.ir_version = 3
+    for tensor in model.graph.initializer:
+        result.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    return result
+
+
+def analysed(model):
+    """The analysis of a model."""
+    return analyse_model(load(model), {})
+
+
+def groups(model):
+    """Every group as ``"channels: tensor:axis ..."``.
+
+    ``BxC`` where each of ``B`` blocks keeps its own ``C`` channels, ``~`` behind an approximate group's number,
+    ``*n`` behind a member that loses ``n`` indices with every channel.
+    """
+    return sorted(_described(g) for g in analysed(model).grouping.groups)
+
+
+def _described(group):
+    blocks = f"{len(group.blocks)}x" if len(group.blocks) else ""
+    members = sorted(f"{m.tensor}:{m.axis}" + (f"*{m.rows}" if m.rows > 1 else "") for m in group.members)
+    return f"{blocks}{group.channels}{'' if group.exact else '~'}: {' '.join(members)}"
+
+
+def frozen(model):
+    """``{"tensor:axis": reason}`` of every axis of a weight that can't lose anything."""
+    return {f"{f.tensor}:{f.axis}": f.reason.text for f in analysed(model).grouping.frozen}
+
+
+def roles(model):
+    """``{"tensor:axis": role}`` of every member."""
+    return {f"{m.tensor}:{m.axis}": m.role for g in analysed(model).grouping.groups for m in g.members}
+
+
+def inexact(model):
+    """Reasons of the approximate groups."""
+    return {g.inexact.text for g in analysed(model).grouping.groups if not g.exact}
