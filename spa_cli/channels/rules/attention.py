@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from spa_cli.channels.rules.registry import register
 from spa_cli.channels.state import Channels, Decline
 from spa_cli.graph.model import Node
@@ -9,7 +11,10 @@ from spa_cli.surgery.cut import Cut
 
 
 def rewrite_heads(node: Node, cut: Cut) -> None:
-    """Head counts of 3-D inputs follow the heads that are left."""
+    """Head counts of 3-D inputs follow the heads that are left; the default scale stays that of the whole head."""
+    if node.attr("scale") is None:
+        width = cut.old_shape(node.inputs[0])[-1]
+        cut.set_attribute(node, "scale", 1 / math.sqrt(width // int(node.attr("q_num_heads", 1))))
     for index, name in ((0, "q_num_heads"), (1, "kv_num_heads")):
         heads = node.attr(name)
         if heads:
@@ -22,8 +27,6 @@ def attention(node: Node, state: Channels) -> None:
     """``softmax(Q K^T) V`` per head; query heads belong to their key/value head (GQA)."""
     if len([o for o in node.outputs if o]) > 1 or node.input(4) or node.input(5):
         raise Decline("Attention with a cache or its scores as outputs is not followed")
-    if node.attr("scale") is None:
-        raise Decline("Attention without a scale attribute divides by the size of a head, which has to stay")
     q, k, v = (state.of(n) for n in node.inputs[:3])
     if len(q) == 3:
         q_heads, kv_heads = int(node.attr("q_num_heads")), int(node.attr("kv_num_heads"))

@@ -13,23 +13,21 @@ from spa_cli.surgery.cut import Cut
 WINDOW = "a window slides over it"
 
 
-def rewrite_group(node: Node, cut: Cut) -> None:
+def rewrite_group(node: Node, cut: Cut, weight_at: int = 1) -> None:
     """``group``: as many as the input channels that are left allow, at the weight's new width."""
-    groups = node.attr("group", 1)
-    if groups > 1:
-        channels, weight = cut.shape(node.inputs[0])[1], cut.shape(node.inputs[1])
-        per_group = weight[0] if node.op == "ConvTranspose" else weight[1]
-        new = (
-            groups * weight[0] // cut.old_shape(node.inputs[1])[0]
-            if node.op == "ConvTranspose"
-            else channels // per_group
-        )
-        cut.set_attribute(node, "group", new)
+    groups = int(node.attr("group", 1))
+    if groups == 1:
+        return
+    weight = cut.shape(node.inputs[weight_at])
+    if node.op == "ConvTranspose":
+        kept = cut.kept_mask(node.inputs[weight_at], 0).reshape(groups, -1).any(1)
+        cut.set_attribute(node, "group", int(kept.sum()))
+    else:
+        cut.set_attribute(node, "group", cut.shape(node.inputs[0])[1] // weight[1])
 
 
-@register("Conv", rewrite=lambda node, cut: rewrite_group(node, cut))
-@register("FusedConv", domain=MICROSOFT, rewrite=lambda node, cut: rewrite_group(node, cut))
-@register("ConvInteger", rewrite=lambda node, cut: rewrite_group(node, cut))
+@register("Conv", rewrite=rewrite_group)
+@register("FusedConv", domain=MICROSOFT, rewrite=rewrite_group)
 def conv(node: Node, state: Channels) -> None:
     """``W (M, C/g, *k)`` contracts the input channels of each of ``g`` groups."""
     x, w = state.of(node.inputs[0]), state.of(node.inputs[1])
@@ -45,19 +43,17 @@ def conv(node: Node, state: Channels) -> None:
     state.role(node.inputs[1], 0, PRODUCER)
     state.role(node.inputs[1], 1, CONSUMER)
     out = w[0]
-    if node.input(2) and node.op != "ConvInteger":
+    if node.input(2):
         out = _bias(node, state, out)
-    if node.op == "ConvInteger" and len(node.inputs) > 2:
-        raise Decline("ConvInteger with zero points is not followed")
     if node.op == "FusedConv":
         if node.input(3):
             raise Decline("FusedConv with an added residual is not followed")
         out = out.with_zero(out.zero and node.attr("activation") in (None, "Relu", "LeakyRelu", "Tanh", "HardSwish"))
     batch = x[0].with_zero(False)
-    state.set(node.outputs[0], [batch, out, *_space(node, state, x, w)])
+    state.set(node.outputs[0], [batch, out, *space_axes(node, state, x, w)])
 
 
-@register("ConvTranspose", rewrite=lambda node, cut: rewrite_group(node, cut))
+@register("ConvTranspose", rewrite=rewrite_group)
 def conv_transpose(node: Node, state: Channels) -> None:
     """``W (C, M/g, *k)``: input channels first, outputs per group second."""
     x, w = state.of(node.inputs[0]), state.of(node.inputs[1])
@@ -72,7 +68,7 @@ def conv_transpose(node: Node, state: Channels) -> None:
         out = state.merge([of_group, w[1]])
     if node.input(2):
         out = _bias(node, state, out)
-    state.set(node.outputs[0], [x[0].with_zero(False), out, *_space(node, state, x, w)])
+    state.set(node.outputs[0], [x[0].with_zero(False), out, *space_axes(node, state, x, w)])
 
 
 def freeze_kernel(node: Node, state: Channels, w: list[Axis]) -> None:
@@ -85,7 +81,7 @@ def _bias(node: Node, state: Channels, out: Axis) -> Axis:
     return add_bias(node, state, [out], node.inputs[2])[0]
 
 
-def _space(node: Node, state: Channels, x: list[Axis], w: list[Axis]) -> list[Axis]:
+def space_axes(node: Node, state: Channels, x: list[Axis], w: list[Axis]) -> list[Axis]:
     """Spatial axes: a window of one moves along with its input, any other freezes it."""
     sizes = state.shapes.shape.get(node.outputs[0])
     if sizes is None:

@@ -48,35 +48,44 @@ def like(node: Node, state: Channels) -> None:
 
 
 def broadcast(node: Node, state: Channels, names: list[str]) -> list[Axis]:
+    """Axes of the broadcast of ``names``, with what becomes of zeros; couples what is aligned."""
+    operands = [state.of(name) for name in names]
+    result = []
+    for back, axis in zip(range(-max(map(len, operands)), 0), align(node, state, names), strict=True):
+        if axis.static:
+            result.append(axis)
+            continue
+        zeros = [len(axes) >= -back and axes[back].size != 1 and axes[back].zero for axes in operands]
+        if node.op in _SINGULAR and zeros[0]:
+            state.inexact(axis, f"{node.op} of a channel that becomes zero is not finite")
+        if node.op == "Div" and zeros[-1]:
+            state.inexact(axis, "divides by a channel that becomes zero")
+        result.append(axis.with_zero(_zero_at_removed(node, state, list(zip(names, zeros, strict=True)))))
+    return result
+
+
+def align(node: Node, state: Channels, names: list[str]) -> list[Axis]:
     """Axes of the broadcast of ``names``; couples what is aligned."""
     operands = [(name, state.of(name)) for name in names]
-    rank = max(len(axes) for _, axes in operands)
     result = []
-    for position in range(-rank, 0):
-        having = [(n, axes[position]) for n, axes in operands if len(axes) >= -position]
-        wide = [(n, a) for n, a in having if a.size != 1]
-        for _, axis in having:
-            if axis.size == 1 and (wide or not _same_ids(axis, having[0][1])):
+    for back in range(-max(len(axes) for _, axes in operands), 0):
+        having = [axes[back] for _, axes in operands if len(axes) >= -back]
+        wide = [a for a in having if a.size != 1]
+        for axis in having:
+            if axis.size == 1 and (wide or not _same_ids(axis, having[0])):
                 state.freeze(axis, "is broadcast along this axis")
         if not wide:
-            result.append(having[0][1])
+            result.append(having[0])
             continue
         # a static axis tells the reason, a moving one carries the ids
-        first = next((a for _, a in wide if not a.static), wide[0][1])
-        for _, other in wide:
+        first = next((a for a in wide if not a.static), wide[0])
+        for other in wide:
             if other is not first:
                 state.unify(first, other)
         for name, axes in operands:
-            if len(axes) >= -position and axes[position].size != 1:
-                state.role(name, len(axes) + position, PASS_THROUGH)
-        zero = first.zero
-        if not first.static:
-            zero = _zero_at_removed(node, state, [(n, n in dict(wide) and dict(wide)[n].zero) for n in names])
-            if node.op in _SINGULAR and first.zero:
-                state.inexact(first, f"{node.op} of a channel that becomes zero is not finite")
-            if node.op == "Div" and len(names) > 1 and dict(wide).get(names[1], Axis(first.rows)).zero:
-                state.inexact(first, "divides by a channel that becomes zero")
-        result.append(Axis(first.rows, zero, first.why, first.size))
+            if len(axes) >= -back and axes[back].size != 1:
+                state.role(name, len(axes) + back, PASS_THROUGH)
+        result.append(first)
     return result
 
 
@@ -98,7 +107,7 @@ def _zero_at_removed(node: Node, state: Channels, operands: list[tuple[str, bool
     for name in node.inputs:
         if not name:
             probes.append(None)
-        elif dict(operands)[name]:
+        elif dict(operands).get(name):
             probes.append(np.zeros(1, np.float32))
         else:
             value = state.value(name)

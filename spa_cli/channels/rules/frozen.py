@@ -6,11 +6,7 @@ from spa_cli.channels.rules.registry import MICROSOFT, register
 from spa_cli.channels.state import Channels, Decline
 from spa_cli.graph.model import Node, captured_names
 
-_QUANTISED = (
-    "QLinearConv QLinearMatMul MatMulInteger DynamicQuantizeLinear QLinearAdd QLinearMul QLinearGlobalAveragePool "
-    "QLinearAveragePool QLinearConcat QLinearLeakyRelu QLinearSigmoid QLinearSoftmax QGemm DynamicQuantizeMatMul "
-    "MatMulIntegerToFloat DynamicQuantizeLSTM QAttention MatMulNBits QMoE QEmbedLayerNormalization"
-)
+_QUANTISED = "DynamicQuantizeLSTM QAttention QMoE QEmbedLayerNormalization"
 
 
 @register("If", "Loop", "Scan", "SequenceMap", follows=False)
@@ -23,10 +19,9 @@ def control_flow(node: Node, state: Channels) -> None:
     raise Decline(f"the bodies of {node.op} are not followed yet")
 
 
-@register(_QUANTISED, follows=False)
 @register(_QUANTISED, domain=MICROSOFT, follows=False)
 def quantised(node: Node, state: Channels) -> None:
-    """Integer kernels with scales as inputs."""
+    """Whole quantised blocks in one operator."""
     raise Decline(f"quantised operator {node.op} is not followed yet")
 
 

@@ -15,9 +15,18 @@ def matmul(node: Node, state: Channels) -> None:
     state.set(node.outputs[0], product(node, state, left, right))
 
 
-def product(node: Node, state: Channels, left: list[tuple[Axis, int]], right: list[tuple[Axis, int]]) -> list[Axis]:
-    """Axes of a batched matrix product of two operands given as (axis, position in the tensor)."""
-    a_name, b_name = node.inputs[:2]
+def product(
+    node: Node,
+    state: Channels,
+    left: list[tuple[Axis, int]],
+    right: list[tuple[Axis, int]],
+    names: tuple[str, str] | None = None,
+) -> list[Axis]:
+    """Axes of a batched matrix product of two operands given as (axis, position in the tensor).
+
+    ``names``: the operands, if they are not the first two inputs.
+    """
+    a_name, b_name = names or (node.inputs[0], node.inputs[1])
     (k_a, k_a_at), (k_b, k_b_at) = left[-1], right[-2] if len(right) > 1 else right[-1]
     state.contract(k_a, k_b)
     state.role(a_name, k_a_at, CONSUMER)

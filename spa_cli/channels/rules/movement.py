@@ -145,14 +145,20 @@ def _axes_argument(node: Node, state: Channels) -> list[int] | None:
 @register("Concat")
 def concat(node: Node, state: Channels) -> None:
     """Channels one after the other along one axis; the other axes are coupled."""
-    tensors = [state.of(n) for n in node.inputs]
+    joined(node, state, list(node.inputs))
+
+
+def joined(node: Node, state: Channels, names: list[str]) -> None:
+    """Concatenate ``names`` along the node's axis."""
+    tensors = [state.of(n) for n in names]
     rank = len(tensors[0])
     at = int(node.attr("axis", 1)) % rank
+    size = (state.shapes.shape.get(node.outputs[0]) or (None,) * rank)[at]
     result = []
     for position in range(rank):
         axes = [t[position] for t in tensors]
         if position == at:
-            result.append(_joined(state, [a for a in axes if a.size != 0], state.shapes.shape[node.outputs[0]][at]))
+            result.append(_joined_axis(state, [a for a in axes if a.size != 0], size))
             continue
         first = next((a for a in axes if not a.static), axes[0])
         for axis in axes:
@@ -162,7 +168,7 @@ def concat(node: Node, state: Channels) -> None:
     state.set(node.outputs[0], result)
 
 
-def _joined(state: Channels, axes: list[Axis], size: int | None) -> Axis:
+def _joined_axis(state: Channels, axes: list[Axis], size: int | None) -> Axis:
     if len(axes) == 1:
         return axes[0]
     if any(a.size is None for a in axes):
