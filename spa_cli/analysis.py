@@ -13,7 +13,8 @@ from spa_cli.graph.load import Source
 from spa_cli.graph.model import Graph
 from spa_cli.graph.observe import complete
 from spa_cli.graph.shapes import interpret
-from spa_cli.importance.criteria import Scores
+from spa_cli.importance.criteria import Ranking
+from spa_cli.options import Options
 from spa_cli.verify.inputs import input_shapes
 
 
@@ -33,10 +34,25 @@ class Analysis:
         """Removable channels in all groups."""
         return sum(g.channels for g in self.grouping.groups)
 
-    def order(self, scores: list[Scores], constraints: Constraints, left_whole: set[int]) -> Order:
+    def order(
+        self,
+        rankings: list[Ranking],
+        constraints: Constraints,
+        left_whole: set[int],
+        prices: list[float] | None = None,
+    ) -> Order:
         """The order in which channels go; groups in ``left_whole`` don't."""
         weights = set(self.graph.weights())
-        return Order(self.grouping, scores, constraints, self.state.ids.count, weights, left_whole)
+        return Order(self.grouping, rankings, constraints, self.state.ids.count, weights, left_whole, prices)
+
+    def prices(self, options: Options) -> list[float]:
+        """What one channel of each group saves in the coin of the budget."""
+        both = [self.costs.per_channel(i, g) for i, g in enumerate(self.grouping.groups)]
+        if options.target_macs is not None:
+            return [max(macs, 1) for _, macs in both]
+        if options.target_params is not None or options.target_size is not None:
+            return [max(params, 1) for params, _ in both]
+        return [1.0] * len(both)
 
     @property
     def weight_bytes(self) -> int:

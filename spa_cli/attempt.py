@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,13 @@ class Attempts:
         self._feeds, self._reference = feeds, reference
         self._checked = (checker_verdict(source, True) is None, checker_verdict(source, False) is None)
 
-    def make(self, selection: Selection, note: dict[str, object]) -> tuple[Made | None, str]:
-        """Cut, stage and verify; ``(None, why)`` if it does not survive."""
+    def make(
+        self,
+        selection: Selection,
+        note: dict[str, object],
+        repair: Callable[[Cut], None] | None = None,
+    ) -> tuple[Made | None, str]:
+        """Cut, repair (if asked), stage and verify; ``(None, why)`` if it does not survive."""
         analysis, source = self._analysis, self._source
         try:
             work = cut(analysis.graph, analysis.state, analysis.grouping, selection, note)
@@ -51,6 +57,8 @@ class Attempts:
             return None, str(error)
         if differs is not None:
             return None, differs
+        if repair is not None:
+            repair(work)
         name, beside = (self._out.name, self._out.parent) if self._out else ("pruned.onnx", None)
         staged = Staged(work.model, name, source.folder, beside, source.external)
         try:

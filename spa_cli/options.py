@@ -7,7 +7,9 @@ from pathlib import Path
 
 from spa_cli.budget.choose import Constraints
 from spa_cli.errors import UsageError
-from spa_cli.importance.criteria import METHODS
+from spa_cli.importance.criteria import METHODS as NORMS
+
+METHODS = ("obspa", *NORMS)
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Options:
     target_macs: float | None = None
     target_params: float | None = None
     target_size: int | None = None
-    method: str = "l1"
+    method: str = "obspa"
     calib: Path | None = None
     calib_samples: int = 512
     seed: int = 0

@@ -16,7 +16,8 @@ from spa_cli.channels.selection import Selection
 from spa_cli.errors import ModelError, UsageError, VerificationError
 from spa_cli.graph.load import Source, load
 from spa_cli.graph.save import check_writable, write_text
-from spa_cli.importance.criteria import score
+from spa_cli.importance.criteria import Ranking, score
+from spa_cli.obspa.curvature import Curvature
 from spa_cli.options import Options
 from spa_cli.plan import Plan, from_cut, to_selection
 from spa_cli.result import Figures, Result
@@ -54,14 +55,21 @@ def prune(
     feeds, reference = first_run(source, analysis, options.calib, min(options.calib_samples, _VERIFY_SAMPLES))
 
     progress("scoring channels")
-    scores = score(analysis.graph, analysis.grouping, options.method, options.seed)
+    curvature = Curvature.measure(analysis, options) if options.method == "obspa" else None
+    if curvature is not None:
+        rankings = curvature.rankings()
+        prices = analysis.prices(options)
+    else:
+        scores = score(analysis.graph, analysis.grouping, options.method, options.seed)
+        rankings, prices = [Ranking.of(s) for s in scores], None
     attempts = Attempts(source, analysis, feeds, reference, out)
-    left_whole: dict[int, str] = {}
+    order, left_whole = analysis.order, dict[int, str]()
     while True:
         progress("choosing what goes")
-        selection = choose(source, analysis, options, analysis.order(scores, options.constraints, set(left_whole)))
-        progress("cutting and verifying")
-        made, problem = attempts.make(selection, _note(options.method, selection, analysis))
+        selection = choose(source, analysis, options, order(rankings, options.constraints, set(left_whole), prices))
+        progress("cutting, repairing and verifying" if curvature else "cutting and verifying")
+        repair = curvature.repair if curvature else None
+        made, problem = attempts.make(selection, _note(options.method, selection, analysis), repair)
         if made is not None:
             break
         left_whole |= attempts.culprits(selection, problem)
@@ -74,6 +82,9 @@ def prune(
         "input_shapes": {n: list(s) for n, s in analysis.input_shapes.items()},
     }
     warnings = [f"group '{analysis.grouping.groups[i].name}' was left whole: {why}" for i, why in left_whole.items()]
+    if curvature is not None:
+        about["repair"] = curvature.about()
+        warnings += curvature.warnings()
     progress("measuring latency")
     return _finish(source, analysis, made, about, warnings, feeds, reference, out, plan_out)
 

@@ -13,7 +13,7 @@ import numpy as np
 from spa_cli.channels.groups import Group, Grouping
 from spa_cli.channels.selection import Selection
 from spa_cli.errors import UnreachableError
-from spa_cli.importance.criteria import Scores
+from spa_cli.importance.criteria import Ranking
 
 TOLERANCE = 0.02
 
@@ -55,37 +55,39 @@ class Order:
     """The order in which channels go: ascending importance, never emptying a layer, in multiples where asked.
 
     A walk along a fixed order: whatever a longer walk removes contains what a shorter one does, so a larger ratio can
-    never give a larger model.
+    never give a larger model. ``prices``: what one channel of each group saves in the coin of the budget; channels go
+    in ascending order of loss per saving.
     """
 
     def __init__(
         self,
         grouping: Grouping,
-        scores: list[Scores],
+        rankings: list[Ranking],
         constraints: Constraints,
         count: int,
         weights: set[str],
         excluded: set[int],
+        prices: list[float] | None = None,
     ) -> None:
         self._grouping, self._count = grouping, count
         self.eligible = [i for i, g in enumerate(grouping.groups) if i not in excluded and constraints.allows(g)]
         # a channel index of a blocked group stands for one channel of each block: each block drops its own least
-        self._ranked = {i: np.argsort(scores[i], axis=-1, kind="stable") for i in self.eligible}
+        self._ranked = {i: rankings[i].order for i in self.eligible}
+        self._priority = {i: rankings[i].loss / (prices[i] if prices else 1.0) for i in self.eligible}
         self._floors = _Floors(grouping, weights, constraints.min_channels)
         self.total = sum(grouping.groups[i].channels for i in self.eligible)
-        self.steps = self._walk(scores, constraints)
+        self.steps = self._walk(constraints)
 
-    def _walk(self, scores: list[Scores], constraints: Constraints) -> list[Step]:
+    def _walk(self, constraints: Constraints) -> list[Step]:
         sizes = {i: _multiple(self._grouping.groups[i], constraints.round_to) for i in self.eligible}
         gone = dict.fromkeys(self.eligible, 0)
-        sorted_scores = {i: np.sort(scores[i], axis=-1).reshape(-1, scores[i].shape[-1]).mean(0) for i in self.eligible}
         queue: list[tuple[float, int, int]] = []
 
         def push(i: int) -> None:
             channels, start = self._grouping.groups[i].channels, gone[i]
             size = (channels - start) % sizes[i] or sizes[i]
             if start + size < channels + 1 and start + size <= constraints.max_group_ratio * channels:
-                heapq.heappush(queue, (float(sorted_scores[i][start : start + size].mean()), i, size))
+                heapq.heappush(queue, (float(self._priority[i][start : start + size].mean()), i, size))
 
         for i in self.eligible:
             push(i)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,26 @@ from spa_cli.channels.state import PASS_THROUGH
 from spa_cli.graph.model import Array, Graph
 
 Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """In which order a group's channels would go, and what each removal loses.
+
+    ``order``: channel indices, least important first, (c,) or (b, c) where blocks choose for themselves. ``loss``
+    (c,): of the k-th removal (over all blocks), comparable across groups, never decreasing.
+    """
+
+    order: NDArray[np.int64]
+    loss: Scores
+
+    @staticmethod
+    def of(scores: Scores) -> Ranking:
+        """Channels by ascending score."""
+        by_block = np.sort(scores, axis=-1).reshape(-1, scores.shape[-1])
+        return Ranking(np.argsort(scores, axis=-1, kind="stable"), by_block.mean(0))
+
+
 Magnitude = Callable[[Array], Array]
 
 
@@ -37,6 +58,12 @@ _NORMS: dict[str, tuple[Magnitude, Magnitude]] = {
     "l1": (np.abs, lambda total: total),
     "l2": (np.square, np.sqrt),
 }
+
+
+def score_group(graph: Graph, grouping: Grouping, group: Group, method: str) -> Scores:
+    """Scores of one group by a norm."""
+    magnitude, finish = _NORMS[method]
+    return _score_group(graph, grouping, group, magnitude, finish, {})
 
 
 def _shape(group: Group) -> tuple[int, ...]:

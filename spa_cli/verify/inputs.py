@@ -50,19 +50,25 @@ def input_shapes(graph: Graph, given: dict[str, tuple[int, ...]]) -> Iterator[di
             raise UsageError(
                 f"--input-shape names '{name}', which is not an input; inputs are {', '.join(graph.inputs)}"
             )
-        declared = _dims(graph.inputs[name])
+        declared = input_dims(graph.inputs[name])
         if declared is not None and len(declared) != len(shape):
             raise UsageError(f"--input-shape gives '{name}' {len(shape)} dimensions, the model has {len(declared)}")
     for batch, space, length in _TRIES:
         named: dict[str, int] = {}
         yield {
-            name: given[name] if name in given else _concrete(_dims(info) or [], named, batch, space, length)
+            name: given[name] if name in given else _concrete(input_dims(info) or [], named, batch, space, length)
             for name, info in graph.inputs.items()
             if info.type.HasField("tensor_type")
         }
 
 
-def _dims(info: onnx.ValueInfoProto) -> list[int | str] | None:
+def input_dtype(element: int) -> type:
+    """NumPy type of an input."""
+    return _DTYPES.get(element, np.float32)
+
+
+def input_dims(info: onnx.ValueInfoProto) -> list[int | str] | None:
+    """Declared dimensions, free ones by name; ``None`` if not even the rank is declared."""
     if not info.type.tensor_type.HasField("shape"):
         return None
     return [
@@ -163,7 +169,7 @@ def _read_arrays(file: Path, graph: Graph) -> dict[str, Array]:
 
 
 def _check(path: Path, name: str, array: Array, info: onnx.ValueInfoProto) -> None:
-    dims = _dims(info)
+    dims = input_dims(info)
     if dims is not None:
         fits = array.ndim == len(dims) and all(
             i == 0 or not isinstance(d, int) or d == s for i, (d, s) in enumerate(zip(dims, array.shape, strict=True))
@@ -182,7 +188,7 @@ def batch_of(data: dict[str, Array], graph: Graph, count: int) -> Feeds:
     """The first ``count`` samples (fewer if the model's batch is fixed), in the model's types."""
     feeds: Feeds = {}
     for name, array in data.items():
-        dims = _dims(graph.inputs[name])
+        dims = input_dims(graph.inputs[name])
         fixed = dims[0] if dims and isinstance(dims[0], int) else None
         dtype = _DTYPES.get(graph.inputs[name].type.tensor_type.elem_type)
         batch = np.ascontiguousarray(array[: fixed or count])

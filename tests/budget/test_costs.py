@@ -218,3 +218,27 @@ def test_operators_with_unknown_shapes_are_named_not_counted():
     costs = _analysis(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)).costs
     assert [n.label for n in costs.skipped] == ["data_sized"]
     assert costs.macs == 2 * 4 * 3
+
+
+def test_multi_head_attention_of_onnxruntime():
+    ms = "com.microsoft"
+    separate = _macs("MultiHeadAttention", [(2, 6, 32), (2, 10, 32), (2, 10, 32)], domain=ms, num_heads=4)
+    assert separate == 2 * (2 * 6 * 10 * 32)
+
+
+def test_matmul_of_onnxruntime():
+    shapes = {"a": (3, 7, 2), "b": (3, 5, 7), "y": (3, 2, 5)}
+    proto = helper.make_node("FusedMatMul", ["a", "b"], ["y"], domain="com.microsoft", transA=1, transB=1)
+    graph = helper.make_graph([proto], "one", [], [])
+    opsets = [helper.make_opsetid("com.microsoft", 1)]
+    assert macs(build(helper.make_model(graph, opset_imports=opsets), "").nodes[0], shapes.__getitem__) == 3 * 70
+
+
+@pytest.mark.xfail(strict=True, reason="costs.py reads the 3 of a packed (batch, length, heads, 3, dim) as its length")
+def test_multi_head_attention_with_packed_qkv():
+    shapes = {"qkv": (2, 10, 4, 3, 8), "y": (2, 10, 32)}
+    proto = helper.make_node("MultiHeadAttention", ["qkv"], ["y"], domain="com.microsoft", num_heads=4)
+    graph = helper.make_graph([proto], "one", [], [])
+    opsets = [helper.make_opsetid("com.microsoft", 1)]
+    node = build(helper.make_model(graph, opset_imports=opsets), "").nodes[0]
+    assert macs(node, shapes.__getitem__) == 2 * (2 * 4 * 10 * 10 * 8)

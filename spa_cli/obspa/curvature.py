@@ -1,0 +1,86 @@
+"""OBSPA from one set of calibration samples: measure, rank, repair, and say what was done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from spa_cli.analysis import Analysis
+from spa_cli.importance.criteria import Ranking
+from spa_cli.obspa.data import Calibration, from_user, synthetic
+from spa_cli.obspa.layers import find_layers
+from spa_cli.obspa.rank import collect, rank
+from spa_cli.obspa.walk import Repair, walk
+from spa_cli.options import Options
+from spa_cli.surgery.cut import Cut
+from spa_cli.verify.inputs import read_calibration
+from spa_cli.verify.session import floats, open_session
+
+
+class Curvature:
+    """The second-order picture of one model on one set of samples."""
+
+    def __init__(self, analysis: Analysis, calibration: Calibration, seed: int) -> None:
+        self._analysis, self._calibration, self._seed = analysis, calibration, seed
+        self._layers = find_layers(analysis.graph)
+        self._report = Repair()
+        self._worse: tuple[float, float] | None = None
+
+    @staticmethod
+    def measure(analysis: Analysis, options: Options) -> Curvature:
+        """From the user's samples, or data-free."""
+        if options.calib is not None:
+            data = read_calibration(options.calib, analysis.graph)
+            chosen = from_user(analysis, _first(data, options), str(options.calib), options.seed)
+        else:
+            chosen = synthetic(analysis, options.calib_samples, options.seed)
+        return Curvature(analysis, chosen, options.seed)
+
+    def rankings(self) -> list[Ranking]:
+        """Every group's channels by OBS saliency."""
+        analysis = self._analysis
+        statistics = collect(analysis.graph, self._layers, self._calibration.chunks, self._seed)
+        return rank(analysis.graph, analysis.grouping, self._layers, statistics)
+
+    def repair(self, work: Cut) -> None:
+        """Refit the cut model's layers; on held-back samples it is never worse than the sliced one."""
+        sliced = {t.name: t.SerializeToString() for t in work.model.graph.initializer}
+        before = self._error(work)
+        self._report = walk(self._analysis.graph, work, self._layers, self._calibration.chunks, self._seed)
+        after = self._error(work)
+        if not after <= before:
+            self._worse = (before, after)
+            for tensor in work.model.graph.initializer:
+                tensor.ParseFromString(sliced[tensor.name])
+
+    def _error(self, work: Cut) -> float:
+        """Relative squared distance of the outputs from the dense model's, on the last chunk."""
+        chunk = self._calibration.chunks[-1]
+        dense = floats(open_session(self._analysis.graph.model).run(None, chunk))
+        pruned = floats(open_session(work.model).run(None, chunk))
+        moved = sum(float(np.square(a - b).sum()) for a, b in zip(dense, pruned, strict=True))
+        return moved / max(sum(float(np.square(a).sum()) for a in dense), 1e-30)
+
+    def about(self) -> dict[str, Any]:
+        """For the plan and the report."""
+        return {
+            "calibration": self._calibration.about,
+            "layers": len(self._layers),
+            "refitted": len(self._report.refitted),
+            "kept_sliced": self._report.kept,
+        }
+
+    def warnings(self) -> list[str]:
+        """What the user should know."""
+        if self._worse is None:
+            return []
+        before, after = self._worse
+        return [f"the repair was dropped: its error {after:.2g} was not below that of slicing alone, {before:.2g}"]
+
+
+def _first(data: dict[str, Any], options: Options) -> dict[str, Any]:
+    """At most ``--calib-samples`` samples, spread over the file."""
+    count = len(next(iter(data.values())))
+    keep = np.sort(np.random.default_rng(options.seed).permutation(count)[: options.calib_samples])
+    return {n: a[keep] for n, a in data.items()}

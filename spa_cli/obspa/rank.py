@@ -1,0 +1,177 @@
+"""Statistics of the dense network, and from them the ranking of every group's channels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+
+from spa_cli.channels.groups import Group, Grouping
+from spa_cli.channels.state import CONSUMER, PRODUCER
+from spa_cli.graph.model import Array, Graph
+from spa_cli.importance.criteria import Ranking, score_group, slot_of
+from spa_cli.obspa.layers import Layer, features, norm_scale, output_size, sample_rows
+from spa_cli.obspa.moments import Moments
+from spa_cli.obspa.saliency import Consumer, convex, greedy
+from spa_cli.verify.session import open_session
+
+_ROWS_PER_SAMPLE = 64
+
+
+@dataclass
+class Statistics:
+    """Of one layer: moments of its input, variance (summed over channels) of its target, energy per output channel."""
+
+    moments: Moments
+    spread: float
+    energy: Array
+
+
+def collect(graph: Graph, layers: list[Layer], chunks: list[dict[str, Array]], seed: int) -> dict[str, Statistics]:
+    """One run of the dense network over the calibration data, with the layers' inputs and targets as outputs."""
+    rng = np.random.default_rng(seed)
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    present = {o.name for o in model.graph.output}
+    wanted = sorted({n for layer in layers for n in (layer.x, layer.target, layer.after_norm)} - set(graph.inputs))
+    model.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in wanted if n not in present)
+    session = open_session(model)
+    moments = {layer.node.outputs[0]: Moments() for layer in layers}
+    sums: dict[str, list[Array]] = {}
+    for chunk in chunks:
+        values = {**chunk, **dict(zip(wanted, session.run(wanted, chunk), strict=True))}
+        for layer in layers:
+            kernel = graph.shape(layer.weight)[2:] if layer.node.op in ("Conv", "FusedConv") else ()
+            x = values[layer.x]
+            shape = output_size(layer, x.shape[2:], kernel) if kernel else _positions(layer, x)
+            rows = sample_rows(layer, shape, _ROWS_PER_SAMPLE, rng)
+            moments[layer.node.outputs[0]].add(features(layer, x, rows, layer.groups, kernel))
+        for name in {n for layer in layers for n in (layer.target, layer.after_norm)}:
+            sums.setdefault(name, []).append(_channel_sums(graph, name, layers, values[name]))
+    totals = {n: np.sum(s, 0) for n, s in sums.items()}
+    result = {}
+    for layer in layers:
+        count, total, square = totals[layer.target]
+        variance = square / count - np.square(total / count)
+        count, _, energy = totals[layer.after_norm]
+        result[layer.node.outputs[0]] = Statistics(
+            moments[layer.node.outputs[0]], max(float(variance.sum()), 1e-12), energy / count
+        )
+    return result
+
+
+def _positions(layer: Layer, x: Array) -> tuple[int, ...]:
+    return x.shape[2:] if layer.node.op == "ConvTranspose" else x.shape[1:-1]
+
+
+def _channel_sums(graph: Graph, name: str, layers: list[Layer], value: Array) -> Array:
+    """(3, channels): count, sum and sum of squares per output channel."""
+    conv = any(name in (s.target, s.after_norm) and s.node.op in ("Conv", "FusedConv", "ConvTranspose") for s in layers)
+    flat = np.moveaxis(value, 1 if conv else -1, -1).reshape(-1, value.shape[1 if conv else -1]).astype(np.float64)
+    return np.stack([np.full(flat.shape[1], float(len(flat))), flat.sum(0), np.square(flat).sum(0)])
+
+
+def rank(graph: Graph, grouping: Grouping, layers: list[Layer], statistics: dict[str, Statistics]) -> list[Ranking]:
+    """The OBS ranking of every group (saliency summed over its consumers, relative to their targets' variance)."""
+    by_weight = {(layer.weight, layer.axis): layer for layer in layers}
+    by_output = {layer.weight: layer for layer in layers}
+    return [_rank_group(graph, grouping, g, by_weight, by_output, statistics) for g in grouping.groups]
+
+
+def _rank_group(
+    graph: Graph,
+    grouping: Grouping,
+    group: Group,
+    by_weight: dict[tuple[str, int], Layer],
+    by_output: dict[str, Layer],
+    statistics: dict[str, Statistics],
+) -> Ranking:
+    blocks = max(1, len(group.blocks))
+    consumers: list[list[Consumer]] = [[] for _ in range(blocks)]
+    for member in group.members:
+        layer = by_weight.get((member.tensor, member.axis))
+        if layer is not None and member.role == CONSUMER:
+            _add_consumers(graph, grouping, group, layer, statistics[layer.node.outputs[0]], consumers)
+    if not all(consumers):
+        return _by_energy(graph, grouping, group, by_output, statistics)
+    curves = [greedy(c, group.channels) for c in consumers]
+    order = np.stack([o for o, _ in curves])
+    loss = convex(np.sum([e for _, e in curves], 0))
+    return Ranking(order if len(group.blocks) else order[0], loss)
+
+
+def _add_consumers(
+    graph: Graph,
+    grouping: Grouping,
+    group: Group,
+    layer: Layer,
+    statistics: Statistics,
+    consumers: list[list[Consumer]],
+) -> None:
+    weight = graph.array(layer.weight).astype(np.float64)
+    matrix = layer.matrix(weight, layer.groups)
+    scale = norm_scale(layer, graph.array)
+    if scale is not None:
+        matrix = matrix * scale[0].reshape(*matrix.shape[:2], 1)
+    h = statistics.moments.h
+    rows = grouping.rows[layer.weight, layer.axis]
+    taps = math.prod(weight.shape[2:]) if layer.node.op in ("Conv", "FusedConv") else 1
+    slots = slot_of(rows, group.ids)
+    block = slot_of(rows, group.blocks) if len(group.blocks) else np.where(slots >= 0, 0, -1)
+    if layer.node.op == "ConvTranspose" and layer.groups > 1:
+        return
+    separate = len(group.blocks) > 0 and not (block >= 0).any()
+    for b in range(len(consumers)):
+        here = (slots >= 0) if separate else (slots >= 0) & (block == b)
+        places = _places(slots, here, group.channels, taps)
+        if places is None:
+            continue
+        matrices = range(len(matrix)) if not separate else _groups_of_block(len(matrix), len(consumers), b)
+        for g in matrices:
+            consumers[b].append(Consumer(matrix[g], h[g], places, 1 / statistics.spread))
+
+
+def _groups_of_block(groups: int, blocks: int, block: int) -> range:
+    per = groups // blocks
+    return range(block * per, (block + 1) * per)
+
+
+def _places(slots: NDArray[np.int64], here: NDArray[np.bool_], channels: int, taps: int) -> NDArray[np.int64] | None:
+    """Coordinates of each channel, (c, s); ``None`` if not every channel has equally many."""
+    at = np.flatnonzero(here)
+    counts = np.bincount(slots[at], minlength=channels)
+    if not len(at) or counts.min() != counts.max():
+        return None
+    grouped = at[np.argsort(slots[at], kind="stable")].reshape(channels, -1)
+    return (grouped[:, :, None] * taps + np.arange(taps)).reshape(channels, -1)
+
+
+def _by_energy(
+    graph: Graph,
+    grouping: Grouping,
+    group: Group,
+    by_output: dict[str, Layer],
+    statistics: dict[str, Statistics],
+) -> Ranking:
+    """No weight reads these channels (queries against keys): their share of what the producers give, multiplied."""
+    share: Array | None = None
+    for member in group.members:
+        layer = by_output.get(member.tensor)
+        if layer is None or member.role != PRODUCER or len(group.blocks):
+            continue
+        slots = slot_of(grouping.rows[member.tensor, member.axis], group.ids)
+        energy = statistics[layer.node.outputs[0]].energy
+        if len(energy) != len(slots):
+            continue
+        part = np.bincount(slots[slots >= 0], energy[slots >= 0], group.channels)
+        share = part if share is None else share * part
+    if share is None:
+        share = np.square(score_group(graph, grouping, group, "l2"))
+    total = max(float(share.sum(-1).mean()), 1e-30)
+    order = np.argsort(share, axis=-1, kind="stable")
+    loss = np.sort(share, -1).reshape(-1, group.channels).mean(0) / total
+    return Ranking(order, convex(loss))

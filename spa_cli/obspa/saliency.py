@@ -1,0 +1,80 @@
+"""Greedy OBS on coupled channels: the error curve of each group and the order in which its channels go."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spa_cli.graph.model import Array
+
+_DAMPING = 1e-4
+
+
+class Consumer:
+    """One layer that reads a group's channels: ``W`` (o, p), ``V = (H + lambda I)^-1``, coordinates per channel.
+
+    ``places`` (c, s): the ``s`` coordinates of each channel (of one block). ``weight`` multiplies its error, so that
+    consumers are comparable (one over the variance of what its output is added into).
+    """
+
+    def __init__(self, w: Array, h: Array, places: NDArray[np.int64], weight: float) -> None:
+        p = len(h)
+        level = max(float(np.trace(h)) / p, 1e-12) * _DAMPING
+        self.v = np.linalg.inv(h + level * np.eye(p))
+        self.w = w.astype(np.float64).copy()
+        self.places, self.weight = places, weight
+        self.alive = np.ones(len(places), bool)
+
+    def scores(self) -> Array:
+        """``tr(W_c [V_cc]^-1 W_c^T)`` for every channel, infinite for those that are gone; (c,)."""
+        live = np.flatnonzero(self.alive)
+        places = self.places[live]
+        blocks = self.v[places[:, :, None], places[:, None, :]]
+        columns = self.w[:, places]  # (o, c, s)
+        grams = np.einsum("ocs,oct->cst", columns, columns, optimize=True)
+        result = np.full(len(self.places), np.inf)
+        result[live] = np.einsum("cst,cts->c", np.linalg.inv(blocks), grams) * self.weight
+        return result
+
+    def remove(self, channel: int) -> None:
+        """Downdate: ``W -= W_p V_pp^-1 V_p``, ``V -= V_p V_pp^-1 V_p``."""
+        at = self.places[channel]
+        gain = np.linalg.solve(self.v[np.ix_(at, at)], self.v[at])
+        self.w -= self.w[:, at] @ gain
+        self.v -= self.v[:, at] @ gain
+        self.w[:, at] = 0
+        # numbers of removed coordinates are never read again; keep the diagonal finite for the batched inverse
+        self.v[at] = 0
+        self.v[:, at] = 0
+        self.v[at, at] = 1
+        self.alive[channel] = False
+
+
+def greedy(consumers: list[Consumer], channels: int) -> tuple[NDArray[np.int64], Array]:
+    """(order (c,), error of each removal (c,)): at every step the least salient channel over all consumers goes."""
+    order, errors = [], []
+    for _ in range(channels):
+        total = np.sum([c.scores() for c in consumers], 0)
+        least = int(np.argmin(total))
+        order.append(least)
+        errors.append(max(float(total[least]), 0.0))
+        if len(order) < channels:
+            for consumer in consumers:
+                consumer.remove(least)
+    return np.array(order), np.array(errors)
+
+
+def convex(errors: Array) -> Array:
+    """Increments of the lower convex hull of the cumulative curve (pool adjacent violators)."""
+    means: list[float] = []
+    sizes: list[int] = []
+    for value in errors:
+        means.append(float(value))
+        sizes.append(1)
+        while len(means) > 1 and means[-2] > means[-1]:
+            size = sizes[-2] + sizes[-1]
+            means[-2] = (means[-2] * sizes[-2] + means[-1] * sizes[-1]) / size
+            sizes[-2] = size
+            means.pop()
+            sizes.pop()
+    return np.repeat(means, sizes)

@@ -1,0 +1,239 @@
+"""The repair walk: dense and pruned network side by side, node by node, every layer refitted on the way.
+
+In topological order; a layer sees the *pruned* network's activations and is asked for the *dense* network's outputs
+(less what the other branch of a residual sum already gives), so it absorbs the errors made before it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from spa_cli.graph.model import Array, Graph, captured_names
+from spa_cli.obspa.layers import Layer, features, norm_scale, positions_of, sample_rows, values_at
+from spa_cli.obspa.moments import Moments
+from spa_cli.obspa.refit import refit
+from spa_cli.surgery.cut import Cut
+from spa_cli.verify.session import open_session
+
+_HELD_BACK = 0.25
+_ROWS_PER_SAMPLE = 64
+
+
+@dataclass
+class Repair:
+    """What the walk did: layers refitted (with the damping chosen), layers that kept their sliced weights and why."""
+
+    refitted: dict[str, float] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
+
+
+class _Side:
+    """One of the two networks while it is walked: its values per chunk, its parameters."""
+
+    def __init__(self, model: onnx.ModelProto, folder: str, chunks: list[dict[str, Array]]) -> None:
+        self.model, self._folder = model, folder
+        self._tensors = {t.name: t for t in model.graph.initializer}
+        self._arrays: dict[str, Array] = {}
+        self.values: dict[str, list[Any]] = {n: [c[n] for c in chunks] for n in chunks[0]}
+        self._count = len(chunks)
+
+    def parameter(self, name: str) -> Array | None:
+        """Value of an initializer, ``None`` if there is none of that name."""
+        if name not in self._arrays and name in self._tensors:
+            self._arrays[name] = numpy_helper.to_array(self._tensors[name], self._folder)
+        return self._arrays.get(name)
+
+    def write(self, name: str, value: Array) -> None:
+        """Replace an initializer."""
+        old = self._tensors[name]
+        array = np.ascontiguousarray(value).astype(numpy_helper.to_array(old, self._folder).dtype)
+        doc = old.doc_string
+        old.CopyFrom(numpy_helper.from_array(array, name))
+        old.doc_string = doc
+        self._arrays[name] = array
+
+    def run(self, proto: onnx.NodeProto) -> None:
+        """Work out the outputs of a node for every chunk (once, if it depends on constants only)."""
+        needed = [i for i in {*proto.input, *captured_names(proto)} if i]
+        fed = [i for i in needed if i in self.values]
+        constants = [self._tensors[i] for i in needed if i in self._tensors and i not in self.values]
+        if proto.op_type == "Constant" or not fed:
+            results = [self._session(proto, [], constants, 0).run(None, {})] * self._count
+        else:
+            session = self._session(proto, fed, constants, 0)
+            results = [session.run(None, {i: self.values[i][c] for i in fed}) for c in range(self._count)]
+        for at, name in enumerate(o for o in proto.output if o):
+            self.values[name] = [r[at] for r in results]
+
+    def _session(self, proto: onnx.NodeProto, fed: list[str], constants: list[onnx.TensorProto], chunk: int) -> Any:
+        inputs = []
+        for name in fed:
+            value = self.values[name][chunk]
+            kind = helper.np_dtype_to_tensor_dtype(np.asarray(value).dtype)
+            inputs.append(helper.make_tensor_value_info(name, kind, [None] * np.ndim(value)))
+        outputs = [helper.make_empty_tensor_value_info(o) for o in proto.output if o]
+        graph = helper.make_graph([proto], "node", inputs, outputs, constants)
+        model = helper.make_model(graph, opset_imports=self.model.opset_import, ir_version=self.model.ir_version)
+        return open_session(model)
+
+
+def walk(graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Array]], seed: int) -> Repair:
+    """Refit the layers of ``work.model`` in place."""
+    report = Repair()
+    rng = np.random.default_rng(seed)
+    dense, pruned = _Side(graph.model, graph.folder, chunks), _Side(work.model, graph.folder, chunks)
+    by_node = {layer.node.outputs[0]: layer for layer in layers}
+    dense_nodes = {o: n.proto for n in graph.nodes for o in n.outputs if o}
+    uses = Counter(i for n in graph.nodes for i in {*n.inputs, *captured_names(n.proto)})
+    for proto in work.model.graph.node:
+        outputs = [o for o in proto.output if o]
+        original = dense_nodes.get(outputs[0]) if outputs else None
+        if original is None:
+            pruned.run(proto)
+            continue
+        layer = by_node.get(outputs[0])
+        if layer is not None:
+            _repair_layer(layer, work, dense, pruned, rng, report)
+        dense.run(original)
+        pruned.run(proto)
+        for name in {*original.input, *captured_names(original)}:
+            uses[name] -= 1
+            if uses[name] == 0 and name not in graph.outputs:
+                dense.values.pop(name, None)
+                pruned.values.pop(name, None)
+    return report
+
+
+def _repair_layer(
+    layer: Layer, work: Cut, dense: _Side, pruned: _Side, rng: np.random.Generator, report: Repair
+) -> None:
+    """Refit one layer to the dense targets, given the pruned inputs."""
+    if layer.x not in dense.values or layer.x not in pruned.values:
+        return
+    w_dense, w0 = dense.parameter(layer.weight), pruned.parameter(layer.weight)
+    if w_dense is None or w0 is None:
+        return
+    with_other = layer.join is not None and layer.other in dense.values and layer.node.op != "ConvTranspose"
+    same_input = all(
+        a.shape == b.shape and np.array_equal(a, b)
+        for a, b in zip(dense.values[layer.x], pruned.values[layer.x], strict=True)
+    )
+    if same_input and not with_other:
+        return
+    has_place = bool(layer.norm or (layer.bias and pruned.parameter(layer.bias) is not None))
+    if layer.node.op == "ConvTranspose":
+        has_place = False
+    fit, held = Moments(centred=has_place), Moments(centred=has_place)
+    groups = _groups(layer, w0, pruned, work)
+    for chunk in range(len(dense.values[layer.x])):
+        x, t = _rows(layer, work, dense, pruned, chunk, rng, with_other, groups)
+        samples = len(dense.values[layer.x][chunk])
+        per_sample = x.shape[1] // max(samples, 1)
+        cut = max(1, round(samples * (1 - _HELD_BACK))) * per_sample
+        fit.add(x[:, :cut], t[:, :cut])
+        if cut < x.shape[1]:
+            held.add(x[:, cut:], t[:, cut:])
+    if held.n == 0:
+        report.kept[layer.node.label] = "no samples could be held back"
+        return
+    matrix = layer.matrix(w0.astype(np.float64), groups)
+    bias = pruned.parameter(layer.bias) if layer.bias else None
+    b0 = np.zeros(matrix.shape[:2])
+    if bias is not None and layer.node.op != "ConvTranspose":
+        b0 = bias.astype(np.float64).reshape(b0.shape)
+    found = refit(fit, held, matrix, b0)
+    if found is None:
+        report.kept[layer.node.label] = "no fit did better on held-back samples"
+        return
+    w, b, damping = found
+    scale = norm_scale(layer, pruned.parameter)
+    if scale is not None:
+        dead = (np.abs(scale[0]) < 1e-6 * max(np.abs(scale[0]).max(), 1e-12)).reshape(b0.shape)
+        w[dead], b[dead] = matrix[dead], b0[dead]
+    pruned.write(layer.weight, layer.restore(w, w0, groups))
+    if layer.bias and bias is not None and has_place:
+        pruned.write(layer.bias, b.reshape(bias.shape))
+    elif scale is not None and layer.norm is not None:
+        beta = pruned.parameter(layer.norm.inputs[2])
+        assert beta is not None
+        pruned.write(layer.norm.inputs[2], beta + scale[0] * b.reshape(-1))
+    report.refitted[layer.node.label] = damping
+
+
+def _groups(layer: Layer, w0: Array, pruned: _Side, work: Cut) -> int:
+    if layer.groups == 1:
+        return 1
+    if layer.node.op == "ConvTranspose":
+        return int(work.attribute(layer.node, "group") or 1)
+    return int(pruned.values[layer.x][0].shape[1] // w0.shape[1])
+
+
+def _rows(
+    layer: Layer,
+    work: Cut,
+    dense: _Side,
+    pruned: _Side,
+    chunk: int,
+    rng: np.random.Generator,
+    with_other: bool,
+    groups: int,
+) -> tuple[Array, Array]:
+    """(x' of the pruned layer, what its contraction should give) at sampled positions: (g, n, p), (g, n, o)."""
+    x_dense, x_pruned = dense.values[layer.x][chunk], pruned.values[layer.x][chunk]
+    weight = dense.parameter(layer.weight)
+    assert weight is not None
+    kernel = tuple(weight.shape[2:]) if layer.node.op in ("Conv", "FusedConv") else ()
+    shape = _positions(layer, x_dense, kernel)
+    rows = sample_rows(layer, shape, _ROWS_PER_SAMPLE, rng)
+    rows_dense = features(layer, x_dense, rows, layer.groups, kernel).astype(np.float32)
+    x = features(layer, x_pruned, rows, groups, kernel).astype(np.float32)
+    matrix = layer.matrix(weight.astype(np.float32), layer.groups)
+    y = np.matmul(rows_dense, matrix.transpose(0, 2, 1))  # (g, n, o/g)
+    if layer.node.op == "ConvTranspose":
+        return x, y[:, :, _kept_taps(layer, work, weight)][_kept_groups(layer, work)]
+    y = np.moveaxis(y, 0, 1).reshape(y.shape[1], -1)
+    bias = dense.parameter(layer.bias) if layer.bias else None
+    if bias is not None:
+        y = y + bias.reshape(-1).astype(np.float32)
+    axis = 1 if kernel or layer.node.op == "Conv" else len(work.old_shape(layer.output)) - 1
+    kept = np.flatnonzero(work.kept_mask(layer.output, axis))
+    before, after = norm_scale(layer, dense.parameter), norm_scale(layer, pruned.parameter)
+    if before is not None and after is not None:
+        s, mean, beta = before
+        z = (s * (y - mean) + beta)[:, kept]
+    else:
+        z = y[:, kept]
+    if with_other:
+        theirs = values_at(layer, dense.values[layer.other][chunk], rows)
+        ours = values_at(layer, pruned.values[layer.other][chunk], rows)
+        if theirs.shape == y.shape and ours.shape == z.shape:
+            z = z + theirs[:, kept] - ours
+    if before is not None and after is not None:
+        s, mean, beta = after
+        safe = np.where(np.abs(s) < 1e-12, 1.0, s)
+        z = (z - beta) / safe + mean
+    return x, z.reshape(len(z), groups, -1).transpose(1, 0, 2)
+
+
+def _positions(layer: Layer, x: Array, kernel: tuple[int, ...]) -> tuple[int, ...]:
+    if not kernel:
+        return positions_of(layer, x, x)
+    from spa_cli.obspa.layers import output_size
+
+    return output_size(layer, x.shape[2:], kernel)
+
+
+def _kept_taps(layer: Layer, work: Cut, weight: Array) -> Array:
+    """Which of the (M/g, *k) columns of a transposed convolution stay."""
+    taps = int(np.prod(weight.shape[2:]))
+    return np.flatnonzero(np.repeat(work.kept_mask(layer.weight, 1), taps))
+
+
+def _kept_groups(layer: Layer, work: Cut) -> Array:
+    return np.flatnonzero(work.kept_mask(layer.weight, 0).reshape(layer.groups, -1).any(1))

@@ -1,0 +1,329 @@
+"""Operators that move data: Concat, Split, Reshape, Transpose and their compositions in real networks."""
+
+import numpy as np
+import pytest
+
+from tests.builders import case
+from tests.equivalence import assert_groups
+
+CASES = [
+    case(
+        "dense block: nested Concat",
+        """(float[N,3,4,4] x) => (y) {
+          a = Conv(x, wa)
+          b = Conv(a, wb)
+          c = Concat<axis=1>(a, b)
+          d = Conv(c, wd)
+          e = Concat<axis=1>(c, d)
+          n = BatchNormalization(e, s, o, m, v)
+          y = Conv(n, wy)
+        }""",
+        [
+            "4: m:0 o:0 s:0 v:0 wa:0 wb:1 wd:1 wy:1",
+            "3: m:0 o:0 s:0 v:0 wb:0 wd:1 wy:1",
+            "2: m:0 o:0 s:0 v:0 wd:0 wy:1",
+        ],
+        wa=(4, 3, 1, 1),
+        wb=(3, 4, 1, 1),
+        wd=(2, 7, 1, 1),
+        s=(9,),
+        o=(9,),
+        m=(9,),
+        v=1.0 + np.arange(9, dtype=np.float32) / 8,
+        wy=(4, 9, 1, 1),
+    ),
+    case(
+        "C2f: Split, bottleneck with residual, Concat",
+        """(float[N,3,4,4] x) => (y) {
+          a = Conv(x, wa)
+          p, q = Split<axis=1>(a, sizes)
+          b = Conv(q, wb)
+          c = Conv(b, wc)
+          d = Add(q, c)
+          e = Concat<axis=1>(p, q, d)
+          y = Conv(e, wy)
+        }""",
+        ["4: wa:0 wy:1", "4: wa:0 wb:1 wc:0 wy:1*2", "3: wb:0 wc:1"],
+        wa=(8, 3, 1, 1),
+        sizes=[4, 4],
+        wb=(3, 4, 1, 1),
+        wc=(4, 3, 1, 1),
+        wy=(4, 12, 1, 1),
+    ),
+    case(
+        "CSP: two Slices of one convolution",
+        """(float[N,3,4,4] x) => (y) {
+          a = Conv(x, wa)
+          p = Slice(a, zero, three, one)
+          q = Slice(a, three, end, one)
+          b = Conv(q, wb)
+          e = Concat<axis=1>(b, p)
+          y = Conv(e, wy)
+        }""",
+        ["3: wa:0 wy:1", "5: wa:0 wb:1", "2: wb:0 wy:1"],
+        wa=(8, 3, 1, 1),
+        zero=[0],
+        three=[3],
+        end=[9223372036854775807],
+        one=[1],
+        wb=(2, 5, 1, 1),
+        wy=(4, 5, 1, 1),
+    ),
+    case(
+        "U-Net: skip joined after upsampling",
+        """(float[N,3,8,8] x) => (y) {
+          a = Conv<pads=[1,1,1,1]>(x, wa, ba)
+          p = MaxPool<kernel_shape=[2,2], strides=[2,2]>(a)
+          b = Conv(p, wb)
+          u = ConvTranspose<strides=[2,2]>(b, wu)
+          c = Concat<axis=1>(a, u)
+          y = Conv(c, wy)
+        }""",
+        ["4: ba:0 wa:0 wb:1 wy:1", "6: wb:0 wu:0", "5: wu:1 wy:1"],
+        wa=(4, 3, 3, 3),
+        ba=(4,),
+        wb=(6, 4, 1, 1),
+        wu=(6, 5, 2, 2),
+        wy=(4, 9, 1, 1),
+    ),
+    case(
+        "channel shuffle between grouped convolutions",
+        """(float[N,3,4,4] x) => (y) {
+          a = Conv(x, wa)
+          g = Conv<group=2>(a, wg)
+          r = Reshape(g, apart)
+          t = Transpose<perm=[0,2,1,3,4]>(r)
+          s = Reshape(t, together)
+          d = Conv<group=8>(s, wd)
+          y = Conv(d, wy)
+        }""",
+        ["2: wa:0*4 wd:0*4 wg:0*4 wy:1*4", "2x4: wa:0*2 wg:1", "4: wd:0*2 wg:0*2 wy:1*2"],
+        wa=(8, 3, 1, 1),
+        wg=(8, 4, 1, 1),
+        apart=[-1, 2, 4, 4, 4],
+        together=[-1, 8, 4, 4],
+        wd=(8, 1, 1, 1),
+        wy=(4, 8, 1, 1),
+    ),
+    case(
+        "ShuffleNetV2 unit: split, branch, Concat, shuffle, next unit",
+        """(float[N,3,4,4] x) => (y) {
+          a = Conv(x, wa)
+          p, q = Split<axis=1>(a, halves)
+          b = Conv(q, wb)
+          c = Concat<axis=1>(p, b)
+          r = Reshape(c, apart)
+          t = Transpose<perm=[0,2,1,3,4]>(r)
+          s = Reshape(t, together)
+          u, v = Split<axis=1>(s, halves)
+          d = Conv(v, wd)
+          e = Concat<axis=1>(u, d)
+          y = Conv(e, wy)
+        }""",
+        [
+            "4: wa:0 wb:1",
+            "1: wa:0*4 wd:1*2 wy:1*2",
+            "1: wb:0*4 wd:1*2 wy:1*2",
+            "2: wa:0 wb:0 wd:1*2",
+            "2: wa:0 wb:0 wy:1*2",
+            "4: wd:0 wy:1",
+        ],
+        wa=(8, 3, 1, 1),
+        halves=[4, 4],
+        wb=(4, 4, 1, 1),
+        apart=[-1, 2, 4, 4, 4],
+        together=[-1, 8, 4, 4],
+        wd=(4, 4, 1, 1),
+        wy=(4, 8, 1, 1),
+    ),
+    *(
+        case(
+            f"DepthToSpace {mode}",
+            f"""(float[N,3,4,4] x) => (y) {{
+              a = Conv(x, wa, ba)
+              d = DepthToSpace<blocksize=2, mode="{mode}">(a)
+              r = Relu(d)
+              y = Conv(r, wy)
+            }}""",
+            ["3: ba:0*4 wa:0*4 wy:1"],
+            wa=(12, 3, 1, 1),
+            ba=(12,),
+            wy=(4, 3, 1, 1),
+        )
+        for mode in ("DCR", "CRD")
+    ),
+    case(
+        "PixelShuffle as Reshape, Transpose, Reshape",
+        """(float[N,3,4,4] x) => (y) {
+          a = Conv(x, wa)
+          r = Reshape(a, apart)
+          t = Transpose<perm=[0,1,4,2,5,3]>(r)
+          s = Reshape(t, together)
+          y = Conv(s, wy)
+        }""",
+        ["3: wa:0*4 wy:1"],
+        wa=(12, 3, 1, 1),
+        apart=[-1, 3, 2, 2, 4, 4],
+        together=[-1, 3, 8, 8],
+        wy=(4, 3, 1, 1),
+    ),
+    case(
+        "SpaceToDepth",
+        """(float[N,3,4,4] x) => (y) {
+          a = Conv(x, wa)
+          d = SpaceToDepth<blocksize=2>(a)
+          y = Conv(d, wy)
+        }""",
+        ["5: wa:0 wy:1*4"],
+        wa=(5, 3, 1, 1),
+        wy=(4, 20, 1, 1),
+    ),
+    case(
+        "focus: four strided slices of space, Concat",
+        """(float[N,3,4,4] x) => (y) {
+          a = Conv(x, wa)
+          p = Slice(a, ee, end, axes, twos)
+          q = Slice(a, eo, end, axes, twos)
+          r = Slice(a, oe, end, axes, twos)
+          s = Slice(a, oo, end, axes, twos)
+          c = Concat<axis=1>(p, q, r, s)
+          y = Conv(c, wy)
+        }""",
+        ["5: wa:0 wy:1*4"],
+        wa=(5, 3, 1, 1),
+        ee=[0, 0],
+        eo=[0, 1],
+        oe=[1, 0],
+        oo=[1, 1],
+        end=[99, 99],
+        axes=[2, 3],
+        twos=[2, 2],
+        wy=(4, 20, 1, 1),
+    ),
+    case(
+        "patch merging, channels last",
+        """(float[N,4,4,3] x) => (y) {
+          a = MatMul(x, wa)
+          p = Slice(a, ee, end, axes, twos)
+          q = Slice(a, oe, end, axes, twos)
+          c = Concat<axis=-1>(p, q)
+          r = Reshape(c, tokens)
+          y = MatMul(r, wy)
+        }""",
+        ["5: wa:1 wy:0*2"],
+        wa=(3, 5),
+        ee=[0, 0],
+        oe=[1, 0],
+        end=[99, 99],
+        axes=[1, 2],
+        twos=[2, 2],
+        tokens=[0, -1, 10],
+        wy=(10, 4),
+    ),
+    case(
+        "window partition, roll, and back",
+        """(float[N,4,4,3] x) => (y) {
+          a = MatMul(x, wa)
+          top = Slice(a, i0, i1, i1)
+          rest = Slice(a, i1, i9, i1)
+          rolled = Concat<axis=1>(rest, top)
+          r = Reshape(rolled, cut)
+          t = Transpose<perm=[0,1,3,2,4,5]>(r)
+          windows = Reshape(t, flat)
+          h = MatMul(windows, wh)
+          s = Reshape(h, cut2)
+          u = Transpose<perm=[0,1,3,2,4,5]>(s)
+          v = Reshape(u, image)
+          y = MatMul(v, wy)
+        }""",
+        ["6: wa:1 wh:0", "5: wh:1 wy:0"],
+        wa=(3, 6),
+        i0=[0],
+        i1=[1],
+        i9=[9],
+        cut=[-1, 2, 2, 2, 2, 6],
+        flat=[-1, 4, 6],
+        wh=(6, 5),
+        cut2=[-1, 2, 2, 2, 2, 5],
+        image=[-1, 4, 4, 5],
+        wy=(5, 4),
+    ),
+    case(
+        "Tile and Expand over space, Unsqueeze",
+        """(float[N,3,4,4] x) => (y) {
+          a = Conv(x, wa)
+          g = GlobalAveragePool(a)
+          e = Expand(g, shape)
+          t = Tile(g, repeats)
+          c = Concat<axis=1>(e, t, a)
+          y = Conv(c, wy)
+        }""",
+        ["5: wa:0 wy:1*3"],
+        wa=(5, 3, 1, 1),
+        shape=[1, 5, 4, 4],
+        repeats=[1, 1, 4, 4],
+        wy=(4, 15, 1, 1),
+    ),
+    case(
+        "Tile of channels",
+        """(float[N,3,4,4] x) => (y) {
+          a = Conv(x, wa)
+          t = Tile(a, repeats)
+          y = Conv(t, wy)
+        }""",
+        ["5: wa:0 wy:1*2"],
+        wa=(5, 3, 1, 1),
+        repeats=[1, 2, 1, 1],
+        wy=(4, 10, 1, 1),
+    ),
+    case(
+        "equal Split without sizes becomes explicit",
+        """(float[N,3,4,4] x) => (y) {
+          a = Conv(x, wa)
+          p, q, r = Split<axis=1, num_outputs=3>(a)
+          s = Mul(p, q)
+          b = Conv(r, wb)
+          c = Concat<axis=1>(s, b)
+          y = Conv(c, wy)
+        }""",
+        ["3: wa:0*2 wy:1", "3: wa:0 wb:1", "2: wb:0 wy:1"],
+        wa=(9, 3, 1, 1),
+        wb=(2, 3, 1, 1),
+        wy=(4, 5, 1, 1),
+    ),
+    case(
+        "Split by an attribute, opset 11",
+        """(float[N,3,4,4] x) => (y) {
+          a = Conv(x, wa)
+          p, q = Split<axis=1, split=[3,5]>(a)
+          b = Conv(q, wb)
+          c = Concat<axis=1>(p, b)
+          y = Conv(c, wy)
+        }""",
+        ["3: wa:0 wy:1", "5: wa:0 wb:1", "2: wb:0 wy:1"],
+        opset=11,
+        wa=(8, 3, 1, 1),
+        wb=(2, 5, 1, 1),
+        wy=(4, 5, 1, 1),
+    ),
+    case(
+        "equal Split, opset 11",
+        """(float[N,3,4,4] x) => (y) {
+          a = Conv(x, wa)
+          p, q = Split<axis=1>(a)
+          b = Conv(q, wb)
+          c = Concat<axis=1>(p, b)
+          y = Conv(c, wy)
+        }""",
+        ["4: wa:0 wy:1", "4: wa:0 wb:1", "2: wb:0 wy:1"],
+        opset=11,
+        wa=(8, 3, 1, 1),
+        wb=(2, 4, 1, 1),
+        wy=(4, 6, 1, 1),
+    ),
+]
+
+
+@pytest.mark.parametrize(("model", "expected", "reasons"), CASES)
+def test_movement(model, expected, reasons):
+    assert_groups(model, expected, reasons)

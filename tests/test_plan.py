@@ -1,0 +1,143 @@
+"""The plan: to and from JSON, and what it means for a model."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from spa_cli.analysis import Analysis, analyse_model
+from spa_cli.channels.selection import Selection
+from spa_cli.errors import UsageError
+from spa_cli.graph.load import load
+from spa_cli.plan import Plan, from_cut, to_selection
+from spa_cli.surgery.apply import cut
+from spa_cli.surgery.cut import gather
+from tests.samples import SAMPLES, model_path
+
+
+def _analysis(name: str) -> Analysis:
+    return analyse_model(load(model_path(name)), {})
+
+
+def _random_selection(analysis: Analysis, seed: int, share: float) -> Selection:
+    rng = np.random.default_rng(seed)
+    selection = Selection(analysis.grouping, analysis.state.ids.count)
+    for index, group in enumerate(analysis.grouping.groups):
+        shape = (len(group.blocks), group.channels) if len(group.blocks) else (group.channels,)
+        selection.keep(index, np.argsort(rng.random(shape), axis=-1) >= int(share * group.channels))
+    return selection
+
+
+def _cut(analysis: Analysis, selection: Selection) -> tuple[Plan, dict[str, np.ndarray]]:
+    work = cut(analysis.graph, analysis.state, analysis.grouping, selection, {})
+    small = load(work.model).graph
+    return from_cut(work, {}), {w: small.array(w) for w in small.weights()}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize("share", [0.25, 0.6])
+def test_a_plan_read_back_cuts_the_same(name, share, tmp_path):
+    analysis = _analysis(name)
+    plan, weights = _cut(analysis, _random_selection(analysis, 1, share))
+    (tmp_path / "plan.json").write_text(plan.to_json())
+    again, same = _cut(analysis, to_selection(Plan.read(tmp_path / "plan.json"), analysis))
+    assert again == plan
+    assert weights.keys() == same.keys()
+    assert all(np.array_equal(weights[n], same[n]) for n in weights)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_kept_is_all_there_is_to_know_about_the_weights(name):
+    """An independent gather by ``kept`` gives the weights of the cut model."""
+    analysis = _analysis(name)
+    plan, weights = _cut(analysis, _random_selection(analysis, 2, 0.5))
+    for tensor in analysis.graph.weights():
+        assert np.array_equal(gather(analysis.graph.array(tensor), plan.kept.get(tensor, {})), weights[tensor]), tensor
+
+
+def test_blocks_that_keep_different_channels_are_told_apart():
+    analysis = _analysis("digits_vit")
+    index = next(i for i, g in enumerate(analysis.grouping.groups) if len(g.blocks))
+    group = analysis.grouping.groups[index]
+    mask = np.ones((len(group.blocks), group.channels), bool)
+    for block in range(len(group.blocks)):
+        mask[block, block] = False
+    selection = Selection(analysis.grouping, analysis.state.ids.count)
+    selection.keep(index, mask)
+    plan, _ = _cut(analysis, selection)
+    (read,) = to_selection(plan, analysis).kept.values()
+    assert np.array_equal(read, mask)
+
+
+def test_json_carries_what_rides_beside(tmp_path):
+    plan = Plan({"w": {"0": [0, 2]}}, {"method": "l1", "note": {"a": 1}})
+    data = json.loads(plan.to_json())
+    assert data == {"schema": "spa.plan/1", "kept": {"w": {"0": [0, 2]}}, "method": "l1", "note": {"a": 1}}
+    (tmp_path / "plan.json").write_text(plan.to_json())
+    assert Plan.read(tmp_path / "plan.json") == plan
+
+
+def test_gather_of_blocks():
+    array = np.arange(24).reshape(4, 6)
+    assert gather(array, {"0": [0, 3], "1": [5]}).tolist() == [[5], [23]]
+    per_block = gather(array, {"1": [[0, 1], [4, 5]]})
+    assert per_block.tolist() == [[0, 1], [6, 7], [16, 17], [22, 23]]
+    both = gather(array, {"0": [1, 2], "1": [[0], [5]]})
+    assert both.tolist() == [[6], [17]]
+    assert gather(array, {}) is array
+
+
+def _group_plan(analysis: Analysis, name: str, kept: list[int]) -> dict[str, dict[str, list[int]]]:
+    group = next(g for g in analysis.grouping.groups if g.name == name)
+    plan: dict[str, dict[str, list[int]]] = {}
+    for member in group.members:
+        plan.setdefault(member.tensor, {})[str(member.axis)] = kept
+    return plan
+
+
+def test_every_member_counts():
+    analysis = _analysis("digits_resnet")
+    kept = _group_plan(analysis, "stage1.0.conv1.weight", [0, 1, 2])
+    (mask,) = to_selection(Plan(kept), analysis).kept.values()
+    assert np.flatnonzero(mask).tolist() == [0, 1, 2]
+    for tensor in kept:
+        without = {k: v for k, v in kept.items() if k != tensor}
+        with pytest.raises(UsageError, match="not consistent"):
+            to_selection(Plan(without), analysis)
+        shifted = {**kept, tensor: dict.fromkeys(kept[tensor], [1, 2, 3])}
+        with pytest.raises(UsageError, match="not consistent"):
+            to_selection(Plan(shifted), analysis)
+
+
+def test_the_order_of_indices_is_that_of_the_model():
+    analysis = _analysis("digits_resnet")
+    kept = _group_plan(analysis, "stage1.0.conv1.weight", [5, 0, 5, 3])
+    (mask,) = to_selection(Plan(kept), analysis).kept.values()
+    assert np.flatnonzero(mask).tolist() == [0, 3, 5]
+
+
+def test_blocks_have_to_keep_equal_numbers():
+    analysis = _analysis("digits_vit")
+    plan, _ = _cut(analysis, _random_selection(analysis, 3, 0.3))
+    tensor, axis = next((t, a) for t, axes in plan.kept.items() for a, k in axes.items() if len(k) < 192 and "qkv" in t)
+    uneven = {**plan.kept, tensor: {**plan.kept[tensor], axis: plan.kept[tensor][axis][1:]}}
+    with pytest.raises(UsageError):
+        to_selection(Plan(uneven), analysis)
+
+
+def test_a_plan_of_another_model_is_refused():
+    plan, _ = _cut(*(lambda a: (a, _random_selection(a, 0, 0.3)))(_analysis("digits_resnet")))
+    with pytest.raises(UsageError, match="which this model doesn't have"):
+        to_selection(plan, _analysis("digits_vit"))
+
+
+@pytest.mark.xfail(strict=True, reason="_read_group indexes with the plan's own blocks: IndexError, 'unexpected', exit 1")
+def test_too_many_blocks_are_refused():
+    analysis = _analysis("digits_vit")
+    group = next(g for g in analysis.grouping.groups if len(g.blocks))
+    member = group.members[0]
+    blocks = [[0]] * (len(group.blocks) + 3)
+    with pytest.raises(UsageError):
+        to_selection(Plan({member.tensor: {str(member.axis): blocks}}), analysis)
