@@ -20,9 +20,9 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from spa_cli.analysis import analyse_model  # noqa: E402
-from spa_cli.graph.load import Source  # noqa: E402
-from tests import architectures  # noqa: E402
+from spa_cli.analysis import analyse_model
+from spa_cli.graph.load import Source
+from tests import architectures
 
 SECONDS, TIMES_BYTES, GROWTH = 5.0, 4.0, 2.0
 SIZES = (250, 500, 1000, 2000, 5000)
@@ -44,7 +44,9 @@ def measured(*command: str) -> tuple[float, int]:
 
 def real_size(console: Console) -> bool:
     """``spa inspect`` on ResNet-50 and BERT-base with all their weights."""
-    table = Table("model", "nodes", "model MB", "seconds", "peak MB", "peak / model", "", title="spa inspect, whole process")
+    table = Table(
+        "model", "nodes", "model MB", "seconds", "peak MB", "peak / model", "", title="spa inspect, whole process"
+    )
     passed = True
     for name in ("resnet50", "bert_base"):
         with tempfile.TemporaryDirectory() as folder:
@@ -76,10 +78,14 @@ def growth(console: Console) -> bool:
             good = each <= GROWTH * reference
             passed &= good
             table.add_row(
-                build.__name__, f"{nodes}", f"{each * nodes:.2f}", f"{each * 1e3:.2f}", "ok" if good else "[red]grows[/]"
+                build.__name__,
+                f"{nodes}",
+                f"{each * nodes:.2f}",
+                f"{each * 1e3:.2f}",
+                "ok" if good else "[red]grows[/]",
             )
     console.print(table)
-    console.print(f"limit: {GROWTH:g} x the time per node of the smallest; quadratic growth would give {SIZES[-1] // SIZES[0]} x\n")
+    console.print(f"limit: {GROWTH:g} x the smallest's time per node; quadratic growth: {SIZES[-1] // SIZES[0]} x\n")
     return passed
 
 

@@ -57,7 +57,9 @@ class Net:
         self.nodes.append(helper.make_node(kind, inputs, results, name=name, **attributes))
         return results[0]
 
-    def model(self, inputs: dict[str, tuple[int, list[int | str]]], outputs: dict[str, list[int | str]]) -> onnx.ModelProto:
+    def model(
+        self, inputs: dict[str, tuple[int, list[int | str]]], outputs: dict[str, list[int | str]]
+    ) -> onnx.ModelProto:
         """The finished model; the last nodes must produce ``outputs``."""
         graph = helper.make_graph(
             self.nodes,
@@ -172,7 +174,9 @@ def vit_b16(weights: Weights = "shape-only") -> onnx.ModelProto:
         y = net.linear(net.layer_norm(x, f"{name}.norm1", width), f"{name}.qkv", width, 3 * width)
         y = net.op("Transpose", net.op("Reshape", y, net.const([0, 197, 3, heads, 64])), perm=[2, 0, 3, 1, 4])
         q, k, v = (net.op("Gather", y, net.const(i), axis=0) for i in range(3))
-        scores = net.op("MatMul", net.op("Mul", q, net.const(0.125, np.float32)), net.op("Transpose", k, perm=[0, 1, 3, 2]))
+        scores = net.op(
+            "MatMul", net.op("Mul", q, net.const(0.125, np.float32)), net.op("Transpose", k, perm=[0, 1, 3, 2])
+        )
         y = net.op("Transpose", net.op("MatMul", net.op("Softmax", scores, axis=-1), v), perm=[0, 2, 1, 3])
         x = net.op("Add", x, net.linear(net.op("Reshape", y, net.const([0, 197, width])), f"{name}.proj", width, width))
         y = net.linear(net.layer_norm(x, f"{name}.norm2", width), f"{name}.fc1", width, 4 * width)

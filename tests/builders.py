@@ -13,11 +13,11 @@ import onnx.parser
 import pytest
 from onnx import helper, numpy_helper
 
-from spa_cli.analysis import analyse_model
+from spa_cli.analysis import Analysis, analyse_model
 from spa_cli.graph.load import load
 
 
-def build(text, opset=18, ir=8, domains=None, **weights):
+def build(text, opset=18, ir=8, domains=None, **weights) -> onnx.ModelProto:
     """A model from ``(inputs) => (outputs) { nodes }`` and its weights."""
     imports = {"": opset, **(domains or {})}
     header = ", ".join(f'"{d}" : {v}' for d, v in imports.items())
@@ -29,7 +29,7 @@ def build(text, opset=18, ir=8, domains=None, **weights):
     return with_output_types(model)
 
 
-def case(name, text, expected, reasons=None, opset=18, ir=8, domains=None, bug=None, **weights):
+def case(name, text, expected, reasons=None, opset=18, ir=8, domains=None, bug=None, **weights) -> object:
     """A parameter set: a model, its groups as ``groups`` gives them, and reasons of some frozen axes.
 
     ``bug``: why it fails today.
@@ -38,7 +38,7 @@ def case(name, text, expected, reasons=None, opset=18, ir=8, domains=None, bug=N
     return pytest.param(build(text, opset, ir, domains, **weights), expected, reasons or {}, id=name, marks=marks)
 
 
-def with_output_types(model):
+def with_output_types(model) -> onnx.ModelProto:
     """Outputs without a type get the one shape inference finds."""
     if all(o.type.WhichOneof("value") for o in model.graph.output):
         return model
@@ -49,7 +49,7 @@ def with_output_types(model):
     return model
 
 
-def weight(name, value):
+def weight(name, value) -> np.ndarray:
     """An array for a weight: random where a shape is given, the same in every run."""
     if isinstance(value, np.ndarray):
         return value
@@ -60,26 +60,26 @@ def weight(name, value):
     return random(value, name)
 
 
-def random(shape, seed="", dtype=np.float32):
+def random(shape, seed="", dtype=np.float32) -> np.ndarray:
     """Values like those of a trained layer: centred, of a size that keeps activations near one."""
     rng = np.random.default_rng(zlib.crc32(f"{seed}{shape}".encode()))
     fan_in = math.prod(shape[1:]) if len(shape) > 1 else 4
     return (rng.standard_normal(shape) / math.sqrt(fan_in)).astype(dtype)
 
 
-def positive(*shape):
+def positive(*shape) -> np.ndarray:
     """Values between 0.5 and 1.5: variances, scales, slopes."""
     return (0.5 + np.random.default_rng(shape[0]).random(shape)).astype(np.float32)
 
 
-def constant(array):
+def constant(array) -> str:
     """Text of a Constant node's tensor."""
     kind = {"f": "float", "i": "int64"}[np.asarray(array).dtype.kind]
     flat = ", ".join(repr(v) for v in np.ravel(array).tolist())
     return f"Constant <value = {kind}[{','.join(map(str, np.shape(array)))}] {{{flat}}}> ()"
 
 
-def as_constant_nodes(model):
+def as_constant_nodes(model) -> onnx.ModelProto:
     """The same model with every initializer in a Constant node."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
@@ -92,7 +92,7 @@ def as_constant_nodes(model):
     return result
 
 
-def with_initializer_inputs(model):
+def with_initializer_inputs(model) -> onnx.ModelProto:
     """The same model as IR version 3 wants it: every initializer is listed as an input too."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
@@ -102,12 +102,12 @@ def with_initializer_inputs(model):
     return result
 
 
-def analysed(model):
+def analysed(model) -> Analysis:
     """The analysis of a model."""
     return analyse_model(load(model), {})
 
 
-def groups(model):
+def groups(model) -> list[str]:
     """Every group as ``"channels: tensor:axis ..."``.
 
     ``BxC`` where each of ``B`` blocks keeps its own ``C`` channels, ``~`` behind an approximate group's number,
@@ -122,16 +122,16 @@ def _described(group):
     return f"{blocks}{group.channels}{'' if group.exact else '~'}: {' '.join(members)}"
 
 
-def frozen(model):
+def frozen(model) -> dict[str, str]:
     """``{"tensor:axis": reason}`` of every axis of a weight that can't lose anything."""
     return {f"{f.tensor}:{f.axis}": f.reason.text for f in analysed(model).grouping.frozen}
 
 
-def roles(model):
+def roles(model) -> dict[str, str]:
     """``{"tensor:axis": role}`` of every member."""
     return {f"{m.tensor}:{m.axis}": m.role for g in analysed(model).grouping.groups for m in g.members}
 
 
-def inexact(model):
+def inexact(model) -> set[str]:
     """Reasons of the approximate groups."""
     return {g.inexact.text for g in analysed(model).grouping.groups if not g.exact}

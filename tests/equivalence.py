@@ -5,6 +5,7 @@ original with everything else set to zero must compute the same, in onnxruntime.
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import onnx
@@ -29,7 +30,7 @@ _TYPES = {
 }
 
 
-def assert_groups(model, expected, reasons=None):
+def assert_groups(model, expected, reasons=None) -> None:
     """The groups are the expected ones, the frozen axes say why, and cutting equals zeroing."""
     assert groups(model) == sorted(map(_ordered, expected))
     found = frozen(model)
@@ -43,7 +44,7 @@ def _ordered(description):
     return f"{head}: {' '.join(sorted(members.split()))}"
 
 
-def assert_removing_is_zeroing(model, rtol=RTOL, seed=0):
+def assert_removing_is_zeroing(model, rtol=RTOL, seed=0) -> int:
     """Cut every exact group alone (one channel; half of them), then all of them; approximate ones must stay valid.
 
     Returns how many cuts were checked.
@@ -116,16 +117,16 @@ class _Case:
 # -- the plan -------------------------------------------------------------------------------------------------------
 
 
-def parameters(model):
+def parameters(model) -> dict[str, onnx.TensorProto]:
     """Every initializer and Constant of the main graph."""
     found = {t.name: t for t in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant":
-            found |= {node.output[0]: a.t for a in node.attribute if a.name == "value"}
+            found.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
     return found
 
 
-def kept_mask(shape, entry):
+def kept_mask(shape, entry) -> np.ndarray:
     """True where an element belongs to kept indices only."""
     mask = np.ones(shape, bool)
     grid = np.indices(shape)
@@ -143,18 +144,20 @@ def _by_block(block, at, kept):
     return np.vectorize(lambda b, i: i in kept[b])(block, at)
 
 
-def zeroed(model, kept):
+def zeroed(model, kept) -> onnx.ModelProto:
     """The model with all that is not kept set to zero."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
     for name, tensor in parameters(result).items():
         if name in kept:
             array = numpy_helper.to_array(tensor)
-            tensor.CopyFrom(numpy_helper.from_array(np.where(kept_mask(array.shape, kept[name]), array, 0), tensor.name))
+            tensor.CopyFrom(
+                numpy_helper.from_array(np.where(kept_mask(array.shape, kept[name]), array, 0), tensor.name)
+            )
     return result
 
 
-def assert_follows_plan(original, pruned, kept):
+def assert_follows_plan(original, pruned, kept) -> None:
     """Every parameter of the plan holds exactly the kept elements; other float weights are untouched."""
     before, after = parameters(original), parameters(pruned)
     assert set(kept) <= set(before)
@@ -175,7 +178,7 @@ def assert_follows_plan(original, pruned, kept):
 # -- running --------------------------------------------------------------------------------------------------------
 
 
-def feeds(model, shapes, rng):
+def feeds(model, shapes, rng) -> Iterator[dict[str, np.ndarray]]:
     """Inputs at the shapes of the analysis, and with free dimensions of other sizes if there are any."""
     fixed = {t.name for t in model.graph.initializer}
     inputs = [i for i in model.graph.input if i.name not in fixed]
@@ -196,7 +199,7 @@ def _values(info, shape, rng):
     return rng.integers(0, 2, shape).astype(dtype)
 
 
-def run(model, given):
+def run(model, given) -> list[np.ndarray]:
     """Outputs in onnxruntime, without its optimiser."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -206,7 +209,7 @@ def run(model, given):
     return session.run(None, given)
 
 
-def assert_same(model, left, right, rtol, what=""):
+def assert_same(model, left, right, rtol, what="") -> None:
     """Outputs equal up to ``rtol`` of the largest element."""
     _assert_alike(model, left, right)
     for info, a, b in zip(model.graph.output, left, right, strict=True):
@@ -226,7 +229,7 @@ def _assert_alike(model, left, right):
         assert a.dtype.kind != "f" or np.isfinite(b).all(), f"output '{info.name}' is not finite"
 
 
-def signature(model):
+def signature(model) -> tuple[list[tuple[str, bytes]], list[tuple[str, bytes]]]:
     """Names and types of what is fed and fetched, in order."""
     fixed = {t.name for t in model.graph.initializer}
     return (

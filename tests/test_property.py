@@ -1,5 +1,7 @@
 """What holds for every network: validity, removing equals zeroing, monotony, names."""
 
+import itertools
+
 import numpy as np
 import onnx
 from hypothesis import HealthCheck, given, settings
@@ -7,16 +9,17 @@ from hypothesis import strategies as st
 
 import spa_cli
 from spa_cli.errors import ModelError, UnreachableError
+from spa_cli.pipeline import Result
 from tests import equivalence
 from tests.strategies import FEATURE, networks
 
 QUICK = settings(
-    max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=12, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
 RATIOS = st.sampled_from([0.1, 0.3, 0.5])
 
 
-def pruned(model, ratio, **options):
+def pruned(model, ratio, **options) -> Result | None:
     """The result of pruning, ``None`` where nothing can go."""
     try:
         result = spa_cli.prune(model, ratio=ratio, method="l1", **options)
@@ -28,7 +31,7 @@ def pruned(model, ratio, **options):
 
 @QUICK
 @given(networks((*FEATURE, "layer_norm")), RATIOS)
-def test_a_pruned_network_is_valid_and_runs(model, ratio):
+def test_a_pruned_network_is_valid_and_runs(model, ratio) -> None:
     result = pruned(model, ratio)
     if result is None:
         return
@@ -44,7 +47,7 @@ def test_a_pruned_network_is_valid_and_runs(model, ratio):
 
 @QUICK
 @given(networks((*FEATURE, "layer_norm")), RATIOS)
-def test_removing_equals_zeroing_with_exact_only(model, ratio):
+def test_removing_equals_zeroing_with_exact_only(model, ratio) -> None:
     result = pruned(model, ratio, exact_only=True)
     if result is None:
         return
@@ -58,22 +61,22 @@ def test_removing_equals_zeroing_with_exact_only(model, ratio):
 
 @QUICK
 @given(networks())
-def test_every_group_alone_equals_zeroing(model):
+def test_every_group_alone_equals_zeroing(model) -> None:
     equivalence.assert_removing_is_zeroing(model)
 
 
 @settings(QUICK, max_examples=8)
 @given(networks())
-def test_a_deeper_cut_never_gives_a_larger_model(model):
+def test_a_deeper_cut_never_gives_a_larger_model(model) -> None:
     sizes = [(r.after.params, r.after.macs) for r in (pruned(model, ratio) for ratio in (0.1, 0.25, 0.5)) if r]
-    for (params, macs), (fewer, less) in zip(sizes, sizes[1:], strict=False):
+    for (params, macs), (fewer, less) in itertools.pairwise(sizes):
         assert fewer <= params
         assert less <= macs
 
 
 @settings(QUICK, max_examples=8)
 @given(networks(), RATIOS)
-def test_names_are_kept(model, ratio):
+def test_names_are_kept(model, ratio) -> None:
     result = pruned(model, ratio)
     if result is None:
         return

@@ -124,6 +124,9 @@ def _add_consumers(
     block = slot_of(rows, group.blocks) if len(group.blocks) else np.where(slots >= 0, 0, -1)
     if layer.node.op == "ConvTranspose" and layer.groups > 1:
         return
+    # relative to the variance the error is added into; wide tensors count more (by sqrt(o): measured on ResNet-20,
+    # 86.7 % at 2x MACs against 85.0 without and 86.6 with o, and fewer parameters than with o)
+    weight_of_error = math.sqrt(matrix.shape[0] * matrix.shape[1]) / statistics.spread
     separate = len(group.blocks) > 0 and not (block >= 0).any()
     for b in range(len(consumers)):
         here = (slots >= 0) if separate else (slots >= 0) & (block == b)
@@ -132,7 +135,7 @@ def _add_consumers(
             continue
         matrices = range(len(matrix)) if not separate else _groups_of_block(len(matrix), len(consumers), b)
         for g in matrices:
-            consumers[b].append(Consumer(matrix[g], h[g], places, 1 / statistics.spread))
+            consumers[b].append(Consumer(matrix[g], h[g], places, weight_of_error))
 
 
 def _groups_of_block(groups: int, blocks: int, block: int) -> range:

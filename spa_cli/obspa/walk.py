@@ -91,7 +91,7 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Ar
     by_node = {layer.node.outputs[0]: layer for layer in layers}
     dense_nodes = {o: n.proto for n in graph.nodes for o in n.outputs if o}
     uses = Counter(i for n in graph.nodes for i in {*n.inputs, *captured_names(n.proto)})
-    for proto in work.model.graph.node:
+    for proto in _schedule(graph, work.model, by_node):
         outputs = [o for o in proto.output if o]
         original = dense_nodes.get(outputs[0]) if outputs else None
         if original is None:
@@ -108,6 +108,53 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Ar
                 dense.values.pop(name, None)
                 pruned.values.pop(name, None)
     return report
+
+
+def _schedule(graph: Graph, model: onnx.ModelProto, layers: dict[str, Layer]) -> list[onnx.NodeProto]:
+    """Nodes in a topological order in which the other branch of a sum comes before the layer that ends this one."""
+    producer = {o: i for i, n in enumerate(model.graph.node) for o in n.output if o}
+    needs = [{producer[i] for i in {*n.input, *captured_names(n)} if i in producer} for n in model.graph.node]
+    done: set[int] = set()
+    order: list[onnx.NodeProto] = []
+
+    def visit(start: int) -> None:
+        stack = [start]
+        while stack:
+            at = stack[-1]
+            if at in done:
+                stack.pop()
+                continue
+            open_ = sorted(needs[at] - done)
+            node = model.graph.node[at]
+            layer = layers.get(node.output[0]) if node.output else None
+            if not open_ and layer is not None and layer.other in producer and at not in asked:
+                asked.add(at)
+                if not _depends(needs, producer[layer.other], at):
+                    open_ = [producer[layer.other]]
+            if open_ and not set(open_) & set(stack):
+                stack += open_[::-1]
+                continue
+            stack.pop()
+            done.add(at)
+            order.append(node)
+
+    asked: set[int] = set()
+    for i in range(len(model.graph.node)):
+        visit(i)
+    return order
+
+
+def _depends(needs: list[set[int]], node: int, on: int) -> bool:
+    """Whether ``node`` needs ``on``, directly or not."""
+    seen, stack = set[int](), [node]
+    while stack:
+        at = stack.pop()
+        if at == on:
+            return True
+        if at not in seen:
+            seen.add(at)
+            stack += needs[at]
+    return False
 
 
 def _repair_layer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -14,7 +15,7 @@ from spa_cli.budget.choose import Constraints, Order
 from spa_cli.channels.selection import Selection
 from spa_cli.errors import UnreachableError
 from spa_cli.graph.load import Source, load
-from spa_cli.importance.criteria import score
+from spa_cli.importance.criteria import Ranking, score
 from tests.samples import SAMPLES, model_path
 
 
@@ -22,14 +23,16 @@ def _mlp(*widths: int) -> onnx.ModelProto:
     """Gemm layers of these widths with Relu between them."""
     rng = np.random.default_rng(0)
     nodes, weights, x = [], [], "x"
-    for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (a, b) in enumerate(itertools.pairwise(widths)):
         weights.append(numpy_helper.from_array(rng.standard_normal((a, b)).astype(np.float32), f"layer{i}.weight"))
         out = "y" if i == len(widths) - 2 else f"h{i}"
         nodes.append(helper.make_node("Gemm", [x, f"layer{i}.weight"], [out], name=f"dense_{i}"))
         if out != "y":
             nodes.append(helper.make_node("Relu", [out], [f"r{i}"]))
         x = f"r{i}"
-    info = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, w]) for n, w in (("x", widths[0]), ("y", widths[-1]))]
+    info = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, w]) for n, w in (("x", widths[0]), ("y", widths[-1]))
+    ]
     graph = helper.make_graph(nodes, "mlp", info[:1], info[1:], weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
@@ -39,14 +42,8 @@ def _analysis(model: onnx.ModelProto | str) -> Analysis:
 
 
 def _order(analysis: Analysis, method: str = "l1", **constraints: object) -> Order:
-    return Order(
-        analysis.grouping,
-        score(analysis.graph, analysis.grouping, method, 0),
-        Constraints(**constraints),
-        analysis.state.ids.count,
-        set(analysis.graph.weights()),
-        set(),
-    )
+    scores = score(analysis.graph, analysis.grouping, method, 0)
+    return analysis.order([Ranking.of(s) for s in scores], Constraints(**constraints), set())
 
 
 def _kept(analysis: Analysis, selection: Selection) -> dict[str, int]:
@@ -65,21 +62,21 @@ def _widths(analysis: Analysis, selection: Selection) -> dict[tuple[str, int], i
 
 @pytest.mark.parametrize("name", SAMPLES)
 @pytest.mark.parametrize("ratio", [0.01, 0.3, 0.5, 0.77])
-def test_ratio_is_the_share_of_all_removable_channels(name, ratio):
+def test_ratio_is_the_share_of_all_removable_channels(name, ratio) -> None:
     analysis = _analysis(name)
     order = _order(analysis)
     assert order.total == analysis.channels
     assert _removed(analysis, order.selection(order.by_ratio(ratio))) == round(ratio * order.total)
 
 
-def test_a_tiny_ratio_removes_one_channel():
+def test_a_tiny_ratio_removes_one_channel() -> None:
     analysis = _analysis(_mlp(4, 8, 3))
     order = _order(analysis)
     assert _removed(analysis, order.selection(order.by_ratio(0.001))) == 1
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_a_larger_ratio_removes_a_superset(name):
+def test_a_larger_ratio_removes_a_superset(name) -> None:
     analysis = _analysis(name)
     order = _order(analysis)
     last = None
@@ -102,9 +99,11 @@ _ROUNDING = pytest.mark.xfail(
 )
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=_ROUNDING if n in ("digits_lstm", "digits_vit") else ()) for n in SAMPLES])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=_ROUNDING if n in ("digits_lstm", "digits_vit") else ()) for n in SAMPLES]
+)
 @pytest.mark.parametrize("multiple", [4, 8])
-def test_round_to_leaves_multiples(name, multiple):
+def test_round_to_leaves_multiples(name, multiple) -> None:
     analysis = _analysis(name)
     order = _order(analysis, round_to=multiple)
     selection = order.selection(order.by_ratio(0.4))
@@ -118,7 +117,7 @@ def test_round_to_leaves_multiples(name, multiple):
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_min_channels_holds_in_every_layer(name):
+def test_min_channels_holds_in_every_layer(name) -> None:
     analysis = _analysis(name)
     order = _order(analysis, min_channels=10)
     selection = order.selection(order.steps)
@@ -130,7 +129,7 @@ def test_min_channels_holds_in_every_layer(name):
 
 @pytest.mark.parametrize("cap", [0.25, 0.5])
 @pytest.mark.parametrize("name", ["digits_resnet", "digits_vit"])
-def test_max_group_ratio_caps_every_group(name, cap):
+def test_max_group_ratio_caps_every_group(name, cap) -> None:
     analysis = _analysis(name)
     order = _order(analysis, max_group_ratio=cap)
     kept = _kept(analysis, order.selection(order.steps))
@@ -141,7 +140,7 @@ def test_max_group_ratio_caps_every_group(name, cap):
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_no_layer_is_ever_emptied(name):
+def test_no_layer_is_ever_emptied(name) -> None:
     analysis = _analysis(name)
     order = _order(analysis, "random")
     for steps in (order.steps, order.by_ratio(0.95)):
@@ -150,7 +149,7 @@ def test_no_layer_is_ever_emptied(name):
         assert all(mask.any(-1).all() for mask in selection.kept.values())
 
 
-def test_everything_at_once_is_unreachable_and_says_what_is_not():
+def test_everything_at_once_is_unreachable_and_says_what_is_not() -> None:
     order = _order(_analysis(_mlp(4, 8, 8, 3)))
     with pytest.raises(UnreachableError, match=r"at most 87\.5% of the 16 removable channels"):
         order.by_ratio(0.99)
@@ -160,7 +159,7 @@ def test_everything_at_once_is_unreachable_and_says_what_is_not():
     ("pattern", "named"),
     [("layer1.weight", "the group, by its first producer"), ("dense_1", "a node"), ("layer2.*", "a consumer's tensor")],
 )
-def test_ignore_and_only_match_group_tensor_and_node_names(pattern, named):
+def test_ignore_and_only_match_group_tensor_and_node_names(pattern, named) -> None:
     analysis = _analysis(_mlp(4, 8, 8, 8, 3))
     matching = {"layer1.weight": {"layer0.weight", "layer1.weight"}, "dense_1": {"layer0.weight", "layer1.weight"}}
     expected = matching.get(pattern, {"layer1.weight", "layer2.weight"})
@@ -174,19 +173,19 @@ def test_ignore_and_only_match_group_tensor_and_node_names(pattern, named):
     assert {n for n, left in kept.items() if left < 8} == expected
 
 
-def test_ignore_wins_over_only():
+def test_ignore_wins_over_only() -> None:
     analysis = _analysis(_mlp(4, 8, 8, 8, 3))
     order = _order(analysis, only=("layer*",), ignore=("layer3.*",))
     assert {analysis.grouping.groups[i].name for i in order.eligible} == {"layer0.weight", "layer1.weight"}
 
 
-def test_patterns_are_case_sensitive_and_match_whole_names():
+def test_patterns_are_case_sensitive_and_match_whole_names() -> None:
     analysis = _analysis(_mlp(4, 8, 3))
     assert not _order(analysis, only=("LAYER0.*",)).eligible
     assert not _order(analysis, only=("layer0",)).eligible
 
 
-def test_exact_only_leaves_approximate_groups_whole():
+def test_exact_only_leaves_approximate_groups_whole() -> None:
     analysis = _analysis("digits_vit")
     approximate = {g.name for g in analysis.grouping.groups if not g.exact}
     order = _order(analysis, exact_only=True)
@@ -199,7 +198,7 @@ def test_exact_only_leaves_approximate_groups_whole():
 @pytest.mark.parametrize("name", SAMPLES)
 @pytest.mark.parametrize("which", [0, 1], ids=["params", "macs"])
 @pytest.mark.parametrize("fraction", [0.3, 0.5, 0.75, 0.9])
-def test_targets_are_met_within_two_percent(name, which, fraction):
+def test_targets_are_met_within_two_percent(name, which, fraction) -> None:
     analysis = _analysis(name)
     order = _order(analysis)
     dense = (analysis.costs.params, analysis.costs.macs)[which]
@@ -208,7 +207,7 @@ def test_targets_are_met_within_two_percent(name, which, fraction):
     assert fraction - 0.02 <= left <= fraction
 
 
-def test_a_target_out_of_reach_names_the_best_there_is():
+def test_a_target_out_of_reach_names_the_best_there_is() -> None:
     analysis = _analysis("digits_vit")
     order = _order(analysis, only=("head.weight", "*fc*", "nothing"), exact_only=True, max_group_ratio=0.5)
     if not order.steps:
@@ -222,7 +221,7 @@ def test_a_target_out_of_reach_names_the_best_there_is():
         order.by_cost(0.1, cost, "params")
 
 
-def test_a_target_between_two_coarse_steps_names_the_closest():
+def test_a_target_between_two_coarse_steps_names_the_closest() -> None:
     """One group of two channels: half or nothing."""
     analysis = _analysis(_mlp(4, 2, 4))
     order = _order(analysis)
@@ -230,7 +229,7 @@ def test_a_target_between_two_coarse_steps_names_the_closest():
         order.by_cost(0.9, lambda s: analysis.costs.after(s)[1] / analysis.costs.macs, "macs")
 
 
-def test_the_least_important_go_first():
+def test_the_least_important_go_first() -> None:
     """A layer with known magnitudes loses them in order."""
     model = _mlp(4, 6, 4)
     magnitudes = np.array([5.0, 1.0, 4.0, 2.0, 6.0, 3.0], np.float32)
@@ -243,7 +242,7 @@ def test_the_least_important_go_first():
 
 
 @pytest.mark.parametrize("method", ["l1", "l2"])
-def test_dead_channels_go_before_any_other(method):
+def test_dead_channels_go_before_any_other(method) -> None:
     model = _mlp(4, 6, 8, 4)
     for index, axis in ((0, 1), (1, 0)):
         weight = numpy_helper.to_array(model.graph.initializer[index]).copy()

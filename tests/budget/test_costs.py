@@ -32,7 +32,7 @@ def _analysis(model: onnx.ModelProto) -> Analysis:
         ("vit_b16", 17.58e9, 86_567_656),
     ],
 )
-def test_published_costs(name, published_macs, published_params):
+def test_published_costs(name, published_macs, published_params) -> None:
     analysis = _analysis(getattr(architectures, name)())
     # the running statistics of BatchNorm are floats in the file, but nothing trains them
     statistics = sum(math.prod(analysis.graph.shape(w)) for w in analysis.graph.weights() if ".running_" in w)
@@ -41,7 +41,7 @@ def test_published_costs(name, published_macs, published_params):
     assert not analysis.costs.skipped
 
 
-def test_bert_base_costs_in_its_encoder():
+def test_bert_base_costs_in_its_encoder() -> None:
     analysis = _analysis(architectures.bert_base())
     encoder = [w for w in analysis.graph.weights() if w.startswith("encoder.")]
     assert sum(math.prod(analysis.graph.shape(w)) for w in encoder) == 85_054_464
@@ -49,7 +49,7 @@ def test_bert_base_costs_in_its_encoder():
     assert analysis.costs.macs == 12 * layer
 
 
-def test_real_architectures_can_lose_channels_everywhere():
+def test_real_architectures_can_lose_channels_everywhere() -> None:
     """Whatever is frozen in a plain network is so for a reason that belongs to it."""
     expected = {
         "resnet50": {"graph input 'image' keeps its shape", "graph output 'logits' keeps its shape"},
@@ -66,7 +66,9 @@ def test_real_architectures_can_lose_channels_everywhere():
 F = TensorProto.FLOAT
 
 
-def _macs(op: str, inputs: list[tuple[int, ...] | None], outputs: int = 1, domain: str = "", **attributes: object) -> int:
+def _macs(
+    op: str, inputs: list[tuple[int, ...] | None], outputs: int = 1, domain: str = "", **attributes: object
+) -> int:
     """MACs of one operator whose inputs have these shapes (``None``: absent)."""
     names = [f"x{i}" if s is not None else "" for i, s in enumerate(inputs)]
     node = helper.make_node(op, names, [f"y{i}" for i in range(outputs)], domain=domain, **attributes)
@@ -94,23 +96,23 @@ def _macs(op: str, inputs: list[tuple[int, ...] | None], outputs: int = 1, domai
         ("bias is free", _macs("Conv", [(1, 2, 9), (3, 2, 3), (3,)]), 7 * 3 * 2 * 3),
     ],
 )
-def test_conv(what, found, by_hand):
+def test_conv(what, found, by_hand) -> None:
     assert found == by_hand, what
 
 
-def test_conv_transpose_counts_per_input_position():
+def test_conv_transpose_counts_per_input_position() -> None:
     assert _macs("ConvTranspose", [(1, 4, 5, 5), (4, 6, 2, 2)], strides=[2, 2]) == 5 * 5 * 4 * 6 * 4
     assert _macs("ConvTranspose", [(1, 4, 5, 5), (4, 3, 2, 2)], group=2) == 5 * 5 * 4 * 3 * 4
 
 
 @pytest.mark.parametrize("trans_a", [0, 1])
 @pytest.mark.parametrize("trans_b", [0, 1])
-def test_gemm(trans_a, trans_b):
+def test_gemm(trans_a, trans_b) -> None:
     a, b = ((7, 2) if trans_a else (2, 7)), ((5, 7) if trans_b else (7, 5))
     assert _macs("Gemm", [a, b, (5,)], transA=trans_a, transB=trans_b) == 2 * 7 * 5
 
 
-def test_matmul():
+def test_matmul() -> None:
     assert _macs("MatMul", [(2, 7), (7, 5)]) == 70
     assert _macs("MatMul", [(3, 4, 2, 7), (3, 4, 7, 5)]) == 12 * 70
     assert _macs("MatMul", [(3, 4, 2, 7), (7, 5)]) == 12 * 70, "a weight shared over the batch"
@@ -118,12 +120,12 @@ def test_matmul():
     assert _macs("MatMul", [(7,), (7, 5)]) == 35
 
 
-def test_matmul_with_vector_on_the_right():
+def test_matmul_with_vector_on_the_right() -> None:
     assert _macs("MatMul", [(4, 7), (7,)]) == 28
 
 
 @pytest.mark.parametrize(("op", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
-def test_recurrent(op, gates):
+def test_recurrent(op, gates) -> None:
     length, batch, features, hidden = 9, 2, 5, 3
     for directions in (1, 2):
         shapes: list[tuple[int, ...] | None] = [
@@ -136,13 +138,13 @@ def test_recurrent(op, gates):
         assert _macs(op, shapes, hidden_size=hidden, direction=direction) == by_hand
 
 
-def test_einsum():
+def test_einsum() -> None:
     assert _macs("Einsum", [(2, 3, 4), (2, 4, 5)], equation="bij,bjk->bik") == 2 * 3 * 4 * 5
     assert _macs("Einsum", [(3, 4), (4,)], equation="ij,j->i") == 12
     assert _macs("Einsum", [(2, 6, 3, 4), (2, 6, 5, 4)], equation="...qd,...kd->...qk") == 2 * 6 * 3 * 5 * 4
 
 
-def test_attention_of_the_standard():
+def test_attention_of_the_standard() -> None:
     q, k, v = (2, 4, 6, 8), (2, 4, 10, 8), (2, 4, 10, 3)
     scores_and_sum = 2 * 4 * 6 * 10 * (8 + 3)
     assert _macs("Attention", [q, k, v], scale=1.0) == scores_and_sum
@@ -150,12 +152,12 @@ def test_attention_of_the_standard():
     assert _macs("Attention", flat, q_num_heads=4, kv_num_heads=4, scale=1.0) == scores_and_sum
 
 
-def test_attention_with_grouped_queries_counts_query_heads():
+def test_attention_with_grouped_queries_counts_query_heads() -> None:
     q, k, v = (1, 8, 6, 4), (1, 2, 6, 4), (1, 2, 6, 4)
     assert _macs("Attention", [q, k, v], scale=1.0) == 2 * 8 * 6 * 6 * 4
 
 
-def test_uncounted_operators_are_free():
+def test_uncounted_operators_are_free() -> None:
     assert _macs("Relu", [(2, 3)]) == 0
     assert _macs("Add", [(2, 3), (2, 3)]) == 0
 
@@ -169,7 +171,7 @@ def _cut(analysis: Analysis, selection: Selection) -> Analysis:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_after_says_what_the_cut_model_costs(name):
+def test_after_says_what_the_cut_model_costs(name) -> None:
     analysis = analyse_model(load(model_path(name)), {})
     selection = Selection(analysis.grouping, analysis.state.ids.count)
     rng = np.random.default_rng(0)
@@ -186,7 +188,7 @@ def test_after_says_what_the_cut_model_costs(name):
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_per_channel_is_what_one_channel_less_saves(name):
+def test_per_channel_is_what_one_channel_less_saves(name) -> None:
     analysis = analyse_model(load(model_path(name)), {})
     for index, group in enumerate(analysis.grouping.groups[:4]):
         selection = Selection(analysis.grouping, analysis.state.ids.count)
@@ -198,13 +200,13 @@ def test_per_channel_is_what_one_channel_less_saves(name):
         assert analysis.costs.per_channel(index, group) == saved
 
 
-def test_nothing_selected_costs_the_same():
+def test_nothing_selected_costs_the_same() -> None:
     analysis = _analysis(architectures.resnet50())
     selection = Selection(analysis.grouping, analysis.state.ids.count)
     assert analysis.costs.after(selection) == (analysis.costs.params, analysis.costs.macs)
 
 
-def test_operators_with_unknown_shapes_are_named_not_counted():
+def test_operators_with_unknown_shapes_are_named_not_counted() -> None:
     weight = numpy_helper.from_array(np.ones((4, 3), np.float32), "w")
     graph = helper.make_graph(
         [helper.make_node("NonZero", ["x"], ["i"]), helper.make_node("Cast", ["i"], ["f"], to=F),
@@ -220,13 +222,13 @@ def test_operators_with_unknown_shapes_are_named_not_counted():
     assert costs.macs == 2 * 4 * 3
 
 
-def test_multi_head_attention_of_onnxruntime():
+def test_multi_head_attention_of_onnxruntime() -> None:
     ms = "com.microsoft"
     separate = _macs("MultiHeadAttention", [(2, 6, 32), (2, 10, 32), (2, 10, 32)], domain=ms, num_heads=4)
     assert separate == 2 * (2 * 6 * 10 * 32)
 
 
-def test_matmul_of_onnxruntime():
+def test_matmul_of_onnxruntime() -> None:
     shapes = {"a": (3, 7, 2), "b": (3, 5, 7), "y": (3, 2, 5)}
     proto = helper.make_node("FusedMatMul", ["a", "b"], ["y"], domain="com.microsoft", transA=1, transB=1)
     graph = helper.make_graph([proto], "one", [], [])
@@ -235,7 +237,7 @@ def test_matmul_of_onnxruntime():
 
 
 @pytest.mark.xfail(strict=True, reason="costs.py reads the 3 of a packed (batch, length, heads, 3, dim) as its length")
-def test_multi_head_attention_with_packed_qkv():
+def test_multi_head_attention_with_packed_qkv() -> None:
     shapes = {"qkv": (2, 10, 4, 3, 8), "y": (2, 10, 32)}
     proto = helper.make_node("MultiHeadAttention", ["qkv"], ["y"], domain="com.microsoft", num_heads=4)
     graph = helper.make_graph([proto], "one", [], [])

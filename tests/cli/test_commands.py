@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import re
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,29 +10,12 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from spa_cli import __version__
 from spa_cli.graph.load import load
-from tests.cli.running import contents, spa
+from tests.cli.running import bug, contents, spa
 from tests.samples import SAMPLES, calib_path, model_path
 
 ROOT = Path(__file__).resolve().parents[2]
 RESNET = model_path("digits_resnet")
-
-
-def _bug(reason: str) -> pytest.MarkDecorator:
-    return pytest.mark.xfail(strict=True, reason=reason)
-
-
-def _process(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """``spa`` in a process of its own, its output piped."""
-    return subprocess.run(
-        [sys.executable, "-m", "spa_cli", *map(str, arguments)],
-        capture_output=True,
-        encoding="utf-8",
-        env={**os.environ, **environment},
-        cwd=ROOT,
-        timeout=60,
-    )
 
 
 def _strict_json(text: str) -> dict:
@@ -54,7 +31,7 @@ def _strict_json(text: str) -> dict:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_inspect_json_keeps_its_contract(name):
+def test_inspect_json_keeps_its_contract(name) -> None:
     ran = spa("inspect", model_path(name), "--json")
     assert (ran.code, ran.err) == (0, "")
     report = _strict_json(ran.out)
@@ -78,7 +55,7 @@ def test_inspect_json_keeps_its_contract(name):
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_every_axis_of_every_weight_is_removable_or_frozen_with_a_reason(name):
+def test_every_axis_of_every_weight_is_removable_or_frozen_with_a_reason(name) -> None:
     report = json.loads(spa("inspect", model_path(name), "--json").out)
     grouped = {(m["tensor"], m["axis"]) for g in report["groups"] for m in g["members"]}
     frozen = {(f["tensor"], f["axis"]) for f in report["frozen"]}
@@ -89,7 +66,7 @@ def test_every_axis_of_every_weight_is_removable_or_frozen_with_a_reason(name):
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_inspect_names_the_model_and_every_group(name):
+def test_inspect_names_the_model_and_every_group(name) -> None:
     out = spa("inspect", model_path(name), "--all").out
     report = json.loads(spa("inspect", model_path(name), "--json").out)
     assert out.startswith(model_path(name).name)
@@ -101,19 +78,19 @@ def test_inspect_names_the_model_and_every_group(name):
 
 
 @pytest.fixture(scope="module")
-def pruned(tmp_path_factory):
+def pruned(tmp_path_factory) -> tuple[Path, Path, dict]:
     """digits_resnet at 0.3 with its plan and report."""
     folder = tmp_path_factory.mktemp("pruned")
     out, plan = folder / "small.onnx", folder / "plan.json"
     before = RESNET.read_bytes()
-    ran = spa("prune", RESNET, "-o", out, "--ratio", 0.3, "--plan-out", plan, "--json")
+    ran = spa("prune", RESNET, "-o", out, "--ratio", 0.3, "--method", "l1", "--plan-out", plan, "--json")
     assert (ran.code, ran.err) == (0, "")
     assert RESNET.read_bytes() == before
     assert sorted(p.name for p in folder.iterdir()) == ["plan.json", "small.onnx"]
     return out, plan, _strict_json(ran.out)
 
 
-def test_prune_json_keeps_its_contract(pruned):
+def test_prune_json_keeps_its_contract(pruned) -> None:
     out, _, report = pruned
     assert report["schema"] == "spa.prune/1"
     assert report["output"] == str(out)
@@ -129,7 +106,7 @@ def test_prune_json_keeps_its_contract(pruned):
     assert (after["params"], after["macs"]) == (report["after"]["params"], report["after"]["macs"])
 
 
-def test_the_plan_lists_what_each_weight_keeps(pruned):
+def test_the_plan_lists_what_each_weight_keeps(pruned) -> None:
     out, plan, _ = pruned
     data = json.loads(plan.read_text())
     assert data["schema"] == "spa.plan/1"
@@ -145,9 +122,9 @@ def test_the_plan_lists_what_each_weight_keeps(pruned):
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_applying_the_plan_makes_the_same_weights(name, tmp_path):
+def test_applying_the_plan_makes_the_same_weights(name, tmp_path) -> None:
     first, second, plan = (tmp_path / n for n in ("a.onnx", "b.onnx", "plan.json"))
-    ran = spa("prune", model_path(name), "-o", first, "--ratio", 0.3, "--plan-out", plan)
+    ran = spa("prune", model_path(name), "-o", first, "--ratio", 0.3, "--method", "l1", "--plan-out", plan)
     assert ran.code == 0, ran.err
     ran = spa("apply", plan, model_path(name), "-o", second, "--json")
     assert ran.code == 0, ran.err
@@ -157,7 +134,7 @@ def test_applying_the_plan_makes_the_same_weights(name, tmp_path):
     assert [n.SerializeToString() for n in a.graph.node] == [n.SerializeToString() for n in b.graph.node]
 
 
-def test_applying_the_plan_to_a_retrained_model(pruned, tmp_path):
+def test_applying_the_plan_to_a_retrained_model(pruned, tmp_path) -> None:
     _, plan, _ = pruned
     model = onnx.load(RESNET)
     for tensor in model.graph.initializer:
@@ -172,7 +149,7 @@ def test_applying_the_plan_to_a_retrained_model(pruned, tmp_path):
     assert np.array_equal(load(small).graph.array("fc.weight"), load(retrained).graph.array("fc.weight")[:, kept])
 
 
-def test_an_edited_plan_is_obeyed(pruned, tmp_path):
+def test_an_edited_plan_is_obeyed(pruned, tmp_path) -> None:
     _, plan, _ = pruned
     data = json.loads(plan.read_text())
     groups = json.loads(spa("inspect", RESNET, "--json").out)["groups"]
@@ -189,7 +166,7 @@ def test_an_edited_plan_is_obeyed(pruned, tmp_path):
     assert after.shape("fc.weight") == before.shape("fc.weight")
 
 
-def test_verify_is_a_gate(pruned):
+def test_verify_is_a_gate(pruned) -> None:
     out, plan, report = pruned
     arguments = ("verify", RESNET, out, "--calib", calib_path("digits_resnet"), "--json")
     ran = spa(*arguments)
@@ -198,7 +175,7 @@ def test_verify_is_a_gate(pruned):
     assert found["schema"] == "spa.verify/1"
     assert found["passed"] is True
     drift, agreement = found["drift"]["relative_l2"], found["drift"]["agreement"]
-    assert 0 < drift
+    assert drift > 0
     assert 0 < agreement < 1
     assert found["before"]["params"] == report["before"]["params"]
     assert spa(*arguments, "--max-drift", drift * 1.01, "--min-agreement", agreement * 0.99).code == 0
@@ -211,19 +188,19 @@ def test_verify_is_a_gate(pruned):
     assert with_plan["zeroing"] == "equal"
 
 
-def test_verify_of_a_model_with_itself():
+def test_verify_of_a_model_with_itself() -> None:
     report = _strict_json(spa("verify", RESNET, RESNET, "--json", "--max-drift", 0, "--min-agreement", 1).out)
     assert (report["drift"]["relative_l2"], report["drift"]["agreement"]) == (0, 1)
 
 
-def test_verify_refuses_what_can_not_take_the_place():
+def test_verify_refuses_what_can_not_take_the_place() -> None:
     ran = spa("verify", RESNET, model_path("digits_lstm"))
     assert ran.code == 1
     assert "are not those of the original" in ran.err
 
 
-@_bug("compare() cuts the original anew and never looks at the weights of the pruned file")
-def test_verify_with_a_plan_looks_at_the_pruned_file(pruned, tmp_path):
+@bug("compare() cuts the original anew and never looks at the weights of the pruned file")
+def test_verify_with_a_plan_looks_at_the_pruned_file(pruned, tmp_path) -> None:
     out, plan, _ = pruned
     model = onnx.load(out)
     tensor = next(t for t in model.graph.initializer if t.name == "fc.weight")
@@ -234,23 +211,36 @@ def test_verify_with_a_plan_looks_at_the_pruned_file(pruned, tmp_path):
 
 
 @pytest.mark.parametrize("json_flag", [[], ["--json"]])
-def test_dry_run_writes_nothing(tmp_path, json_flag):
+def test_dry_run_writes_nothing(tmp_path, json_flag) -> None:
     plan = tmp_path / "plan.json"
-    ran = spa("prune", RESNET, "-o", tmp_path / "s.onnx", "--ratio", 0.3, "--plan-out", plan, "--dry-run", *json_flag)
+    ran = spa(
+        "prune",
+        RESNET,
+        "-o",
+        tmp_path / "s.onnx",
+        "--ratio",
+        0.3,
+        "--method",
+        "l1",
+        "--plan-out",
+        plan,
+        "--dry-run",
+        *json_flag,
+    )
     assert ran.code == 0, ran.err
     assert contents(tmp_path) == {}
     assert json.loads(ran.out)["output"] is None if json_flag else "nothing was written" in ran.out
 
 
-def test_force_replaces_the_output(tmp_path):
+def test_force_replaces_the_output(tmp_path) -> None:
     out = tmp_path / "small.onnx"
     out.write_bytes(b"old")
-    assert spa("prune", RESNET, "-o", out, "--ratio", 0.3, "--force").code == 0
+    assert spa("prune", RESNET, "-o", out, "--ratio", 0.3, "--method", "l1", "--force").code == 0
     onnx.checker.check_model(str(out))
     assert list(contents(tmp_path)) == ["small.onnx"]
 
 
-def test_the_same_seed_gives_the_same_file(tmp_path):
+def test_the_same_seed_gives_the_same_file(tmp_path) -> None:
     made = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         out = tmp_path / name
@@ -259,89 +249,12 @@ def test_the_same_seed_gives_the_same_file(tmp_path):
     assert made[0] == made[1] != made[2]
 
 
-# -- the terminal -----------------------------------------------------------------------------------------------------
-
-
-def test_piped_output_is_plain_and_narrow(tmp_path):
-    name = "digits_mobilenet"
-    for arguments in (
-        ("inspect", model_path(name), "--all"),
-        ("prune", model_path(name), "-o", tmp_path / "s.onnx", "--ratio", 0.3),
-        ("verify", model_path(name), tmp_path / "s.onnx"),
-    ):
-        ran = _process(*arguments)
-        assert ran.returncode == 0, ran.stderr
-        assert "\x1b" not in ran.stdout + ran.stderr
-        assert max(len(line) for line in ran.stdout.splitlines() if "written to" not in line) <= 100
-
-
-def _terminal(*arguments: object, columns: int = 80, **environment: str) -> str:
-    """What ``spa`` shows on a terminal of this width."""
-    parent, child = pty.openpty()
-    settings = {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "50", **environment}
-    env = {k: v for k, v in os.environ.items() if k != "NO_COLOR"} | settings
-    command = [sys.executable, "-m", "spa_cli", *map(str, arguments)]
-    with subprocess.Popen(command, stdout=child, stderr=child, stdin=child, env=env, cwd=ROOT) as process:
-        os.close(child)
-        shown = b""
-        while True:
-            try:
-                part = os.read(parent, 65536)
-            except OSError:
-                break
-            if not part:
-                break
-            shown += part
-    os.close(parent)
-    assert process.returncode == 0, shown
-    return shown.decode()
-
-
-def test_colours_on_a_terminal_unless_asked_not_to():
-    colour = re.compile(r"\x1b\[[0-9;]*(?:3|4|9)[0-9]m")
-    assert colour.search(_terminal("inspect", RESNET))
-    assert not colour.search(_terminal("inspect", RESNET, NO_COLOR="1"))
-
-
-@pytest.mark.parametrize("name", ["digits_mobilenet", "digits_vit"])
-def test_tables_fit_a_terminal_of_80_columns(name):
-    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", _terminal("inspect", model_path(name)))
-    lines = plain.replace("\r", "").splitlines()
-    assert any("removable channels" in line for line in lines)
-    assert max(len(line) for line in lines) <= 80
-
-
-@_bug("names in tables are cut with '\u2026' whatever the encoding of stdout: UnicodeEncodeError, exit 1")
-def test_output_on_a_stream_that_only_takes_ascii():
-    ran = _process("inspect", model_path("digits_mobilenet"), PYTHONIOENCODING="ascii", PYTHONUTF8="0")
-    assert ran.returncode == 0, ran.stderr
-
-
-@_bug("rich reads the file name as markup: '[v2]' is swallowed")
-def test_file_names_are_shown_as_they_are(tmp_path):
-    named = tmp_path / "net[v2].onnx"
-    named.write_bytes(RESNET.read_bytes())
-    assert "net[v2].onnx" in spa("inspect", named).out
-    assert "net[v2].onnx" in spa("prune", named, "-o", tmp_path / "s.onnx", "--ratio", 0.3).out
-
-
-def test_version_and_help():
-    ran = _process("--version")
-    assert ran.returncode == 0
-    assert ran.stdout.startswith(f"spa {__version__} (onnx ")
-    fastest = float("inf")
-    for _ in range(3):
-        start = time.perf_counter()
-        ran = _process("--help")
-        fastest = min(fastest, time.perf_counter() - start)
-        assert ran.returncode == 0
-    assert fastest < 1.0
-    for word in ("inspect", "prune", "apply", "verify", "Exit codes"):
-        assert word in ran.stdout
-
-
-def test_closed_pipe_is_not_an_error():
-    script = f"{sys.executable} -m spa_cli inspect {RESNET} --json | head -n 1; exit ${{PIPESTATUS[0]}}"
-    ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=60)
-    assert ran.stdout.strip() == "{"
-    assert ran.stderr == ""
+@bug("drift is NaN where the model's own outputs are, and json.dumps writes NaN, which is not JSON")
+def test_json_is_json_even_if_the_model_gives_nan(tmp_path) -> None:
+    model = onnx.load(model_path("digits_lstm"))
+    tensor = next(t for t in model.graph.initializer if t.name == "fc.bias")
+    tensor.CopyFrom(numpy_helper.from_array(np.full(10, np.nan, np.float32), "fc.bias"))
+    onnx.save(model, tmp_path / "nan.onnx")
+    ran = spa("prune", tmp_path / "nan.onnx", "-o", tmp_path / "s.onnx", "--ratio", 0.3, "--method", "l1", "--json")
+    assert ran.code == 0
+    assert _strict_json(ran.out)["drift"]["relative_l2"] is None

@@ -17,11 +17,8 @@ from spa_cli.errors import ModelError, SpaError, UsageError, VerificationError
 from spa_cli.graph.load import load
 from spa_cli.graph.save import check_writable, write_text
 from spa_cli.verify import check, compare
+from tests.cli.running import bug
 from tests.samples import SAMPLES, model_path
-
-
-def _bug(reason: str) -> pytest.MarkDecorator:
-    return pytest.mark.xfail(strict=True, reason=reason)
 
 
 def _model(width: int = 32) -> onnx.ModelProto:
@@ -52,10 +49,10 @@ def _props(model: onnx.ModelProto) -> dict[str, str]:
 # -- what a cut keeps -------------------------------------------------------------------------------------------------
 
 
-def test_everything_beside_the_weights_stays():
+def test_everything_beside_the_weights_stays() -> None:
     model = _model()
     before = model.SerializeToString()
-    small = spa_cli.prune(model, ratio=0.5).model
+    small = spa_cli.prune(model, ratio=0.5, method="l1").model
     assert model.SerializeToString() == before, "the model that was given is not touched"
     for name in ("ir_version", "producer_name", "producer_version", "domain", "model_version", "doc_string"):
         assert getattr(small, name) == getattr(model, name)
@@ -67,20 +64,20 @@ def test_everything_beside_the_weights_stays():
     assert (small.graph.input, small.graph.output) == (model.graph.input, model.graph.output)
 
 
-def test_a_metadata_entry_is_added_and_earlier_ones_stay():
+def test_a_metadata_entry_is_added_and_earlier_ones_stay() -> None:
     once = spa_cli.prune(_model(), ratio=0.25, method="l2").model
     props = _props(once)
     assert {"license": "free", "classes": "4"}.items() <= props.items()
     note = json.loads(props["spa"])
     assert note["version"] == spa_cli.__version__
     assert (note["method"], note["channels"], note["removed_channels"]) == ("l2", 32, 8)
-    twice = _props(spa_cli.prune(once, ratio=0.25).model)
+    twice = _props(spa_cli.prune(once, ratio=0.25, method="l1").model)
     assert twice["spa"] == props["spa"]
     assert json.loads(twice["spa.2"])["channels"] == 24
 
 
-def test_declared_shapes_follow():
-    small = spa_cli.prune(_model(), ratio=0.5).model
+def test_declared_shapes_follow() -> None:
+    small = spa_cli.prune(_model(), ratio=0.5, method="l1").model
     for info in small.graph.value_info:
         batch, width = info.type.tensor_type.shape.dim
         assert (batch.dim_param, width.dim_value) == ("n", 16)
@@ -88,8 +85,8 @@ def test_declared_shapes_follow():
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_declared_shapes_agree_with_inference(name):
-    small = spa_cli.prune(model_path(name), ratio=0.3).model
+def test_declared_shapes_agree_with_inference(name) -> None:
+    small = spa_cli.prune(model_path(name), ratio=0.3, method="l1").model
     declared = {v.name: v.type for v in small.graph.value_info}
     del small.graph.value_info[:]
     inferred = {v.name: v.type for v in onnx.shape_inference.infer_shapes(small, data_prop=True).graph.value_info}
@@ -110,84 +107,84 @@ def _save_external(model: onnx.ModelProto, path: Path, data: str = "weights.bin"
     return path
 
 
-def test_external_data_in_external_data_out(tmp_path):
+def test_external_data_in_external_data_out(tmp_path) -> None:
     given, out = tmp_path / "in", tmp_path / "out"
     given.mkdir()
     out.mkdir()
     path = _save_external(_model(256), given / "m.onnx")
     before = {p.name: p.read_bytes() for p in given.iterdir()}
-    result = spa_cli.prune(path, out / "small.onnx", ratio=0.5)
+    result = spa_cli.prune(path, out / "small.onnx", ratio=0.5, method="l1")
     assert {p.name: p.read_bytes() for p in given.iterdir()} == before
     assert sorted(p.name for p in out.iterdir()) == ["small.onnx", "small.onnx.data"]
     raw = onnx.load(out / "small.onnx", load_external_data=False)
     assert any(t.data_location == TensorProto.EXTERNAL for t in raw.graph.initializer)
     assert result.after.bytes == sum(p.stat().st_size for p in out.iterdir()) < result.before.bytes
-    inside = spa_cli.prune(_model(256), ratio=0.5).model
+    inside = spa_cli.prune(_model(256), ratio=0.5, method="l1").model
     loaded = onnx.load(out / "small.onnx")
     assert [numpy_helper.to_array(t).tolist() for t in loaded.graph.initializer] == [
         numpy_helper.to_array(t).tolist() for t in inside.graph.initializer
     ]
 
 
-@_bug("Staged converts result.model in place; its weights lie in a folder that is then deleted")
-def test_result_of_external_data_is_usable_from_python(tmp_path):
+@bug("Staged converts result.model in place; its weights lie in a folder that is then deleted")
+def test_result_of_external_data_is_usable_from_python(tmp_path) -> None:
     path = _save_external(_model(256), tmp_path / "m.onnx")
-    small = spa_cli.prune(path, ratio=0.5).model
+    small = spa_cli.prune(path, ratio=0.5, method="l1").model
     assert numpy_helper.to_array(small.graph.initializer[0]).shape == (8, 128)
 
 
-@_bug("publish() replaces OUT.data without looking: here the data of the input itself")
-def test_data_files_of_others_are_not_overwritten(tmp_path):
+@bug("publish() replaces OUT.data without looking: here the data of the input itself")
+def test_data_files_of_others_are_not_overwritten(tmp_path) -> None:
     path = _save_external(_model(256), tmp_path / "big.onnx", "small.onnx.data")
     before = (tmp_path / "small.onnx.data").read_bytes()
     with pytest.raises(UsageError):
-        spa_cli.prune(path, tmp_path / "small.onnx", ratio=0.5)
+        spa_cli.prune(path, tmp_path / "small.onnx", ratio=0.5, method="l1")
     assert (tmp_path / "small.onnx.data").read_bytes() == before
 
 
-@_bug("onnx.save goes by the extension and writes JSON, which onnxruntime can't load: 'nothing can be pruned'")
-def test_the_name_of_the_output_does_not_decide_its_format(tmp_path):
-    spa_cli.prune(_model(), tmp_path / "small.json", ratio=0.5)
+@bug("onnx.save goes by the extension and writes JSON, which onnxruntime can't load: 'nothing can be pruned'")
+def test_the_name_of_the_output_does_not_decide_its_format(tmp_path) -> None:
+    spa_cli.prune(_model(), tmp_path / "small.json", ratio=0.5, method="l1")
     assert onnx.load(tmp_path / "small.json", format="protobuf").graph.node
 
 
-def test_a_failed_verification_leaves_nothing_behind(tmp_path, monkeypatch):
+def test_a_failed_verification_leaves_nothing_behind(tmp_path, monkeypatch) -> None:
     def fail(*_: object) -> None:
         raise VerificationError("a simulated failure")
 
     monkeypatch.setattr("spa_cli.attempt.verify_file", fail)
     out = tmp_path / "small.onnx"
     with pytest.raises(SpaError):
-        spa_cli.prune(_model(), out, ratio=0.5, plan_out=tmp_path / "plan.json")
+        spa_cli.prune(_model(), out, ratio=0.5, method="l1", plan_out=tmp_path / "plan.json")
     assert list(tmp_path.iterdir()) == []
     out.write_bytes(b"old")
     with pytest.raises(SpaError):
-        spa_cli.prune(_model(), out, ratio=0.5, force=True)
+        spa_cli.prune(_model(), out, ratio=0.5, method="l1", force=True)
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("small.onnx", b"old")]
 
 
-def test_an_interrupted_verification_leaves_nothing_behind(tmp_path, monkeypatch):
+def test_an_interrupted_verification_leaves_nothing_behind(tmp_path, monkeypatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("spa_cli.attempt.verify_file", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        spa_cli.prune(_model(), tmp_path / "small.onnx", ratio=0.5)
+        spa_cli.prune(_model(), tmp_path / "small.onnx", ratio=0.5, method="l1")
     assert list(tmp_path.iterdir()) == []
 
 
-@_bug("Staged.__init__ makes its folder before onnx.save, and nobody removes it if that raises")
-def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
+@bug("Staged.__init__ makes its folder before onnx.save, and nobody removes it if that raises")
+def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(onnx, "save", full)
     with pytest.raises((SpaError, OSError)):
-        spa_cli.prune(_model(), tmp_path / "small.onnx", ratio=0.5)
+        spa_cli.prune(_model(), tmp_path / "small.onnx", ratio=0.5, method="l1")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_write_text_replaces_at_once(tmp_path, monkeypatch):
+def test_write_text_replaces_at_once(tmp_path, monkeypatch) -> None:
     file = tmp_path / "plan.json"
     write_text(file, "one")
     write_text(file, "two")
@@ -203,7 +200,7 @@ def test_write_text_replaces_at_once(tmp_path, monkeypatch):
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("plan.json", "two")]
 
 
-def test_check_writable(tmp_path):
+def test_check_writable(tmp_path) -> None:
     check_writable(tmp_path / "new", None, False)
     (tmp_path / "old").write_text("")
     check_writable(tmp_path / "old", None, True)
@@ -212,8 +209,8 @@ def test_check_writable(tmp_path):
             check_writable(tmp_path / target, None, force)
 
 
-@_bug("its axes are offered as groups and count towards --ratio, though it is not part of the network")
-def test_weights_that_nothing_reads_are_no_channels():
+@bug("its axes are offered as groups and count towards --ratio, though it is not part of the network")
+def test_weights_that_nothing_reads_are_no_channels() -> None:
     model = _model()
     model.graph.initializer.append(numpy_helper.from_array(np.ones((5, 6), np.float32), "unused"))
     grouping = spa_cli.inspect(model).grouping
@@ -225,7 +222,7 @@ def test_weights_that_nothing_reads_are_no_channels():
 # -- loading ----------------------------------------------------------------------------------------------------------
 
 
-def test_digest_is_of_the_nodes_not_of_the_weights():
+def test_digest_is_of_the_nodes_not_of_the_weights() -> None:
     model, retrained, other = _model(), _model(), _model()
     retrained.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.ones((8, 32), np.float32), "w1"))
     other.graph.node[1].op_type = "Tanh"
@@ -244,25 +241,25 @@ dense (x, w) => (h) { m = MatMul (x, w)
 """
 
 
-def test_local_functions_are_inlined_with_a_warning(tmp_path):
+def test_local_functions_are_inlined_with_a_warning(tmp_path) -> None:
     model = onnx.parser.parse_model(_FUNCTION)
     weights = {t.name: t for t in _model().graph.initializer}
     model.graph.initializer.extend([weights["w1"], weights["w2"]])
     onnx.save(model, tmp_path / "m.onnx")
-    result = spa_cli.prune(tmp_path / "m.onnx", tmp_path / "small.onnx", ratio=0.5)
+    result = spa_cli.prune(tmp_path / "m.onnx", tmp_path / "small.onnx", ratio=0.5, method="l1")
     assert [w for w in result.warnings if "local functions were inlined" in w]
     small = onnx.load(tmp_path / "small.onnx")
     assert not small.functions
     assert {t.name: list(t.dims) for t in small.graph.initializer} == {"w1": [8, 16], "w2": [16, 4]}
 
 
-def test_external_data_needs_a_path(tmp_path):
+def test_external_data_needs_a_path(tmp_path) -> None:
     path = _save_external(_model(), tmp_path / "m.onnx")
     with pytest.raises(ModelError, match="given from memory"):
         load(onnx.load(path, load_external_data=False))
 
 
-def test_weights_in_external_files_are_not_read_by_loading(tmp_path):
+def test_weights_in_external_files_are_not_read_by_loading(tmp_path) -> None:
     source = load(_save_external(_model(256), tmp_path / "m.onnx"))
     assert source.external
     assert source.bytes == sum(p.stat().st_size for p in tmp_path.iterdir())
@@ -270,7 +267,7 @@ def test_weights_in_external_files_are_not_read_by_loading(tmp_path):
     assert source.graph.array("w1").shape == (8, 256)
 
 
-def test_nodes_out_of_order_are_sorted_for_the_analysis_only():
+def test_nodes_out_of_order_are_sorted_for_the_analysis_only() -> None:
     """onnxruntime runs such files; the checker rejects them."""
     model = _model()
     nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in model.graph.node]
@@ -279,28 +276,42 @@ def test_nodes_out_of_order_are_sorted_for_the_analysis_only():
     source = load(model)
     assert any("onnxruntime runs it" in w for w in source.warnings)
     assert [n.op for n in source.graph.nodes] == ["Gemm", "Relu", "MatMul"]
-    small = spa_cli.prune(model, ratio=0.5).model
+    small = spa_cli.prune(model, ratio=0.5, method="l1").model
     assert [n.op_type for n in small.graph.node] == ["MatMul", "Relu", "Gemm"]
 
 
-def test_python_verbs_take_models_from_memory():
-    small = spa_cli.prune(_model(), ratio=0.5)
+def test_python_verbs_take_models_from_memory() -> None:
+    small = spa_cli.prune(_model(), ratio=0.5, method="l1")
     assert small.out is None
     again = spa_cli.apply(small.plan, _model())
     assert again.model.graph.initializer == small.model.graph.initializer
     assert [g.channels for g in spa_cli.inspect(small.model).grouping.groups] == [16]
 
 
-@_bug("importing the subpackage spa_cli.verify (prune does) replaces the function spa_cli.verify by the module")
-def test_verify_is_a_verb_like_the_others():
-    spa_cli.prune(_model(), ratio=0.5)
+@bug("importing the subpackage spa_cli.verify (prune does) replaces the function spa_cli.verify by the module")
+def test_verify_is_a_verb_like_the_others() -> None:
+    spa_cli.prune(_model(), ratio=0.5, method="l1")
     assert callable(spa_cli.verify)
 
 
-@_bug("verify_file hands a ModelProto to onnx.load")
-def test_verify_takes_models_from_memory(monkeypatch):
+@bug("verify_file hands a ModelProto to onnx.load")
+def test_verify_takes_models_from_memory(monkeypatch) -> None:
     monkeypatch.setattr(compare, "latency", lambda *_: (1.0, 1.0))
-    small = spa_cli.prune(_model(), ratio=0.5).model
+    small = spa_cli.prune(_model(), ratio=0.5, method="l1").model
     report = compare.compare(_model(), small, None, None, {})
     assert report.params[1] < report.params[0]
     assert isinstance(report.drift, check.Drift)
+
+
+@bug("obspa opens a session on a model from memory that points to external files")
+def test_obspa_on_external_data(tmp_path) -> None:
+    path = _save_external(_model(256), tmp_path / "m.onnx")
+    assert spa_cli.prune(path, ratio=0.5, method="obspa").after.params < 8 * 256
+
+
+def test_obspa_on_nodes_out_of_order() -> None:
+    model = _model()
+    nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(reversed(nodes))
+    assert spa_cli.prune(model, ratio=0.5, method="obspa").after.params < 8 * 32

@@ -29,7 +29,7 @@ def _interpret(model: onnx.ModelProto, **shapes: tuple[int, ...]) -> Shapes:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_shapes_are_those_onnxruntime_sees(name):
+def test_shapes_are_those_onnxruntime_sees(name) -> None:
     """Every tensor of the model, fetched in one run."""
     source = load(model_path(name))
     analysis = analyse_model(source, {})
@@ -50,7 +50,7 @@ def test_shapes_are_those_onnxruntime_sees(name):
     assert len([t for t in tensors if t in known.shape]) > 0.9 * len(tensors)
 
 
-def test_shape_arithmetic_is_followed():
+def test_shape_arithmetic_is_followed() -> None:
     model = _parse(
         """(float[n, 6, 4] x) => (float[a, b, c] y) {
             s = Shape (x)
@@ -68,36 +68,38 @@ def test_shape_arithmetic_is_followed():
     assert known.shape["y"] == (5, 2, 12)
 
 
-def test_slices_of_shapes_by_attribute():
+def test_slices_of_shapes_by_attribute() -> None:
     model = _parse("(float[2, 3, 5, 7] x) => (int64[a] y) { y = Shape <start = 1, end = -1> (x) }")
     assert _interpret(model, x=(2, 3, 5, 7)).value["y"].tolist() == [3, 5]
 
 
-def test_size_of_a_tensor():
+def test_size_of_a_tensor() -> None:
     known = _interpret(_parse("(float[2, 3, 5] x) => (int64 y) { y = Size (x) }"), x=(2, 3, 5))
     assert known.value["y"] == 30
     assert known.shape["y"] == ()
 
 
-def test_a_shape_that_data_decides_stays_open():
+def test_a_shape_that_data_decides_stays_open() -> None:
     known = _interpret(_parse("(float[4] x) => (int64[1, k] y) { y = NonZero (x) }"), x=(4,))
     assert known.shape["y"] == (1, None)
     assert "y" not in known.value
 
 
-def test_what_follows_a_shape_that_is_unknown_is_unknown():
+def test_what_follows_a_shape_that_is_unknown_is_unknown() -> None:
     model = _parse("(float[4] x, int64[k] s) => (float[a] z) { y = Reshape (x, s)\n z = Relu (y) }")
     known = _interpret(model, x=(4,), s=(1,))
     assert known.shape.get("y", (None,)) == (None,)
 
 
-def test_shapes_that_do_not_fit_are_conflicts_named_by_node():
-    known = _interpret(_parse("(float[2, 3] x, float[5, 2] w) => (float[a, b] y) { y = MatMul (x, w) }"), x=(2, 3), w=(5, 2))
+def test_shapes_that_do_not_fit_are_conflicts_named_by_node() -> None:
+    known = _interpret(
+        _parse("(float[2, 3] x, float[5, 2] w) => (float[a, b] y) { y = MatMul (x, w) }"), x=(2, 3), w=(5, 2)
+    )
     assert [n.op for n, _ in known.conflicts] == ["MatMul"]
     assert "y" in known.unknown
 
 
-def test_operators_of_no_schema_take_the_declared_shape():
+def test_operators_of_no_schema_take_the_declared_shape() -> None:
     node = helper.make_node("Frobnicate", ["x"], ["y"], domain="com.example")
     info = {n: helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", [2, 3]), ("y", [2, 9]))}
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.example", 1)]
@@ -107,13 +109,13 @@ def test_operators_of_no_schema_take_the_declared_shape():
     assert not known.unknown
 
 
-def test_observed_shapes_win():
+def test_observed_shapes_win() -> None:
     model = _parse("(float[4] x) => (int64[1, k] y) { y = NonZero (x)\n }")
     known = interpret(build(model, ""), {"x": (4,)}, {"y": ((1, 3), TensorProto.INT64)})
     assert known.shape["y"] == (1, 3)
 
 
-def test_large_weights_are_never_read():
+def test_large_weights_are_never_read() -> None:
     graph = build(architectures.bert_base(), "")
     known = interpret(graph, {"input_ids": (1, 128), "attention_mask": (1, 128)})
     assert known.shape["hidden"] == (1, 128, 768)
@@ -122,7 +124,7 @@ def test_large_weights_are_never_read():
     assert constant(graph, known, "embeddings.word") is None
 
 
-def test_random_values_are_not_taken_for_constants():
+def test_random_values_are_not_taken_for_constants() -> None:
     model = _parse("() => (float[2, 3] y) { y = RandomNormal <shape = [2, 3]> () }")
     known = _interpret(model)
     assert known.shape["y"] == (2, 3)
@@ -138,30 +140,30 @@ def _inputs(**declared: list[int | str | None]) -> list[dict[str, tuple[int, ...
     return list(input_shapes(build(helper.make_model(graph), ""), {}))
 
 
-def test_fixed_shapes_are_taken_as_they_are():
+def test_fixed_shapes_are_taken_as_they_are() -> None:
     assert all(shapes == {"x": (2, 3, 5)} for shapes in _inputs(x=[2, 3, 5]))
 
 
-def test_images_and_sequences_get_usual_sizes():
+def test_images_and_sequences_get_usual_sizes() -> None:
     first = _inputs(image=["batch", 3, "h", "w"], tokens=["batch", "length"])[0]
     assert first == {"image": (1, 3, 224, 224), "tokens": (1, 16)}
 
 
-def test_equal_names_get_equal_sizes_and_sums_add_up():
+def test_equal_names_get_equal_sizes_and_sums_add_up() -> None:
     first = _inputs(ids=["b", "n"], mask=["b", "past + n"], past=["b", 4, "past", 8])[0]
     assert first["ids"][0] == first["mask"][0] == first["past"][0] == 1
     sizes = _inputs(past=["b", 4, "past", 8], ids=["b", "n"], mask=["b", "past + n"])[0]
     assert sizes["mask"][1] == sizes["past"][2] + sizes["ids"][1]
 
 
-def test_given_shapes_hold():
+def test_given_shapes_hold() -> None:
     analysis = analyse_model(Source(architectures.resnet50(), "m"), {"image": (2, 3, 160, 160)})
     assert analysis.state.shapes.shape["logits"] == (2, 1000)
     smaller = analyse_model(Source(architectures.resnet50(), "m"), {"image": (1, 3, 112, 112)}).costs.macs
     assert smaller < 0.35 * analyse_model(Source(architectures.resnet50(), "m"), {}).costs.macs
 
 
-def test_sizes_are_tried_until_they_fit():
+def test_sizes_are_tried_until_they_fit() -> None:
     """224 x 224 does not fit 64 flattened features; 32 x 32 does."""
     model = _parse(
         "(float[1, 1, h, w] x) => (float[1, 3] y) { p = AveragePool <kernel_shape = [4, 4], strides = [4, 4]> (x)\n"

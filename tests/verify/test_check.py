@@ -52,13 +52,13 @@ def _verify(path: str, model: onnx.ModelProto, original: onnx.ModelProto) -> lis
     return verify_file(_save(model, path), original, (True, True), run(open_session(original), feeds), feeds)
 
 
-def test_a_good_model_passes_and_gives_its_outputs(tmp_path):
+def test_a_good_model_passes_and_gives_its_outputs(tmp_path) -> None:
     (output,) = _verify(tmp_path / "m", _model(1), _model())
     assert output.shape == (4, 3)
 
 
 @pytest.mark.parametrize("what", ["input", "output"])
-def test_another_signature_fails(tmp_path, what):
+def test_another_signature_fails(tmp_path, what) -> None:
     changed = _model()
     getattr(changed.graph, what)[0].type.tensor_type.shape.dim[0].dim_param = "batch"
     assert signature(changed) != signature(_model())
@@ -66,34 +66,34 @@ def test_another_signature_fails(tmp_path, what):
         _verify(tmp_path / "m", changed, _model())
 
 
-def test_initializers_listed_as_inputs_are_not_part_of_the_signature():
+def test_initializers_listed_as_inputs_are_not_part_of_the_signature() -> None:
     old = _model()
     old.graph.input.append(onnx.helper.make_tensor_value_info("w1", 1, [6, 8]))
     assert signature(old) == signature(_model())
 
 
-def test_an_invalid_model_fails(tmp_path):
+def test_an_invalid_model_fails(tmp_path) -> None:
     broken = _model()
     broken.graph.node[1].op_type = "Reluu"
     with pytest.raises(VerificationError, match="checker rejects the result"):
         _verify(tmp_path / "m", broken, _model())
 
 
-def test_a_model_that_does_not_run_fails(tmp_path):
+def test_a_model_that_does_not_run_fails(tmp_path) -> None:
     broken = _model()
     broken.graph.initializer[3].CopyFrom(numpy_helper.from_array(np.array([7, -1]), "shape"))
     with pytest.raises(VerificationError):
         _verify(tmp_path / "m", broken, _model())
 
 
-def test_outputs_that_are_not_finite_fail(tmp_path):
+def test_outputs_that_are_not_finite_fail(tmp_path) -> None:
     broken = _model()
     broken.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.full((6, 8), np.inf, np.float32), "w1"))
     with pytest.raises(VerificationError, match="not finite"):
         _verify(tmp_path / "m", broken, _model())
 
 
-def test_drift():
+def test_drift() -> None:
     a = np.array([[1.0, 2.0], [3.0, 0.0]], np.float32)
     assert drift([a], [a]) == drift([a], [a.copy()])
     assert (drift([a], [a]).relative_l2, drift([a], [a]).agreement) == (0.0, 1.0)
@@ -104,14 +104,14 @@ def test_drift():
     assert drift([np.array(["a"]), a], [np.array(["b"]), a]).relative_l2 == 0.0
 
 
-def test_removed_mask():
+def test_removed_mask() -> None:
     assert removed_mask((2, 3), {"1": [0, 2]}).tolist() == [[False, True, False]] * 2
     assert removed_mask((2, 3), {"0": [1], "1": [0, 1, 2]}).tolist() == [[True] * 3, [False] * 3]
     blocks = removed_mask((2, 3), {"1": [[0], [2]]})
     assert blocks.tolist() == [[False, True, True], [True, True, False]]
 
 
-def test_latency_of_a_model_with_itself_is_about_the_same():
+def test_latency_of_a_model_with_itself_is_about_the_same() -> None:
     model = _model()
     before, after = latency(model, model, {"x": np.zeros((4, 6), np.float32)}, budget=0.1)
     assert 0 < before < 20 * after
@@ -119,7 +119,7 @@ def test_latency_of_a_model_with_itself_is_about_the_same():
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_cutting_exact_groups_equals_zeroing_and_zeroing_notices_a_slip(name):
+def test_cutting_exact_groups_equals_zeroing_and_zeroing_notices_a_slip(name) -> None:
     analysis = analyse_model(load(model_path(name)), {})
     selection = Selection(analysis.grouping, analysis.state.ids.count)
     for index, group in enumerate(analysis.grouping.groups):
@@ -144,7 +144,7 @@ def _break(monkeypatch: pytest.MonkeyPatch, op: str, rewrite: object) -> None:
 
 
 def _wrong_size(node: object, work: object) -> None:
-    work.set_constant(node, 1, np.array([3, -1]))
+    work.set_constant(node, 1, np.array([1, -1]))
 
 
 def _raises(node: object, work: object) -> None:
@@ -156,27 +156,27 @@ def _forgets(node: object, work: object) -> None:
 
 
 @pytest.mark.parametrize("rewrite", [_wrong_size, _raises, _forgets])
-def test_a_group_whose_cut_is_wrong_is_left_whole_and_the_rest_is_cut(tmp_path, monkeypatch, rewrite):
+def test_a_group_whose_cut_is_wrong_is_left_whole_and_the_rest_is_cut(tmp_path, monkeypatch, rewrite) -> None:
     _break(monkeypatch, "Reshape", rewrite)
-    result = spa_cli.prune(_model(), tmp_path / "small.onnx", ratio=0.5)
+    result = spa_cli.prune(_model(), tmp_path / "small.onnx", ratio=0.5, method="l1")
     assert [w for w in result.warnings if "group 'w2' was left whole: " in w]
     shapes = {t.name: tuple(t.dims) for t in onnx.load(tmp_path / "small.onnx").graph.initializer}
-    assert shapes["w1"] == (6, 4)
-    assert shapes["w2"] == (4, 10)
+    assert shapes["w1"][1] < 8
+    assert shapes["w2"] == (shapes["w1"][1], 10)
     assert shapes["w3"] == (10, 3)
     assert [p.name for p in tmp_path.iterdir()] == ["small.onnx"]
 
 
-def test_apply_does_not_leave_anything_whole_on_its_own(tmp_path, monkeypatch):
-    plan = spa_cli.prune(_model(), ratio=0.5).plan
+def test_apply_does_not_leave_anything_whole_on_its_own(tmp_path, monkeypatch) -> None:
+    plan = spa_cli.prune(_model(), ratio=0.5, method="l1").plan
     _break(monkeypatch, "Reshape", _wrong_size)
     with pytest.raises(VerificationError, match="the plan can't be carried out"):
         spa_cli.apply(plan, _model(), tmp_path / "small.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_if_no_group_survives_it_says_so(tmp_path, monkeypatch):
+def test_if_no_group_survives_it_says_so(tmp_path, monkeypatch) -> None:
     _break(monkeypatch, "Reshape", _raises)
     with pytest.raises(SpaError, match="nothing in"):
-        spa_cli.prune(_model(), tmp_path / "small.onnx", ratio=0.5, ignore=("w1",))
+        spa_cli.prune(_model(), tmp_path / "small.onnx", ratio=0.5, method="l1", ignore=("w1",))
     assert list(tmp_path.iterdir()) == []

@@ -232,7 +232,7 @@ REPEATED = {"i0": [0], "i2": [2], "kv": [2], "two": [2], "four": [4], "dim": [4]
 GQA = {"wq": (6, 16), "wk": (6, 8), "wv": (6, 8), "wo": (16, 4), "qheads": [0, -1, 4, 4], "flat": [0, -1, 16]}
 
 
-def test_grouped_queries_follow_their_key_and_value_head():
+def test_grouped_queries_follow_their_key_and_value_head() -> None:
     model = build(GROUPED.format(repeat=REPEAT), kheads=[0, -1, 2, 4], **GQA, **REPEATED)
     found = groups(model)
     assert "2: wk:1*4 wo:0*8 wq:1*8 wv:1*4" in found
@@ -241,7 +241,7 @@ def test_grouped_queries_follow_their_key_and_value_head():
     assert assert_removing_is_zeroing(model) > 4
 
 
-def test_multi_query_heads_share_one_key_and_value_head():
+def test_multi_query_heads_share_one_key_and_value_head() -> None:
     weights = {**GQA, "wk": (6, 4), "wv": (6, 4)}
     model = build(GROUPED.format(repeat="k = Identity(k2)  v = Identity(v2)"), kheads=[0, -1, 1, 4], **weights)
     found = groups(model)
@@ -252,11 +252,11 @@ def test_multi_query_heads_share_one_key_and_value_head():
 
 
 @pytest.mark.parametrize(("model", "expected", "reasons"), CASES)
-def test_attention_as_exported(model, expected, reasons):
+def test_attention_as_exported(model, expected, reasons) -> None:
     assert_groups(model, expected, reasons)
 
 
-def test_cache_inputs_and_outputs_keep_every_head():
+def test_cache_inputs_and_outputs_keep_every_head() -> None:
     model = build(
         """(float[N,T,6] x, float[N,2,P,4] past_k, float[N,2,P,4] past_v) => (y, present_k, present_v) {
           q0 = MatMul(x, wq)
@@ -299,11 +299,11 @@ OPERATOR = """(float[N,T,6] x) => (float[N,T,4] y) {{
 
 
 @pytest.mark.parametrize("scale", [", scale=0.5", ""], ids=["scale given", "scale by the size of a head"])
-def test_attention_as_one_operator(scale):
+def test_attention_as_one_operator(scale) -> None:
     assert_groups(build(OPERATOR.format(scale=scale), opset=23, ir=11, **QKV), MHA)
 
 
-def test_attention_operator_with_grouped_queries():
+def test_attention_operator_with_grouped_queries() -> None:
     text = OPERATOR.format(scale="").replace("q_num_heads=2", "q_num_heads=4")
     model = build(text, opset=23, ir=11, **{**QKV, "wq": (D, 16), "wo": (16, 4)})
     assert "2: wk:1*4 wo:0*8 wq:1*8 wv:1*4" in groups(model)

@@ -16,7 +16,7 @@ AROUND = """(float[N,5] x) => (float[N,4] y) {{
 WEIGHTS = {"wa": (5, 6), "wb": (6, 7), "wd": (7, 8), "wy": (8, 4)}
 
 
-def around(node, **more):
+def around(node, **more) -> onnx.ModelProto:
     return build(AROUND.format(node=node), **WEIGHTS, **more)
 
 
@@ -24,14 +24,14 @@ def around(node, **more):
     "batch",
     [1, pytest.param("N", marks=pytest.mark.xfail(strict=True, reason="a declared shape counts only without names"))],
 )
-def test_an_unknown_operator_freezes_only_what_touches_it(batch):
+def test_an_unknown_operator_freezes_only_what_touches_it(batch) -> None:
     model = around("c = my.domain.Twist(b)", domains={"my.domain": 1})
     model.graph.value_info.append(onnx.helper.make_tensor_value_info("c", onnx.TensorProto.FLOAT, [batch, 7]))
     assert groups(model) == ["6: wa:1 wb:0", "8: wd:1 wy:0"]
     assert frozen(model)["wb:1"] == "spa has no rule for operator my.domain::Twist"
 
 
-def test_an_unknown_operator_with_an_unknown_result_freezes_what_follows():
+def test_an_unknown_operator_with_an_unknown_result_freezes_what_follows() -> None:
     model = around("c = my.domain.Twist(b)", domains={"my.domain": 1})
     assert groups(model) == ["6: wa:1 wb:0"]
     reasons = frozen(model)
@@ -39,7 +39,7 @@ def test_an_unknown_operator_with_an_unknown_result_freezes_what_follows():
     assert "'c'" in reasons["wd:0"]
 
 
-def test_a_weight_behind_an_unknown_operator():
+def test_a_weight_behind_an_unknown_operator() -> None:
     model = build(
         "(float[N,5] x) => (float[N,4] y) { w = my.domain.Twist(wa)  a = MatMul(x, w)  y = MatMul(a, wy) }",
         domains={"my.domain": 1},
@@ -54,15 +54,15 @@ def test_a_weight_behind_an_unknown_operator():
     "node",
     ["c = com.microsoft.QuickThing(b)", "c = com.microsoft.RotaryEmbedding(b, b, b, b)"],
 )
-def test_unfollowed_contrib_operators(node):
+def test_unfollowed_contrib_operators(node) -> None:
     model = around(node, domains={"com.microsoft": 1})
     assert "6: wa:1 wb:0" in groups(model)
     assert "wb:1" in frozen(model)
 
 
-def branches():
+def branches() -> onnx.ModelProto:
     """If with bodies that read a tensor of the outer graph."""
-    model = build(
+    return build(
         """(float[N,5] x, bool flag) => (float[N,4] y) {
           a = Gemm(x, wa)
           b = Gemm(a, wb)
@@ -75,16 +75,15 @@ def branches():
         }""",
         **WEIGHTS,
     )
-    return model
 
 
-def test_bodies_keep_what_they_read():
+def test_bodies_keep_what_they_read() -> None:
     model = branches()
     assert_groups(model, ["6: wa:1 wb:0", "8: wd:1 wy:0"])
     assert frozen(model)["wb:1"].startswith("is used by the body of If")
 
 
-def test_string_and_sequence_operators_do_not_stop_the_analysis():
+def test_string_and_sequence_operators_do_not_stop_the_analysis() -> None:
     model = build(
         """(float[N,5] x) => (float[N,4] y) {
           a = Gemm(x, wa)
@@ -101,7 +100,7 @@ def test_string_and_sequence_operators_do_not_stop_the_analysis():
     assert frozen(model)["wb:1"]
 
 
-def test_an_output_keeps_its_channels_and_not_those_before():
+def test_an_output_keeps_its_channels_and_not_those_before() -> None:
     model = build(
         """(float[N,5] x) => (y, b) {
           a = Gemm(x, wa)
@@ -117,12 +116,12 @@ def test_an_output_keeps_its_channels_and_not_those_before():
 
 
 @pytest.mark.xfail(strict=True, reason="an unused initializer is a group of its own, and counts as removable channels")
-def test_a_weight_nothing_reads_is_no_group():
+def test_a_weight_nothing_reads_is_no_group() -> None:
     model = build("(float[N,5] x) => (y) { a = Gemm(x, wa)  y = Gemm(a, wy) }", wa=(5, 6), wy=(6, 4), lost=(3, 3))
     assert groups(model) == ["6: wa:1 wy:0"]
     assert frozen(model)["lost:0"] == "is not used by any operator"
 
 
-def test_a_weight_that_is_an_output_stays():
+def test_a_weight_that_is_an_output_stays() -> None:
     model = build("(float[N,5] x) => (y, float[5,6] wa) { a = Gemm(x, wa)  y = Gemm(a, wy) }", wa=(5, 6), wy=(6, 4))
     assert_groups(model, [], {"wa:1": "graph output 'wa' keeps its shape"})

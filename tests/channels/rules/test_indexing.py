@@ -95,5 +95,5 @@ CASES = [
 
 
 @pytest.mark.parametrize(("model", "expected", "reasons"), CASES)
-def test_indexing(model, expected, reasons):
+def test_indexing(model, expected, reasons) -> None:
     assert_groups(model, expected, reasons)

@@ -191,11 +191,11 @@ CASES = [
 
 
 @pytest.mark.parametrize(("model", "expected", "reasons"), CASES)
-def test_matmul(model, expected, reasons):
+def test_matmul(model, expected, reasons) -> None:
     assert_groups(model, expected, reasons)
 
 
-def test_mixing_tokens_and_channels():
+def test_mixing_tokens_and_channels() -> None:
     model = build(
         """(float[N,7,5] x) => (y) {
           a = MatMul(x, w1)
@@ -214,7 +214,7 @@ def test_mixing_tokens_and_channels():
     assert_groups(model, ["8: w1:1 w2:0", "6: wu:1 wv:0"], {"wv:1": "graph output 'y' keeps its shape"})
 
 
-def test_roles_of_a_matmul_of_activations():
+def test_roles_of_a_matmul_of_activations() -> None:
     model = build(
         "(float[N,5] x) => (y) { a = MatMul(x, w1)  b = Add(a, b1)  y = MatMul(b, w2) }", w1=(5, 6), b1=(6,), w2=(6, 4)
     )

@@ -208,7 +208,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("model", "expected", "reasons"), CASES)
-def test_normalization(model, expected, reasons):
+def test_normalization(model, expected, reasons) -> None:
     assert_groups(model, expected, reasons)
 
 
@@ -221,7 +221,7 @@ def test_normalization(model, expected, reasons):
         ("m = ReduceMax(a, one)  r = Sub(a, m)", "ReduceMax runs over it"),
     ],
 )
-def test_reason_for_an_approximate_group(nodes, reason):
+def test_reason_for_an_approximate_group(nodes, reason) -> None:
     text = f"(float[N,5] x) => (y) {{ a = Gemm(x, wa)  {nodes}  y = Gemm(r, wy) }}"
     more = {"s": positive(6)} if "s)" in nodes else {}
     model = build(text, wa=(5, 6), one=[1], wy=(6, 4), **more)
@@ -235,19 +235,24 @@ def test_reason_for_an_approximate_group(nodes, reason):
         ("r = Softmax<axis=1>(a)", "Softmax runs over it"),
         ("r = LogSoftmax<axis=-1>(a)", "LogSoftmax runs over it"),
         ("r = Hardmax(a)", "Hardmax runs over it"),
-        ("u = Unsqueeze(a, two)  l = LRN<size=3>(u)  r = Squeeze(l, two)", "LRN mixes each channel with its neighbours"),
+        (
+            "u = Unsqueeze(a, two)  l = LRN<size=3>(u)  r = Squeeze(l, two)",
+            "LRN mixes each channel with its neighbours",
+        ),
     ],
 )
-def test_reason_for_a_frozen_group(nodes, reason):
+def test_reason_for_a_frozen_group(nodes, reason) -> None:
     text = f"(float[N,5] x) => (y) {{ a = Gemm(x, wa)  {nodes}  y = Gemm(r, wy) }}"
     model = build(text, wa=(5, 6), two=[2, 3], wy=(6, 4))
     assert groups(model) == []
     assert frozen(model)["wa:1"] == frozen(model)["wy:0"] == reason
 
 
-def test_softmax_before_opset_13_runs_over_all_later_axes():
+def test_softmax_before_opset_13_runs_over_all_later_axes() -> None:
     text = "(float[N,3,4] x) => (y) { a = Conv(x, wa)  s = Softmax<axis=1>(a)  y = Conv(s, wy) }"
     assert frozen(build(text, opset=12, wa=(6, 3, 1), wy=(4, 6, 1)))["wa:0"] == "Softmax runs over it"
-    assert frozen(build(text.replace("axis=1", "axis=2"), opset=12, wa=(6, 3, 1), wy=(4, 6, 1))).keys().isdisjoint(
-        {"wa:0", "wy:1"}
+    assert (
+        frozen(build(text.replace("axis=1", "axis=2"), opset=12, wa=(6, 3, 1), wy=(4, 6, 1)))
+        .keys()
+        .isdisjoint({"wa:0", "wy:1"})
     )

@@ -9,7 +9,7 @@ from tests.builders import as_constant_nodes, build, case, frozen, groups, posit
 from tests.equivalence import assert_groups, assert_removing_is_zeroing
 
 
-def integers(*shape, low=-100, high=100, dtype=np.int8):
+def integers(*shape, low=-100, high=100, dtype=np.int8) -> np.ndarray:
     return np.random.default_rng(shape[0]).integers(low, high, shape).astype(dtype)
 
 
@@ -164,11 +164,11 @@ CASES = [
 
 
 @pytest.mark.parametrize(("model", "expected", "reasons"), CASES)
-def test_weights_in_every_form(model, expected, reasons):
+def test_weights_in_every_form(model, expected, reasons) -> None:
     assert_groups(model, expected, reasons)
 
 
-def test_weight_normalisation_divides_by_what_becomes_zero():
+def test_weight_normalisation_divides_by_what_becomes_zero() -> None:
     model = build(
         """(float[N,5] x) => (y) {
           n = ReduceL2<keepdims=1>(v, one)
@@ -195,17 +195,17 @@ PLAIN = """(float[N,3,5,5] x) => (y) {
 WEIGHTS = {"wa": (6, 3, 3, 3), "ba": (6,), "shape": [-1, 150], "wy": (150, 4)}
 
 
-def test_weights_in_constant_nodes():
+def test_weights_in_constant_nodes() -> None:
     assert_groups(as_constant_nodes(build(PLAIN, **WEIGHTS)), ["6: ba:0 wa:0 wy:0*25"])
 
 
-def test_initializers_listed_as_inputs():
+def test_initializers_listed_as_inputs() -> None:
     model = with_initializer_inputs(build(PLAIN, opset=11, **WEIGHTS))
     assert groups(model) == ["6: ba:0 wa:0 wy:0*25"]
     assert assert_removing_is_zeroing(model) == 2
 
 
-def test_a_sparse_weight_stays_and_keeps_what_it_meets():
+def test_a_sparse_weight_stays_and_keeps_what_it_meets() -> None:
     model = build("(float[N,5] x) => (float[N,4] y) { a = MatMul(x, wa)  y = MatMul(a, wy) }", wa=(5, 6))
     values = helper.make_tensor("wy", onnx.TensorProto.FLOAT, [3], [0.5, -1.0, 2.0])
     indices = helper.make_tensor("wy_indices", onnx.TensorProto.INT64, [3], [1, 7, 20])
@@ -215,7 +215,7 @@ def test_a_sparse_weight_stays_and_keeps_what_it_meets():
     assert frozen(model)["wy:0"] == "is stored as a sparse initializer"
 
 
-def test_integer_product_of_a_quantised_activation():
+def test_integer_product_of_a_quantised_activation() -> None:
     model = build(
         """(float[N,5] x) => (float[N,4] y) {
           q, s, z = DynamicQuantizeLinear(x)

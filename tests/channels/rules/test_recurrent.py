@@ -8,13 +8,13 @@ from tests.equivalence import assert_groups
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
-def recurrent(op, h=4, inputs=5, directions=1):
+def recurrent(op, h=4, inputs=5, directions=1) -> dict[str, tuple[int, ...]]:
     """W, R and B of one layer."""
     g = GATES[op]
     return {"W": (directions, g * h, inputs), "R": (directions, g * h, h), "B": (directions, 2 * g * h)}
 
 
-def layer(name, weights):
+def layer(name, weights) -> dict[str, tuple[int, ...]]:
     return {f"{k}{name}": v for k, v in weights.items()}
 
 
@@ -161,12 +161,12 @@ CASES = [
 
 
 @pytest.mark.parametrize(("model", "expected", "reasons"), CASES)
-def test_recurrent(model, expected, reasons):
+def test_recurrent(model, expected, reasons) -> None:
     assert_groups(model, expected, reasons)
 
 
 @pytest.mark.xfail(strict=True, reason="list-of-strings attributes are lost on import: activations are never seen")
-def test_a_unit_whose_activation_is_not_zero_at_zero_is_approximate():
+def test_a_unit_whose_activation_is_not_zero_at_zero_is_approximate() -> None:
     model = build(
         """(float[T,N,5] x) => (y) {
           h = RNN<hidden_size=4, activations=["Sigmoid"]>(x, W, R, B)
@@ -180,7 +180,7 @@ def test_a_unit_whose_activation_is_not_zero_at_zero_is_approximate():
     assert inexact(model) == {"a unit of RNN is not zero when its weights are"}
 
 
-def test_a_sum_over_units_of_a_tanh_layer_is_exact():
+def test_a_sum_over_units_of_a_tanh_layer_is_exact() -> None:
     model = build(
         """(float[T,N,5] x) => (y) {
           h = RNN<hidden_size=4>(x, W, R, B)
@@ -194,7 +194,7 @@ def test_a_sum_over_units_of_a_tanh_layer_is_exact():
     assert_groups(model, ["4: B:1*2 R:1 R:2 W:1"])
 
 
-def test_batch_first_layout_is_declined_with_a_reason():
+def test_batch_first_layout_is_declined_with_a_reason() -> None:
     model = build(
         """(float[N,T,5] x) => (y) {
           h = GRU<hidden_size=4, layout=1>(x, W, R, B)

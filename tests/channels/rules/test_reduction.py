@@ -96,7 +96,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("model", "expected", "reasons"), CASES)
-def test_reduction(model, expected, reasons):
+def test_reduction(model, expected, reasons) -> None:
     assert_groups(model, expected, reasons)
 
 
@@ -112,7 +112,7 @@ FREEZING = {
 
 
 @pytest.mark.parametrize(("nodes", "reason"), FREEZING.values(), ids=FREEZING)
-def test_frozen_with_a_reason(nodes, reason):
+def test_frozen_with_a_reason(nodes, reason) -> None:
     available = {"six": [6], "one": 1, "ones": [1], "mask": np.ones(6, bool)}
     used = {k: v for k, v in available.items() if f" {k})" in nodes}
     text = f"(float[N,5] x) => (float[N,4] y) {{ a = Gemm(x, wa)  {nodes}  y = Gemm(r, wy) }}"
@@ -122,13 +122,13 @@ def test_frozen_with_a_reason(nodes, reason):
 
 
 @pytest.mark.parametrize("operator", ["ReduceMean", "ReduceMax", "ReduceMin"])
-def test_means_and_extremes_over_channels_are_approximate(operator):
+def test_means_and_extremes_over_channels_are_approximate(operator) -> None:
     text = f"(float[N,5] x) => (y) {{ a = Gemm(x, wa)  s = {operator}(a, one)  m = Sub(a, s)  y = Gemm(m, wy) }}"
     model = build(text, wa=(5, 6), one=[1], wy=(6, 4))
     assert inexact(model) == {f"{operator} runs over it"}
     assert assert_removing_is_zeroing(model) == 2
 
 
-def test_reducing_everything():
+def test_reducing_everything() -> None:
     text = "(float[N,5] x) => (y) { a = Gemm(x, wa)  y = ReduceSum<keepdims=0>(a) }"
     assert_groups(build(text, wa=(5, 6)), ["6: wa:1"])

@@ -9,7 +9,7 @@ from spa_cli.graph.model import build as view
 from tests.builders import analysed, build
 
 
-def test_every_operator_of_the_default_domain_in_the_table_exists():
+def test_every_operator_of_the_default_domain_in_the_table_exists() -> None:
     known = {s.name for s in onnx.defs.get_all_schemas_with_history() if s.domain == ""}
     experimental = {"Affine", "ImageScaler", "ParametricSoftplus", "ScaledTanh", "SimplifiedLayerNormalization"}
     integer_kernels = {n for d, n in rules() if d == "" and (n.startswith("Q") or "Quantize" in n or "MatMul" in n)}
@@ -17,30 +17,30 @@ def test_every_operator_of_the_default_domain_in_the_table_exists():
     assert missing <= {"Scatter"}
 
 
-def test_no_operator_is_registered_without_a_docstring():
+def test_no_operator_is_registered_without_a_docstring() -> None:
     assert all(rule.relate.__doc__ for rule in rules().values())
 
 
-def test_an_unknown_operator_declines_with_its_name():
+def test_an_unknown_operator_declines_with_its_name() -> None:
     model = build("(float[N,5] x) => (float[N,5] y) { y = odd.Thing(x) }", domains={"odd": 1})
     (node,) = view(model, "").nodes
     with pytest.raises(Decline, match="spa has no rule for operator odd::Thing"):
         rule_for(node).relate(node, None)
 
 
-def test_the_same_name_in_another_domain_is_another_operator():
+def test_the_same_name_in_another_domain_is_another_operator() -> None:
     model = build("(float[N,5] x) => (float[N,5] y) { y = odd.Relu(x) }", domains={"odd": 1})
     (node,) = view(model, "").nodes
     assert rule_for(node).follows is False
 
 
-def test_the_explicit_name_of_the_default_domain_is_the_default_domain():
+def test_the_explicit_name_of_the_default_domain_is_the_default_domain() -> None:
     model = build("(float[N,5] x) => (y) { a = Gemm(x, wa)  r = Relu(a)  y = Gemm(r, wy) }", wa=(5, 6), wy=(6, 4))
     model.graph.node[1].domain = "ai.onnx"
     assert {g.channels for g in analysed(model).grouping.groups} == {6}
 
 
-def test_what_a_rule_gives_has_to_agree_with_shape_inference():
+def test_what_a_rule_gives_has_to_agree_with_shape_inference() -> None:
     from spa_cli.channels.analyse import relate
 
     found = analysed(build("(float[N,5] x) => (y) { a = Gemm(x, wa)  y = Gemm(a, wy) }", wa=(5, 6), wy=(6, 4)))

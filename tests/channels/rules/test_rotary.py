@@ -44,11 +44,11 @@ SIZES = {"zero": [0], "half": [2], "last": [-1], "big": BIG, "heads": [0, -1, 2,
 QKV = {"wq": (6, 8), "wk": (6, 8), "wv": (6, 8), "wo": (8, 4)}
 
 
-def test_rotary_tables_as_inputs_keep_the_dims_of_queries_and_keys():
+def test_rotary_tables_as_inputs_keep_the_dims_of_queries_and_keys() -> None:
     assert_groups(build(ROTATE_HALF, **SIZES, **QKV), ["2: wk:1*4 wo:0*4 wq:1*4 wv:1*4", "2x4: wo:0*2 wv:1*2"])
 
 
-def test_rotary_tables_as_constants_pair_the_dims():
+def test_rotary_tables_as_constants_pair_the_dims() -> None:
     text = ROTATE_HALF.replace(", float[T,4] cos, float[T,4] sin", "").replace("float[N,T,6]", "float[N,5,6]")
     model = build(text, **SIZES, **QKV, cos=random((5, 4), 1), sin=random((5, 4), 2))
     found = groups(model)
@@ -57,7 +57,7 @@ def test_rotary_tables_as_constants_pair_the_dims():
     assert assert_removing_is_zeroing(model) > 4
 
 
-def test_rotary_interleaved_by_strided_slices():
+def test_rotary_interleaved_by_strided_slices() -> None:
     model = build(
         """(float[N,5,6] x) => (y) {
           q0 = MatMul(x, wq)
@@ -233,11 +233,11 @@ CASES = [
 
 
 @pytest.mark.parametrize(("model", "expected", "reasons"), CASES)
-def test_gates_and_shared_weights(model, expected, reasons):
+def test_gates_and_shared_weights(model, expected, reasons) -> None:
     assert_groups(model, expected, reasons)
 
 
-def test_a_transformer_block_cuts_heads_and_hidden_width_exactly():
+def test_a_transformer_block_cuts_heads_and_hidden_width_exactly() -> None:
     text = """(float[N,5,6] x) => (y) {
       n = LayerNormalization(x, s1, o1)
       a = MatMul(n, w)

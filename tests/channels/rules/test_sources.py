@@ -7,7 +7,7 @@ from onnx import numpy_helper
 
 from spa_cli.channels.selection import Selection
 from spa_cli.surgery.apply import cut
-from tests.builders import analysed, build, case
+from tests.builders import analysed, case
 from tests.equivalence import assert_groups
 
 CASES = [
@@ -215,96 +215,11 @@ CASES = [
 
 
 @pytest.mark.parametrize(("model", "expected", "reasons"), CASES)
-def test_computed_shapes(model, expected, reasons):
+def test_computed_shapes(model, expected, reasons) -> None:
     assert_groups(model, expected, reasons)
 
 
-SCALED = """(float[N,T,5] x) => (y) {
-  q = MatMul(x, wq)
-  k = MatMul(x, wk)
-  t = Transpose<perm=[0,2,1]>(k)
-  s = Shape(q)
-  d = Slice(s, minus, big)
-  f = Cast<to=1>(d)
-  r = Sqrt(f)
-  z = Div(q, r)
-  m = MatMul(z, t)
-  p = Softmax(m)
-  v = MatMul(x, wv)
-  o = MatMul(p, v)
-  y = MatMul(o, wo)
-}"""
-
-
-def scaled(**more):
-    weights = {"wq": (5, 8), "wk": (5, 8), "wv": (5, 6), "wo": (6, 4)}
-    return build(SCALED, minus=[-1], big=[9223372036854775807], **weights, **more)
-
-
-def test_scale_computed_from_a_shape_keeps_the_number_the_network_was_trained_with():
-    assert_groups(scaled(), ["8: wk:1 wq:1", "6: wo:0 wv:1"])
-
-
-@pytest.mark.xfail(strict=True, reason="rewrites run only where shapes change, not where a size input's value does")
-def test_a_slice_bound_read_from_another_tensor_is_followed():
-    """``b[:, :C]`` with the ``C`` of a tensor that shrinks on its own."""
-    model = build(
-        """(float[N,3,4] x) => (y) {
-          a = Conv(x, wa)
-          b = Conv(x, wb)
-          s = Shape(a)
-          c = Gather(s, one)
-          p = Slice(b, zero, c, one)
-          q = Conv(p, wp)
-          r = Conv(a, wr)
-          y = Add(q, r)
-        }""",
-        wa=(4, 3, 1),
-        wb=(6, 3, 1),
-        zero=[0],
-        one=[1],
-        wp=(5, 4, 1),
-        wr=(5, 4, 1),
-    )
-    assert_groups(model, ["4: wa:0 wr:1", "2: wb:0", "4: wb:0 wp:1"])
-
-
-@pytest.mark.xfail(strict=True, reason="Range is fed the channels that are left and gives fewer numbers")
-def test_a_range_over_channels_keeps_its_length():
-    model = build(
-        """(float[N,3,4] x) => (y) {
-          a = Conv(x, wa)
-          s = Shape(a)
-          c = Gather(s, one)
-          r = Range(zero, c, one)
-          f = Cast<to=1>(r)
-          t = ReduceSum<keepdims=0>(f)
-          b = Mul(a, t)
-          y = Conv(b, wy)
-        }""",
-        wa=(4, 3, 1),
-        zero=0,
-        one=1,
-        wy=(5, 4, 1),
-    )
-    assert_groups(model, ["4: wa:0 wy:1"])
-
-
-@pytest.mark.xfail(strict=True, reason="Shape does not freeze what it reads even if it is a graph output")
-def test_a_shape_that_is_an_output_keeps_its_values():
-    model = build(
-        """(float[N,3,4] x) => (y, int64[3] s) {
-          a = Conv(x, wa)
-          s = Shape(a)
-          y = Conv(a, wy)
-        }""",
-        wa=(4, 3, 1),
-        wy=(5, 4, 1),
-    )
-    assert_groups(model, [])
-
-
-def cut_half(model):
+def cut_half(model) -> onnx.ModelProto:
     """The model without every second channel of its first group."""
     found = analysed(model)
     selection = Selection(found.grouping, found.state.ids.count)
@@ -314,7 +229,7 @@ def cut_half(model):
     return cut(found.graph, found.state, found.grouping, selection, {}).model
 
 
-def test_a_constant_width_is_changed_in_place_and_the_batch_stays_computed():
+def test_a_constant_width_is_changed_in_place_and_the_batch_stays_computed() -> None:
     model = CASES[0].values[0]
     small = cut_half(model)
     width = next(numpy_helper.to_array(t) for t in small.graph.initializer if t.name == "width")
@@ -323,7 +238,7 @@ def test_a_constant_width_is_changed_in_place_and_the_batch_stays_computed():
     assert onnx.checker.check_model(small, full_check=True) is None
 
 
-def test_a_reshape_that_already_follows_is_left_alone():
+def test_a_reshape_that_already_follows_is_left_alone() -> None:
     model = CASES[5].values[0]
     small = cut_half(model)
     shape = next(numpy_helper.to_array(t) for t in small.graph.initializer if t.name == "shape")
