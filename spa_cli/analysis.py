@@ -15,7 +15,7 @@ from spa_cli.graph.observe import complete
 from spa_cli.graph.shapes import interpret
 from spa_cli.importance.criteria import Ranking
 from spa_cli.options import Options
-from spa_cli.verify.inputs import input_shapes
+from spa_cli.verify.inputs import input_dims, input_shapes
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +87,21 @@ def analyse_model(source: Source, given: dict[str, tuple[int, ...]]) -> Analysis
     shapes, known = best
     if known.unknown:
         known = complete(graph, known, shapes)
+    elsewhere = _elsewhere(graph, shapes)
+    if elsewhere is not None:
+        known.compare(interpret(graph, elsewhere))
     state = analyse(graph, known)
     grouping = build_groups(state)
     return Analysis(graph, shapes, others, state, grouping, Costs(graph, state, grouping))
+
+
+def _elsewhere(graph: Graph, shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]] | None:
+    """The same inputs with every free dimension of another size; ``None`` if there is none."""
+    other = {}
+    for name, shape in shapes.items():
+        dims = input_dims(graph.inputs[name]) or []
+        other[name] = tuple(
+            size if isinstance(dim, int) else size + 1 if at == 0 else 2 * size
+            for at, (dim, size) in enumerate(zip(dims, shape, strict=True))
+        )
+    return None if other == shapes else other

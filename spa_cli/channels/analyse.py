@@ -6,7 +6,7 @@ import onnx
 
 from spa_cli.channels.rules import rule_for
 from spa_cli.channels.state import Channels, Decline
-from spa_cli.graph.model import Graph, Node
+from spa_cli.graph.model import Graph, Node, captured_names
 from spa_cli.graph.shapes import Shapes
 
 ONE = "has a single channel"
@@ -15,8 +15,12 @@ ONE = "has a single channel"
 def analyse(graph: Graph, shapes: Shapes) -> Channels:
     """Relate every axis of every tensor of ``graph`` (Alg. 1 of the SPA paper, whole axes at a time)."""
     state = Channels(graph, shapes)
+    used = {*graph.consumers, *graph.outputs, *(c for n in graph.nodes for c in captured_names(n.proto))}
     for name, tensor in graph.parameters.items():
         state.sources[name] = frozenset({name})
+        if name not in used:
+            state.axes[name] = [state.static(d, "is not used by any operator", "") for d in tensor.dims]
+            continue
         state.axes[name] = [state.fresh(d, zero=True) if d > 1 else state.static(d, ONE, "") for d in tensor.dims]
     for name, dims in graph.sparse.items():
         state.axes[name] = [state.static(d, "is stored as a sparse initializer", name) for d in dims]

@@ -205,7 +205,7 @@ def _importable(model: onnx.ModelProto) -> onnx.ModelProto:
         copy.output.extend(node.output)
         copy.op_type, copy.domain, copy.name = node.op_type, node.domain, node.name
         for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.STRING and not _is_text(attribute.s):
+            if not all(map(_is_text, (attribute.s, *attribute.strings))):
                 continue
             if attribute.type in _PLAIN_ATTRIBUTES:
                 copy.attribute.append(attribute)
@@ -219,6 +219,7 @@ _PLAIN_ATTRIBUTES = frozenset(
         onnx.AttributeProto.STRING,
         onnx.AttributeProto.FLOATS,
         onnx.AttributeProto.INTS,
+        onnx.AttributeProto.STRINGS,
     }
 )
 

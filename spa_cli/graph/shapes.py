@@ -28,13 +28,28 @@ _RUN = {"log": lambda *_: None, "opsets": {"": 1}, "verbose": 0, "new_ops": None
 
 @dataclass(eq=False)
 class Shapes:
-    """What is known of each tensor: ``shape`` (``None`` where data decides a dim), ``dtype``, ``value`` if small."""
+    """What is known of each tensor: ``shape`` (``None`` where data decides a dim), ``dtype``, ``value`` if small.
+
+    ``varying``: which entries of a value depend on the free dimensions of the inputs.
+    """
 
     shape: dict[str, Shape] = field(default_factory=dict)
     dtype: dict[str, int] = field(default_factory=dict)
     value: dict[str, Array] = field(default_factory=dict)
     conflicts: list[tuple[Node, str]] = field(default_factory=list)
     unknown: dict[str, Node] = field(default_factory=dict)
+    varying: dict[str, Array] = field(default_factory=dict)
+
+    def compare(self, other: Shapes) -> None:
+        """Mark which entries of known values differ at another choice of the free dimensions."""
+        for name, value in self.value.items():
+            again = other.value.get(name)
+            if again is value:
+                continue
+            if again is None or again.shape != value.shape:
+                self.varying[name] = np.ones(value.shape, bool)
+            elif not np.array_equal(value, again):
+                self.varying[name] = np.asarray(value != again)
 
 
 def interpret(
@@ -242,7 +257,7 @@ def _fall_back(node: Node, known: Shapes, declared: dict[str, onnx.ValueInfoProt
             if info is not None and info.type.HasField("tensor_type"):
                 tensor = info.type.tensor_type
                 known.dtype.setdefault(name, tensor.elem_type)
-                if node.domain and tensor.HasField("shape") and all(_dim(d) for d in tensor.shape.dim):
+                if node.domain and tensor.HasField("shape"):
                     known.shape[name] = tuple(_dim(d) for d in tensor.shape.dim)
             if name not in known.shape:
                 known.unknown[name] = node

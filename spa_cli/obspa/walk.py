@@ -52,7 +52,7 @@ class _Side:
     def write(self, name: str, value: Array) -> None:
         """Replace an initializer."""
         old = self._tensors[name]
-        array = np.ascontiguousarray(value).astype(numpy_helper.to_array(old, self._folder).dtype)
+        array = np.asarray(value, order="C").astype(numpy_helper.to_array(old, self._folder).dtype)
         doc = old.doc_string
         old.CopyFrom(numpy_helper.from_array(array, name))
         old.doc_string = doc

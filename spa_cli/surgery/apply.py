@@ -24,11 +24,11 @@ def cut(graph: Graph, state: Channels, grouping: Grouping, selection: Selection,
     """
     work = Cut(graph, state, grouping, selection)
     for node in graph.nodes:
-        touched = any(work.changed(n) for n in (*node.inputs, *node.outputs) if n)
+        touched = any(work.changed(n) or work.values.affected(n) for n in (*node.inputs, *node.outputs) if n)
         rewrite = rule_for(node).rewrite
         if touched and rewrite is not None:
             rewrite(node, work)
-        work.values.pin_numbers(node)
+        work.values.pin(node)
         work.values.advance(node)
     _write_parameters(work)
     _insert(work)

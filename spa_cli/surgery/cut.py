@@ -78,6 +78,12 @@ class Cut:
         """Value of a small tensor before the cut."""
         return constant(self.graph, self.known, name) if name else None
 
+    def varying(self, name: str) -> Array:
+        """Which entries of a small tensor depend on the free dimensions of the inputs."""
+        old = self.old_value(name)
+        mask = self.known.varying.get(name)
+        return np.zeros(() if old is None else old.shape, bool) if mask is None else mask
+
     def value(self, name: str) -> Array | None:
         """Value of a small tensor after the cut, as things stand."""
         return self.values.now(name)

@@ -7,13 +7,14 @@ else reads it, else the one consumer gets an input of its own.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from spa_cli.graph.model import Array, Node
+from spa_cli.graph.model import Array, Node, captured_names
 from spa_cli.graph.shapes import MAX_KNOWN, reference
 
 if TYPE_CHECKING:
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
 
 # one input element is one output element, in order
 _SAME_ELEMENTS = frozenset({"Identity", "Cast", "Unsqueeze", "Squeeze", "Reshape", "Flatten"})
+# operators that read sizes as sizes, or compute sizes from sizes
+_COMPUTES_SIZES = frozenset(
+    re.findall(
+        r"\w+",
+        "Identity Unsqueeze Squeeze Concat Gather Slice Add Sub Mul Div Mod Min Max Neg Abs Where Equal Less Greater Not "
+        "And Or LessOrEqual GreaterOrEqual ReduceProd ReduceSum ReduceMax ReduceMin Shape Size Flatten Transpose "
+        "ConstantOfShape Expand Tile Reshape Split Pad Resize Floor Ceil",
+    )
+)
 
 
 class CutError(Exception):
@@ -35,6 +45,7 @@ class Values:
         self._now: dict[str, Array | None] = {}
         self._edited: dict[str, Array] = {}
         self._made: dict[bytes, str] = {}
+        self._sizes: set[str] = set()
         self.new_parameters: dict[str, Array] = {}
         self.inserted: list[tuple[onnx.NodeProto, list[onnx.NodeProto]]] = []
         self._producer = {o: n for n in cut.graph.nodes for o in n.outputs if o}
@@ -53,19 +64,24 @@ class Values:
             return self._edited[name]
         if name in self._now:
             return self._now[name]
+        if name in self._cut.graph.parameters and self._cut.changed(name):
+            return self._cut.gather(name) if self._cut.old_value(name) is not None else None
         return self._cut.old_value(name)
 
     def advance(self, node: Node) -> None:
         """Work out what a node gives after the cut, once its own rewrite is done."""
         cut = self._cut
-        if not any(self._affected(i) for i in cut.proto(node).input if i):
+        if not any(self.affected(i) for i in cut.proto(node).input if i):
             return
         if node.op in ("Shape", "Size") and not node.domain:
             self._now[node.outputs[0]] = self._shape_value(node)
+            self._sizes.add(node.outputs[0])
             return
         if all(o not in cut.known.value for o in node.outputs):
             return
         proto = cut.proto(node)
+        if any(i in self._sizes for i in proto.input):
+            self._sizes.update(node.outputs)
         values = [self.now(i) if i else None for i in proto.input]
         if any(v is None and i for v, i in zip(values, proto.input, strict=True)):
             results: tuple[Array | None, ...] = (None,) * len(node.outputs)
@@ -77,20 +93,36 @@ class Values:
         for name, result in zip(node.outputs, results, strict=False):
             self._now[name] = result
 
-    def pin_numbers(self, node: Node) -> None:
-        """A size used as a *number* (sqrt of a head's size) keeps the value the network was trained with."""
-        cut = self._cut
-        if node.op != "Cast" or node.domain or node.attr("to") not in (1, 10, 11, 16):
-            return
-        old, now = cut.old_value(node.inputs[0]), self.now(node.inputs[0])
-        if old is None or now is None or now.shape != old.shape or np.array_equal(old, now):
-            return
-        if old.dtype.kind in "iu":
-            flat = np.flatnonzero(old.ravel() != now.ravel())
-            if old.ndim == 0:
-                self.set_constant(node, 0, old)
-            else:
-                self.set_elements(node, 0, {int(i): int(old.ravel()[i]) for i in flat})
+    def pin(self, node: Node) -> None:
+        """A size that leaves shape arithmetic is a number (the root of a head's size, a range): it keeps its value."""
+        graph = self._cut.graph
+        integer_cast = node.op == "Cast" and node.attr("to") in (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
+        if node.domain or not (node.op in _COMPUTES_SIZES or integer_cast):
+            for index, name in enumerate(node.inputs):
+                if name and self._differs(name):
+                    self._restore(node, index, name)
+        for name in {n for n in captured_names(node.proto) if self._differs(n)}:
+            raise CutError(f"the body of '{node.label}' reads the size '{name}', which would change")
+        for name in node.outputs:
+            if name in graph.outputs and self._differs(name):
+                raise CutError(f"the size given as graph output '{name}' would change")
+
+    def _differs(self, name: str) -> bool:
+        if name not in self._sizes or self._cut.changed(name):
+            return False
+        old, now = self._cut.old_value(name), self.now(name)
+        return old is not None and (now is None or not np.array_equal(old, now))
+
+    def _restore(self, node: Node, index: int, name: str) -> None:
+        old, now = self._cut.old_value(name), self.now(name)
+        assert old is not None
+        if not self._cut.varying(name).any():
+            self._connect(node, index, old)
+        elif now is None or now.shape != old.shape or now.ndim != 1:
+            raise CutError(f"'{node.label}' reads the size '{name}', which would change")
+        else:
+            different = np.flatnonzero(old != now)
+            self.set_elements(node, index, {int(i): int(old[i]) for i in different})
 
     def set_constant(self, node: Node, index: int, value: Array) -> None:
         """Give a node a constant input, in place if it is the only reader of the one it has."""
@@ -115,8 +147,11 @@ class Values:
                 self._connect(node, index, value)
             return
         rest = {}
+        varying = self._cut.varying(name)
         for i, v in wanted.items():
             origin = self._origin(name, i)
+            if varying.reshape(-1)[i]:
+                origin, v = self._factor(name, i, v)
             if origin is None:
                 rest[i] = v
                 continue
@@ -134,7 +169,8 @@ class Values:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _affected(self, name: str) -> bool:
+    def affected(self, name: str) -> bool:
+        """Whether a tensor's shape or value is no longer what it was."""
         return name in self._now or name in self._edited or name in self.new_parameters or self._cut.changed(name)
 
     def _shape_value(self, node: Node) -> Array:
@@ -149,29 +185,47 @@ class Values:
 
     def _origin(self, name: str, element: int) -> tuple[str, int] | None:
         """The constant entry that ends up as ``element`` of ``name``, if only this path reads it."""
-        while self._only_reader(name):
-            if name in self._cut.graph.parameters:
-                known = self.now(name)
-                return (name, element) if known is not None else None
+        found = self._trace(name, element)
+        if found is None or found[0] not in self._cut.graph.parameters or not self._only_reader(found[0]):
+            return None
+        return found if self.now(found[0]) is not None else None
+
+    def _trace(self, name: str, element: int) -> tuple[str, int] | None:
+        """Where ``element`` of ``name`` comes from, through operators that only move it and that nothing else reads."""
+        while True:
             node = self._producer.get(name)
-            if node is None or node.domain:
+            if name in self._cut.graph.parameters or node is None or node.domain:
+                return name, element
+            if node.op not in _SAME_ELEMENTS and node.op != "Concat":
+                return name, element
+            if not self._only_reader(name):
                 return None
             if node.op in _SAME_ELEMENTS:
                 name = node.inputs[0]
-            elif node.op == "Concat":
-                for part in node.inputs:
-                    size = self._cut.old_value(part)
-                    if size is None:
-                        return None
-                    if element < size.size:
-                        name = part
-                        break
-                    element -= size.size
-            elif node.op == "Constant":
-                return None
-            else:
-                return None
-        return None
+                continue
+            for part in node.inputs:
+                value = self._cut.old_value(part)
+                if value is None:
+                    return None
+                if element < value.size:
+                    name = part
+                    break
+                element -= value.size
+
+    def _factor(self, name: str, element: int, wanted: int) -> tuple[tuple[str, int], int]:
+        """An entry that grows with the input (batch times heads) is changed in its constant factor."""
+        at = self._trace(name, element)
+        node = self._producer.get(at[0]) if at else None
+        if at is not None and node is not None and node.op == "Mul" and not node.domain and self._only_reader(at[0]):
+            for constant_side, other in (node.inputs, node.inputs[::-1]):
+                rest, old = self.now(other), self._cut.old_value(constant_side)
+                origin = self._origin(constant_side, 0) if old is not None and old.size == 1 else None
+                if origin is None or rest is None or rest.size != 1 or self._cut.varying(constant_side).any():
+                    continue
+                factor, left = divmod(wanted, int(rest.reshape(-1)[0]))
+                if not left:
+                    return origin, factor
+        raise CutError(f"the size '{name}' depends on the input in a way that can't be rewritten")
 
     def _connect(self, node: Node, index: int, value: Array) -> None:
         proto = self._cut.proto(node)
@@ -199,6 +253,8 @@ class Values:
         name = proto.input[index]
         old = self._cut.old_value(name)
         size = self._cut.old_shape(name)
+        if any(self._cut.varying(name).reshape(-1)[i] for i in wanted):
+            raise CutError(f"the size '{name}' that '{node.label}' reads depends on the input")
         if len(size) > 1 or (old is None and not size) or (size and size[0] > MAX_KNOWN) or self._cut.graph.opset < 9:
             raise CutError(f"the sizes that '{node.label}' reads from '{name}' can't be rewritten")
         static = np.zeros(size, bool)
@@ -227,4 +283,4 @@ def _with_proto(node: Node, proto: onnx.NodeProto) -> Node:
 
 def tensor(value: Array, name: str) -> onnx.TensorProto:
     """A TensorProto with raw data."""
-    return numpy_helper.from_array(np.ascontiguousarray(value), name)
+    return numpy_helper.from_array(np.asarray(value, order="C"), name)

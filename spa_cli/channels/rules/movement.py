@@ -22,15 +22,16 @@ def rewrite_reshape(node: Node, cut: Cut) -> None:
         return
     allow_zero = bool(node.attr("allowzero", 0))
     current = cut.value(node.inputs[1])
-    if current is not None and effective_shape(list(current), source, allow_zero) == wanted:
+    if current is None:
+        cut.set_elements(node, 1, {i: w for i, (w, o) in enumerate(zip(wanted, old, strict=True)) if w != o})
         return
-    changed = {i: w for i, (w, o) in enumerate(zip(wanted, old, strict=True)) if w != o}
-    if current is not None:
-        spared = {i: w for i, w in changed.items() if int(current[i]) != -1}
-        trial = [spared.get(i, int(c)) for i, c in enumerate(current)]
-        if effective_shape(trial, source, allow_zero) == wanted:
-            changed = spared
-    cut.set_elements(node, 1, changed)
+    if effective_shape(list(current), source, allow_zero) == wanted:
+        return
+    literal = {i: w for i, w in enumerate(wanted) if int(current[i]) not in (-1, 0) and int(current[i]) != w}
+    trial = [literal.get(i, int(c)) for i, c in enumerate(current)]
+    if effective_shape(trial, source, allow_zero) != wanted:
+        literal |= {i: w for i, w in enumerate(wanted) if int(current[i]) in (-1, 0) and old[i] != w}
+    cut.set_elements(node, 1, literal)
 
 
 @register("Reshape", rewrite=rewrite_reshape)
