@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from spa_cli.analysis import Analysis
     from spa_cli.plan import Plan
     from spa_cli.result import Result
-    from spa_cli.verify.compare import Comparison
+    from spa_cli.verification.compare import Comparison
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "apply", "inspect", "prune", "verify"]
@@ -91,7 +91,7 @@ def verify(
     input_shape: dict[str, tuple[int, ...]] | None = None,
 ) -> Comparison:
     """Compare a model with its pruned version: signature, drift, size, latency."""
-    from spa_cli.verify.compare import compare
+    from spa_cli.verification.compare import compare
 
     return compare(
         model,

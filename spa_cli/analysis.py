@@ -15,7 +15,7 @@ from spa_cli.graph.observe import complete
 from spa_cli.graph.shapes import interpret
 from spa_cli.importance.criteria import Ranking
 from spa_cli.options import Options
-from spa_cli.verify.inputs import input_dims, input_shapes
+from spa_cli.verification.inputs import input_dims, input_shapes
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,8 @@ from spa_cli.graph.save import Staged
 from spa_cli.surgery.apply import cut
 from spa_cli.surgery.cut import Cut
 from spa_cli.surgery.values import CutError
-from spa_cli.verify.check import verify_file, zeroing_differs
-from spa_cli.verify.session import Feeds, checker_verdict
+from spa_cli.verification.check import verify_file, zeroing_differs
+from spa_cli.verification.session import Feeds, checker_verdict
 
 # zeroing what was removed needs the whole model twice in memory
 _ZEROING_LIMIT = 500_000_000

@@ -21,9 +21,9 @@ from spa_cli.obspa.curvature import Curvature
 from spa_cli.options import Options
 from spa_cli.plan import Plan, from_cut, to_selection
 from spa_cli.result import Figures, Result
-from spa_cli.verify.check import drift, latency
-from spa_cli.verify.feeds import first_run
-from spa_cli.verify.session import Feeds, target
+from spa_cli.verification.check import drift, latency
+from spa_cli.verification.feeds import first_run
+from spa_cli.verification.session import Feeds, target
 
 Progress = Callable[[str], None]
 Model: TypeAlias = str | os.PathLike[str] | onnx.ModelProto
@@ -45,7 +45,9 @@ def prune(
     source = load(model)
     for file in (out, plan_out):
         if file is not None:
-            check_writable(file, source.path, force)
+            check_writable(file, source, force)
+    if out is not None and plan_out is not None and out.absolute() == plan_out.absolute():
+        raise UsageError(f"--output and --plan-out are the same file '{out}'; give two names")
     out, plan_out = (None, None) if dry_run else (out, plan_out)
 
     progress("finding which channels depend on each other")
@@ -103,10 +105,9 @@ def apply(
     progress("reading the model")
     source = load(model)
     if out is not None:
-        check_writable(out, source.path, force)
+        check_writable(out, source, force)
     progress("finding which channels depend on each other")
-    given = {n: tuple(s) for n, s in plan.about.get("input_shapes", {}).items() if n in source.graph.inputs}
-    analysis = analyse_model(source, input_shape or given)
+    analysis = analyse_model(source, input_shape or plan.input_shapes(source.graph))
     selection = to_selection(plan, analysis)
     if not selection.kept:
         raise UsageError("the plan keeps everything; there is nothing to cut")
@@ -208,10 +209,10 @@ def _finish(
             out=out,
             model=made.work.model,
         )
-        if plan_out is not None:
-            write_text(plan_out, plan.to_json())
         if out is not None:
             made.staged.publish(out)
+        if plan_out is not None:
+            write_text(plan_out, plan.to_json())
         return result
     finally:
         made.staged.discard()

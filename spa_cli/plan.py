@@ -13,6 +13,7 @@ from spa_cli.analysis import Analysis
 from spa_cli.channels.groups import Group, Grouping
 from spa_cli.channels.selection import Selection
 from spa_cli.errors import UsageError
+from spa_cli.graph.model import Graph
 from spa_cli.importance.criteria import slot_of
 from spa_cli.surgery.cut import Cut
 
@@ -33,6 +34,19 @@ class Plan:
         """The plan file."""
         return json.dumps({"schema": SCHEMA, "kept": self.kept, **self.about}, indent=1) + "\n"
 
+    def input_shapes(self, graph: Graph) -> dict[str, tuple[int, ...]]:
+        """The shapes the plan was made at, for the inputs this model has."""
+        given = self.about.get("input_shapes", {})
+        if not isinstance(given, dict):
+            raise UsageError('the plan\'s "input_shapes" has to be {input: [sizes]}')
+        shapes = {}
+        for name, shape in given.items():
+            if not isinstance(shape, list) or not all(isinstance(d, int) and d > 0 for d in shape):
+                raise UsageError(f"the plan's \"input_shapes\" for '{name}' is not a list of sizes")
+            if name in graph.inputs:
+                shapes[name] = tuple(shape)
+        return shapes
+
     @staticmethod
     def read(path: Path) -> Plan:
         """Read a plan file; raises UsageError if it isn't one."""
@@ -46,11 +60,15 @@ class Plan:
             raise UsageError(f'\'{path}\' is not a plan: it needs "schema": "{SCHEMA}" and "kept"')
         for name, axes in data["kept"].items():
             ok = isinstance(axes, dict) and all(
-                str(a).isdigit() and isinstance(k, list) and _is_indices(k) for a, k in axes.items()
+                _is_axis(a) and isinstance(k, list) and _is_indices(k) for a, k in axes.items()
             )
             if not ok:
                 raise UsageError(f"the plan '{path}' is malformed at tensor '{name}': expected {{axis: [indices]}}")
         return Plan(data.pop("kept"), {k: v for k, v in data.items() if k != "schema"})
+
+
+def _is_axis(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def _is_indices(kept: list[Any]) -> bool:
@@ -114,13 +132,24 @@ def _read_group(grouping: Grouping, group: Group, masks: dict[str, dict[int, Any
         rows = grouping.rows[member.tensor, member.axis]
         slots = slot_of(rows, group.ids)
         if not blocked:
+            if mask.ndim == 2 and not (mask == mask[0]).all():
+                raise UsageError(f"the blocks of '{member.tensor}' axis {member.axis} can't keep different indices")
             keep[slots[(slots >= 0) & (mask if mask.ndim == 1 else mask.any(0))]] = True
             continue
         block = slot_of(rows, group.blocks)
         if (block >= 0).any():
+            if mask.ndim == 2:
+                raise UsageError(
+                    f"the plan lists blocks for '{member.tensor}' axis {member.axis}, which is one list of indices"
+                )
             here = (slots >= 0) & mask
             keep[block[here], slots[here]] = True
         elif mask.ndim == 2:
+            if len(mask) != len(group.blocks):
+                raise UsageError(
+                    f"the plan gives '{member.tensor}' axis {member.axis} in {len(mask)} blocks, "
+                    f"it has {len(group.blocks)}"
+                )
             for b, line in enumerate(mask):
                 keep[b, slots[(slots >= 0) & line]] = True
         else:

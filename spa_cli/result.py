@@ -11,7 +11,7 @@ from spa_cli.analysis import Analysis
 from spa_cli.channels.groups import Group
 from spa_cli.graph.load import Source
 from spa_cli.plan import Plan
-from spa_cli.verify.check import Drift
+from spa_cli.verification.check import Drift
 
 
 @dataclass(frozen=True)

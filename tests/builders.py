@@ -29,13 +29,9 @@ def build(text, opset=18, ir=8, domains=None, **weights) -> onnx.ModelProto:
     return with_output_types(model)
 
 
-def case(name, text, expected, reasons=None, opset=18, ir=8, domains=None, bug=None, **weights) -> object:
-    """A parameter set: a model, its groups as ``groups`` gives them, and reasons of some frozen axes.
-
-    ``bug``: why it fails today.
-    """
-    marks = [pytest.mark.xfail(strict=True, reason=bug)] if bug else []
-    return pytest.param(build(text, opset, ir, domains, **weights), expected, reasons or {}, id=name, marks=marks)
+def case(name, text, expected, reasons=None, opset=18, ir=8, domains=None, **weights) -> object:
+    """A parameter set: a model, its groups as ``groups`` gives them, and reasons of some frozen axes."""
+    return pytest.param(build(text, opset, ir, domains, **weights), expected, reasons or {}, id=name)
 
 
 def with_output_types(model) -> onnx.ModelProto:

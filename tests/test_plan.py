@@ -133,9 +133,6 @@ def test_a_plan_of_another_model_is_refused() -> None:
         to_selection(plan, _analysis("digits_vit"))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="_read_group indexes with the plan's own blocks: IndexError, 'unexpected', exit 1"
-)
 def test_too_many_blocks_are_refused() -> None:
     analysis = _analysis("digits_vit")
     group = next(g for g in analysis.grouping.groups if len(g.blocks))

@@ -7,11 +7,10 @@ import onnx
 import pytest
 
 import spa_cli
-from spa_cli.verify.check import removed_mask, zeroing_differs
-from spa_cli.verify.inputs import batch_of, read_calibration
-from spa_cli.verify.session import open_session
+from spa_cli.verification.check import removed_mask, zeroing_differs
+from spa_cli.verification.inputs import batch_of, read_calibration
+from spa_cli.verification.session import open_session
 from tests import samples
-from tests.cli.running import bug
 from tests.samples import MANIFEST, SAMPLES, calib_path, model_path
 
 
@@ -59,10 +58,7 @@ def test_exact_cut_equals_zeroing_on_real_data(name) -> None:
     assert zeroing_differs(analysis.graph, Done(), feeds) is None
 
 
-_MIXER = bug("obspa on token mixing: moments.add multiplies 3008 rows by 3072 (ValueError)")
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=_MIXER if n == "digits_mixer" else ()) for n in SAMPLES])
+@pytest.mark.parametrize("name", SAMPLES)
 def test_obspa_with_data_loses_less_than_l1(name, tmp_path) -> None:
     accuracy = {}
     for method in ("l1", "obspa"):

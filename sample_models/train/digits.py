@@ -65,9 +65,7 @@ def augment(images: Array, rng: np.random.Generator) -> Array:
     return np.clip(noisy, 0, 1).astype(np.float32)
 
 
-def epoch_batches(
-    images: Array, labels: Array, size: int, rng: np.random.Generator
-) -> Iterator[tuple[Array, Array]]:
+def epoch_batches(images: Array, labels: Array, size: int, rng: np.random.Generator) -> Iterator[tuple[Array, Array]]:
     """One epoch of shuffled, augmented batches, all of the same size."""
     order = rng.permutation(len(images))
     for start in range(0, len(order) - size + 1, size):

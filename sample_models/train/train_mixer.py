@@ -63,9 +63,7 @@ def loss_of(model: Mixer, images: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 @nnx.jit
-def step(
-    model: Mixer, optimiser: nnx.Optimizer[Mixer], images: jax.Array, labels: jax.Array
-) -> jax.Array:
+def step(model: Mixer, optimiser: nnx.Optimizer[Mixer], images: jax.Array, labels: jax.Array) -> jax.Array:
     """One update in place; returns the loss."""
     loss, grads = nnx.value_and_grad(loss_of)(model, images, labels)
     optimiser.update(model, grads)

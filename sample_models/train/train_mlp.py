@@ -25,9 +25,7 @@ def main() -> None:
     copies = [split.train_x, *(augment(split.train_x, rng) for _ in range(COPIES))]
     model = make_pipeline(
         StandardScaler(),
-        MLPClassifier(
-            (128, 64), alpha=0.001, batch_size=100, tol=0.001, n_iter_no_change=5, random_state=SEED
-        ),
+        MLPClassifier((128, 64), alpha=0.001, batch_size=100, tol=0.001, n_iter_no_change=5, random_state=SEED),
     )
     model.fit(flat(np.concatenate(copies)), np.tile(split.train_y, len(copies)))
     exported = to_onnx(

@@ -56,9 +56,7 @@ def block(x: keras.KerasTensor, width: int, stride: int, name: str) -> keras.Ker
     wide = EXPAND * x.shape[-1]
     y = normalised(x, layers.Conv2D(wide, 1, use_bias=False, name=f"{name}_expand"))
     y = layers.ReLU(6.0)(y)
-    depthwise = layers.DepthwiseConv2D(
-        3, stride, padding="same", use_bias=False, name=f"{name}_depthwise"
-    )
+    depthwise = layers.DepthwiseConv2D(3, stride, padding="same", use_bias=False, name=f"{name}_depthwise")
     y = layers.ReLU(6.0)(normalised(y, depthwise))
     y = squeeze_excite(y, f"{name}_se")
     y = normalised(y, layers.Conv2D(width, 1, use_bias=False, name=f"{name}_project"))

@@ -34,9 +34,7 @@ class ResNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()
-        )
+        self.stem = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
         self.stage1 = nn.Sequential(Block(16, 16, 1), Block(16, 16, 1))
         self.stage2 = nn.Sequential(Block(16, 32, 2), Block(32, 32, 1))
         self.stage3 = nn.Sequential(Block(32, 48, 2))

@@ -13,9 +13,7 @@ def main() -> None:
     for name, entry in json.loads(MANIFEST.read_text()).items():
         accuracy = measure(OUT_DIR / entry["file"], entry["scores_output"])
         if abs(accuracy - entry["test_accuracy"]) > 0.002:
-            raise SystemExit(
-                f"{name}: {accuracy:.4f}, but {entry['test_accuracy']} in the manifest"
-            )
+            raise SystemExit(f"{name}: {accuracy:.4f}, but {entry['test_accuracy']} in the manifest")
         print(f"{name:18} {accuracy:.4f} of {entry['test_images']} test images")
 
 

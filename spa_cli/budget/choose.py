@@ -79,7 +79,7 @@ class Order:
         self.steps = self._walk(constraints)
 
     def _walk(self, constraints: Constraints) -> list[Step]:
-        sizes = {i: _multiple(self._grouping.groups[i], constraints.round_to) for i in self.eligible}
+        sizes = {i: _multiple(self._grouping, self._grouping.groups[i], constraints.round_to) for i in self.eligible}
         gone = dict.fromkeys(self.eligible, 0)
         queue: list[tuple[float, int, int]] = []
 
@@ -159,10 +159,18 @@ class Order:
         return [s for s in self.steps[start:] if s.group != self.steps[start].group]
 
 
-def _multiple(group: Group, round_to: int) -> int:
-    """Channels to remove at a time so that layer widths stay multiples of ``round_to``."""
-    width = max((m.rows for m in group.members), default=1)
-    return round_to // math.gcd(round_to, width)
+def _multiple(grouping: Grouping, group: Group, round_to: int) -> int:
+    """Channels to remove at a time so that every layer's width stays a multiple of ``round_to``.
+
+    Where an axis is a product (heads x dims) the inner factor stays a multiple by itself; the outer one is then free.
+    """
+    steps = [1]
+    for member in group.members:
+        rows = grouping.rows[member.tensor, member.axis]
+        column = rows[:, np.isin(rows, group.ids).any(0)][:, 0]
+        inner = rows.shape[1] > 1 and len(column) > 1 and column[0] != column[1]
+        steps.append(round_to // math.gcd(round_to, 1 if inner else member.rows))
+    return math.lcm(*steps)
 
 
 class _Floors:

@@ -30,7 +30,18 @@ _MATMUL = {
 }
 _RECURRENT = {"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"}
 COUNTED = frozenset(
-    {*_CONV, *_GEMM, *_MATMUL, *_RECURRENT, "QLinearConv", "ConvTranspose", "Einsum", "Attention", "MultiHeadAttention"}
+    {
+        *_CONV,
+        *_GEMM,
+        *_MATMUL,
+        *_RECURRENT,
+        "QLinearConv",
+        "ConvTranspose",
+        "Einsum",
+        "Attention",
+        "MultiHeadAttention",
+        "GroupQueryAttention",
+    }
 )
 
 
@@ -74,8 +85,11 @@ def _attention_macs(node: Node, shape: ShapeOf, out: tuple[int, ...]) -> int:
     if node.op == "Attention" and node.domain:
         batch, length, _ = shape(node.inputs[0])
         return batch * length * math.prod(shape(node.inputs[1])) + 2 * batch * length * length * out[-1]
-    keys = shape(node.input(1)) if node.input(1) else shape(node.inputs[0])
-    return (math.prod(shape(node.inputs[0])) + math.prod(out)) * (keys[-2] if len(keys) > 2 else keys[0])
+    queries = shape(node.inputs[0])
+    keys = shape(node.input(1)) if node.input(1) else queries
+    length = keys[1] if len(keys) in (3, 5) else keys[-2]
+    packed = 3 if len(queries) == 5 and not node.input(1) else 1
+    return (math.prod(queries) // packed + math.prod(out)) * length
 
 
 class Costs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,4 +45,13 @@ def parse_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
 
 def print_json(value: dict[str, Any]) -> None:
     """One object on stdout."""
-    typer.echo(json.dumps(value, indent=2))
+    typer.echo(json.dumps(_finite(value), indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: a number that isn't one becomes null."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -31,10 +31,15 @@ def verify(
 ) -> None:
     """Check that the pruned model can take the original's place, and how far its outputs moved."""
     with guarded(debug):
+        from spa_cli.errors import UsageError
         from spa_cli.report.json_report import verify_json
         from spa_cli.report.tables import console, verify_table
-        from spa_cli.verify.compare import compare
+        from spa_cli.verification.compare import compare
 
+        if min_agreement is not None and not 0 <= min_agreement <= 1:
+            raise UsageError(f"--min-agreement has to lie between 0 and 1, not {min_agreement:g}")
+        if max_drift is not None and not max_drift >= 0:
+            raise UsageError(f"--max-drift can't be negative, not {max_drift:g}")
         comparison = compare(model, pruned, plan, calib, parse_shapes(input_shape))
         failures = []
         if max_drift is not None and not comparison.drift.relative_l2 <= max_drift:

@@ -25,8 +25,13 @@ class Source:
     folder: str = ""
     path: Path | None = None
     bytes: int = 0
-    external: bool = False
+    data_files: tuple[Path, ...] = ()
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def external(self) -> bool:
+        """Whether weights lie in files of their own."""
+        return bool(self.data_files)
 
     @property
     def graph(self) -> Graph:
@@ -89,7 +94,6 @@ def _check_external(source: Source) -> None:
     for tensor in _tensors(source.model):
         if not uses_external_data(tensor):
             continue
-        source.external = True
         if source.path is None:
             raise ModelError(
                 f"tensor '{tensor.name}' lies in an external file, but the model was given from memory; give a path"
@@ -112,6 +116,7 @@ def _check_external(source: Source) -> None:
                 f"the external data file '{info.location}' is too short for tensor '{tensor.name}'; copy it again"
             )
     source.bytes += sum(seen.values())
+    source.data_files = tuple(seen)
 
 
 def _inline(source: Source) -> onnx.ModelProto:
@@ -124,7 +129,7 @@ def _inline(source: Source) -> onnx.ModelProto:
 
 def _check_valid(source: Source) -> None:
     """What neither onnx's checker nor onnxruntime accepts is invalid; what one of them accepts is used every day."""
-    from spa_cli.verify.session import checker_verdict, open_session
+    from spa_cli.verification.session import checker_verdict, open_session
 
     verdict = checker_verdict(source, full=False)
     if verdict is None:

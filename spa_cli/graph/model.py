@@ -16,6 +16,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 from onnx_graphsurgeon.logger import G_LOGGER
 
 # graphsurgeon prints its own remarks (bfloat16, unnamed nodes) to stdout; ours is a report, theirs would break --json
@@ -99,6 +100,14 @@ class Graph:
     def array(self, name: str) -> Array:
         """Values of a parameter, read from the external file if they live there."""
         return numpy_helper.to_array(self.parameters[name], self.folder)
+
+    def in_memory(self) -> onnx.ModelProto:
+        """A copy of the model with its external data read in."""
+        copy = onnx.ModelProto()
+        copy.CopyFrom(self.model)
+        if any(uses_external_data(t) for t in copy.graph.initializer):
+            load_external_data_for_model(copy, self.folder)
+        return copy
 
     def weights(self) -> list[str]:
         """Names of the parameters that hold numbers a network learns: floating point, or quantised integers."""

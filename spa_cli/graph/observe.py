@@ -8,8 +8,8 @@ from onnx import helper
 
 from spa_cli.graph.model import Graph
 from spa_cli.graph.shapes import Shapes, interpret
-from spa_cli.verify.inputs import synthetic
-from spa_cli.verify.session import open_session
+from spa_cli.verification.inputs import synthetic
+from spa_cli.verification.session import open_session
 
 # the run needs the whole model in memory once more
 _LIMIT = 500_000_000

@@ -11,35 +11,61 @@ import onnx
 from onnx.external_data_helper import convert_model_to_external_data, load_external_data_for_model
 
 from spa_cli.errors import UsageError
+from spa_cli.graph.load import Source
 
 # protobuf refuses messages of 2 GiB; some room for nodes and names
 _INLINE_LIMIT = 1_900_000_000
 
 
-def check_writable(out: Path, source: Path | None, force: bool) -> None:
+def check_writable(out: Path, source: Source, force: bool) -> None:
     """Refuse, before any work is done, an output that could not be written or would overwrite something."""
-    if source is not None and out.exists() and out.samefile(source):
-        raise UsageError(f"the output '{out}' is the input; choose another name")
-    if out.is_dir():
-        raise UsageError(f"the output '{out}' is a folder; give a file name")
-    if out.exists() and not force:
-        raise UsageError(f"the output '{out}' exists; use --force to replace it")
+    try:
+        files = [out, out.parent / f"{out.name}.data"] if source.external else [out]
+        for file in files:
+            _check_file(file, source, force)
+    except OSError as error:
+        raise UsageError(f"the output '{out}' can't be written: {error.strerror or error}") from error
     if not out.parent.is_dir():
         raise UsageError(f"the folder '{out.parent}' does not exist; create it first")
     if not os.access(out.parent, os.W_OK):
         raise UsageError(f"the folder '{out.parent}' can't be written to")
 
 
+def _check_file(file: Path, source: Source, force: bool) -> None:
+    if not file.exists():
+        return
+    if file.is_dir():
+        raise UsageError(f"the output '{file}' is a folder; give a file name")
+    if any(file.samefile(f) for f in (source.path, *source.data_files) if f is not None):
+        raise UsageError(f"the output '{file}' is the input; choose another name")
+    if not force:
+        raise UsageError(f"the output '{file}' exists; use --force to replace it")
+
+
 class Staged:
     """A model written to a private folder beside its destination, to be verified there and then moved."""
 
     def __init__(self, model: onnx.ModelProto, name: str, folder: str, beside: Path | None, external: bool) -> None:
-        self._root = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=beside))
+        try:
+            self._root = Path(tempfile.mkdtemp(prefix=".spa-", dir=beside))
+        except OSError as error:
+            raise UsageError(f"the folder '{beside}' can't be written to: {error.strerror or error}") from error
         self.path = self._root / name
-        if external or model.ByteSize() > _INLINE_LIMIT:
-            load_external_data_for_model(model, folder)
-            convert_model_to_external_data(model, all_tensors_to_one_file=True, location=f"{name}.data")
-        onnx.save(model, str(self.path))
+        try:
+            if external:
+                load_external_data_for_model(model, folder)
+            if external or model.ByteSize() > _INLINE_LIMIT:
+                apart = onnx.ModelProto()
+                apart.CopyFrom(model)
+                convert_model_to_external_data(apart, all_tensors_to_one_file=True, location=f"{name}.data")
+                model = apart
+            onnx.save(model, str(self.path), format="protobuf")
+        except OSError as error:
+            self.discard()
+            raise UsageError(f"the result can't be written to '{beside}': {error.strerror or error}") from error
+        except BaseException:
+            self.discard()
+            raise
 
     @property
     def bytes(self) -> int:
@@ -48,9 +74,13 @@ class Staged:
 
     def publish(self, out: Path) -> None:
         """Move into place: weights first, so that the model never names a file that isn't there."""
-        for file in sorted(self._root.iterdir(), key=lambda f: f == self.path):
-            os.replace(file, out.parent / file.name)
-        self.discard()
+        try:
+            for file in sorted(self._root.iterdir(), key=lambda f: f == self.path):
+                os.replace(file, out.parent / file.name)
+        except OSError as error:
+            raise UsageError(f"the output '{out}' can't be written: {error.strerror or error}") from error
+        finally:
+            self.discard()
 
     def discard(self) -> None:
         """Leave nothing behind."""
@@ -59,12 +89,14 @@ class Staged:
 
 def write_text(path: Path, text: str) -> None:
     """Write a small file atomically."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = ""
     try:
+        handle, temporary = tempfile.mkstemp(prefix=".spa-", dir=path.parent)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise UsageError(f"'{path}' can't be written: {error.strerror or error}") from error

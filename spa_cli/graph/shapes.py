@@ -184,7 +184,11 @@ def _infer(
     node: Node, known: Shapes, ir_version: int, read: Callable[[str], Array | None]
 ) -> dict[str, onnx.TypeProto]:
     """Output types by ONNX's own inference for one operator."""
-    schema = onnx.defs.get_schema(node.op, node.version, node.domain)
+    if node.domain and node.op in _SHAPED_AS:
+        proto, domain, version = _as_standard(node), "", 13
+    else:
+        proto, domain, version = node.proto, node.domain, node.version
+    schema = onnx.defs.get_schema(proto.op_type, version, domain)
     types = {i: type_proto(known.dtype.get(i, 1), known.shape[i]) for i in node.inputs if i}
     data = {}
     for name in node.inputs:
@@ -196,10 +200,10 @@ def _infer(
     return dict(
         onnx.shape_inference.infer_node_outputs(
             schema,
-            node.proto,
-            types,
+            proto,
+            {i: types[i] for i in proto.input if i},
             data,
-            opset_imports=[helper.make_opsetid(node.domain, node.version)],
+            opset_imports=[helper.make_opsetid(domain, version)],
             ir_version=ir_version,
         )
     )
@@ -240,7 +244,21 @@ _LIKE_FIRST = frozenset(
         "MultiHeadAttention",
     }
 )
-# Fused operators with the shapes of the operator they extend.
+
+
+def _as_standard(node: Node) -> onnx.NodeProto:
+    """A fused node as the standard operator it extends (the same output shape), where attributes allow it."""
+    if node.op == "FusedMatMul" and any(node.attr(a, 0) for a in ("transA", "transB", "transBatchA", "transBatchB")):
+        raise ValueError("schema: a transposed FusedMatMul has no standard form")
+    name = _SHAPED_AS[node.op]
+    known = onnx.defs.get_schema(name, 13, "").attributes
+    inputs = node.inputs[:3] if node.op != "FusedMatMul" else node.inputs[:2]
+    proto = helper.make_node(name, list(inputs), list(node.outputs))
+    proto.attribute.extend(a for a in node.proto.attribute if a.name in known)
+    return proto
+
+
+# Fused operators that extend a standard one.
 _SHAPED_AS = {"FusedConv": "Conv", "FusedMatMul": "MatMul", "FusedGemm": "Gemm"}
 
 

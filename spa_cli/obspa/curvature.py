@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from spa_cli.analysis import Analysis
+from spa_cli.graph.model import build
 from spa_cli.importance.criteria import Ranking
 from spa_cli.obspa.data import Calibration, from_user, synthetic
 from spa_cli.obspa.layers import find_layers
@@ -14,8 +15,8 @@ from spa_cli.obspa.rank import collect, rank
 from spa_cli.obspa.walk import Repair, walk
 from spa_cli.options import Options
 from spa_cli.surgery.cut import Cut
-from spa_cli.verify.inputs import read_calibration
-from spa_cli.verify.session import floats, open_session
+from spa_cli.verification.inputs import read_calibration
+from spa_cli.verification.session import floats, open_session
 
 
 class Curvature:
@@ -57,8 +58,10 @@ class Curvature:
     def _error(self, work: Cut) -> float:
         """Relative squared distance of the outputs from the dense model's, on the last chunk."""
         chunk = self._calibration.chunks[-1]
-        dense = floats(open_session(self._analysis.graph.model).run(None, chunk))
-        pruned = floats(open_session(work.model).run(None, chunk))
+        graph = self._analysis.graph
+        cut = build(work.model, graph.folder).in_memory() if graph.folder else work.model
+        dense = floats(open_session(graph.in_memory()).run(None, chunk))
+        pruned = floats(open_session(cut).run(None, chunk))
         moved = sum(float(np.square(a - b).sum()) for a, b in zip(dense, pruned, strict=True))
         return moved / max(sum(float(np.square(a).sum()) for a in dense), 1e-30)
 

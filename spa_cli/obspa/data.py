@@ -10,7 +10,7 @@ import onnx
 
 from spa_cli.analysis import Analysis
 from spa_cli.graph.model import Array, Graph
-from spa_cli.verify.inputs import input_dims, input_dtype
+from spa_cli.verification.inputs import input_dims, input_dtype
 
 _CHUNK_BYTES = 256_000_000
 _TOTAL_BYTES = 1_500_000_000

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
@@ -17,7 +16,7 @@ from spa_cli.importance.criteria import Ranking, score_group, slot_of
 from spa_cli.obspa.layers import Layer, features, norm_scale, output_size, sample_rows
 from spa_cli.obspa.moments import Moments
 from spa_cli.obspa.saliency import Consumer, convex, greedy
-from spa_cli.verify.session import open_session
+from spa_cli.verification.session import open_session
 
 _ROWS_PER_SAMPLE = 64
 
@@ -34,8 +33,7 @@ class Statistics:
 def collect(graph: Graph, layers: list[Layer], chunks: list[dict[str, Array]], seed: int) -> dict[str, Statistics]:
     """One run of the dense network over the calibration data, with the layers' inputs and targets as outputs."""
     rng = np.random.default_rng(seed)
-    model = onnx.ModelProto()
-    model.CopyFrom(graph.model)
+    model = graph.in_memory()
     present = {o.name for o in model.graph.output}
     wanted = sorted({n for layer in layers for n in (layer.x, layer.target, layer.after_norm)} - set(graph.inputs))
     model.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in wanted if n not in present)

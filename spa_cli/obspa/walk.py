@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+from onnx.external_data_helper import uses_external_data
 
 from spa_cli.graph.model import Array, Graph, captured_names
 from spa_cli.obspa.layers import Layer, features, norm_scale, positions_of, sample_rows, values_at
 from spa_cli.obspa.moments import Moments
 from spa_cli.obspa.refit import refit
 from spa_cli.surgery.cut import Cut
-from spa_cli.verify.session import open_session
+from spa_cli.verification.session import open_session
 
 _HELD_BACK = 0.25
 _ROWS_PER_SAMPLE = 64
@@ -62,7 +63,7 @@ class _Side:
         """Work out the outputs of a node for every chunk (once, if it depends on constants only)."""
         needed = [i for i in {*proto.input, *captured_names(proto)} if i]
         fed = [i for i in needed if i in self.values]
-        constants = [self._tensors[i] for i in needed if i in self._tensors and i not in self.values]
+        constants = [self._in_memory(i) for i in needed if i in self._tensors and i not in self.values]
         if proto.op_type == "Constant" or not fed:
             results = [self._session(proto, [], constants, 0).run(None, {})] * self._count
         else:
@@ -70,6 +71,12 @@ class _Side:
             results = [session.run(None, {i: self.values[i][c] for i in fed}) for c in range(self._count)]
         for at, name in enumerate(o for o in proto.output if o):
             self.values[name] = [r[at] for r in results]
+
+    def _in_memory(self, name: str) -> onnx.TensorProto:
+        tensor: onnx.TensorProto = self._tensors[name]
+        if uses_external_data(tensor):
+            return numpy_helper.from_array(numpy_helper.to_array(tensor, self._folder), name)
+        return tensor
 
     def _session(self, proto: onnx.NodeProto, fed: list[str], constants: list[onnx.TensorProto], chunk: int) -> Any:
         inputs = []
@@ -173,6 +180,9 @@ def _repair_layer(
     )
     if same_input and not with_other:
         return
+    if layer.node.op in ("MatMul", "Gemm") and work.shape(layer.x)[0] != work.old_shape(layer.x)[0]:
+        report.kept[layer.node.label] = "its rows are channels that were cut"
+        return
     has_place = bool(layer.norm or (layer.bias and pruned.parameter(layer.bias) is not None))
     if layer.node.op == "ConvTranspose":
         has_place = False
@@ -232,7 +242,7 @@ def _rows(
     groups: int,
 ) -> tuple[Array, Array]:
     """(x' of the pruned layer, what its contraction should give) at sampled positions: (g, n, p), (g, n, o)."""
-    x_dense, x_pruned = dense.values[layer.x][chunk], pruned.values[layer.x][chunk]
+    x_dense, x_pruned = _aligned(layer, work, layer.x, dense.values[layer.x][chunk]), pruned.values[layer.x][chunk]
     weight = dense.parameter(layer.weight)
     assert weight is not None
     kernel = tuple(weight.shape[2:]) if layer.node.op in ("Conv", "FusedConv") else ()
@@ -257,7 +267,7 @@ def _rows(
     else:
         z = y[:, kept]
     if with_other:
-        theirs = values_at(layer, dense.values[layer.other][chunk], rows)
+        theirs = values_at(layer, _aligned(layer, work, layer.other, dense.values[layer.other][chunk]), rows)
         ours = values_at(layer, pruned.values[layer.other][chunk], rows)
         if theirs.shape == y.shape and ours.shape == z.shape:
             z = z + theirs[:, kept] - ours
@@ -266,6 +276,16 @@ def _rows(
         safe = np.where(np.abs(s) < 1e-12, 1.0, s)
         z = (z - beta) / safe + mean
     return x, z.reshape(len(z), groups, -1).transpose(1, 0, 2)
+
+
+def _aligned(layer: Layer, work: Cut, name: str, value: Array) -> Array:
+    """A dense tensor at the positions that stay (token mixing: the rows of one layer are the channels of another)."""
+    if layer.node.op in ("MatMul", "Gemm"):
+        for axis in range(1, value.ndim - 1):
+            mask = work.kept_mask(name, axis)
+            if len(mask) == value.shape[axis] and not mask.all():
+                value = np.compress(mask, value, axis)
+    return value
 
 
 def _positions(layer: Layer, x: Array, kernel: tuple[int, ...]) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from spa_cli.analysis import Analysis
 from spa_cli.result import Figures, Result
-from spa_cli.verify.compare import Comparison
+from spa_cli.verification.compare import Comparison
 
 
 def inspect_json(analysis: Analysis, source_bytes: int) -> dict[str, Any]:

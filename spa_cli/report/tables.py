@@ -6,6 +6,7 @@ from collections import Counter
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -13,7 +14,7 @@ from spa_cli.analysis import Analysis
 from spa_cli.channels.groups import Group
 from spa_cli.report.text import count, duration, shorten, size
 from spa_cli.result import Result
-from spa_cli.verify.compare import Comparison
+from spa_cli.verification.compare import Comparison
 
 
 def console(stderr: bool = False) -> Console:
@@ -25,7 +26,7 @@ def console(stderr: bool = False) -> Console:
 
 
 def _table(out: Console, title: str) -> Table:
-    style = box.ROUNDED if out.is_terminal else box.ASCII2
+    style = box.ROUNDED if out.is_terminal and out.encoding.startswith("utf") else box.ASCII2
     return Table(title=title, title_justify="left", title_style="bold", box=style, header_style="bold", expand=False)
 
 
@@ -33,11 +34,11 @@ def inspect_table(out: Console, analysis: Analysis, name: str, source_bytes: int
     """Groups with what is in them and what a channel costs; then the frozen axes by reason."""
     costs = analysis.costs
     out.print(
-        f"[bold]{name}[/]  {count(costs.params)} parameters, {count(costs.macs)} MACs, {size(source_bytes)}, "
+        f"[bold]{escape(name)}[/]  {count(costs.params)} parameters, {count(costs.macs)} MACs, {size(source_bytes)}, "
         f"opset {analysis.graph.opset}, {len(analysis.graph.nodes)} nodes"
     )
     shapes = ", ".join(f"{n} {'x'.join(map(str, s)) or 'scalar'}" for n, s in analysis.input_shapes.items())
-    out.print(f"[dim]costs at input {shapes}[/]", soft_wrap=True)
+    out.print(f"[dim]costs at input {escape(shapes)}[/]", soft_wrap=True)
     groups = analysis.grouping.groups
     if groups:
         shown = len(groups) if everything else min(len(groups), 40)
@@ -75,7 +76,7 @@ def _legend(out: Console, groups: list[Group]) -> None:
         out.print("[dim]b x n: each of b blocks (heads, groups) may keep different channels, all the same number[/]")
     reasons = Counter(g.inexact.text for g in groups if g.inexact)
     for text, times in reasons.most_common(3):
-        out.print(f"[dim]approx ({times}x): {text}[/]")
+        out.print(f"[dim]approx ({times}x): {escape(text)}[/]")
 
 
 def _frozen(out: Console, analysis: Analysis, everything: bool) -> None:
@@ -101,7 +102,7 @@ def _frozen(out: Console, analysis: Analysis, everything: bool) -> None:
 def prune_table(out: Console, result: Result, verb: str) -> None:
     """Before and after."""
     before, after = result.before, result.after
-    table = _table(out, f"{verb} {result.source.name}")
+    table = _table(out, escape(f"{verb} {result.source.name}"))
     table.add_column("")
     for column in ("before", "after", "change"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -126,7 +127,7 @@ def prune_table(out: Console, result: Result, verb: str) -> None:
         f"{len(result.analysis.grouping.groups)} groups cut"
     )
     if result.out:
-        out.print(f"written to [bold]{result.out}[/]", soft_wrap=True)
+        out.print(f"written to [bold]{escape(str(result.out))}[/]", soft_wrap=True)
     else:
         out.print("nothing was written")
 
@@ -153,10 +154,10 @@ def verify_table(out: Console, comparison: Comparison, failures: list[str]) -> N
     out.print(table)
     agreement = "" if comparison.drift.agreement is None else f", arg-max agrees on {comparison.drift.agreement:.1%}"
     out.print(
-        f"output drift {comparison.drift.relative_l2:.3g} (relative L2{agreement}) on {comparison.samples}",
+        f"output drift {comparison.drift.relative_l2:.3g} (relative L2{agreement}) on {escape(comparison.samples)}",
         soft_wrap=True,
     )
     if comparison.zeroing is not None:
-        out.print(f"the plan's cut against zeroing what it removes: {comparison.zeroing}", soft_wrap=True)
+        out.print(f"the plan's cut against zeroing what it removes: {escape(comparison.zeroing)}", soft_wrap=True)
     for failure in failures:
-        out.print(f"[red]{failure}[/]", soft_wrap=True)
+        out.print(f"[red]{escape(failure)}[/]", soft_wrap=True)

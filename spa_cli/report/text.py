@@ -30,5 +30,5 @@ def shorten(text: str, width: int) -> str:
     """Cut in the middle: the ends of a tensor's name say the most."""
     if len(text) <= width:
         return text
-    head = (width - 1) // 2
-    return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
+    head = (width - 2) // 2
+    return f"{text[:head]}..{text[len(text) - (width - 2 - head) :]}"

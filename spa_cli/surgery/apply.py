@@ -30,6 +30,7 @@ def cut(graph: Graph, state: Channels, grouping: Grouping, selection: Selection,
             rewrite(node, work)
         work.values.pin(node)
         work.values.advance(node)
+    work.values.check_outputs()
     _write_parameters(work)
     _insert(work)
     _update_declarations(work)

@@ -26,8 +26,8 @@ _SAME_ELEMENTS = frozenset({"Identity", "Cast", "Unsqueeze", "Squeeze", "Reshape
 _COMPUTES_SIZES = frozenset(
     re.findall(
         r"\w+",
-        "Identity Unsqueeze Squeeze Concat Gather Slice Add Sub Mul Div Mod Min Max Neg Abs Where Equal Less Greater Not "
-        "And Or LessOrEqual GreaterOrEqual ReduceProd ReduceSum ReduceMax ReduceMin Shape Size Flatten Transpose "
+        "Identity Unsqueeze Squeeze Concat Gather Slice Add Sub Mul Div Mod Min Max Neg Abs Where Equal Less Greater "
+        "Not And Or LessOrEqual GreaterOrEqual ReduceProd ReduceSum ReduceMax ReduceMin Shape Size Flatten Transpose "
         "ConstantOfShape Expand Tile Reshape Split Pad Resize Floor Ceil",
     )
 )
@@ -93,9 +93,14 @@ class Values:
         for name, result in zip(node.outputs, results, strict=False):
             self._now[name] = result
 
+    def check_outputs(self) -> None:
+        """A size that is a graph output keeps its value; raises CutError if it would not."""
+        for name in self._cut.graph.outputs:
+            if self._differs(name):
+                raise CutError(f"the size given as graph output '{name}' would change")
+
     def pin(self, node: Node) -> None:
         """A size that leaves shape arithmetic is a number (the root of a head's size, a range): it keeps its value."""
-        graph = self._cut.graph
         integer_cast = node.op == "Cast" and node.attr("to") in (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
         if node.domain or not (node.op in _COMPUTES_SIZES or integer_cast):
             for index, name in enumerate(node.inputs):
@@ -103,9 +108,6 @@ class Values:
                     self._restore(node, index, name)
         for name in {n for n in captured_names(node.proto) if self._differs(n)}:
             raise CutError(f"the body of '{node.label}' reads the size '{name}', which would change")
-        for name in node.outputs:
-            if name in graph.outputs and self._differs(name):
-                raise CutError(f"the size given as graph output '{name}' would change")
 
     def _differs(self, name: str) -> bool:
         if name not in self._sizes or self._cut.changed(name):
@@ -190,15 +192,19 @@ class Values:
             return None
         return found if self.now(found[0]) is not None else None
 
-    def _trace(self, name: str, element: int) -> tuple[str, int] | None:
-        """Where ``element`` of ``name`` comes from, through operators that only move it and that nothing else reads."""
+    def _trace(self, name: str, element: int, shared: bool = False) -> tuple[str, int] | None:
+        """Where ``element`` of ``name`` comes from, through operators that only move it and that nothing else reads.
+
+        ``shared``: others may read it. What grows with the input has to change at its source; a reader that wants
+        something else fails verification.
+        """
         while True:
             node = self._producer.get(name)
             if name in self._cut.graph.parameters or node is None or node.domain:
                 return name, element
             if node.op not in _SAME_ELEMENTS and node.op != "Concat":
                 return name, element
-            if not self._only_reader(name):
+            if not shared and not self._only_reader(name):
                 return None
             if node.op in _SAME_ELEMENTS:
                 name = node.inputs[0]
@@ -214,7 +220,7 @@ class Values:
 
     def _factor(self, name: str, element: int, wanted: int) -> tuple[tuple[str, int], int]:
         """An entry that grows with the input (batch times heads) is changed in its constant factor."""
-        at = self._trace(name, element)
+        at = self._trace(name, element, shared=True)
         node = self._producer.get(at[0]) if at else None
         if at is not None and node is not None and node.op == "Mul" and not node.domain and self._only_reader(at[0]):
             for constant_side, other in (node.inputs, node.inputs[::-1]):

@@ -92,16 +92,7 @@ def test_a_larger_ratio_removes_a_superset(name) -> None:
         last = selection, costs
 
 
-_ROUNDING = pytest.mark.xfail(
-    strict=True,
-    reason="choose._multiple takes the widest member only: 4 gates make any hidden size 'a multiple' of 4, "
-    "and 4 heads any head size until a head goes too",
-)
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=_ROUNDING if n in ("digits_lstm", "digits_vit") else ()) for n in SAMPLES]
-)
+@pytest.mark.parametrize("name", SAMPLES)
 @pytest.mark.parametrize("multiple", [4, 8])
 def test_round_to_leaves_multiples(name, multiple) -> None:
     analysis = _analysis(name)

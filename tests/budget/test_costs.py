@@ -236,7 +236,6 @@ def test_matmul_of_onnxruntime() -> None:
     assert macs(build(helper.make_model(graph, opset_imports=opsets), "").nodes[0], shapes.__getitem__) == 3 * 70
 
 
-@pytest.mark.xfail(strict=True, reason="costs.py reads the 3 of a packed (batch, length, heads, 3, dim) as its length")
 def test_multi_head_attention_with_packed_qkv() -> None:
     shapes = {"qkv": (2, 10, 4, 3, 8), "y": (2, 10, 32)}
     proto = helper.make_node("MultiHeadAttention", ["qkv"], ["y"], domain="com.microsoft", num_heads=4)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from spa_cli import pipeline
-from spa_cli.verify import compare
+from spa_cli.verification import compare
 from tests.samples import model_path
 
 

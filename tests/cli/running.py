@@ -6,16 +6,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
 from typer.testing import CliRunner
 
 from spa_cli.cli import apply, inspect, prune, verify  # noqa: F401 - each registers its command
 from spa_cli.cli.app import app
-
-
-def bug(reason: str) -> pytest.MarkDecorator:
-    """A known defect of ``spa_cli``: whoever repairs it removes the mark."""
-    return pytest.mark.xfail(strict=True, reason=reason)
 
 
 @dataclass(frozen=True)

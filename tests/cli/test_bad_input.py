@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.cli.running import bug, contents, plan_file, refuse_prune, refused, write
+from tests.cli.running import contents, plan_file, refuse_prune, refused, write
 from tests.samples import calib_path, model_path
 
 RESNET = model_path("digits_resnet")
@@ -145,7 +145,6 @@ def test_options(place, options, says) -> None:
     assert says in refuse_prune(place, 2, RESNET, *options)
 
 
-@bug("input_shapes() compares the rank only: exit 1 from onnxruntime instead of 2")
 def test_input_shape_against_a_fixed_dimension(place) -> None:
     text = refuse_prune(place, 2, RESNET, "--ratio", 0.3, "--input-shape", "image:1,3,8,8")
     assert "image" in text
@@ -214,7 +213,6 @@ def test_bad_calibration_data(place, case, command, unclosed) -> None:
         assert says in refused(2, "verify", RESNET, place[0] / "model.onnx", "--calib", calib)
 
 
-@bug("_read_arrays: zipfile.BadZipFile is not caught, exit 1 (and the file stays open)")
 @pytest.mark.parametrize("command", ["prune", "verify"])
 def test_calibration_file_cut_short(place, command, unclosed) -> None:
     calib = write(place[0].parent / "c.npz", calib_path("digits_resnet").read_bytes()[:5000])
@@ -222,7 +220,6 @@ def test_calibration_file_cut_short(place, command, unclosed) -> None:
     assert "can't be read" in refused(2, command, RESNET, *arguments, "--calib", calib)
 
 
-@bug("_check lets arrays of text through; astype in batch_of raises ValueError, exit 1")
 def test_calibration_data_that_is_text(place, unclosed) -> None:
     calib = _npz(place[0].parent / "c.npz", image=np.full((4, 1, 8, 8), "a"))
     assert "image" in refuse_prune(place, 2, RESNET, "--ratio", 0.3, "--calib", calib)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from spa_cli import __version__
-from tests.cli.running import bug, spa
+from tests.cli.running import spa
 from tests.samples import model_path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,13 +81,11 @@ def test_tables_fit_a_terminal_of_80_columns(name) -> None:
     assert max(len(line) for line in lines) <= 80
 
 
-@bug("names in tables are cut with '\u2026' whatever the encoding of stdout: UnicodeEncodeError, exit 1")
 def test_output_on_a_stream_that_only_takes_ascii() -> None:
     ran = _process("inspect", model_path("digits_mobilenet"), PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert ran.returncode == 0, ran.stderr
 
 
-@bug("rich reads the file name as markup: '[v2]' is swallowed")
 def test_file_names_are_shown_as_they_are(tmp_path) -> None:
     named = tmp_path / "net[v2].onnx"
     named.write_bytes(RESNET.read_bytes())

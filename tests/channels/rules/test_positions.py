@@ -163,7 +163,6 @@ CASES = [
         wa=(6, 3, 1, 1),
         two=2,
         one=[1],
-        bug="a scalar index becomes a tensor of one element (np.ascontiguousarray in surgery.values.tensor)",
         wy=(4, 6, 1, 1),
     ),
     case(

@@ -165,7 +165,6 @@ def test_recurrent(model, expected, reasons) -> None:
     assert_groups(model, expected, reasons)
 
 
-@pytest.mark.xfail(strict=True, reason="list-of-strings attributes are lost on import: activations are never seen")
 def test_a_unit_whose_activation_is_not_zero_at_zero_is_approximate() -> None:
     model = build(
         """(float[T,N,5] x) => (y) {

@@ -150,7 +150,6 @@ CASES = [
           y = Conv(c, wy)
         }""",
         ["6: wa:0 wy:1", "6: wy:1"],
-        bug="a node whose shapes stay is not rewritten although the value of its size input changed",
         wa=(6, 3, 1),
         wy=(4, 12, 1),
     ),

@@ -14,9 +14,9 @@ from spa_cli.graph.load import Source, load
 from spa_cli.plan import Plan, to_selection
 from spa_cli.surgery.apply import cut
 from spa_cli.surgery.cut import Cut
-from spa_cli.verify.check import Drift, drift, latency, verify_file, zeroing_differs
-from spa_cli.verify.feeds import first_run
-from spa_cli.verify.session import checker_verdict, target
+from spa_cli.verification.check import Drift, drift, latency, verify_file, zeroing_differs
+from spa_cli.verification.feeds import first_run
+from spa_cli.verification.session import checker_verdict, target
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def compare(
         selection = to_selection(read, analysis)
         work = cut(analysis.graph, analysis.state, analysis.grouping, selection, {})
         _check_shapes(work, after, read)
-        zeroing = zeroing_differs(analysis.graph, work, feeds) or "equal"
+        zeroing = zeroing_differs(analysis.graph, work, feeds, target(after)) or "equal"
     return Comparison(
         drift=drift(reference, outputs),
         bytes=(before.bytes, after.bytes),

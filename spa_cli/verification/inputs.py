@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import onnx
 
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array, Graph
-from spa_cli.verify.session import Feeds
+from spa_cli.verification.session import Feeds
 
 _DTYPES: dict[int, type] = {
     onnx.TensorProto.FLOAT: np.float32,
@@ -53,6 +55,9 @@ def input_shapes(graph: Graph, given: dict[str, tuple[int, ...]]) -> Iterator[di
         declared = input_dims(graph.inputs[name])
         if declared is not None and len(declared) != len(shape):
             raise UsageError(f"--input-shape gives '{name}' {len(shape)} dimensions, the model has {len(declared)}")
+        for i, (dim, size) in enumerate(zip(declared or [], shape, strict=False)):
+            if isinstance(dim, int) and dim != size:
+                raise UsageError(f"--input-shape gives '{name}' size {size} on axis {i}, the model fixes it at {dim}")
     for batch, space, length in _TRIES:
         named: dict[str, int] = {}
         yield {
@@ -154,17 +159,15 @@ def read_calibration(path: Path, graph: Graph, limit: int | None = None) -> dict
 def _read_arrays(file: Path, graph: Graph) -> dict[str, Array]:
     try:
         loaded = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UsageError(f"the calibration file '{file}' can't be read: {error}") from error
-    if isinstance(loaded, np.ndarray):
-        if len(graph.inputs) != 1:
-            raise UsageError(
-                f"'{file}' holds one array, the model has {len(graph.inputs)} inputs; use an .npz with one array each"
-            )
-        return {next(iter(graph.inputs)): loaded}
-    try:
-        return {k: loaded[k] for k in loaded.files}
-    except (ValueError, OSError) as error:
+        if isinstance(loaded, np.ndarray):
+            if len(graph.inputs) != 1:
+                raise UsageError(
+                    f"'{file}' holds one array, the model has {len(graph.inputs)} inputs; give an .npz with one each"
+                )
+            return {next(iter(graph.inputs)): loaded}
+        with loaded:
+            return {k: loaded[k] for k in loaded.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UsageError(f"the calibration file '{file}' can't be read: {error}") from error
 
 
@@ -178,6 +181,8 @@ def _check(path: Path, name: str, array: Array, info: onnx.ValueInfoProto) -> No
             raise UsageError(
                 f"calibration data for input '{name}' in '{path}' has shape {array.shape}, the model takes {dims}"
             )
+    if array.dtype.kind not in "fiub" and info.type.tensor_type.elem_type != onnx.TensorProto.STRING:
+        raise UsageError(f"calibration data for input '{name}' in '{path}' is of type {array.dtype}, not numbers")
     if len(array) == 0:
         raise UsageError(f"calibration data for input '{name}' in '{path}' holds no samples")
     if array.dtype.kind == "f" and not np.isfinite(array).all():

@@ -8,8 +8,8 @@ from typing import Any
 from spa_cli.analysis import Analysis
 from spa_cli.errors import ModelError, VerificationError
 from spa_cli.graph.load import Source
-from spa_cli.verify.inputs import batch_of, read_calibration, synthetic
-from spa_cli.verify.session import Feeds, open_session, run
+from spa_cli.verification.inputs import batch_of, read_calibration, synthetic
+from spa_cli.verification.session import Feeds, open_session, run
 
 
 def first_run(

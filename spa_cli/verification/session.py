@@ -46,9 +46,9 @@ def open_session(model: Source | onnx.ModelProto | str, level: str = "none") -> 
         return ort.InferenceSession(what, options, providers=["CPUExecutionProvider"])
 
 
-def checker_verdict(model: Source | str, full: bool) -> str | None:
+def checker_verdict(model: Source | onnx.ModelProto | str, full: bool) -> str | None:
     """What onnx's checker objects to, ``None`` if nothing."""
-    what: Any = model if isinstance(model, str) else target(model)
+    what: Any = model if isinstance(model, (str, onnx.ModelProto)) else target(model)
     try:
         onnx.checker.check_model(what, full_check=full)
     except Exception as error:  # noqa: BLE001 - the checker raises several unrelated kinds; all are verdicts

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Graph, build
-from spa_cli.verify.inputs import batch_of, read_calibration, synthetic
+from spa_cli.verification.inputs import batch_of, read_calibration, synthetic
 
 
 def _graph(**inputs: tuple[int, list[int | str]]) -> Graph:

@@ -12,7 +12,7 @@ import onnx
 from spa_cli.errors import VerificationError
 from spa_cli.graph.model import Array, Graph
 from spa_cli.surgery.cut import Cut
-from spa_cli.verify.session import Feeds, checker_verdict, floats, open_session, run
+from spa_cli.verification.session import Feeds, checker_verdict, floats, open_session, run
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,18 @@ def signature(model: onnx.ModelProto) -> dict[str, object]:
 
 
 def verify_file(
-    path: str, original: onnx.ModelProto, checked: tuple[bool, bool], reference: list[Any], feeds: Feeds
+    path: str | onnx.ModelProto,
+    original: onnx.ModelProto,
+    checked: tuple[bool, bool],
+    reference: list[Any],
+    feeds: Feeds,
 ) -> list[Any]:
-    """Raise VerificationError unless the file at ``path`` is as good as the original; give its outputs on ``feeds``.
+    """Raise VerificationError unless the model at ``path`` is as good as the original; give its outputs on ``feeds``.
 
     ``checked``: whether the original passes onnx's checker with and without strict shape inference (what it
     did not pass is not asked of the result).
     """
-    pruned = onnx.load(path, load_external_data=False)
+    pruned = path if isinstance(path, onnx.ModelProto) else onnx.load(path, load_external_data=False, format="protobuf")
     if signature(pruned) != signature(original):
         raise VerificationError("the inputs or outputs of the result are not those of the original")
     full, plain = checked
@@ -77,14 +81,13 @@ def drift(before: list[Any], after: list[Any]) -> Drift:
     return Drift(moved / max(norm, 1e-12), float(np.mean(agreements)) if agreements else None)
 
 
-def zeroing_differs(graph: Graph, work: Cut, feeds: Feeds) -> str | None:
+def zeroing_differs(graph: Graph, work: Cut, feeds: Feeds, pruned: str | onnx.ModelProto | None = None) -> str | None:
     """Zero what was removed in the original, run both: a sentence if the outputs differ, else ``None``.
 
     The foundation of everything else (exact groups only): the cut model must compute what the whole model does with
-    the removed channels set to zero.
+    the removed channels set to zero. ``pruned``: another model to compare, not the one that was just cut.
     """
-    masked = onnx.ModelProto()
-    masked.CopyFrom(graph.model)
+    masked = graph.in_memory()
     for tensor in _parameters(masked):
         name, proto = tensor
         if name in graph.parameters and work.changed(name):
@@ -93,7 +96,7 @@ def zeroing_differs(graph: Graph, work: Cut, feeds: Feeds) -> str | None:
             proto.CopyFrom(onnx.numpy_helper.from_array(array, proto.name))
     try:
         left = run(open_session(masked), feeds)
-        right = run(open_session(work.model), feeds)
+        right = run(open_session(pruned or work.model), feeds)
     except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises, the cut did not survive
         return f"onnxruntime can't run the result: {str(error).strip().splitlines()[0][:300]}"
     tolerance = 1e-3 if _single_precision(graph) else 5e-2
