@@ -12,7 +12,7 @@ from spa_cli.channels.state import Channels
 from spa_cli.graph.load import Source
 from spa_cli.graph.model import Graph
 from spa_cli.graph.observe import complete
-from spa_cli.graph.shapes import interpret
+from spa_cli.graph.shapes import Shapes, interpret
 from spa_cli.importance.criteria import Ranking
 from spa_cli.options import Options
 from spa_cli.verification.inputs import input_dims, input_shapes
@@ -74,25 +74,34 @@ def _elements(shape: tuple[int, ...]) -> int:
 def analyse_model(source: Source, given: dict[str, tuple[int, ...]]) -> Analysis:
     """Analyse at the first shapes that fit the graph (``given`` ones always hold)."""
     graph = source.graph
-    best = None
-    others = []
-    for shapes in input_shapes(graph, given):
-        if best is not None and not best[1].conflicts:
-            others.append(shapes)
-            continue
-        known = interpret(graph, shapes)
-        if best is None or len(known.conflicts) < len(best[1].conflicts):
-            best = (shapes, known)
-    assert best is not None
-    shapes, known = best
+    candidates = list(input_shapes(graph, given))
+    shapes, known = candidates[0], interpret(graph, candidates[0])
+    for candidate in candidates[1:]:
+        if not known.conflicts:
+            break
+        tried = interpret(graph, candidate)
+        if len(tried.conflicts) < len(known.conflicts):
+            shapes, known = candidate, tried
+    others = [c for c in candidates if c != shapes]
     if known.unknown:
-        known = complete(graph, known, shapes)
+        shapes, known = _observed(graph, shapes, known, others)
     elsewhere = _elsewhere(graph, shapes)
     if elsewhere is not None:
         known.compare(interpret(graph, elsewhere))
     state = analyse(graph, known)
     grouping = build_groups(state)
     return Analysis(graph, shapes, others, state, grouping, Costs(graph, state, grouping))
+
+
+def _observed(
+    graph: Graph, shapes: dict[str, tuple[int, ...]], known: Shapes, others: list[dict[str, tuple[int, ...]]]
+) -> tuple[dict[str, tuple[int, ...]], Shapes]:
+    """Let onnxruntime show the shapes that inference misses, at the first input shapes that it runs at."""
+    for tried in (shapes, *others):
+        found = complete(graph, known if tried is shapes else interpret(graph, tried), tried)
+        if len(found.unknown) < len(known.unknown):
+            return tried, found
+    return shapes, known
 
 
 def _elsewhere(graph: Graph, shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]] | None:
