@@ -7,8 +7,10 @@ BIN := $(VENV)/bin
 
 demo: $(VENV)/.installed ## prune a trained sample model and show the result
 	$(BIN)/spa inspect sample_models/digits_resnet.onnx
-	$(BIN)/spa prune sample_models/digits_resnet.onnx --ratio 0.1 -o build/digits_resnet.small.onnx --force
-	$(BIN)/spa verify sample_models/digits_resnet.onnx build/digits_resnet.small.onnx --calib sample_models/digits_resnet_calib.npz
+	$(BIN)/spa prune sample_models/digits_resnet.onnx --target-macs 0.5 \
+	  --calib sample_models/digits_resnet_calib.npz -o build/small.onnx --plan-out build/plan.json --force
+	$(BIN)/spa verify sample_models/digits_resnet.onnx build/small.onnx \
+	  --calib sample_models/digits_resnet_test.npz --min-agreement 0.9
 
 test: $(VENV)/.dev ## lint, type-check and run the tests
 	$(BIN)/ruff check .

@@ -22,7 +22,7 @@ class Layer:
     """One contraction with a constant weight.
 
     ``weight`` (its ``axis`` is contracted); ``bias`` the parameter added to it, if any, by ``node`` itself or by the
-    Add that gives ``output``; ``norm`` the BatchNormalization that alone reads ``output``; ``join`` the Add at which
+    Add that gives ``output``; ``fixed_bias`` a bias that is computed or shared, and so can't be changed; ``norm`` the BatchNormalization that alone reads ``output``; ``join`` the Add at which
     the branch meets another, ``other`` that branch.
     """
 
@@ -31,6 +31,7 @@ class Layer:
     weight: str
     axis: int
     bias: str
+    fixed_bias: str
     output: str
     norm: Node | None
     after_norm: str
@@ -73,12 +74,17 @@ def find_layers(graph: Graph) -> list[Layer]:
         if found is None:
             continue
         x, weight, axis, bias = found
-        if weight not in graph.parameters or len(graph.consumers.get(weight, ())) > 1:
+        if weight not in graph.parameters or len(_readers(graph, weight)) > 1:
             continue
         if graph.parameters[weight].data_type not in (1, 10, 11, 16):
             continue
         layers.append(_with_surroundings(graph, node, x, weight, axis, bias))
     return layers
+
+
+def _readers(graph: Graph, name: str) -> list[Node]:
+    """Nodes that read a tensor's values (not only its shape)."""
+    return [n for n in graph.consumers.get(name, []) if n.op not in ("Shape", "Size")]
 
 
 def _contraction(graph: Graph, node: Node) -> tuple[str, str, int, str] | None:
@@ -101,8 +107,9 @@ _NO_DIMS = _NoDims()
 
 
 def _with_surroundings(graph: Graph, node: Node, x: str, weight: str, axis: int, bias: str) -> Layer:
-    output = node.outputs[0]
-    bias = bias if bias in graph.parameters and len(graph.consumers[bias]) == 1 else ""
+    output, fixed_bias = node.outputs[0], ""
+    if bias and (bias not in graph.parameters or len(_readers(graph, bias)) > 1):
+        bias, fixed_bias = "", bias
     if node.op == "MatMul":
         add = _only_reader(graph, output)
         if add is not None and add.op == "Add":
@@ -121,11 +128,11 @@ def _with_surroundings(graph: Graph, node: Node, x: str, weight: str, axis: int,
         rest = [i for i in add.inputs if i != after_norm]
         if len(rest) == 1 and rest[0] not in graph.parameters:
             join, other = add, rest[0]
-    return Layer(node, x, weight, axis, bias, output, norm, after_norm, join, other)
+    return Layer(node, x, weight, axis, bias, fixed_bias, output, norm, after_norm, join, other)
 
 
 def _only_reader(graph: Graph, name: str) -> Node | None:
-    readers = graph.consumers.get(name, [])
+    readers = _readers(graph, name)
     return readers[0] if len(readers) == 1 and name not in graph.outputs else None
 
 

@@ -50,6 +50,12 @@ class _Side:
             self._arrays[name] = numpy_helper.to_array(self._tensors[name], self._folder)
         return self._arrays.get(name)
 
+    def value(self, name: str, chunk: int) -> Array | None:
+        """Value of an initializer or of a tensor worked out so far."""
+        if name in self.values:
+            return np.asarray(self.values[name][chunk])
+        return self.parameter(name) if name else None
+
     def write(self, name: str, value: Array) -> None:
         """Replace an initializer."""
         old = self._tensors[name]
@@ -136,9 +142,9 @@ def _schedule(graph: Graph, model: onnx.ModelProto, layers: dict[str, Layer]) ->
             layer = layers.get(node.output[0]) if node.output else None
             if not open_ and layer is not None and layer.other in producer and at not in asked:
                 asked.add(at)
-                if not _depends(needs, producer[layer.other], at):
+                if not _depends(needs, producer[layer.other], set(stack)):
                     open_ = [producer[layer.other]]
-            if open_ and not set(open_) & set(stack):
+            if open_:
                 stack += open_[::-1]
                 continue
             stack.pop()
@@ -151,12 +157,12 @@ def _schedule(graph: Graph, model: onnx.ModelProto, layers: dict[str, Layer]) ->
     return order
 
 
-def _depends(needs: list[set[int]], node: int, on: int) -> bool:
-    """Whether ``node`` needs ``on``, directly or not."""
+def _depends(needs: list[set[int]], node: int, on: set[int]) -> bool:
+    """Whether ``node`` needs any of ``on``, directly or not."""
     seen, stack = set[int](), [node]
     while stack:
         at = stack.pop()
-        if at == on:
+        if at in on:
             return True
         if at not in seen:
             seen.add(at)
@@ -255,7 +261,7 @@ def _rows(
     if layer.node.op == "ConvTranspose":
         return x, y[:, :, _kept_taps(layer, work, weight)][_kept_groups(layer, work)]
     y = np.moveaxis(y, 0, 1).reshape(y.shape[1], -1)
-    bias = dense.parameter(layer.bias) if layer.bias else None
+    bias = dense.value(layer.bias or layer.fixed_bias, chunk)
     if bias is not None:
         y = y + bias.reshape(-1).astype(np.float32)
     axis = 1 if kernel or layer.node.op == "Conv" else len(work.old_shape(layer.output)) - 1
@@ -275,6 +281,9 @@ def _rows(
         s, mean, beta = after
         safe = np.where(np.abs(s) < 1e-12, 1.0, s)
         z = (z - beta) / safe + mean
+    fixed = pruned.value(layer.fixed_bias, chunk)
+    if fixed is not None:
+        z = z - fixed.reshape(-1)
     return x, z.reshape(len(z), groups, -1).transpose(1, 0, 2)
 
 
