@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-samples bench-accuracy clean
+BENCH ?= ../shared/bench
 
 demo: $(VENV)/.installed ## prune a trained sample model and show the result
 	$(BIN)/spa inspect sample_models/digits_resnet.onnx
@@ -24,6 +25,12 @@ lint: $(VENV)/.dev ## mend what a tool can mend
 
 bench: $(VENV)/.dev ## how long analysis takes and how it grows (minutes)
 	$(BIN)/python benchmarks/bench_analysis.py
+
+bench-samples: $(VENV)/.installed ## accuracy of the sample models at half their MACs (the README's table)
+	$(BIN)/python benchmarks/bench_samples.py
+
+bench-accuracy: $(VENV)/.installed ## accuracy of the CIFAR-10 ResNets in $(BENCH), all methods (an hour)
+	$(BIN)/python benchmarks/bench_accuracy.py --data $(BENCH)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -197,8 +197,8 @@ def _finish(
         params, macs = analysis.costs.after(made.selection)
         if before and after and after > 0.97 * before and macs < 0.9 * analysis.costs.macs:
             warnings.append(
-                "the result is smaller but not faster on this machine: onnxruntime's kernels like widths that are multiples "
-                "of 8, so try --round-to 8"
+                "the result is smaller but not faster on this machine: onnxruntime's kernels like widths that are "
+                "multiples of 8, so try --round-to 8"
             )
         cut_groups = [(g, int(mask.reshape(-1, g.channels)[0].sum())) for g, mask in made.selection.groups()]
         plan = from_cut(made.work, {**about, "groups": {g.name: g.channels - kept for g, kept in cut_groups}})

@@ -15,6 +15,7 @@ import numpy as np
 from spa_cli.graph.model import Array, Graph, Node
 
 _CONVS = frozenset({"Conv", "FusedConv"})
+RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +23,9 @@ class Layer:
     """One contraction with a constant weight.
 
     ``weight`` (its ``axis`` is contracted); ``bias`` the parameter added to it, if any, by ``node`` itself or by the
-    Add that gives ``output``; ``fixed_bias`` a bias that is computed or shared, and so can't be changed; ``norm`` the BatchNormalization that alone reads ``output``; ``join`` the Add at which
-    the branch meets another, ``other`` that branch.
+    Add that gives ``output``; ``fixed_bias`` a bias that is computed or shared, and so can't be changed; ``norm`` the
+    BatchNormalization that alone reads ``output``; ``join`` the Add at which the branch meets another, ``other`` that
+    branch.
     """
 
     node: Node
@@ -37,6 +39,11 @@ class Layer:
     after_norm: str
     join: Node | None
     other: str
+
+    @property
+    def key(self) -> str:
+        """The first tensor the node gives."""
+        return next(o for o in self.node.outputs if o)
 
     @property
     def target(self) -> str:
@@ -55,6 +62,8 @@ class Layer:
         if self.node.op == "ConvTranspose":
             # before the overlapping windows are added: o = (M/g, *k), p = C/g
             return np.swapaxes(weight.reshape(groups, weight.shape[0] // groups, -1), 1, 2)
+        if self.node.op in RECURRENT:
+            return weight.reshape(1, -1, weight.shape[2])
         return np.moveaxis(weight, self.axis, -1)[None]
 
     def restore(self, matrix: Array, like: Array, groups: int) -> Array:
@@ -63,6 +72,8 @@ class Layer:
             return matrix.reshape(like.shape)
         if self.node.op == "ConvTranspose":
             return np.swapaxes(matrix, 1, 2).reshape(like.shape)
+        if self.node.op in RECURRENT:
+            return matrix.reshape(like.shape)
         return np.moveaxis(matrix[0], -1, self.axis)
 
 
@@ -94,6 +105,8 @@ def _contraction(graph: Graph, node: Node) -> tuple[str, str, int, str] | None:
         return node.inputs[0], node.inputs[1], 0, node.input(2)
     if node.op == "Gemm" and not node.attr("transA", 0) and node.attr("alpha", 1.0) == 1.0 == node.attr("beta", 1.0):
         return node.inputs[0], node.inputs[1], 1 if node.attr("transB", 0) else 0, node.input(2)
+    if node.op in RECURRENT:
+        return node.inputs[0], node.inputs[1], 2, ""
     if node.op == "MatMul" and not node.domain and len(graph.parameters.get(node.inputs[1], _NO_DIMS).dims) == 2:
         return node.inputs[0], node.inputs[1], 0, ""
     return None
@@ -107,7 +120,9 @@ _NO_DIMS = _NoDims()
 
 
 def _with_surroundings(graph: Graph, node: Node, x: str, weight: str, axis: int, bias: str) -> Layer:
-    output, fixed_bias = node.outputs[0], ""
+    output, fixed_bias = next(o for o in node.outputs if o), ""
+    if node.op in RECURRENT:
+        return Layer(node, x, weight, axis, "", "", output, None, output, None, "")
     if bias and (bias not in graph.parameters or len(_readers(graph, bias)) > 1):
         bias, fixed_bias = "", bias
     if node.op == "MatMul":

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import helper
 
-from spa_cli.channels.groups import Group, Grouping
+from spa_cli.channels.groups import Group, Grouping, Member
 from spa_cli.channels.state import CONSUMER, PRODUCER
 from spa_cli.graph.model import Array, Graph
 from spa_cli.importance.criteria import Ranking, score_group, slot_of
-from spa_cli.obspa.layers import Layer, features, norm_scale, output_size, sample_rows
+from spa_cli.obspa.layers import RECURRENT, Layer, features, norm_scale, output_size, sample_rows
 from spa_cli.obspa.moments import Moments
 from spa_cli.obspa.saliency import Consumer, convex, greedy
 from spa_cli.verification.session import open_session
@@ -23,11 +23,15 @@ _ROWS_PER_SAMPLE = 64
 
 @dataclass
 class Statistics:
-    """Of one layer: moments of its input, variance (summed over channels) of its target, energy per output channel."""
+    """Of one layer: moments of its input, variance (summed over channels) of its target, energy per output channel.
+
+    ``hidden``: moments of a recurrent layer's units, (directions, h, h).
+    """
 
     moments: Moments
     spread: float
     energy: Array
+    hidden: Moments | None = None
 
 
 def collect(graph: Graph, layers: list[Layer], chunks: list[dict[str, Array]], seed: int) -> dict[str, Statistics]:
@@ -38,7 +42,8 @@ def collect(graph: Graph, layers: list[Layer], chunks: list[dict[str, Array]], s
     wanted = sorted({n for layer in layers for n in (layer.x, layer.target, layer.after_norm)} - set(graph.inputs))
     model.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in wanted if n not in present)
     session = open_session(model)
-    moments = {layer.node.outputs[0]: Moments() for layer in layers}
+    moments = {layer.key: Moments() for layer in layers}
+    hidden = {layer.key: Moments() for layer in layers if layer.node.op in RECURRENT and layer.node.outputs[0]}
     sums: dict[str, list[Array]] = {}
     for chunk in chunks:
         values = {**chunk, **dict(zip(wanted, session.run(wanted, chunk), strict=True))}
@@ -47,7 +52,11 @@ def collect(graph: Graph, layers: list[Layer], chunks: list[dict[str, Array]], s
             x = values[layer.x]
             shape = output_size(layer, x.shape[2:], kernel) if kernel else _positions(layer, x)
             rows = sample_rows(layer, shape, _ROWS_PER_SAMPLE, rng)
-            moments[layer.node.outputs[0]].add(features(layer, x, rows, layer.groups, kernel))
+            moments[layer.key].add(features(layer, x, rows, layer.groups, kernel))
+        for key, units in hidden.items():
+            # (steps, directions, batch, h)
+            steps = np.moveaxis(values[key], 1, 0)
+            units.add(steps.reshape(len(steps), -1, steps.shape[-1]))
         for name in {n for layer in layers for n in (layer.target, layer.after_norm)}:
             sums.setdefault(name, []).append(_channel_sums(graph, name, layers, values[name]))
     totals = {n: np.sum(s, 0) for n, s in sums.items()}
@@ -56,10 +65,21 @@ def collect(graph: Graph, layers: list[Layer], chunks: list[dict[str, Array]], s
         count, total, square = totals[layer.target]
         variance = square / count - np.square(total / count)
         count, _, energy = totals[layer.after_norm]
-        result[layer.node.outputs[0]] = Statistics(
-            moments[layer.node.outputs[0]], max(float(variance.sum()), 1e-12), energy / count
-        )
+        spread = float(variance.sum())
+        if layer.node.op in RECURRENT:
+            spread = _gate_spread(graph, layer, moments[layer.key], hidden.get(layer.key))
+        result[layer.key] = Statistics(moments[layer.key], max(spread, 1e-12), energy / count, hidden.get(layer.key))
     return result
+
+
+def _gate_spread(graph: Graph, layer: Layer, x: Moments, hidden: Moments | None) -> float:
+    """Variance of what the gates get from inputs and units, over all directions."""
+    w = layer.matrix(graph.array(layer.weight).astype(np.float64), 1)
+    total = float(np.einsum("gop,gpq,goq->", w, x.h, w, optimize=True))
+    if hidden is not None:
+        r = graph.array(layer.node.inputs[2]).astype(np.float64)
+        total += float(np.einsum("dop,dpq,doq->", r, hidden.h, r, optimize=True))
+    return total
 
 
 def _positions(layer: Layer, x: Array) -> tuple[int, ...]:
@@ -88,12 +108,15 @@ def _rank_group(
     by_output: dict[str, Layer],
     statistics: dict[str, Statistics],
 ) -> Ranking:
+    recurrent = {s.node.inputs[2]: s.key for s in by_output.values() if s.node.op in RECURRENT}
     blocks = max(1, len(group.blocks))
     consumers: list[list[Consumer]] = [[] for _ in range(blocks)]
     for member in group.members:
         layer = by_weight.get((member.tensor, member.axis))
-        if layer is not None and member.role == CONSUMER:
-            _add_consumers(graph, grouping, group, layer, statistics[layer.node.outputs[0]], consumers)
+        if member.tensor in recurrent and member.axis == 2:
+            _add_units(graph, grouping, group, member, statistics[recurrent[member.tensor]], consumers)
+        elif layer is not None and member.role == CONSUMER:
+            _add_consumers(graph, grouping, group, layer, statistics[layer.key], consumers)
     if not all(consumers):
         return _by_energy(graph, grouping, group, by_output, statistics)
     curves = [greedy(c, group.channels) for c in consumers]
@@ -136,6 +159,24 @@ def _add_consumers(
             consumers[b].append(Consumer(matrix[g], h[g], places, weight_of_error))
 
 
+def _add_units(
+    graph: Graph,
+    grouping: Grouping,
+    group: Group,
+    member: Member,
+    statistics: Statistics,
+    consumers: list[list[Consumer]],
+) -> None:
+    """A recurrent layer reads its own units through ``R (directions, gates*h, h)``."""
+    slots = slot_of(grouping.rows[member.tensor, member.axis], group.ids)
+    places = _places(slots, slots >= 0, group.channels, 1)
+    if statistics.hidden is None or places is None or len(group.blocks):
+        return
+    r, h = graph.array(member.tensor).astype(np.float64), statistics.hidden.h
+    weight = math.sqrt(r.shape[0] * r.shape[1]) / statistics.spread
+    consumers[0] += [Consumer(r[d], h[d], places, weight) for d in range(len(r))]
+
+
 def _groups_of_block(groups: int, blocks: int, block: int) -> range:
     per = groups // blocks
     return range(block * per, (block + 1) * per)
@@ -165,7 +206,7 @@ def _by_energy(
         if layer is None or member.role != PRODUCER or len(group.blocks):
             continue
         slots = slot_of(grouping.rows[member.tensor, member.axis], group.ids)
-        energy = statistics[layer.node.outputs[0]].energy
+        energy = statistics[layer.key].energy
         if len(energy) != len(slots):
             continue
         part = np.bincount(slots[slots >= 0], energy[slots >= 0], group.channels)

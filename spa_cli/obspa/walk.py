@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
 from spa_cli.graph.model import Array, Graph, captured_names
-from spa_cli.obspa.layers import Layer, features, norm_scale, positions_of, sample_rows, values_at
+from spa_cli.obspa.layers import RECURRENT, Layer, features, norm_scale, positions_of, sample_rows, values_at
 from spa_cli.obspa.moments import Moments
 from spa_cli.obspa.refit import refit
 from spa_cli.surgery.cut import Cut
@@ -101,7 +101,7 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Ar
     report = Repair()
     rng = np.random.default_rng(seed)
     dense, pruned = _Side(graph.model, graph.folder, chunks), _Side(work.model, graph.folder, chunks)
-    by_node = {layer.node.outputs[0]: layer for layer in layers}
+    by_node = {layer.key: layer for layer in layers}
     dense_nodes = {o: n.proto for n in graph.nodes for o in n.outputs if o}
     uses = Counter(i for n in graph.nodes for i in {*n.inputs, *captured_names(n.proto)})
     for proto in _schedule(graph, work.model, by_node):
@@ -139,7 +139,7 @@ def _schedule(graph: Graph, model: onnx.ModelProto, layers: dict[str, Layer]) ->
                 continue
             open_ = sorted(needs[at] - done)
             node = model.graph.node[at]
-            layer = layers.get(node.output[0]) if node.output else None
+            layer = next((layers[o] for o in node.output if o in layers), None)
             if not open_ and layer is not None and layer.other in producer and at not in asked:
                 asked.add(at)
                 if not _depends(needs, producer[layer.other], set(stack)):
@@ -261,6 +261,10 @@ def _rows(
     if layer.node.op == "ConvTranspose":
         return x, y[:, :, _kept_taps(layer, work, weight)][_kept_groups(layer, work)]
     y = np.moveaxis(y, 0, 1).reshape(y.shape[1], -1)
+    if layer.node.op in RECURRENT:
+        # what the gates get from the input, for the units that stay
+        kept_units = np.tile(work.kept_mask(layer.weight, 1), weight.shape[0])
+        return x, y[:, kept_units].reshape(1, len(y), -1)
     bias = dense.value(layer.bias or layer.fixed_bias, chunk)
     if bias is not None:
         y = y + bias.reshape(-1).astype(np.float32)
