@@ -48,7 +48,7 @@ class Analysis:
     def prices(self, options: Options) -> list[float]:
         """What one channel of each group saves in the coin of the budget."""
         both = [self.costs.per_channel(i, g) for i, g in enumerate(self.grouping.groups)]
-        if options.target_macs is not None:
+        if options.target_macs is not None or options.target_latency is not None:
             return [max(macs, 1) for _, macs in both]
         if options.target_params is not None or options.target_size is not None:
             return [max(params, 1) for params, _ in both]

@@ -11,12 +11,13 @@ from spa_cli.analysis import Analysis
 from spa_cli.channels.selection import Selection
 from spa_cli.errors import VerificationError
 from spa_cli.graph.load import Source
+from spa_cli.graph.model import build
 from spa_cli.graph.save import Staged
 from spa_cli.surgery.apply import cut
 from spa_cli.surgery.cut import Cut
 from spa_cli.surgery.values import CutError
-from spa_cli.verification.check import verify_file, zeroing_differs
-from spa_cli.verification.session import Feeds, checker_verdict
+from spa_cli.verification.check import latency, verify_file, zeroing_differs
+from spa_cli.verification.session import Feeds, checker_verdict, target
 
 # zeroing what was removed needs the whole model twice in memory
 _ZEROING_LIMIT = 500_000_000
@@ -83,6 +84,17 @@ class Attempts:
         if inexact:
             work = cut(analysis.graph, analysis.state, analysis.grouping, exact, {})
         return zeroing_differs(analysis.graph, work, self._feeds)
+
+    def latency_left(self, selection: Selection) -> float:
+        """Measured latency relative to the original's, both in one run (infinite if the cut can't be carried out)."""
+        analysis, source = self._analysis, self._source
+        try:
+            work = cut(analysis.graph, analysis.state, analysis.grouping, selection, {})
+            small = build(work.model, source.folder).in_memory()
+            before, after = latency(target(source), small, self._feeds, budget=0.7)
+        except Exception:  # noqa: BLE001 - whatever onnxruntime raises: such a cut is no candidate
+            return float("inf")
+        return after / before
 
     def culprits(self, selection: Selection, problem: str) -> dict[int, str]:
         """The groups (by index) whose cut alone does not survive, each with what went wrong.

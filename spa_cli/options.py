@@ -20,6 +20,7 @@ class Options:
     target_macs: float | None = None
     target_params: float | None = None
     target_size: int | None = None
+    target_latency: float | None = None
     method: str = "obspa"
     calib: Path | None = None
     calib_samples: int = 512
@@ -52,6 +53,7 @@ class Options:
             "--target-macs": self.target_macs,
             "--target-params": self.target_params,
             "--target-size": self.target_size,
+            "--target-latency": self.target_latency,
         }
         given = {k: v for k, v in budgets.items() if v is not None}
         if len(given) != 1:

@@ -13,7 +13,7 @@ from spa_cli.analysis import Analysis, analyse_model
 from spa_cli.attempt import Attempts, Made
 from spa_cli.budget.choose import Order
 from spa_cli.channels.selection import Selection
-from spa_cli.errors import ModelError, UsageError, VerificationError
+from spa_cli.errors import ModelError, UnreachableError, UsageError, VerificationError
 from spa_cli.graph.load import Source, load
 from spa_cli.graph.save import check_writable, write_text
 from spa_cli.importance.criteria import Ranking, score
@@ -68,7 +68,9 @@ def prune(
     order, left_whole = analysis.order, dict[int, str]()
     while True:
         progress("choosing what goes")
-        selection = choose(source, analysis, options, order(rankings, options.constraints, set(left_whole), prices))
+        selection = choose(
+            source, analysis, options, attempts, order(rankings, options.constraints, set(left_whole), prices)
+        )
         progress("cutting, repairing and verifying" if curvature else "cutting and verifying")
         repair = curvature.repair if curvature else None
         made, problem = attempts.make(selection, _note(options.method, selection, analysis), repair)
@@ -88,7 +90,7 @@ def prune(
         about["repair"] = curvature.about()
         warnings += curvature.warnings()
     progress("measuring latency")
-    return _finish(source, analysis, made, about, warnings, feeds, reference, out, plan_out)
+    return _finish(source, analysis, made, about, warnings, feeds, reference, out, plan_out, options.target_latency)
 
 
 def apply(
@@ -121,7 +123,7 @@ def apply(
     return _finish(source, analysis, made, dict(plan.about), [], feeds, reference, out, None)
 
 
-def choose(source: Source, analysis: Analysis, options: Options, order: Order) -> Selection:
+def choose(source: Source, analysis: Analysis, options: Options, attempts: Attempts, order: Order) -> Selection:
     """What stays under the budget; raises UnreachableError if it can't be met."""
     costs = analysis.costs
     if not order.steps:
@@ -138,6 +140,8 @@ def choose(source: Source, analysis: Analysis, options: Options, order: Order) -
         return order.selection(
             order.by_cost(options.target_params, lambda s: costs.after(s)[0] / costs.params, "params")
         )
+    if options.target_latency is not None:
+        return order.selection(order.by_cost(options.target_latency, attempts.latency_left, "latency", 0.05))
     assert options.target_size is not None
 
     def size_left(selection: Selection) -> float:
@@ -184,6 +188,7 @@ def _finish(
     reference: list[Any],
     out: Path | None,
     plan_out: Path | None,
+    target_latency: float | None = None,
 ) -> Result:
     """Measure, write what was asked for, report; whatever happens, leave nothing half-written behind."""
     try:
@@ -194,12 +199,12 @@ def _finish(
             before, after = latency(target(source), str(made.staged.path), feeds)
         except Exception as error:  # noqa: BLE001 - verified models run; onnxruntime's optimiser may still stumble
             warnings.append(f"latency could not be measured: {str(error).splitlines()[0][:120]}")
-        params, macs = analysis.costs.after(made.selection)
-        if before and after and after > 0.97 * before and macs < 0.9 * analysis.costs.macs:
-            warnings.append(
-                "the result is smaller but not faster on this machine: onnxruntime's kernels like widths that are "
-                "multiples of 8, so try --round-to 8"
+        if target_latency is not None and (not before or not after or after / before > target_latency + 0.05):
+            raise UnreachableError(
+                f"--target-latency {target_latency:g} was not confirmed end to end: measured {after or 0:.4g} s against "
+                f"{before or 0:.4g} s; ask for less, add --round-to 8, or try again on a quieter machine"
             )
+        params, macs = analysis.costs.after(made.selection)
         cut_groups = [(g, int(mask.reshape(-1, g.channels)[0].sum())) for g, mask in made.selection.groups()]
         plan = from_cut(made.work, {**about, "groups": {g.name: g.channels - kept for g, kept in cut_groups}})
         result = Result(

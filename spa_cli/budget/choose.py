@@ -126,8 +126,10 @@ class Order:
         end = int(np.argmin(np.abs(removed - wanted)))
         return self.steps[: end + 1]
 
-    def by_cost(self, fraction: float, cost: Callable[[Selection], float], name: str) -> list[Step]:
-        """Steps after which ``cost`` (relative to the dense model) is at most ``fraction``, and within 2 % of it."""
+    def by_cost(
+        self, fraction: float, cost: Callable[[Selection], float], name: str, tolerance: float = TOLERANCE
+    ) -> list[Step]:
+        """Steps after which ``cost`` (relative to the dense model) is ``fraction``, at most ``tolerance`` below."""
         low, high = 0, len(self.steps)
         least = cost(self.selection(self.steps))
         if least > fraction + 1e-9:
@@ -140,17 +142,17 @@ class Order:
             low, high = (low, middle) if cost(self.selection(self.steps[:middle])) <= fraction else (middle + 1, high)
         # the step that crosses the target may overshoot: walk on with smaller ones instead
         chosen, reached = self.steps[:low], cost(self.selection(self.steps[:low]))
-        if fraction - reached <= TOLERANCE:
+        if fraction - reached <= tolerance:
             return chosen
         chosen = self.steps[: low - 1]
         for step in self._then(low - 1):
             value = cost(self.selection([*chosen, step]))
-            if value >= fraction - TOLERANCE:
+            if value >= fraction - tolerance:
                 chosen.append(step)
                 if value <= fraction:
                     return chosen
         raise UnreachableError(
-            f"--target-{name} {fraction:g} can't be met within 2 %: {reached:.3f} is the closest below; "
+            f"--target-{name} {fraction:g} can't be met within {tolerance:.0%}: {reached:.3f} is the closest below; "
             "ask for that, or loosen the constraints"
         )
 

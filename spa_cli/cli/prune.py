@@ -34,7 +34,17 @@ def prune(
         int | None,
         typer.Option(help="File size in bytes that may remain.", rich_help_panel=_BUDGET, show_default=False),
     ] = None,
-    method: Annotated[str, typer.Option(help="How channels are scored: l1, l2 or random.")] = "l1",
+    target_latency: Annotated[
+        float | None,
+        typer.Option(
+            help="Fraction of the latency, measured here, that may remain.",
+            rich_help_panel=_BUDGET,
+            show_default=False,
+        ),
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="obspa scores by curvature and repairs; l1, l2 and random only slice.")
+    ] = "obspa",
     calib: Calib = None,
     calib_samples: Annotated[int, typer.Option(help="Calibration samples to use at most.")] = 512,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
@@ -74,6 +84,7 @@ def prune(
             target_macs=target_macs,
             target_params=target_params,
             target_size=target_size,
+            target_latency=target_latency,
             method=method,
             calib=calib,
             calib_samples=calib_samples,

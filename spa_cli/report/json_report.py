@@ -62,6 +62,8 @@ def prune_json(result: Result, schema: str) -> dict[str, Any]:
         "drift": {"relative_l2": result.drift.relative_l2, "agreement": result.drift.agreement},
         "groups": [{"id": g.name, "channels": g.channels, "kept": kept} for g, kept in result.cut_groups],
         "input_shapes": {n: list(s) for n, s in result.analysis.input_shapes.items()},
+        "method": result.plan.about.get("method"),
+        "repair": result.plan.about.get("repair"),
         "warnings": result.warnings,
     }
 

@@ -119,8 +119,21 @@ def prune_table(out: Console, result: Result, verb: str) -> None:
             "latency", duration(before.seconds), duration(after.seconds), _change(before.seconds, after.seconds)
         )
     out.print(table)
+    # below a millisecond what is left is mostly overhead
+    if before.seconds and after.seconds and before.seconds > 1e-3 and after.seconds > 0.97 * before.seconds:
+        out.print(
+            "[yellow]smaller but not faster here: onnxruntime's kernels like widths that are multiples of 8; "
+            "try --round-to 8[/]"
+        )
     agreement = "" if result.drift.agreement is None else f", arg-max agrees on {result.drift.agreement:.1%}"
     out.print(f"output drift {result.drift.relative_l2:.3g} (relative L2{agreement})")
+    repair = result.plan.about.get("repair")
+    if repair:
+        kept = repair["layers"] - repair["refitted"]
+        out.print(
+            f"{repair['refitted']} of {repair['layers']} layers refitted{f', {kept} as they were' if kept else ''}; "
+            f"calibrated on {escape(repair['calibration'])}",
+        )
     touched = len(result.cut_groups)
     out.print(
         f"RF {result.rf:.2f}x MACs, RP {result.rp:.2f}x parameters; {touched} of "
