@@ -201,7 +201,7 @@ def _finish(
             warnings.append(f"latency could not be measured: {str(error).splitlines()[0][:120]}")
         if target_latency is not None and (not before or not after or after / before > target_latency + 0.05):
             raise UnreachableError(
-                f"--target-latency {target_latency:g} was not confirmed end to end: measured {after or 0:.4g} s against "
+                f"--target-latency {target_latency:g} was not confirmed end to end: {after or 0:.4g} s against "
                 f"{before or 0:.4g} s; ask for less, add --round-to 8, or try again on a quieter machine"
             )
         params, macs = analysis.costs.after(made.selection)

@@ -152,7 +152,7 @@ class Order:
                 if value <= fraction:
                     return chosen
         raise UnreachableError(
-            f"--target-{name} {fraction:g} can't be met within {tolerance:.0%}: {reached:.3f} is the closest below; "
+            f"--target-{name} {fraction:g} can't be met within {100 * tolerance:.0f} %: {reached:.3f} is the closest below; "
             "ask for that, or loosen the constraints"
         )
 
