@@ -152,8 +152,8 @@ class Order:
                 if value <= fraction:
                     return chosen
         raise UnreachableError(
-            f"--target-{name} {fraction:g} can't be met within {100 * tolerance:.0f} %: {reached:.3f} is the closest below; "
-            "ask for that, or loosen the constraints"
+            f"--target-{name} {fraction:g} can't be met within {100 * tolerance:.0f} %: "
+            f"{reached:.3f} of the original is the closest below; ask for that, or loosen the constraints"
         )
 
     def _then(self, start: int) -> list[Step]:
