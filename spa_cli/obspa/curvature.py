@@ -41,14 +41,18 @@ class Curvature:
     def rankings(self) -> list[Ranking]:
         """Every group's channels by OBS saliency."""
         analysis = self._analysis
-        statistics = collect(analysis.graph, self._layers, self._calibration.chunks, self._seed)
+        statistics = collect(
+            analysis.graph, self._layers, self._calibration.chunks, self._seed, self._calibration.positions
+        )
         return rank(analysis.graph, analysis.grouping, self._layers, statistics)
 
     def repair(self, work: Cut) -> None:
         """Refit the cut model's layers; on held-back samples it is never worse than the sliced one."""
         sliced = {t.name: t.SerializeToString() for t in work.model.graph.initializer}
         before = self._error(work)
-        self._report = walk(self._analysis.graph, work, self._layers, self._calibration.chunks, self._seed)
+        self._report = walk(
+            self._analysis.graph, work, self._layers, self._calibration.chunks, self._seed, self._calibration.positions
+        )
         after = self._error(work)
         if not after <= before:
             self._worse = (before, after)

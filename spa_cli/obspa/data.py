@@ -14,6 +14,9 @@ from spa_cli.verification.inputs import input_dims, input_dtype
 
 _CHUNK_BYTES = 256_000_000
 _TOTAL_BYTES = 1_500_000_000
+# multiply-accumulates worth spending on samples: some ten seconds a pass on two cores
+_TOTAL_MACS = 2e11
+_ROWS = 32768
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,11 @@ class Calibration:
 
     chunks: list[dict[str, Array]]
     about: str
+
+    @property
+    def positions(self) -> int:
+        """Positions to look at per sample: at least 64, more where there are few samples."""
+        return max(64, _ROWS // max(self.samples, 1))
 
     @property
     def samples(self) -> int:
@@ -112,8 +120,10 @@ def _signals(count: int, shape: tuple[int, ...], rng: np.random.Generator) -> Ar
 
 
 def _affordable(analysis: Analysis, wanted: int) -> int:
-    """As many samples as fit in memory twice (dense and pruned) at the widest point of the network."""
-    return max(4, min(wanted, int(_TOTAL_BYTES / max(_live_bytes(analysis), 1) / 2)))
+    """As many samples as fit in memory twice (dense and pruned) at the widest point, and in a sensible time."""
+    memory = int(_TOTAL_BYTES / max(_live_bytes(analysis), 1) / 2)
+    work = max(32, int(_TOTAL_MACS / max(analysis.costs.macs, 1)))
+    return max(4, min(wanted, memory, work))
 
 
 def _live_bytes(analysis: Analysis) -> int:

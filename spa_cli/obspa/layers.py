@@ -7,7 +7,7 @@ In the paper's symbols: ``x`` (p,) is the input of the layer (im2col patches, a 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ class Layer:
     ``weight`` (its ``axis`` is contracted); ``bias`` the parameter added to it, if any, by ``node`` itself or by the
     Add that gives ``output``; ``fixed_bias`` a bias that is computed or shared, and so can't be changed; ``norm`` the
     BatchNormalization that alone reads ``output``; ``join`` the Add at which the branch meets another, ``other`` that
-    branch.
+    branch; ``casts`` what stands between the stored weight and the node.
     """
 
     node: Node
@@ -39,6 +39,7 @@ class Layer:
     after_norm: str
     join: Node | None
     other: str
+    casts: tuple[Node, ...] = ()
 
     @property
     def key(self) -> str:
@@ -84,13 +85,24 @@ def find_layers(graph: Graph) -> list[Layer]:
         found = _contraction(graph, node)
         if found is None:
             continue
-        x, weight, axis, bias = found
+        x, operand, axis, bias = found
+        weight, casts = _behind_casts(graph, operand)
         if weight not in graph.parameters or len(_readers(graph, weight)) > 1:
             continue
         if graph.parameters[weight].data_type not in (1, 10, 11, 16):
             continue
-        layers.append(_with_surroundings(graph, node, x, weight, axis, bias))
+        layers.append(replace(_with_surroundings(graph, node, x, weight, axis, bias), casts=casts))
     return layers
+
+
+def _behind_casts(graph: Graph, name: str) -> tuple[str, tuple[Node, ...]]:
+    """The parameter that a weight is cast from (stored in half precision), and the casts, first to last."""
+    casts: list[Node] = []
+    producers = {o: n for n in graph.nodes if n.op in ("Cast", "Identity") for o in n.outputs}
+    while name in producers and name not in graph.parameters and len(_readers(graph, name)) == 1:
+        casts.append(producers[name])
+        name = producers[name].inputs[0]
+    return name, tuple(casts[::-1])
 
 
 def _readers(graph: Graph, name: str) -> list[Node]:
@@ -107,16 +119,10 @@ def _contraction(graph: Graph, node: Node) -> tuple[str, str, int, str] | None:
         return node.inputs[0], node.inputs[1], 1 if node.attr("transB", 0) else 0, node.input(2)
     if node.op in RECURRENT:
         return node.inputs[0], node.inputs[1], 2, ""
-    if node.op == "MatMul" and not node.domain and len(graph.parameters.get(node.inputs[1], _NO_DIMS).dims) == 2:
+    stored = graph.parameters.get(_behind_casts(graph, node.inputs[1])[0]) if node.op == "MatMul" else None
+    if stored is not None and not node.domain and len(stored.dims) == 2:
         return node.inputs[0], node.inputs[1], 0, ""
     return None
-
-
-class _NoDims:
-    dims: tuple[int, ...] = ()
-
-
-_NO_DIMS = _NoDims()
 
 
 def _with_surroundings(graph: Graph, node: Node, x: str, weight: str, axis: int, bias: str) -> Layer:

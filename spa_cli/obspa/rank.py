@@ -18,8 +18,6 @@ from spa_cli.obspa.moments import Moments
 from spa_cli.obspa.saliency import Consumer, convex, greedy
 from spa_cli.verification.session import open_session
 
-_ROWS_PER_SAMPLE = 64
-
 
 @dataclass
 class Statistics:
@@ -34,8 +32,15 @@ class Statistics:
     hidden: Moments | None = None
 
 
-def collect(graph: Graph, layers: list[Layer], chunks: list[dict[str, Array]], seed: int) -> dict[str, Statistics]:
-    """One run of the dense network over the calibration data, with the layers' inputs and targets as outputs."""
+def collect(
+    graph: Graph, layers: list[Layer], chunks: list[dict[str, Array]], seed: int, limit: int
+) -> dict[str, Statistics]:
+    """One run of the dense network over the calibration data, with the layers' inputs and targets as outputs.
+
+    ``limit``: positions looked at per sample.
+    """
+    if not layers:
+        return {}
     rng = np.random.default_rng(seed)
     model = graph.in_memory()
     present = {o.name for o in model.graph.output}
@@ -46,12 +51,12 @@ def collect(graph: Graph, layers: list[Layer], chunks: list[dict[str, Array]], s
     hidden = {layer.key: Moments() for layer in layers if layer.node.op in RECURRENT and layer.node.outputs[0]}
     sums: dict[str, list[Array]] = {}
     for chunk in chunks:
-        values = {**chunk, **dict(zip(wanted, session.run(wanted, chunk), strict=True))}
+        values = {**chunk, **(dict(zip(wanted, session.run(wanted, chunk), strict=True)) if wanted else {})}
         for layer in layers:
             kernel = graph.shape(layer.weight)[2:] if layer.node.op in ("Conv", "FusedConv") else ()
             x = values[layer.x]
             shape = output_size(layer, x.shape[2:], kernel) if kernel else _positions(layer, x)
-            rows = sample_rows(layer, shape, _ROWS_PER_SAMPLE, rng)
+            rows = sample_rows(layer, shape, limit, rng)
             moments[layer.key].add(features(layer, x, rows, layer.groups, kernel))
         for key, units in hidden.items():
             # (steps, directions, batch, h)

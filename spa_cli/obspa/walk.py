@@ -23,7 +23,6 @@ from spa_cli.surgery.cut import Cut
 from spa_cli.verification.session import open_session
 
 _HELD_BACK = 0.25
-_ROWS_PER_SAMPLE = 64
 
 
 @dataclass
@@ -89,15 +88,18 @@ class _Side:
         for name in fed:
             value = self.values[name][chunk]
             kind = helper.np_dtype_to_tensor_dtype(np.asarray(value).dtype)
-            inputs.append(helper.make_tensor_value_info(name, kind, [None] * np.ndim(value)))
+            # inference reads the length of a list of sizes; everything else may change from chunk to chunk
+            listed = np.ndim(value) <= 1 and np.asarray(value).dtype.kind in "iu"
+            shape = list(np.shape(value)) if listed else [None] * np.ndim(value)
+            inputs.append(helper.make_tensor_value_info(name, kind, shape))
         outputs = [helper.make_empty_tensor_value_info(o) for o in proto.output if o]
         graph = helper.make_graph([proto], "node", inputs, outputs, constants)
         model = helper.make_model(graph, opset_imports=self.model.opset_import, ir_version=self.model.ir_version)
         return open_session(model)
 
 
-def walk(graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Array]], seed: int) -> Repair:
-    """Refit the layers of ``work.model`` in place."""
+def walk(graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Array]], seed: int, limit: int) -> Repair:
+    """Refit the layers of ``work.model`` in place, from ``limit`` positions of each sample."""
     report = Repair()
     rng = np.random.default_rng(seed)
     dense, pruned = _Side(graph.model, graph.folder, chunks), _Side(work.model, graph.folder, chunks)
@@ -112,7 +114,7 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Ar
             continue
         layer = by_node.get(outputs[0])
         if layer is not None:
-            _repair_layer(layer, work, dense, pruned, rng, report)
+            _repair_layer(layer, work, dense, pruned, rng, report, limit)
         dense.run(original)
         pruned.run(proto)
         for name in {*original.input, *captured_names(original)}:
@@ -171,7 +173,7 @@ def _depends(needs: list[set[int]], node: int, on: set[int]) -> bool:
 
 
 def _repair_layer(
-    layer: Layer, work: Cut, dense: _Side, pruned: _Side, rng: np.random.Generator, report: Repair
+    layer: Layer, work: Cut, dense: _Side, pruned: _Side, rng: np.random.Generator, report: Repair, limit: int
 ) -> None:
     """Refit one layer to the dense targets, given the pruned inputs."""
     if layer.x not in dense.values or layer.x not in pruned.values:
@@ -195,7 +197,7 @@ def _repair_layer(
     fit, held = Moments(centred=has_place), Moments(centred=has_place)
     groups = _groups(layer, w0, pruned, work)
     for chunk in range(len(dense.values[layer.x])):
-        x, t = _rows(layer, work, dense, pruned, chunk, rng, with_other, groups)
+        x, t = _rows(layer, work, dense, pruned, chunk, rng, with_other, groups, limit)
         samples = len(dense.values[layer.x][chunk])
         per_sample = x.shape[1] // max(samples, 1)
         cut = max(1, round(samples * (1 - _HELD_BACK))) * per_sample
@@ -220,6 +222,8 @@ def _repair_layer(
         dead = (np.abs(scale[0]) < 1e-6 * max(np.abs(scale[0]).max(), 1e-12)).reshape(b0.shape)
         w[dead], b[dead] = matrix[dead], b0[dead]
     pruned.write(layer.weight, layer.restore(w, w0, groups))
+    for between in layer.casts:
+        pruned.run(between.proto)
     if layer.bias and bias is not None and has_place:
         pruned.write(layer.bias, b.reshape(bias.shape))
     elif scale is not None and layer.norm is not None:
@@ -246,6 +250,7 @@ def _rows(
     rng: np.random.Generator,
     with_other: bool,
     groups: int,
+    limit: int,
 ) -> tuple[Array, Array]:
     """(x' of the pruned layer, what its contraction should give) at sampled positions: (g, n, p), (g, n, o)."""
     x_dense, x_pruned = _aligned(layer, work, layer.x, dense.values[layer.x][chunk]), pruned.values[layer.x][chunk]
@@ -253,7 +258,7 @@ def _rows(
     assert weight is not None
     kernel = tuple(weight.shape[2:]) if layer.node.op in ("Conv", "FusedConv") else ()
     shape = _positions(layer, x_dense, kernel)
-    rows = sample_rows(layer, shape, _ROWS_PER_SAMPLE, rng)
+    rows = sample_rows(layer, shape, limit, rng)
     rows_dense = features(layer, x_dense, rows, layer.groups, kernel).astype(np.float32)
     x = features(layer, x_pruned, rows, groups, kernel).astype(np.float32)
     matrix = layer.matrix(weight.astype(np.float32), layer.groups)

@@ -81,7 +81,9 @@ class Values:
             return
         proto = cut.proto(node)
         if any(i in self._sizes for i in proto.input):
-            self._sizes.update(node.outputs)
+            # sizes are integers; what they cut out of a table of numbers is not one
+            whole = (o for o in node.outputs if o in cut.known.value and cut.known.value[o].dtype.kind in "iub")
+            self._sizes.update(whole)
         values = [self.now(i) if i else None for i in proto.input]
         if any(v is None and i for v, i in zip(values, proto.input, strict=True)):
             results: tuple[Array | None, ...] = (None,) * len(node.outputs)

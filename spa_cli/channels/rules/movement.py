@@ -238,7 +238,10 @@ def expand(node: Node, state: Channels) -> None:
             continue
         if own is not None:
             state.freeze(own, "is expanded along this axis")
-        result.append(state.fresh(size) if size and size > 1 else state.static(size, "its size depends on the data"))
+        if size and size > 1:
+            result.append(state.fresh(size, zero=bool(node.inputs[0]) and state.values_zero(node.inputs[0])))
+        else:
+            result.append(state.static(size, "its size depends on the data"))
     state.set(node.outputs[0], result)
 
 
