@@ -19,6 +19,8 @@ from onnx import numpy_helper
 from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 from onnx_graphsurgeon.logger import G_LOGGER
 
+from spa_cli.errors import ModelError
+
 # graphsurgeon prints its own remarks (bfloat16, unnamed nodes) to stdout; ours is a report, theirs would break --json
 G_LOGGER.severity = G_LOGGER.CRITICAL
 
@@ -98,8 +100,13 @@ class Graph:
         return tuple(self.parameters[name].dims)
 
     def array(self, name: str) -> Array:
-        """Values of a parameter, read from the external file if they live there."""
-        return numpy_helper.to_array(self.parameters[name], self.folder)
+        """Values of a parameter, read from its external file if need be; raises ModelError if they don't fit its shape."""
+        try:
+            return numpy_helper.to_array(self.parameters[name], self.folder)
+        except ValueError as error:
+            raise ModelError(
+                f"the values of '{name}' don't fill its shape {list(self.shape(name))}; export again"
+            ) from error
 
     def in_memory(self) -> onnx.ModelProto:
         """A copy of the model with its external data read in."""

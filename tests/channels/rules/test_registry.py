@@ -14,7 +14,8 @@ def test_every_operator_of_the_default_domain_in_the_table_exists() -> None:
     experimental = {"Affine", "ImageScaler", "ParametricSoftplus", "ScaledTanh", "SimplifiedLayerNormalization"}
     integer_kernels = {n for d, n in rules() if d == "" and (n.startswith("Q") or "Quantize" in n or "MatMul" in n)}
     missing = {n for d, n in rules() if d == ""} - known - experimental - integer_kernels
-    assert missing <= {"Scatter"}
+    # an older onnx does not know the newest operators yet
+    assert missing <= {"Scatter", "CumProd"}
 
 
 def test_no_operator_is_registered_without_a_docstring() -> None:
