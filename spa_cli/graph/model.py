@@ -100,7 +100,7 @@ class Graph:
         return tuple(self.parameters[name].dims)
 
     def array(self, name: str) -> Array:
-        """Values of a parameter, read from its external file if need be; raises ModelError if they don't fit its shape."""
+        """Values of a parameter, from its external file if need be; raises ModelError if they don't fit."""
         try:
             return numpy_helper.to_array(self.parameters[name], self.folder)
         except ValueError as error:

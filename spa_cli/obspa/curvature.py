@@ -12,6 +12,7 @@ from spa_cli.importance.criteria import Ranking
 from spa_cli.obspa.data import Calibration, from_user, synthetic
 from spa_cli.obspa.layers import find_layers
 from spa_cli.obspa.rank import collect, rank
+from spa_cli.obspa.standardise import Standardised
 from spa_cli.obspa.walk import Repair, walk
 from spa_cli.options import Options
 from spa_cli.surgery.cut import Cut
@@ -24,7 +25,10 @@ class Curvature:
 
     def __init__(self, analysis: Analysis, calibration: Calibration, seed: int) -> None:
         self._analysis, self._calibration, self._seed = analysis, calibration, seed
-        self._layers = find_layers(analysis.graph)
+        foreign = calibration.synthetic and any(n.op == "BatchNormalization" for n in analysis.graph.nodes)
+        self._standard = Standardised(analysis.graph, calibration.chunks) if foreign else None
+        self._graph = self._standard.graph if self._standard else analysis.graph
+        self._layers = find_layers(self._graph)
         self._report = Repair()
         self._worse: tuple[float, float] | None = None
 
@@ -40,29 +44,30 @@ class Curvature:
 
     def rankings(self) -> list[Ranking]:
         """Every group's channels by OBS saliency."""
-        analysis = self._analysis
-        statistics = collect(
-            analysis.graph, self._layers, self._calibration.chunks, self._seed, self._calibration.positions
-        )
-        return rank(analysis.graph, analysis.grouping, self._layers, statistics)
+        samples = self._calibration
+        statistics = collect(self._graph, self._layers, samples.chunks, self._seed, samples.positions)
+        return rank(self._graph, self._analysis.grouping, self._layers, statistics)
 
     def repair(self, work: Cut) -> None:
-        """Refit the cut model's layers; on held-back samples it is never worse than the sliced one."""
+        """Refit the cut model's layers; on the last chunk of samples it is never worse than the sliced one."""
         sliced = {t.name: t.SerializeToString() for t in work.model.graph.initializer}
+        if self._standard is not None:
+            self._standard.put(work)
         before = self._error(work)
-        self._report = walk(
-            self._analysis.graph, work, self._layers, self._calibration.chunks, self._seed, self._calibration.positions
-        )
+        samples = self._calibration
+        self._report = walk(self._graph, work, self._layers, samples.chunks, self._seed, samples.positions)
         after = self._error(work)
         if not after <= before:
             self._worse = (before, after)
             for tensor in work.model.graph.initializer:
                 tensor.ParseFromString(sliced[tensor.name])
+        elif self._standard is not None:
+            self._standard.take_back(work)
 
     def _error(self, work: Cut) -> float:
         """Relative squared distance of the outputs from the dense model's, on the last chunk."""
         chunk = self._calibration.chunks[-1]
-        graph = self._analysis.graph
+        graph = self._graph
         cut = build(work.model, graph.folder).in_memory() if graph.folder else work.model
         dense = floats(open_session(graph.in_memory()).run(None, chunk))
         pruned = floats(open_session(cut).run(None, chunk))

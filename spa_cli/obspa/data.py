@@ -25,6 +25,7 @@ class Calibration:
 
     chunks: list[dict[str, Array]]
     about: str
+    synthetic: bool = False
 
     @property
     def positions(self) -> int:
@@ -56,7 +57,7 @@ def synthetic(analysis: Analysis, samples: int, seed: int) -> Calibration:
         one = shape[1:] if shape else ()
         data[name], kind = _make(graph, name, count, one, rng)
         kinds.append(f"{name}: {kind}")
-    return Calibration(_chunks(analysis, data, count), f"{count} synthetic samples ({'; '.join(kinds)})")
+    return Calibration(_chunks(analysis, data, count), f"{count} synthetic samples ({'; '.join(kinds)})", True)
 
 
 def _make(graph: Graph, name: str, count: int, shape: tuple[int, ...], rng: np.random.Generator) -> tuple[Array, str]:

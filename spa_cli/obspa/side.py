@@ -1,0 +1,88 @@
+"""Running a network node by node on calibration samples, with parameters that may change on the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+from onnx.external_data_helper import uses_external_data
+
+from spa_cli.graph.model import Array, Graph, captured_names
+from spa_cli.verification.session import open_session
+
+
+def last_uses(graph: Graph) -> dict[int, list[str]]:
+    """Tensors nobody reads any more after each node (by position in the graph)."""
+    last = {name: at for at, node in enumerate(graph.nodes) for name in {*node.inputs, *captured_names(node.proto)}}
+    ends: dict[int, list[str]] = {}
+    for name, at in last.items():
+        if name not in graph.outputs:
+            ends.setdefault(at, []).append(name)
+    return ends
+
+
+class Side:
+    """A network while it is walked: its values per chunk, its parameters."""
+
+    def __init__(self, model: onnx.ModelProto, folder: str, chunks: list[dict[str, Array]]) -> None:
+        self.model, self._folder = model, folder
+        self._tensors = {t.name: t for t in model.graph.initializer}
+        self._arrays: dict[str, Array] = {}
+        self.values: dict[str, list[Any]] = {n: [c[n] for c in chunks] for n in chunks[0]}
+        self._count = len(chunks)
+
+    def parameter(self, name: str) -> Array | None:
+        """Value of an initializer, ``None`` if there is none of that name."""
+        if name not in self._arrays and name in self._tensors:
+            self._arrays[name] = numpy_helper.to_array(self._tensors[name], self._folder)
+        return self._arrays.get(name)
+
+    def value(self, name: str, chunk: int) -> Array | None:
+        """Value of an initializer or of a tensor worked out so far."""
+        if name in self.values:
+            return np.asarray(self.values[name][chunk])
+        return self.parameter(name) if name else None
+
+    def write(self, name: str, value: Array) -> None:
+        """Replace an initializer."""
+        old = self._tensors[name]
+        array = np.asarray(value, order="C").astype(numpy_helper.to_array(old, self._folder).dtype)
+        doc = old.doc_string
+        old.CopyFrom(numpy_helper.from_array(array, name))
+        old.doc_string = doc
+        self._arrays[name] = array
+
+    def run(self, proto: onnx.NodeProto) -> None:
+        """Work out the outputs of a node for every chunk (once, if it depends on constants only)."""
+        needed = [i for i in {*proto.input, *captured_names(proto)} if i]
+        fed = [i for i in needed if i in self.values]
+        constants = [self._in_memory(i) for i in needed if i in self._tensors and i not in self.values]
+        if proto.op_type == "Constant" or not fed:
+            results = [self._session(proto, [], constants, 0).run(None, {})] * self._count
+        else:
+            session = self._session(proto, fed, constants, 0)
+            results = [session.run(None, {i: self.values[i][c] for i in fed}) for c in range(self._count)]
+        for at, name in enumerate(o for o in proto.output if o):
+            self.values[name] = [r[at] for r in results]
+
+    def _in_memory(self, name: str) -> onnx.TensorProto:
+        tensor: onnx.TensorProto = self._tensors[name]
+        if uses_external_data(tensor):
+            return numpy_helper.from_array(numpy_helper.to_array(tensor, self._folder), name)
+        return tensor
+
+    def _session(self, proto: onnx.NodeProto, fed: list[str], constants: list[onnx.TensorProto], chunk: int) -> Any:
+        inputs = []
+        for name in fed:
+            value = self.values[name][chunk]
+            kind = helper.np_dtype_to_tensor_dtype(np.asarray(value).dtype)
+            # inference reads the length of a list of sizes; everything else may change from chunk to chunk
+            listed = np.ndim(value) <= 1 and np.asarray(value).dtype.kind in "iu"
+            shape = list(np.shape(value)) if listed else [None] * np.ndim(value)
+            inputs.append(helper.make_tensor_value_info(name, kind, shape))
+        outputs = [helper.make_empty_tensor_value_info(o) for o in proto.output if o]
+        graph = helper.make_graph([proto], "node", inputs, outputs, constants)
+        model = helper.make_model(graph, opset_imports=self.model.opset_import, ir_version=self.model.ir_version)
+        return open_session(model)
