@@ -165,21 +165,24 @@ def norm_scale(layer: Layer, read: object) -> tuple[Array, Array, Array] | None:
     return gamma / np.sqrt(variance + float(layer.norm.attr("epsilon", 1e-5))), mean, beta
 
 
-def sample_rows(layer: Layer, shape: tuple[int, ...], limit: int, rng: np.random.Generator) -> Array | None:
+def sample_rows(shape: tuple[int, ...], limit: int, rng: np.random.Generator) -> Array | None:
     """Random output positions to look at per sample (flat indices), ``None`` for all of them."""
-    positions = math.prod(shape)
-    if positions <= limit:
+    count = math.prod(shape)
+    if count <= limit:
         return None
-    return np.sort(rng.choice(positions, limit, replace=False))
+    return np.sort(rng.choice(count, limit, replace=False))
 
 
-def positions_of(layer: Layer, x: Array, y: Array) -> tuple[int, ...]:
-    """The axes of the layer's positions: where rows are sampled from."""
-    if layer.node.op in _CONVS:
-        return y.shape[2:]
-    if layer.node.op == "ConvTranspose":
-        return x.shape[2:]
-    return x.shape[1:-1]
+def positions(layer: Layer, x: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[int, ...]:
+    """Sizes of the axes that rows are sampled from, for an input of shape ``x``."""
+    if kernel:
+        return output_size(layer, x[2:], kernel)
+    return x[2:] if layer.node.op == "ConvTranspose" else x[1:-1]
+
+
+def kernel_of(layer: Layer, weight: tuple[int, ...]) -> tuple[int, ...]:
+    """Window of a convolution with a weight of that shape, empty for other layers."""
+    return weight[2:] if layer.node.op in _CONVS else ()
 
 
 def features(layer: Layer, x: Array, rows: Array | None, groups: int, kernel: tuple[int, ...]) -> Array:

@@ -13,7 +13,7 @@ from spa_cli.channels.groups import Group, Grouping, Member
 from spa_cli.channels.state import CONSUMER, PRODUCER
 from spa_cli.graph.model import Array, Graph
 from spa_cli.importance.criteria import Ranking, score_group, slot_of
-from spa_cli.obspa.layers import RECURRENT, Layer, features, norm_scale, output_size, sample_rows
+from spa_cli.obspa.layers import RECURRENT, Layer, features, kernel_of, norm_scale, positions, sample_rows
 from spa_cli.obspa.moments import Moments
 from spa_cli.obspa.saliency import Consumer, convex, greedy
 from spa_cli.verification.session import open_session
@@ -53,10 +53,9 @@ def collect(
     for chunk in chunks:
         values = {**chunk, **(dict(zip(wanted, session.run(wanted, chunk), strict=True)) if wanted else {})}
         for layer in layers:
-            kernel = graph.shape(layer.weight)[2:] if layer.node.op in ("Conv", "FusedConv") else ()
+            kernel = kernel_of(layer, graph.shape(layer.weight))
             x = values[layer.x]
-            shape = output_size(layer, x.shape[2:], kernel) if kernel else _positions(layer, x)
-            rows = sample_rows(layer, shape, limit, rng)
+            rows = sample_rows(positions(layer, x.shape, kernel), limit, rng)
             moments[layer.key].add(features(layer, x, rows, layer.groups, kernel))
         for key, units in hidden.items():
             # (steps, directions, batch, h)
@@ -85,10 +84,6 @@ def _gate_spread(graph: Graph, layer: Layer, x: Moments, hidden: Moments | None)
         r = graph.array(layer.node.inputs[2]).astype(np.float64)
         total += float(np.einsum("dop,dpq,doq->", r, hidden.h, r, optimize=True))
     return total
-
-
-def _positions(layer: Layer, x: Array) -> tuple[int, ...]:
-    return x.shape[2:] if layer.node.op == "ConvTranspose" else x.shape[1:-1]
 
 
 def _channel_sums(graph: Graph, name: str, layers: list[Layer], value: Array) -> Array:

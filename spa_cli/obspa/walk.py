@@ -13,7 +13,16 @@ import numpy as np
 import onnx
 
 from spa_cli.graph.model import Array, Graph, captured_names
-from spa_cli.obspa.layers import RECURRENT, Layer, features, norm_scale, positions_of, sample_rows, values_at
+from spa_cli.obspa.layers import (
+    RECURRENT,
+    Layer,
+    features,
+    kernel_of,
+    norm_scale,
+    positions,
+    sample_rows,
+    values_at,
+)
 from spa_cli.obspa.moments import Moments
 from spa_cli.obspa.refit import refit
 from spa_cli.obspa.side import Side
@@ -188,9 +197,8 @@ def _rows(
     x_dense, x_pruned = _aligned(layer, work, layer.x, dense.values[layer.x][chunk]), pruned.values[layer.x][chunk]
     weight = dense.parameter(layer.weight)
     assert weight is not None
-    kernel = tuple(weight.shape[2:]) if layer.node.op in ("Conv", "FusedConv") else ()
-    shape = _positions(layer, x_dense, kernel)
-    rows = sample_rows(layer, shape, limit, rng)
+    kernel = kernel_of(layer, weight.shape)
+    rows = sample_rows(positions(layer, x_dense.shape, kernel), limit, rng)
     rows_dense = features(layer, x_dense, rows, layer.groups, kernel).astype(np.float32)
     x = features(layer, x_pruned, rows, groups, kernel).astype(np.float32)
     matrix = layer.matrix(weight.astype(np.float32), layer.groups)
@@ -236,14 +244,6 @@ def _aligned(layer: Layer, work: Cut, name: str, value: Array) -> Array:
             if len(mask) == value.shape[axis] and not mask.all():
                 value = np.compress(mask, value, axis)
     return value
-
-
-def _positions(layer: Layer, x: Array, kernel: tuple[int, ...]) -> tuple[int, ...]:
-    if not kernel:
-        return positions_of(layer, x, x)
-    from spa_cli.obspa.layers import output_size
-
-    return output_size(layer, x.shape[2:], kernel)
 
 
 def _kept_taps(layer: Layer, work: Cut, weight: Array) -> Array:

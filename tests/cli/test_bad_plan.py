@@ -58,7 +58,7 @@ def test_output_name_that_is_too_long(place) -> None:
 
 
 def test_plan_and_model_in_the_same_file(place) -> None:
-    refuse_prune(place, 2, RESNET, "--ratio", 0.3, "--plan-out", place[1] / "small.onnx")
+    assert "the same file" in refuse_prune(place, 2, RESNET, "--ratio", 0.3, "--plan-out", place[1] / "small.onnx")
 
 
 # -- plans ------------------------------------------------------------------------------------------------------------
@@ -156,4 +156,5 @@ def test_a_move_that_fails_leaves_no_plan_behind(place, monkeypatch) -> None:
         shutil.move(source, target)
 
     monkeypatch.setattr(os, "replace", replace)
-    refuse_prune(place, 2, RESNET, "--ratio", 0.3, "--plan-out", place[1] / "plan.json")
+    text = refuse_prune(place, 2, RESNET, "--ratio", 0.3, "--plan-out", place[1] / "plan.json")
+    assert "can't be written" in text
