@@ -19,6 +19,9 @@ from spa_cli.surgery.cut import Cut
 from spa_cli.verification.inputs import read_calibration
 from spa_cli.verification.session import floats, open_session
 
+# samples on which the whole repair is judged
+_JUDGES = 64
+
 
 class Curvature:
     """The second-order picture of one model on one set of samples."""
@@ -49,7 +52,7 @@ class Curvature:
         return rank(self._graph, self._analysis.grouping, self._layers, statistics)
 
     def repair(self, work: Cut) -> None:
-        """Refit the cut model's layers; on the last chunk of samples it is never worse than the sliced one."""
+        """Refit the cut model's layers; on the last samples it is never worse than the sliced one."""
         sliced = {t.name: t.SerializeToString() for t in work.model.graph.initializer}
         if self._standard is not None:
             self._standard.put(work)
@@ -65,14 +68,21 @@ class Curvature:
             self._standard.take_back(work)
 
     def _error(self, work: Cut) -> float:
-        """Relative squared distance of the outputs from the dense model's, on the last chunk."""
-        chunk = self._calibration.chunks[-1]
+        """Relative squared distance of the outputs from the dense model's, on the last chunks (64 samples or all)."""
+        chunks, count = self._calibration.chunks, 0
         graph = self._graph
         cut = build(work.model, graph.folder).in_memory() if graph.folder else work.model
-        dense = floats(open_session(graph.in_memory()).run(None, chunk))
-        pruned = floats(open_session(cut).run(None, chunk))
-        moved = sum(float(np.square(a - b).sum()) for a, b in zip(dense, pruned, strict=True))
-        return moved / max(sum(float(np.square(a).sum()) for a in dense), 1e-30)
+        dense, pruned = open_session(graph.in_memory()), open_session(cut)
+        moved = norm = 0.0
+        for chunk in reversed(chunks):
+            pairs = zip(floats(dense.run(None, chunk)), floats(pruned.run(None, chunk)), strict=True)
+            for a, b in pairs:
+                moved += float(np.square(a - b).sum())
+                norm += float(np.square(a).sum())
+            count += len(next(iter(chunk.values())))
+            if count >= _JUDGES:
+                break
+        return moved / max(norm, 1e-30)
 
     def about(self) -> dict[str, Any]:
         """For the plan and the report."""

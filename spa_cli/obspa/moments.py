@@ -24,6 +24,8 @@ class Moments:
 
     def add(self, x: Array, t: Array | None = None) -> None:
         """Add rows; ``t`` may be left out if only ``h`` is wanted."""
+        if not x.shape[1]:
+            return
         x = x.astype(np.float32, copy=False)
         xx = np.matmul(x.transpose(0, 2, 1), x).astype(np.float64)
         x_sum = x.sum(1, dtype=np.float64)

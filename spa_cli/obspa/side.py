@@ -29,12 +29,16 @@ class Side:
     def __init__(self, model: onnx.ModelProto, folder: str, chunks: list[dict[str, Array]]) -> None:
         self.model, self._folder = model, folder
         self._tensors = {t.name: t for t in model.graph.initializer}
+        for node in model.graph.node:
+            for attribute in node.attribute:
+                if node.op_type == "Constant" and attribute.name == "value":
+                    self._tensors[node.output[0]] = attribute.t
         self._arrays: dict[str, Array] = {}
         self.values: dict[str, list[Any]] = {n: [c[n] for c in chunks] for n in chunks[0]}
         self._count = len(chunks)
 
     def parameter(self, name: str) -> Array | None:
-        """Value of an initializer, ``None`` if there is none of that name."""
+        """Value of an initializer or Constant, ``None`` if there is none of that name."""
         if name not in self._arrays and name in self._tensors:
             self._arrays[name] = numpy_helper.to_array(self._tensors[name], self._folder)
         return self._arrays.get(name)
@@ -46,16 +50,18 @@ class Side:
         return self.parameter(name) if name else None
 
     def write(self, name: str, value: Array) -> None:
-        """Replace an initializer."""
+        """Replace an initializer or the value of a Constant."""
         old = self._tensors[name]
         array = np.asarray(value, order="C").astype(numpy_helper.to_array(old, self._folder).dtype)
         doc = old.doc_string
-        old.CopyFrom(numpy_helper.from_array(array, name))
+        old.CopyFrom(numpy_helper.from_array(array, old.name))
         old.doc_string = doc
         self._arrays[name] = array
 
     def run(self, proto: onnx.NodeProto) -> None:
         """Work out the outputs of a node for every chunk (once, if it depends on constants only)."""
+        if proto.output and proto.output[0] in self._tensors:
+            return
         needed = [i for i in {*proto.input, *captured_names(proto)} if i]
         fed = [i for i in needed if i in self.values]
         constants = [self._in_memory(i) for i in needed if i in self._tensors and i not in self.values]
@@ -69,7 +75,7 @@ class Side:
 
     def _in_memory(self, name: str) -> onnx.TensorProto:
         tensor: onnx.TensorProto = self._tensors[name]
-        if uses_external_data(tensor):
+        if uses_external_data(tensor) or tensor.name != name:
             return numpy_helper.from_array(numpy_helper.to_array(tensor, self._folder), name)
         return tensor
 

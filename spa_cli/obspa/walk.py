@@ -141,10 +141,12 @@ def _repair_layer(
         x, t = _rows(layer, work, dense, pruned, chunk, rng, with_other, groups, limit)
         samples = len(dense.values[layer.x][chunk])
         per_sample = x.shape[1] // max(samples, 1)
-        cut = max(1, round(samples * (1 - _HELD_BACK))) * per_sample
-        fit.add(x[:, :cut], t[:, :cut])
-        if cut < x.shape[1]:
-            held.add(x[:, cut:], t[:, cut:])
+        # of every four samples one is held back, of chunks too small for that every fourth
+        every = samples < 4 and chunk % 4 == 3
+        cut = x.shape[1] if samples < 4 else round(samples * (1 - _HELD_BACK)) * per_sample
+        fit_rows, held_rows = (slice(0), slice(None)) if every else (slice(cut), slice(cut, None))
+        fit.add(x[:, fit_rows], t[:, fit_rows])
+        held.add(x[:, held_rows], t[:, held_rows])
     if held.n == 0:
         report.kept[layer.node.label] = "no samples could be held back"
         return

@@ -130,8 +130,10 @@ def prune_table(out: Console, result: Result, verb: str) -> None:
     repair = result.plan.about.get("repair")
     if repair:
         kept = repair["layers"] - repair["refitted"]
+        reasons = Counter(repair["kept_sliced"].values()).most_common(1)
         out.print(
-            f"{repair['refitted']} of {repair['layers']} layers refitted{f', {kept} as they were' if kept else ''}; "
+            f"{repair['refitted']} of {repair['layers']} layers refitted"
+            f"{f', {kept} as they were' if kept else ''}{f' ({reasons[0][0]})' if reasons else ''}; "
             f"calibrated on {escape(repair['calibration'])}",
         )
     touched = len(result.cut_groups)
