@@ -146,21 +146,29 @@ def _live_bytes(analysis: Analysis) -> int:
 
 
 def _chunks(analysis: Analysis, data: dict[str, Array], count: int) -> list[dict[str, Array]]:
-    """Chunks of the model's batch size; of a size that memory likes where the batch is free."""
+    """Chunks of the model's own sizes along axis 0; of a size that memory likes where the batch is free.
+
+    Inputs may have different fixed sizes there (nodes and edges of a graph): each is cut by its own.
+    """
     graph = analysis.graph
-    fixed = 0
-    for name in data:
-        dims = input_dims(graph.inputs[name])
-        if dims and isinstance(dims[0], int):
-            fixed = dims[0]
-    size = fixed or max(1, min(64, _CHUNK_BYTES // max(_live_bytes(analysis) * 4, 1)))
-    chunks = []
-    for start in range(0, count - (size - 1 if fixed else 0), size):
-        chunks.append({n: _typed(graph, n, a[start : start + size]) for n, a in data.items()})
-    if not chunks:
-        # fewer samples than a fixed batch: repeat
-        chunks = [{n: _typed(graph, n, np.resize(a, (size, *a.shape[1:]))) for n, a in data.items()}]
-    return chunks
+    free = max(1, min(64, _CHUNK_BYTES // max(_live_bytes(analysis) * 4, 1)))
+    sizes = {n: _fixed(graph, n) or free for n in data}
+    if any(_fixed(graph, n) for n in data):
+        # a free size beside a fixed one goes with the shapes the graph was analysed at
+        sizes = {n: _fixed(graph, n) or (analysis.input_shapes[n] or (1,))[0] for n in data}
+        whole = max(1, min(count // size for size in sizes.values()))
+        starts = range(whole)
+        return [
+            {n: _typed(graph, n, np.resize(a[i * sizes[n] :], (sizes[n], *a.shape[1:]))) for n, a in data.items()}
+            for i in starts
+        ]
+    return [{n: _typed(graph, n, a[start : start + free]) for n, a in data.items()} for start in range(0, count, free)]
+
+
+def _fixed(graph: Graph, name: str) -> int:
+    """Size of axis 0 if the model fixes it, else 0."""
+    dims = input_dims(graph.inputs[name])
+    return dims[0] if dims and isinstance(dims[0], int) else 0
 
 
 def _typed(graph: Graph, name: str, array: Array) -> Any:

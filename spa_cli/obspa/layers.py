@@ -200,6 +200,7 @@ def features(layer: Layer, x: Array, rows: Array | None, groups: int, kernel: tu
         taken = flat if rows is None else flat[:, :, rows]
         taken = np.moveaxis(taken, 2, 1).reshape(-1, groups, c // groups)
         return np.moveaxis(taken, 1, 0)
+    x = np.atleast_2d(x)
     flat = x.reshape(len(x), -1, x.shape[-1])
     taken = flat if rows is None else flat[:, rows]
     return taken.reshape(1, -1, x.shape[-1])
@@ -211,6 +212,7 @@ def values_at(layer: Layer, y: Array, rows: Array | None) -> Array:
         flat = y.reshape(*y.shape[:2], -1)
         taken = flat if rows is None else flat[:, :, rows]
         return np.moveaxis(taken, 2, 1).reshape(-1, y.shape[1])
+    y = np.atleast_2d(y)
     flat = y.reshape(len(y), -1, y.shape[-1])
     taken = flat if rows is None else flat[:, rows]
     return taken.reshape(-1, y.shape[-1])

@@ -139,7 +139,7 @@ def _repair_layer(
     groups = _groups(layer, w0, pruned, work)
     for chunk in range(len(dense.values[layer.x])):
         x, t = _rows(layer, work, dense, pruned, chunk, rng, with_other, groups, limit)
-        samples = len(dense.values[layer.x][chunk])
+        samples = min(len(dense.values[layer.x][chunk]), x.shape[1])
         per_sample = x.shape[1] // max(samples, 1)
         # of every four samples one is held back, of chunks too small for that every fourth
         every = samples < 4 and chunk % 4 == 3
