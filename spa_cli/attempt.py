@@ -17,7 +17,7 @@ from spa_cli.surgery.apply import cut
 from spa_cli.surgery.cut import Cut
 from spa_cli.surgery.values import CutError
 from spa_cli.verification.check import latency, verify_file, zeroing_differs
-from spa_cli.verification.session import Feeds, checker_verdict, target
+from spa_cli.verification.session import Feeds, passes_checker, target
 
 # zeroing what was removed needs the whole model twice in memory
 _ZEROING_LIMIT = 500_000_000
@@ -41,7 +41,7 @@ class Attempts:
     ) -> None:
         self._source, self._analysis, self._out = source, analysis, out
         self._feeds, self._reference = feeds, reference
-        self._checked = (checker_verdict(source, True) is None, checker_verdict(source, False) is None)
+        self._checked = passes_checker(source)
 
     def make(
         self,

@@ -102,7 +102,6 @@ class Costs:
         self.skipped = [n for n in graph.nodes if n.op in COUNTED and not self._complete(n)]
         self.macs = sum(macs(n, self._dense) for n in self.nodes)
         self.params = sum(math.prod(graph.shape(w)) for w in self.weights)
-        self._width: dict[tuple[str, int], int] = {}
         self._users: dict[int, tuple[list[Node], list[str]]] = defaultdict(lambda: ([], []))
         for node in self.nodes:
             arrays = {id(r) for name in (*node.inputs, *node.outputs) for r in self._arrays(name)}

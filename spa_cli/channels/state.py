@@ -101,10 +101,6 @@ class Channels:
             raise Decline(f"the shape of '{name}' depends on the data")
         return tuple(int(d) for d in shape if d is not None)
 
-    def is_constant(self, name: str) -> bool:
-        """Whether a tensor is computed from parameters alone."""
-        return name in self.sources
-
     def values_zero(self, name: str) -> bool:
         """Whether a tensor is absent or known to hold only zeros."""
         value = self.value(name)

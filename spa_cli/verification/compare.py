@@ -16,7 +16,7 @@ from spa_cli.surgery.apply import cut
 from spa_cli.surgery.cut import Cut
 from spa_cli.verification.check import Drift, drift, latency, verify_file, zeroing_differs
 from spa_cli.verification.feeds import first_run
-from spa_cli.verification.session import checker_verdict, target
+from spa_cli.verification.session import passes_checker, target
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def compare(
     before, after = load(model), load(pruned)
     analysis = analyse_model(before, input_shape)
     feeds, reference = first_run(before, analysis, calib, 256, seed=1)
-    checked = (checker_verdict(before, True) is None, checker_verdict(before, False) is None)
+    checked = passes_checker(before)
     outputs = verify_file(target(after), before.model, checked, reference, feeds)
     small = analyse_model(after, input_shape)
     zeroing = None

@@ -72,6 +72,12 @@ def checker_verdict(model: Source | onnx.ModelProto | str, full: bool) -> str | 
     return None
 
 
+def passes_checker(model: Source) -> tuple[bool, bool]:
+    """Whether onnx's checker accepts a model with and without strict shape inference."""
+    full = checker_verdict(model, full=True) is None
+    return full, full or checker_verdict(model, full=False) is None
+
+
 def run(session: ort.InferenceSession, feeds: Feeds) -> list[Any]:
     """Outputs for the inputs the session has."""
     names = {i.name for i in session.get_inputs()}

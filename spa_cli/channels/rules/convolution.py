@@ -33,13 +33,7 @@ def conv(node: Node, state: Channels) -> None:
     x, w = state.of(node.inputs[0]), state.of(node.inputs[1])
     groups = int(node.attr("group", 1))
     freeze_kernel(node, state, w)
-    if groups == 1:
-        state.contract(x[1], w[1])
-    else:
-        of_group, inside = state.split(x[1], (groups, int(x[1].size or 0) // groups))
-        of_group_out, _ = state.split(w[0], (groups, int(w[0].size or 0) // groups))
-        state.unify(of_group, of_group_out)
-        state.contract(inside, w[1])
+    contract_groups(state, x[1], w[0], w[1], groups)
     state.role(node.inputs[1], 0, PRODUCER)
     state.role(node.inputs[1], 1, CONSUMER)
     out = w[0]
@@ -69,6 +63,17 @@ def conv_transpose(node: Node, state: Channels) -> None:
     if node.input(2):
         out = _bias(node, state, out)
     state.set(node.outputs[0], [x[0].with_zero(False), out, *space_axes(node, state, x, w)])
+
+
+def contract_groups(state: Channels, channels: Axis, outputs: Axis, inputs: Axis, groups: int) -> None:
+    """Each group of ``channels`` is contracted with the weight's ``inputs`` and makes its share of ``outputs``."""
+    if groups == 1:
+        state.contract(channels, inputs)
+        return
+    of_group, inside = state.split(channels, (groups, int(channels.size or 0) // groups))
+    of_group_out, _ = state.split(outputs, (groups, int(outputs.size or 0) // groups))
+    state.unify(of_group, of_group_out)
+    state.contract(inside, inputs)
 
 
 def freeze_kernel(node: Node, state: Channels, w: list[Axis]) -> None:

@@ -142,7 +142,7 @@ def _scalar_or(values: Array, place: int, count: int) -> Array:
 
 
 @register("Affine")
-def decline_experimental(node: Node, state: Channels) -> None:
+def affine(node: Node, state: Channels) -> None:
     """Old experimental operators whose scalars are attributes."""
     if len(node.inputs) != 1:
         raise Decline(f"{node.op} with {len(node.inputs)} inputs is not a known form")

@@ -182,8 +182,8 @@ def pad(node: Node, state: Channels) -> None:
         head, tail = int(pads[i]), int(pads[i + len(at)])
         axis = axes[position]
         if head == tail == 0:
-            axes[position] = axis
-        elif axis.static or not constant:
+            continue
+        if axis.static or not constant:
             state.freeze(axis, f"is padded in mode '{node.attr('mode', 'constant')}'")
             axes[position] = Axis(
                 np.zeros((sizes[position] or 0, 0), np.int64),

@@ -6,7 +6,7 @@ through every operator; a stored integer 0 stands for zero only where its zero p
 
 from __future__ import annotations
 
-from spa_cli.channels.rules.convolution import freeze_kernel, rewrite_group, space_axes
+from spa_cli.channels.rules.convolution import contract_groups, freeze_kernel, rewrite_group, space_axes
 from spa_cli.channels.rules.elementwise import align
 from spa_cli.channels.rules.matmul import add_bias, product
 from spa_cli.channels.rules.movement import joined
@@ -116,13 +116,7 @@ def integer_conv(node: Node, state: Channels) -> None:
     _settings(node, state, None, x_settings + rest)
     per_channel = _settings(node, state, w[0], w_settings)
     w_columns = w[1].with_zero(w[1].zero and _faithful(node, state, w_at, w_zero, False))
-    if groups == 1:
-        state.contract(x[1], w_columns)
-    else:
-        of_group, inside = state.split(x[1], (groups, int(x[1].size or 0) // groups))
-        of_group_out, _ = state.split(w[0], (groups, int(w[0].size or 0) // groups))
-        state.unify(of_group, of_group_out)
-        state.contract(inside, w_columns)
+    contract_groups(state, x[1], w[0], w_columns, groups)
     state.role(node.inputs[w_at], 0, PRODUCER)
     state.role(node.inputs[w_at], 1, CONSUMER)
     out = w[0].with_zero(w[0].zero and _faithful(node, state, w_at, w_zero, per_channel))
