@@ -40,6 +40,8 @@ class Layer:
     join: Node | None
     other: str
     casts: tuple[Node, ...] = ()
+    below: float | None = None
+    above: float | None = None
 
     @property
     def key(self) -> str:
@@ -91,7 +93,9 @@ def find_layers(graph: Graph) -> list[Layer]:
             continue
         if graph.parameters[weight].data_type not in (1, 10, 11, 16):
             continue
-        layers.append(replace(_with_surroundings(graph, node, x, weight, axis, bias), casts=casts))
+        layer = replace(_with_surroundings(graph, node, x, weight, axis, bias), casts=casts)
+        below, above = _flat(graph, layer)
+        layers.append(replace(layer, below=below, above=above))
     return layers
 
 
@@ -150,6 +154,16 @@ def _with_surroundings(graph: Graph, node: Node, x: str, weight: str, axis: int,
         if len(rest) == 1 and rest[0] not in graph.parameters:
             join, other = add, rest[0]
     return Layer(node, x, weight, axis, bias, fixed_bias, output, norm, after_norm, join, other)
+
+
+def _flat(graph: Graph, layer: Layer) -> tuple[float | None, float | None]:
+    """Below and above what the activation after the target no longer changes."""
+    readers = _readers(graph, layer.target)
+    if len(readers) != 1 or layer.target in graph.outputs or layer.node.op in (*RECURRENT, "ConvTranspose"):
+        return None, None
+    if readers[0].op == "Relu":
+        return 0.0, None
+    return None, None
 
 
 def _only_reader(graph: Graph, name: str) -> Node | None:

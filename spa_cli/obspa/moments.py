@@ -73,10 +73,9 @@ class Moments:
         assert self._tx is not None
         return np.asarray(self._tx / self.n - self.mean_t[:, :, None] * self.mean_x[:, None, :])
 
-    def error(self, w: Array, b: Array) -> Array:
-        """Mean squared error of ``W x + b`` against ``t``, per output (g, o)."""
-        assert self._tt is not None and self._xx is not None and self._tx is not None
-        xx, tx = self._xx / self.n, self._tx / self.n
-        fit = np.einsum("gop,gpq,goq->go", w, xx, w, optimize=True) - 2 * np.einsum("gop,gop->go", w, tx)
-        shift = 2 * b * (np.einsum("gop,gp->go", w, self.mean_x) - self.mean_t) + b * b
-        return np.asarray(fit + shift + self._tt / self.n)
+    def against(self, x: Array, t: Array) -> tuple[Array, Array]:
+        """Covariance (g, o, p) and mean (g, o) of targets ``t`` (g, n, o) for the rows ``x`` that were added."""
+        t = t.astype(np.float32, copy=False)
+        mean_t = t.mean(1, dtype=np.float64) if self._centred else np.zeros((len(t), t.shape[2]))
+        tx = np.matmul(t.transpose(0, 2, 1), x).astype(np.float64)
+        return np.asarray(tx / self.n - mean_t[:, :, None] * self.mean_x[:, None, :]), mean_t

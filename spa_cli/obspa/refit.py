@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from spa_cli.graph.model import Array
@@ -9,39 +12,91 @@ from spa_cli.obspa.moments import Moments
 
 # damping relative to the mean of diag H; the best on held-back samples wins
 DAMPING = (1e-4, 1e-3, 1e-2, 1e-1)
+# alternations between weights and the targets that a flat activation leaves open
+_TRIALS, _ROUNDS = 2, 6
 
 
-def solve(moments: Moments, w0: Array, damping: float) -> Array:
-    """``argmin_W |T - W X|^2 + lambda |W - W0|^2`` on centred statistics; (g, o, p).
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """What a layer reads and what it should give: ``x`` (g, n, p), ``low`` and ``high`` (g, n, o).
+
+    Any value between ``low`` and ``high`` is as good as any other: they are equal, except where the activation that
+    follows is flat (below zero for Relu), which leaves a half-line.
+    """
+
+    x: Array
+    low: Array
+    high: Array
+
+    @staticmethod
+    def joined(parts: Sequence[Rows]) -> Rows:
+        """All rows of several chunks."""
+        return Rows(*(np.concatenate([getattr(p, f) for p in parts], 1) for f in ("x", "low", "high")))
+
+    def nearest(self, y: Array) -> Array:
+        """The allowed values nearest to ``y``."""
+        return np.clip(y, self.low, self.high)
+
+    @property
+    def open(self) -> bool:
+        """Whether any target is a half-line."""
+        return not (np.isfinite(self.low).all() and np.isfinite(self.high).all())
+
+    def missed(self, w: Array, b: Array) -> Array:
+        """Mean squared distance of ``W x + b`` from what is allowed, per output; (g, o)."""
+        y = predict(self.x, w, b)
+        return np.square(y - self.nearest(y), dtype=np.float64).mean(1)
+
+
+def predict(x: Array, w: Array, b: Array) -> Array:
+    """``W x + b``; (g, n, o)."""
+    return np.asarray(np.matmul(x, w.astype(np.float32).transpose(0, 2, 1)) + b[:, None].astype(np.float32))
+
+
+class Problem:
+    """``argmin_W |T - W X|^2 + lambda |W - W0|^2`` on centred statistics, for targets that may still move.
 
     ``W = W0 + (C - W0 H)(H + lambda I)^-1``: shrinks towards the weights the layer has, not towards zero.
     """
-    h, p = moments.h, w0.shape[-1]
-    level = np.maximum(np.trace(h, axis1=1, axis2=2) / p, 1e-12) * damping
-    regular = h + level[:, None, None] * np.eye(p)
-    gain = np.linalg.solve(regular, np.swapaxes(moments.c - w0 @ h, 1, 2))
-    return np.asarray(w0 + np.swapaxes(gain, 1, 2))
+
+    def __init__(self, rows: Rows, w0: Array, b0: Array, centred: bool) -> None:
+        self.rows, self.w0, self.b0, self.centred = rows, w0, b0, centred
+        self.moments = Moments(centred)
+        self.moments.add(rows.x)
+        self.h = self.moments.h
+
+    def solve(self, damping: float, rounds: int) -> tuple[Array, Array]:
+        """Weights (g, o, p) and intercepts (g, o).
+
+        Where the targets leave room, they are replaced by the allowed values nearest to the fit and the fit is
+        repeated: each such step lowers the distance to what is allowed (projections onto two convex sets).
+        """
+        p = self.w0.shape[-1]
+        level = np.maximum(np.trace(self.h, axis1=1, axis2=2) / p, 1e-12) * damping
+        inverse = np.linalg.inv(self.h + level[:, None, None] * np.eye(p))
+        w, b = self.w0, self.b0
+        for _ in range(rounds if self.rows.open else 1):
+            targets = self.rows.nearest(predict(self.rows.x, w, b))
+            c, mean_t = self.moments.against(self.rows.x, targets)
+            w = self.w0 + (c - self.w0 @ self.h) @ inverse
+            b = mean_t - np.einsum("gop,gp->go", w, self.moments.mean_x)
+        return w, b
 
 
-def intercept(moments: Moments, w: Array) -> Array:
-    """``b = mean(t) - W mean(x)``; (g, o)."""
-    return np.asarray(moments.mean_t - np.einsum("gop,gp->go", w, moments.mean_x))
-
-
-def refit(fit: Moments, held_back: Moments, w0: Array, b0: Array) -> tuple[Array, Array, float] | None:
+def refit(fit: Rows, held_back: Rows, w0: Array, b0: Array, centred: bool) -> tuple[Array, Array, float] | None:
     """(W, b, damping) that does best on held-back samples; ``None`` where no fit beats ``w0``, ``b0``.
 
     Damping is chosen with one part of the samples fitted and the other judging; the result is fitted to all.
     """
-    scale = np.maximum(held_back.error(np.zeros_like(w0), intercept(held_back, np.zeros_like(w0))), 1e-12)
-    best, chosen = float((held_back.error(w0, b0) / scale).mean()), None
+    spread = np.clip(0, held_back.low, held_back.high)
+    scale = np.maximum(spread.var(1, dtype=np.float64), 1e-12)
+    best, chosen = float((held_back.missed(w0, b0) / scale).mean()), None
+    part = Problem(fit, w0, b0, centred)
     for damping in DAMPING:
-        w = solve(fit, w0, damping)
-        loss = float((held_back.error(w, intercept(fit, w)) / scale).mean())
+        loss = float((held_back.missed(*part.solve(damping, _TRIALS)) / scale).mean())
         if loss < best:
             best, chosen = loss, damping
     if chosen is None:
         return None
-    everything = fit + held_back
-    w = solve(everything, w0, chosen)
-    return w, intercept(everything, w), chosen
+    w, b = Problem(Rows.joined([fit, held_back]), w0, b0, centred).solve(chosen, _ROUNDS)
+    return w, b, chosen

@@ -23,8 +23,7 @@ from spa_cli.obspa.layers import (
     sample_rows,
     values_at,
 )
-from spa_cli.obspa.moments import Moments
-from spa_cli.obspa.refit import refit
+from spa_cli.obspa.refit import Rows, refit
 from spa_cli.obspa.side import Side
 from spa_cli.surgery.cut import Cut
 
@@ -135,19 +134,19 @@ def _repair_layer(
     has_place = bool(layer.norm or (layer.bias and pruned.parameter(layer.bias) is not None))
     if layer.node.op == "ConvTranspose":
         has_place = False
-    fit, held = Moments(centred=has_place), Moments(centred=has_place)
+    fit, held = list[Rows](), list[Rows]()
     groups = _groups(layer, w0, pruned, work)
     for chunk in range(len(dense.values[layer.x])):
-        x, t = _rows(layer, work, dense, pruned, chunk, rng, with_other, groups, limit)
+        x, low, high = _rows(layer, work, dense, pruned, chunk, rng, with_other, groups, limit)
         samples = min(len(dense.values[layer.x][chunk]), x.shape[1])
         per_sample = x.shape[1] // max(samples, 1)
         # of every four samples one is held back, of chunks too small for that every fourth
         every = samples < 4 and chunk % 4 == 3
         cut = x.shape[1] if samples < 4 else round(samples * (1 - _HELD_BACK)) * per_sample
         fit_rows, held_rows = (slice(0), slice(None)) if every else (slice(cut), slice(cut, None))
-        fit.add(x[:, fit_rows], t[:, fit_rows])
-        held.add(x[:, held_rows], t[:, held_rows])
-    if held.n == 0:
+        fit.append(Rows(x[:, fit_rows], low[:, fit_rows], high[:, fit_rows]))
+        held.append(Rows(x[:, held_rows], low[:, held_rows], high[:, held_rows]))
+    if not sum(h.x.shape[1] for h in held):
         report.kept[layer.node.label] = "no samples could be held back"
         return
     matrix = layer.matrix(w0.astype(np.float64), groups)
@@ -155,7 +154,7 @@ def _repair_layer(
     b0 = np.zeros(matrix.shape[:2])
     if bias is not None and layer.node.op != "ConvTranspose":
         b0 = bias.astype(np.float64).reshape(b0.shape)
-    found = refit(fit, held, matrix, b0)
+    found = refit(Rows.joined(fit), Rows.joined(held), matrix, b0, has_place)
     if found is None:
         report.kept[layer.node.label] = "no fit did better on held-back samples"
         return
@@ -194,7 +193,7 @@ def _rows(
     with_other: bool,
     groups: int,
     limit: int,
-) -> tuple[Array, Array]:
+) -> tuple[Array, Array, Array]:
     """(x' of the pruned layer, what its contraction should give) at sampled positions: (g, n, p), (g, n, o)."""
     x_dense, x_pruned = _aligned(layer, work, layer.x, dense.values[layer.x][chunk]), pruned.values[layer.x][chunk]
     weight = dense.parameter(layer.weight)
@@ -206,12 +205,14 @@ def _rows(
     matrix = layer.matrix(weight.astype(np.float32), layer.groups)
     y = np.matmul(rows_dense, matrix.transpose(0, 2, 1))  # (g, n, o/g)
     if layer.node.op == "ConvTranspose":
-        return x, y[:, :, _kept_taps(layer, work, weight)][_kept_groups(layer, work)]
+        t = y[:, :, _kept_taps(layer, work, weight)][_kept_groups(layer, work)]
+        return x, t, t
     y = np.moveaxis(y, 0, 1).reshape(y.shape[1], -1)
     if layer.node.op in RECURRENT:
         # what the gates get from the input, for the units that stay
         kept_units = np.tile(work.kept_mask(layer.weight, 1), weight.shape[0])
-        return x, y[:, kept_units].reshape(1, len(y), -1)
+        t = y[:, kept_units].reshape(1, len(y), -1)
+        return x, t, t
     bias = dense.value(layer.bias or layer.fixed_bias, chunk)
     if bias is not None:
         y = y + bias.reshape(-1).astype(np.float32)
@@ -223,19 +224,31 @@ def _rows(
         z = (s * (y - mean) + beta)[:, kept]
     else:
         z = y[:, kept]
+    ours: Array | None = None
     if with_other:
         theirs = values_at(layer, _aligned(layer, work, layer.other, dense.values[layer.other][chunk]), rows)
         ours = values_at(layer, pruned.values[layer.other][chunk], rows)
         if theirs.shape == y.shape and ours.shape == z.shape:
-            z = z + theirs[:, kept] - ours
+            z = z + theirs[:, kept]
+        else:
+            ours = None
+    low, high = z, z
+    if layer.below is not None:
+        low, high = np.where(z <= layer.below, np.float32(-np.inf), z), np.where(z <= layer.below, np.float32(layer.below), z)
+    if layer.above is not None:
+        low, high = np.where(z >= layer.above, np.float32(layer.above), low), np.where(z >= layer.above, np.float32(np.inf), high)
+    if ours is not None:
+        low, high = low - ours, high - ours
     if before is not None and after is not None:
         s, mean, beta = after
         safe = np.where(np.abs(s) < 1e-12, 1.0, s)
-        z = (z - beta) / safe + mean
+        low, high = (low - beta) / safe + mean, (high - beta) / safe + mean
+        low, high = np.minimum(low, high), np.maximum(low, high)
     fixed = pruned.value(layer.fixed_bias, chunk)
     if fixed is not None:
-        z = z - fixed.reshape(-1)
-    return x, z.reshape(len(z), groups, -1).transpose(1, 0, 2)
+        low, high = low - fixed.reshape(-1), high - fixed.reshape(-1)
+    low, high = (v.astype(np.float32).reshape(len(z), groups, -1).transpose(1, 0, 2) for v in (low, high))
+    return x, low, high
 
 
 def _aligned(layer: Layer, work: Cut, name: str, value: Array) -> Array:
