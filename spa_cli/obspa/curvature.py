@@ -9,10 +9,11 @@ import numpy as np
 from spa_cli.analysis import Analysis
 from spa_cli.graph.model import build
 from spa_cli.importance.criteria import Ranking
-from spa_cli.obspa.data import Calibration, from_user, synthetic
+from spa_cli.obspa.data import Calibration, from_user
 from spa_cli.obspa.layers import find_layers
 from spa_cli.obspa.rank import collect, rank
 from spa_cli.obspa.standardise import Standardised
+from spa_cli.obspa.synthetic import synthetic
 from spa_cli.obspa.walk import Repair, walk
 from spa_cli.options import Options
 from spa_cli.surgery.cut import Cut
@@ -28,7 +29,7 @@ class Curvature:
 
     def __init__(self, analysis: Analysis, calibration: Calibration, seed: int) -> None:
         self._analysis, self._calibration, self._seed = analysis, calibration, seed
-        foreign = calibration.synthetic and any(n.op == "BatchNormalization" for n in analysis.graph.nodes)
+        foreign = calibration.noise and any(n.op == "BatchNormalization" for n in analysis.graph.nodes)
         self._standard = Standardised(analysis.graph, calibration.chunks) if foreign else None
         self._graph = self._standard.graph if self._standard else analysis.graph
         self._layers = find_layers(self._graph)

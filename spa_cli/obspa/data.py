@@ -1,4 +1,4 @@
-"""Calibration samples: a user's, or synthetic ones made from what the model itself tells."""
+"""Calibration samples: as many as can be afforded, in chunks that the model takes."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ _ROWS = 32768
 
 @dataclass(frozen=True)
 class Calibration:
-    """Samples in chunks that the model takes as they are, and a sentence about where they come from."""
+    """Samples in chunks that the model takes as they are, and a sentence about where they come from.
+
+    ``noise``: they have nothing in common with what the model was trained on.
+    """
 
     chunks: list[dict[str, Array]]
     about: str
-    synthetic: bool = False
+    noise: bool = False
 
     @property
     def positions(self) -> int:
@@ -41,86 +44,12 @@ class Calibration:
 def from_user(analysis: Analysis, data: dict[str, Array], path: str, seed: int) -> Calibration:
     """Chunks of given samples, shuffled once."""
     count = min(len(a) for a in data.values())
-    order = np.random.default_rng(seed).permutation(count)[: _affordable(analysis, count)]
+    order = np.random.default_rng(seed).permutation(count)[: affordable(analysis, count)]
     ordered = {n: a[order] for n, a in data.items()}
-    return Calibration(_chunks(analysis, ordered, len(order)), f"{len(order)} samples of {path}")
+    return Calibration(chunked(analysis, ordered, len(order)), f"{len(order)} samples of {path}")
 
 
-def synthetic(analysis: Analysis, samples: int, seed: int) -> Calibration:
-    """Samples without any data: dead leaves for images, Zipf tokens, smooth noise for signals, ones for masks."""
-    graph = analysis.graph
-    rng = np.random.default_rng(seed)
-    count = _affordable(analysis, samples)
-    data: dict[str, Array] = {}
-    kinds = []
-    for name, shape in analysis.input_shapes.items():
-        one = shape[1:] if shape else ()
-        data[name], kind = _make(graph, name, count, one, rng)
-        kinds.append(f"{name}: {kind}")
-    return Calibration(_chunks(analysis, data, count), f"{count} synthetic samples ({'; '.join(kinds)})", True)
-
-
-def _make(graph: Graph, name: str, count: int, shape: tuple[int, ...], rng: np.random.Generator) -> tuple[Array, str]:
-    element = graph.inputs[name].type.tensor_type.elem_type
-    dtype = input_dtype(element)
-    if element == onnx.TensorProto.STRING:
-        return np.full((count, *shape), "a", object), "constant strings"
-    if np.issubdtype(dtype, np.floating):
-        if len(shape) == 3:
-            return _images(count, shape, rng).astype(dtype), "dead leaves images"
-        if shape and shape[-1] >= 256 and len(shape) <= 2:
-            return _signals(count, shape, rng).astype(dtype), "1/f noise"
-        return rng.standard_normal((count, *shape)).astype(dtype), "normal noise"
-    if dtype is np.bool_ or "mask" in name.lower():
-        return np.ones((count, *shape), dtype), "ones"
-    if "position" in name.lower() and shape:
-        return np.broadcast_to(np.arange(shape[-1]), (count, *shape)).astype(dtype), "positions in order"
-    size = _vocabulary(graph, name)
-    ranks = rng.zipf(1.2, (count, *shape))
-    return np.asarray((ranks - 1) % size).astype(dtype), f"Zipf tokens below {size}"
-
-
-def _vocabulary(graph: Graph, name: str) -> int:
-    """Rows of the table that the input indexes; 2 if it indexes none (type and segment ids)."""
-    for node in graph.consumers.get(name, []):
-        if node.op == "Gather" and node.inputs[0] in graph.parameters:
-            return int(graph.shape(node.inputs[0])[0])
-    return 2
-
-
-def _images(count: int, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """Dead leaves: opaque discs of power-law radius, with the occlusions and the spectrum of natural images."""
-    last = shape[-1] <= 4 < shape[0]
-    channels, height, width = (shape[2], shape[0], shape[1]) if last else shape
-    coloured = min(channels, 4)
-    ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
-    images = np.empty((count, channels, height, width), np.float32)
-    largest = max(height, width) / 2
-    for image in images:
-        canvas = np.tile(rng.uniform(0, 1, (coloured, 1, 1)), (1, height, width)).astype(np.float32)
-        for _ in range(60):
-            radius = min(1.0 / rng.power(2.0) + 0.5, largest) if rng.random() < 0.7 else rng.uniform(1, largest)
-            y, x = rng.uniform(0, height), rng.uniform(0, width)
-            inside = (ys - y) ** 2 + (xs - x) ** 2 <= radius**2
-            grey, tint = rng.uniform(0, 1), rng.normal(0, 0.15, coloured)
-            canvas[:, inside] = np.clip(grey + tint, 0, 1)[:, None]
-        canvas += rng.normal(0, 0.02, canvas.shape)
-        image[:] = np.resize(canvas, (channels, height, width))
-    mean = images.mean((0, 2, 3), keepdims=True)
-    deviation = images.std((0, 2, 3), keepdims=True) + 1e-6
-    standard = (images - mean) / deviation
-    return np.moveaxis(standard, 1, -1) if last else standard
-
-
-def _signals(count: int, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """Noise with a 1/f spectrum along the last axis, of unit deviation."""
-    spectrum = np.fft.rfft(rng.standard_normal((count, *shape)), axis=-1)
-    frequencies = np.maximum(np.arange(spectrum.shape[-1]), 1)
-    signal = np.fft.irfft(spectrum / np.sqrt(frequencies), n=shape[-1], axis=-1)
-    return np.asarray(signal / (signal.std(-1, keepdims=True) + 1e-9))
-
-
-def _affordable(analysis: Analysis, wanted: int) -> int:
+def affordable(analysis: Analysis, wanted: int) -> int:
     """As many samples as fit in memory twice (dense and pruned) at the widest point, and in a sensible time."""
     memory = int(_TOTAL_BYTES / max(_live_bytes(analysis), 1) / 2)
     work = max(32, int(_TOTAL_MACS / max(analysis.costs.macs, 1)))
@@ -145,7 +74,7 @@ def _live_bytes(analysis: Analysis) -> int:
     return most
 
 
-def _chunks(analysis: Analysis, data: dict[str, Array], count: int) -> list[dict[str, Array]]:
+def chunked(analysis: Analysis, data: dict[str, Array], count: int) -> list[dict[str, Array]]:
     """Chunks of the model's own sizes along axis 0; of a size that memory likes where the batch is free.
 
     Inputs may have different fixed sizes there (nodes and edges of a graph): each is cut by its own.
