@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import islice, product
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from spa_cli.errors import UnreachableError
 from spa_cli.importance.criteria import Ranking
 
 TOLERANCE = 0.02
+# how many exchanges are tried before a target is refused
+_EXCHANGES = 300
 
 
 @dataclass(frozen=True)
@@ -151,10 +154,29 @@ class Order:
                 chosen.append(step)
                 if value <= fraction:
                     return chosen
+        for candidate in islice(self._exchanges(low), _EXCHANGES):
+            value = cost(self.selection(candidate))
+            if fraction - tolerance <= value <= fraction:
+                return candidate
         raise UnreachableError(
             f"--target-{name} {fraction:g} can't be met within {100 * tolerance:.0f} %: "
             f"{reached:.3f} of the original is the closest below; ask for that, or loosen the constraints"
         )
+
+    def _exchanges(self, end: int) -> Iterator[list[Step]]:
+        """The first ``end`` steps with up to eight of one group undone and up to eight of another's next ones added.
+
+        For models of few, coarse channels, where no walk along the one order meets a target. Prefixes of each group's
+        own steps are always valid together.
+        """
+        before, after = self.steps[:end], self.steps[end:]
+        groups = sorted({s.group for s in self.steps})
+        for undone, added in sorted(product(range(9), range(9)), key=sum):
+            for give, take in product(groups if undone else groups[:1], groups if added else groups[:1]):
+                mine = [i for i, s in enumerate(before) if s.group == give][::-1][:undone]
+                extra = [s for s in after if s.group == take][:added]
+                if len(mine) == undone and len(extra) == added and (give != take or not undone or not added):
+                    yield [s for i, s in enumerate(before) if i not in mine] + extra
 
     def _then(self, start: int) -> list[Step]:
         """What comes after ``start`` without the group that overshot (its later steps need its earlier ones)."""
