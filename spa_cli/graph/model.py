@@ -89,6 +89,7 @@ class Graph:
     inputs: dict[str, onnx.ValueInfoProto]
     outputs: list[str]
     consumers: dict[str, list[Node]]
+    producers: dict[str, Node]
 
     @property
     def opset(self) -> int:
@@ -153,6 +154,7 @@ def build(model: onnx.ModelProto, folder: str) -> Graph:
         inputs={v.name: v for v in graph.input if v.name not in parameters and v.name not in sparse},
         outputs=[v.name for v in graph.output],
         consumers=dict(consumers),
+        producers={name: node for node in nodes for name in node.outputs if name},
     )
 
 

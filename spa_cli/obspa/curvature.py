@@ -11,8 +11,9 @@ from spa_cli.graph.model import build
 from spa_cli.importance.criteria import Ranking
 from spa_cli.obspa.data import Calibration, from_user
 from spa_cli.obspa.layers import find_layers
-from spa_cli.obspa.rank import collect, rank
+from spa_cli.obspa.rank import rank
 from spa_cli.obspa.standardise import Standardised
+from spa_cli.obspa.statistics import collect
 from spa_cli.obspa.synthetic import synthetic
 from spa_cli.obspa.walk import Repair, walk
 from spa_cli.options import Options
@@ -32,7 +33,7 @@ class Curvature:
         foreign = calibration.noise and any(n.op == "BatchNormalization" for n in analysis.graph.nodes)
         self._standard = Standardised(analysis.graph, calibration.chunks) if foreign else None
         self._graph = self._standard.graph if self._standard else analysis.graph
-        self._layers = find_layers(self._graph)
+        self._layers = find_layers(self._graph, analysis.state.shapes)
         self._report = Repair()
         self._worse: tuple[float, float] | None = None
 
@@ -49,7 +50,9 @@ class Curvature:
     def rankings(self) -> list[Ranking]:
         """Every group's channels by OBS saliency."""
         samples = self._calibration
-        statistics = collect(self._graph, self._layers, samples.chunks, self._seed, samples.positions)
+        statistics = collect(
+            self._graph, self._analysis.state.shapes, self._layers, samples.chunks, self._seed, samples.positions
+        )
         return rank(self._graph, self._analysis.grouping, self._layers, statistics)
 
     def repair(self, work: Cut) -> None:
@@ -91,6 +94,7 @@ class Curvature:
             "calibration": self._calibration.about,
             "layers": len(self._layers),
             "refitted": len(self._report.refitted),
+            "shifted": len(self._report.shifted),
             "kept_sliced": self._report.kept,
         }
 

@@ -88,7 +88,10 @@ def chunked(analysis: Analysis, data: dict[str, Array], count: int) -> list[dict
         whole = max(1, min(count // size for size in sizes.values()))
         starts = range(whole)
         return [
-            {n: _typed(graph, n, np.resize(a[i * sizes[n] : (i + 1) * sizes[n]], (sizes[n], *a.shape[1:]))) for n, a in data.items()}
+            {
+                n: _typed(graph, n, np.resize(a[i * sizes[n] : (i + 1) * sizes[n]], (sizes[n], *a.shape[1:])))
+                for n, a in data.items()
+            }
             for i in starts
         ]
     return [{n: _typed(graph, n, a[start : start + free]) for n, a in data.items()} for start in range(0, count, free)]

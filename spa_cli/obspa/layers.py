@@ -7,41 +7,44 @@ In the paper's symbols: ``x`` (p,) is the input of the layer (im2col patches, a 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from spa_cli.graph.model import Array, Graph, Node
+from spa_cli.graph.model import FLOAT_TYPES, QUANTIZED_TYPES, Array, Graph, Node
+from spa_cli.graph.shapes import Shapes
+from spa_cli.obspa.contraction import Contraction, find_contraction
+from spa_cli.obspa.stored import Read, Stored, find_stored, readers
+from spa_cli.obspa.surroundings import Surroundings, surroundings
+from spa_cli.obspa.windows import output_size, patches
 
-_CONVS = frozenset({"Conv", "FusedConv"})
+ShapeOf = Callable[[str], tuple[int, ...]]
+_CONVS = frozenset({"Conv", "FusedConv", "ConvInteger", "QLinearConv"})
+_INTEGER = frozenset({"ConvInteger", "QLinearConv", "MatMulInteger"})
 RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One contraction with a constant weight.
+    """One contraction of an activation ``x`` with a constant ``operand``, which is ``stored`` somewhere.
 
-    ``weight`` (its ``axis`` is contracted); ``bias`` the parameter added to it, if any, by ``node`` itself or by the
-    Add that gives ``output``; ``fixed_bias`` a bias that is computed or shared, and so can't be changed; ``norm`` the
-    BatchNormalization that alone reads ``output``; ``join`` the Add at which the branch meets another, ``other`` that
-    branch; ``casts`` what stands between the stored weight and the node.
+    ``kernel``: window of a convolution. ``terms``: the axes of any other layer (not of a ConvTranspose). ``alpha``
+    multiplies the product, ``beta`` the bias. ``zeros``: zero points of x and operand of an integer operator.
+    ``unfit``: why the weight can't be refitted, "" if it can.
     """
 
     node: Node
     x: str
-    weight: str
-    axis: int
-    bias: str
-    fixed_bias: str
-    output: str
-    norm: Node | None
-    after_norm: str
-    join: Node | None
-    other: str
-    casts: tuple[Node, ...] = ()
-    below: float | None = None
-    above: float | None = None
+    operand: str
+    stored: Stored
+    around: Surroundings
+    kernel: tuple[int, ...] = ()
+    terms: Contraction | None = None
+    alpha: float = 1.0
+    beta: float = 1.0
+    zeros: tuple[str, str] = ("", "")
+    unfit: str = ""
 
     @property
     def key(self) -> str:
@@ -49,231 +52,169 @@ class Layer:
         return next(o for o in self.node.outputs if o)
 
     @property
-    def target(self) -> str:
-        """The tensor whose dense values the layer should reproduce."""
-        return self.join.outputs[0] if self.join else self.after_norm
+    def conv(self) -> bool:
+        """Whether it is a convolution (not a transposed one)."""
+        return self.node.op in _CONVS
 
     @property
-    def groups(self) -> int:
-        """Groups of a convolution that share nothing."""
-        return int(self.node.attr("group", 1)) if self.node.op in (*_CONVS, "ConvTranspose") else 1
+    def transposed(self) -> bool:
+        """Whether it is a transposed convolution: solved before its overlapping windows are added."""
+        return self.node.op == "ConvTranspose"
 
-    def matrix(self, weight: Array, groups: int) -> Array:
-        """``W`` as (g, o/g, p): one matrix per group."""
-        if self.node.op in _CONVS:
-            return weight.reshape(groups, weight.shape[0] // groups, -1)
-        if self.node.op == "ConvTranspose":
+    @property
+    def recurrent(self) -> bool:
+        """Whether it is a recurrent layer: solved for what the gates get from the input."""
+        return self.node.op in RECURRENT
+
+    def groups(self, x: tuple[int, ...], operand: tuple[int, ...]) -> int:
+        """Independent problems, for these shapes of input and operand."""
+        if self.conv:
+            return x[1] // operand[1]
+        if self.transposed:
+            return int(self.node.attr("group", 1))
+        assert self.terms is not None
+        return math.prod(operand[self.terms.w.index(label)] for label in self.terms.groups)
+
+    def weight(self, read: Read, shape_of: ShapeOf) -> Array | None:
+        """Values of the operand (less its zero point), ``None`` if they aren't constant."""
+        value = self.stored.value(read, shape_of)
+        zero = read(self.zeros[1]) if self.zeros[1] else None
+        if value is None or zero is None:
+            return value
+        return value - zero.astype(np.float64).reshape((-1,) + (1,) * (value.ndim - 1) if self.conv else (-1,))
+
+    def matrix(self, operand: Array, groups: int) -> Array:
+        """``W`` as (g, o, p): one matrix per group."""
+        if self.conv:
+            return operand.reshape(groups, operand.shape[0] // groups, -1)
+        if self.transposed:
             # before the overlapping windows are added: o = (M/g, *k), p = C/g
-            return np.swapaxes(weight.reshape(groups, weight.shape[0] // groups, -1), 1, 2)
-        if self.node.op in RECURRENT:
-            return weight.reshape(1, -1, weight.shape[2])
-        return np.moveaxis(weight, self.axis, -1)[None]
+            return np.swapaxes(operand.reshape(groups, operand.shape[0] // groups, -1), 1, 2)
+        assert self.terms is not None
+        return self.alpha * self.terms.matrix(operand)
 
-    def restore(self, matrix: Array, like: Array, groups: int) -> Array:
-        """The weight tensor of a ``matrix``."""
-        if self.node.op in _CONVS:
-            return matrix.reshape(like.shape)
-        if self.node.op == "ConvTranspose":
-            return np.swapaxes(matrix, 1, 2).reshape(like.shape)
-        if self.node.op in RECURRENT:
-            return matrix.reshape(like.shape)
-        return np.moveaxis(matrix[0], -1, self.axis)
+    def restore(self, matrix: Array, shape: tuple[int, ...]) -> Array:
+        """The operand of that ``shape`` whose ``matrix`` this is."""
+        if self.conv:
+            return matrix.reshape(shape)
+        if self.transposed:
+            return np.swapaxes(matrix, 1, 2).reshape(shape)
+        assert self.terms is not None
+        return self.terms.restore(matrix / self.alpha, shape)
+
+    def positions(self, x: tuple[int, ...]) -> int:
+        """Positions per sample, for an input of shape ``x``."""
+        if self.conv:
+            return math.prod(output_size(self.node, x[2:], self.kernel))
+        if self.transposed:
+            return math.prod(x[2:])
+        assert self.terms is not None
+        return math.prod(x[self.terms.x.index(label)] for label in self.terms.places[1:])
+
+    def inputs_at(self, x: Array, rows: Array | None, groups: int, zero: Array | None = None) -> Array:
+        """Inputs of the contraction at the sampled positions (all if ``None``): (g, samples * positions, p)."""
+        if zero is not None:
+            x = x.astype(np.float32) - zero.astype(np.float32)
+        if self.conv:
+            taken = patches(self.node, x, self.kernel, rows)
+            return np.moveaxis(taken.reshape(len(x) * taken.shape[1], groups, -1), 1, 0)
+        if self.transposed:
+            flat = x.reshape(*x.shape[:2], -1)
+            taken = flat if rows is None else flat[:, :, rows]
+            return np.moveaxis(np.moveaxis(taken, 2, 1).reshape(-1, groups, x.shape[1] // groups), 1, 0)
+        assert self.terms is not None
+        return _sampled(self.terms.rows(x, True), rows)
+
+    def outputs_at(self, y: Array, rows: Array | None, groups: int) -> Array:
+        """A tensor shaped like the output at the sampled positions: (g, samples * positions, o)."""
+        if self.conv:
+            flat = y.reshape(*y.shape[:2], -1)
+            taken = np.moveaxis(flat if rows is None else flat[:, :, rows], 2, 1)
+            return np.moveaxis(taken.reshape(len(y) * taken.shape[1], groups, -1), 1, 0)
+        assert self.terms is not None
+        return _sampled(self.terms.rows(y, False), rows)
+
+    def samples(self, x: tuple[int, ...]) -> int:
+        """Samples in an input of shape ``x``."""
+        if self.terms is None:
+            return x[0]
+        return x[self.terms.x.index(self.terms.places[0])] if self.terms.places else 1
 
 
-def find_layers(graph: Graph) -> list[Layer]:
-    """Layers in topological order whose weight is a parameter that nothing else reads."""
-    layers = []
-    for node in graph.nodes:
-        found = _contraction(graph, node)
-        if found is None:
-            continue
-        x, operand, axis, bias = found
-        weight, casts = _behind_casts(graph, operand)
-        if weight not in graph.parameters or len(_readers(graph, weight)) > 1:
-            continue
-        if graph.parameters[weight].data_type not in (1, 10, 11, 16):
-            continue
-        layer = replace(_with_surroundings(graph, node, x, weight, axis, bias), casts=casts)
-        below, above = _flat(graph, layer)
-        layers.append(replace(layer, below=below, above=above))
-    return layers
+def _sampled(value: Array, rows: Array | None) -> Array:
+    taken = value if rows is None else value[:, :, rows]
+    return taken.reshape(len(value), -1, value.shape[-1])
 
 
-def _behind_casts(graph: Graph, name: str) -> tuple[str, tuple[Node, ...]]:
-    """The parameter that a weight is cast from (stored in half precision), and the casts, first to last."""
-    casts: list[Node] = []
-    producers = {o: n for n in graph.nodes if n.op in ("Cast", "Identity") for o in n.outputs}
-    while name in producers and name not in graph.parameters and len(_readers(graph, name)) == 1:
-        casts.append(producers[name])
-        name = producers[name].inputs[0]
-    return name, tuple(casts[::-1])
+def sample_rows(count: int, limit: int, rng: np.random.Generator) -> Array | None:
+    """Random output positions to look at per sample (flat indices), ``None`` for all of them."""
+    return None if count <= limit else np.sort(rng.choice(count, limit, replace=False))
 
 
-def _readers(graph: Graph, name: str) -> list[Node]:
-    """Nodes that read a tensor's values (not only its shape)."""
-    return [n for n in graph.consumers.get(name, []) if n.op not in ("Shape", "Size")]
+def find_layers(graph: Graph, shapes: Shapes) -> list[Layer]:
+    """Layers with a constant weight, in topological order."""
+    found = (_layer(graph, shapes, node) for node in graph.nodes)
+    return [layer for layer in found if layer is not None]
 
 
-def _contraction(graph: Graph, node: Node) -> tuple[str, str, int, str] | None:
-    if node.op in _CONVS and not (node.op == "FusedConv" and node.attr("activation")):
-        return node.inputs[0], node.inputs[1], 1, node.input(2)
-    if node.op == "ConvTranspose":
-        return node.inputs[0], node.inputs[1], 0, node.input(2)
-    if node.op == "Gemm" and not node.attr("transA", 0) and node.attr("alpha", 1.0) == 1.0 == node.attr("beta", 1.0):
-        return node.inputs[0], node.inputs[1], 1 if node.attr("transB", 0) else 0, node.input(2)
+def _layer(graph: Graph, shapes: Shapes, node: Node) -> Layer | None:
+    if node.op in (*_CONVS, "ConvTranspose") and not node.attr("activation"):
+        weight_at = 3 if node.op == "QLinearConv" else 1
+        size = graph_shape(graph, shapes, node.inputs[weight_at])
+        bias = "" if node.op in _INTEGER else node.input(2)
+        if not size or 0 in size:
+            return None
+        transposed = node.op == "ConvTranspose"
+        channel = 0 if transposed else len(size) - 1
+        made = _made(graph, node, 0, weight_at, surroundings(graph, node, bias, size[0], channel))
+        return made and replace(made, kernel=() if transposed else size[2:])
     if node.op in RECURRENT:
-        return node.inputs[0], node.inputs[1], 2, ""
-    stored = graph.parameters.get(_behind_casts(graph, node.inputs[1])[0]) if node.op == "MatMul" else None
-    if stored is not None and not node.domain and len(stored.dims) == 2:
-        return node.inputs[0], node.inputs[1], 0, ""
+        made = _made(graph, node, 0, 1, Surroundings(next(o for o in node.outputs if o)))
+        return made and replace(made, terms=Contraction(("t", "b", "i"), ("d", "g", "i"), ("t", "d", "b", "h")))
+    if len(node.inputs) < 2 or node.op not in ("Gemm", "MatMul", "FusedMatMul", "MatMulInteger", "Einsum"):
+        return None
+    for at in (1, 0):
+        made = _dense(graph, shapes, node, at)
+        if made is not None:
+            return made
     return None
 
 
-def _with_surroundings(graph: Graph, node: Node, x: str, weight: str, axis: int, bias: str) -> Layer:
-    output, fixed_bias = next(o for o in node.outputs if o), ""
-    if node.op in RECURRENT:
-        return Layer(node, x, weight, axis, "", "", output, None, output, None, "")
-    if bias and (bias not in graph.parameters or len(_readers(graph, bias)) > 1):
-        bias, fixed_bias = "", bias
-    if node.op == "MatMul":
-        add = _only_reader(graph, output)
-        if add is not None and add.op == "Add":
-            constant = next((i for i in add.inputs if i in graph.parameters), "")
-            if constant and len(graph.shape(constant)) == 1 and len(graph.consumers[constant]) == 1:
-                bias, output = constant, add.outputs[0]
-    norm, after_norm = None, output
-    follower = _only_reader(graph, output)
-    if follower is not None and follower.op == "BatchNormalization" and follower.inputs[0] == output:
-        fixed = all(i in graph.parameters for i in follower.inputs[1:5])
-        if fixed and len([o for o in follower.outputs if o]) == 1:
-            norm, after_norm = follower, follower.outputs[0]
-    join, other = None, ""
-    add = _only_reader(graph, after_norm)
-    if add is not None and add.op == "Add" and not add.domain:
-        rest = [i for i in add.inputs if i != after_norm]
-        if len(rest) == 1 and rest[0] not in graph.parameters:
-            join, other = add, rest[0]
-    return Layer(node, x, weight, axis, bias, fixed_bias, output, norm, after_norm, join, other)
-
-
-def _flat(graph: Graph, layer: Layer) -> tuple[float | None, float | None]:
-    """Below and above what the activation after the target no longer changes."""
-    readers = _readers(graph, layer.target)
-    if len(readers) != 1 or layer.target in graph.outputs or layer.node.op in (*RECURRENT, "ConvTranspose"):
-        return None, None
-    if readers[0].op == "Relu":
-        return 0.0, None
-    return None, None
-
-
-def _only_reader(graph: Graph, name: str) -> Node | None:
-    readers = _readers(graph, name)
-    return readers[0] if len(readers) == 1 and name not in graph.outputs else None
-
-
-def norm_scale(layer: Layer, read: object) -> tuple[Array, Array, Array] | None:
-    """``(s, mean, beta)`` of the BatchNorm: it gives ``s * (y - mean) + beta``; ``None`` if there is none."""
-    if layer.norm is None:
+def _dense(graph: Graph, shapes: Shapes, node: Node, weight_at: int) -> Layer | None:
+    ranks = [len(shapes.shape.get(i) or ()) for i in node.inputs[:2]]
+    size = graph_shape(graph, shapes, node.inputs[weight_at])
+    terms = find_contraction(node, weight_at, (ranks[0], ranks[1]), size) if all(ranks) and all(size) else None
+    if terms is None:
         return None
-    gamma, beta, mean, variance = (np.asarray(read(i), np.float64) for i in layer.norm.inputs[1:5])  # type: ignore[operator]
-    return gamma / np.sqrt(variance + float(layer.norm.attr("epsilon", 1e-5))), mean, beta
+    width = math.prod(size[terms.w.index(label)] for label in terms.outer)
+    wide = [label for label in terms.outer if label in terms.y]
+    channel = len(terms.y) - terms.y.index(wide[0]) if len(wide) == 1 and not terms.groups else 0
+    alpha, beta = float(node.attr("alpha", 1.0)), float(node.attr("beta", 1.0))
+    bias = node.input(2) if node.op == "Gemm" and beta else ""
+    around = surroundings(graph, node, bias, width, channel)
+    made = _made(graph, node, 1 - weight_at, weight_at, around)
+    return made and replace(made, terms=terms, alpha=alpha or 1.0, beta=beta)
 
 
-def sample_rows(shape: tuple[int, ...], limit: int, rng: np.random.Generator) -> Array | None:
-    """Random output positions to look at per sample (flat indices), ``None`` for all of them."""
-    count = math.prod(shape)
-    if count <= limit:
+def graph_shape(graph: Graph, shapes: Shapes, name: str) -> tuple[int, ...]:
+    """Shape of a tensor of the dense graph (0 where data decides)."""
+    return graph.shape(name) if name in graph.parameters else tuple(int(d or 0) for d in shapes.shape.get(name) or ())
+
+
+def _made(graph: Graph, node: Node, x_at: int, weight_at: int, around: Surroundings) -> Layer | None:
+    x, operand = node.inputs[x_at], node.inputs[weight_at]
+    stored = find_stored(graph, operand)
+    tensor = graph.parameters.get(stored.name)
+    if tensor is None or x in graph.parameters or tensor.data_type not in FLOAT_TYPES | QUANTIZED_TYPES:
         return None
-    return np.sort(rng.choice(count, limit, replace=False))
+    unfit = ""
+    if node.op in _INTEGER:
+        unfit = "it computes with integers"
+    elif any(len(readers(graph, n)) > 1 for n in (stored.name, operand)):
+        unfit = "its weight is shared"
+    return Layer(node, x, operand, stored, around, unfit=unfit, zeros=_zeros(node))
 
 
-def positions(layer: Layer, x: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[int, ...]:
-    """Sizes of the axes that rows are sampled from, for an input of shape ``x``."""
-    if kernel:
-        return output_size(layer, x[2:], kernel)
-    return x[2:] if layer.node.op == "ConvTranspose" else x[1:-1]
-
-
-def kernel_of(layer: Layer, weight: tuple[int, ...]) -> tuple[int, ...]:
-    """Window of a convolution with a weight of that shape, empty for other layers."""
-    return weight[2:] if layer.node.op in _CONVS else ()
-
-
-def features(layer: Layer, x: Array, rows: Array | None, groups: int, kernel: tuple[int, ...]) -> Array:
-    """Inputs of the layer at the sampled positions: (g, samples * positions, p)."""
-    if layer.node.op in _CONVS:
-        patches = _patches(layer, x, kernel)
-        n, c = x.shape[:2]
-        taken = patches.reshape(n, c, -1, *kernel) if rows is None else _pick(patches, rows, len(kernel))
-        # (n, c, m, *k) -> (g, n*m, c/g * k)
-        taken = np.moveaxis(taken, 2, 1).reshape(n * taken.shape[2], groups, -1)
-        return np.moveaxis(taken, 1, 0)
-    if layer.node.op == "ConvTranspose":
-        n, c = x.shape[:2]
-        flat = x.reshape(n, c, -1)
-        taken = flat if rows is None else flat[:, :, rows]
-        taken = np.moveaxis(taken, 2, 1).reshape(-1, groups, c // groups)
-        return np.moveaxis(taken, 1, 0)
-    x = np.atleast_2d(x)
-    flat = x.reshape(len(x), -1, x.shape[-1])
-    taken = flat if rows is None else flat[:, rows]
-    return taken.reshape(1, -1, x.shape[-1])
-
-
-def values_at(layer: Layer, y: Array, rows: Array | None) -> Array:
-    """A tensor of the layer's output shape at the sampled positions: (samples * positions, o)."""
-    if layer.node.op in _CONVS:
-        flat = y.reshape(*y.shape[:2], -1)
-        taken = flat if rows is None else flat[:, :, rows]
-        return np.moveaxis(taken, 2, 1).reshape(-1, y.shape[1])
-    y = np.atleast_2d(y)
-    flat = y.reshape(len(y), -1, y.shape[-1])
-    taken = flat if rows is None else flat[:, rows]
-    return taken.reshape(-1, y.shape[-1])
-
-
-def output_size(layer: Layer, size: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[int, ...]:
-    """Spatial size of a convolution's output."""
-    strides = layer.node.attr("strides") or [1] * len(kernel)
-    dilations = layer.node.attr("dilations") or [1] * len(kernel)
-    pads = _pads(layer.node, size, kernel, strides, dilations)
-    return tuple(
-        (n + sum(p) - d * (k - 1) - 1) // s + 1
-        for n, p, d, k, s in zip(size, pads, dilations, kernel, strides, strict=True)
-    )
-
-
-def _patches(layer: Layer, x: Array, kernel: tuple[int, ...]) -> Array:
-    """A view (n, c, *out, *k) of the padded input."""
-    rank = len(kernel)
-    strides = layer.node.attr("strides") or [1] * rank
-    dilations = layer.node.attr("dilations") or [1] * rank
-    pads = _pads(layer.node, x.shape[2:], kernel, strides, dilations)
-    x = np.pad(x, [(0, 0), (0, 0), *pads])
-    spans = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True))
-    view = np.lib.stride_tricks.sliding_window_view(x, spans, axis=tuple(range(2, 2 + rank)))
-    steps = [1, 1, *strides, *dilations]
-    picks: Any = tuple(slice(None, None, s) for s in steps)
-    return np.asarray(view[picks])
-
-
-def _pads(
-    node: Node, size: tuple[int, ...], kernel: tuple[int, ...], strides: list[int], dilations: list[int]
-) -> list[tuple[int, int]]:
-    rank = len(kernel)
-    auto = node.attr("auto_pad", "NOTSET")
-    if auto in ("NOTSET", "VALID", ""):
-        pads = node.attr("pads") or [0] * (2 * rank)
-        return [(pads[i], pads[i + rank]) for i in range(rank)] if auto != "VALID" else [(0, 0)] * rank
-    result = []
-    for n, k, s, d in zip(size, kernel, strides, dilations, strict=True):
-        total = max((math.ceil(n / s) - 1) * s + d * (k - 1) + 1 - n, 0)
-        small = total // 2
-        result.append((small, total - small) if auto == "SAME_UPPER" else (total - small, small))
-    return result
-
-
-def _pick(patches: Array, rows: Array, rank: int) -> Array:
-    where = np.unravel_index(rows, patches.shape[2 : 2 + rank])
-    picks: Any = (slice(None), slice(None), *where)
-    return np.asarray(patches[picks])
+def _zeros(node: Node) -> tuple[str, str]:
+    at = {"QLinearConv": (2, 5), "ConvInteger": (2, 3), "MatMulInteger": (2, 3)}.get(node.op)
+    return (node.input(at[0]), node.input(at[1])) if at else ("", "")

@@ -33,6 +33,10 @@ class Rows:
         """All rows of several chunks."""
         return Rows(*(np.concatenate([getattr(p, f) for p in parts], 1) for f in ("x", "low", "high")))
 
+    def part(self, which: slice) -> Rows:
+        """Some of the rows."""
+        return Rows(self.x[:, which], self.low[:, which], self.high[:, which])
+
     def nearest(self, y: Array) -> Array:
         """The allowed values nearest to ``y``."""
         return np.clip(y, self.low, self.high)
@@ -45,7 +49,7 @@ class Rows:
     def missed(self, w: Array, b: Array) -> Array:
         """Mean squared distance of ``W x + b`` from what is allowed, per output; (g, o)."""
         y = predict(self.x, w, b)
-        return np.square(y - self.nearest(y), dtype=np.float64).mean(1)
+        return np.asarray(np.square(y - self.nearest(y), dtype=np.float64).mean(1))
 
 
 def predict(x: Array, w: Array, b: Array) -> Array:
@@ -83,20 +87,45 @@ class Problem:
         return w, b
 
 
-def refit(fit: Rows, held_back: Rows, w0: Array, b0: Array, centred: bool) -> tuple[Array, Array, float] | None:
-    """(W, b, damping) that does best on held-back samples; ``None`` where no fit beats ``w0``, ``b0``.
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """New weights (g, o, p) and intercepts (g, o); ``damping`` is ``None`` if only the intercepts are new."""
+
+    w: Array
+    b: Array
+    damping: float | None
+
+
+def refit(fit: Rows, held_back: Rows, w0: Array, b0: Array, centred: bool, shift_only: bool = False) -> Fit | None:
+    """What does best on held-back samples; ``None`` where nothing beats ``w0``, ``b0``.
 
     Damping is chosen with one part of the samples fitted and the other judging; the result is fitted to all.
+    ``shift_only``: the weights have to stay, intercepts may move (bias correction).
     """
-    spread = np.clip(0, held_back.low, held_back.high)
-    scale = np.maximum(spread.var(1, dtype=np.float64), 1e-12)
-    best, chosen = float((held_back.missed(w0, b0) / scale).mean()), None
-    part = Problem(fit, w0, b0, centred)
-    for damping in DAMPING:
-        loss = float((held_back.missed(*part.solve(damping, _TRIALS)) / scale).mean())
-        if loss < best:
-            best, chosen = loss, damping
-    if chosen is None:
-        return None
-    w, b = Problem(Rows.joined([fit, held_back]), w0, b0, centred).solve(chosen, _ROUNDS)
-    return w, b, chosen
+    spread = np.clip(0, held_back.low, held_back.high).var(1, dtype=np.float64)
+    scale = np.maximum(spread, max(1e-6 * float(spread.mean()), 1e-12))
+
+    def loss(w: Array, b: Array) -> float:
+        return float((held_back.missed(w, b) / scale).mean())
+
+    best, chosen = loss(w0, b0), None
+    everything = Rows.joined([fit, held_back])
+    if centred:
+        b = _shifted(fit, w0, b0)
+        if (moved := loss(w0, b)) < best:
+            best, chosen = moved, Fit(w0.copy(), _shifted(everything, w0, b0), None)
+    if shift_only:
+        return chosen
+    part, damping = Problem(fit, w0, b0, centred), None
+    for candidate in DAMPING:
+        if (reached := loss(*part.solve(candidate, _TRIALS))) < best:
+            best, damping = reached, candidate
+    if damping is None:
+        return chosen
+    return Fit(*Problem(everything, w0, b0, centred).solve(damping, _ROUNDS), damping)
+
+
+def _shifted(rows: Rows, w: Array, b: Array) -> Array:
+    """Intercepts for which the mean of what is missed is zero."""
+    y = predict(rows.x, w, b)
+    return np.asarray(b + (rows.nearest(y) - y).mean(1, dtype=np.float64))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -50,7 +52,31 @@ class Consumer:
         self.alive[channel] = False
 
 
-def greedy(consumers: list[Consumer], channels: int) -> tuple[NDArray[np.int64], Array]:
+class Rigid:
+    """A layer whose weights can't be refitted (shared, integers): a removal costs what it takes away, uncompensated.
+
+    ``second``: the second moment ``M`` of its inputs about zero. With ``S`` gone, removing ``c`` adds
+    ``tr(W_c M_cc W_c^T) + 2 tr(W_c M_cS W_S^T)`` to the squared error.
+    """
+
+    def __init__(self, w: Array, second: Array, places: NDArray[np.int64], weight: float) -> None:
+        columns = w[:, places]  # (o, c, s)
+        moments = second[places[:, None, :, None], places[None, :, None, :]]  # (c, c, s, s)
+        grams = np.einsum("oas,obt->abst", columns, columns, optimize=True)
+        self._between = (moments * grams).sum((2, 3)) * weight
+        self._gone = np.zeros(len(places), bool)
+
+    def scores(self) -> Array:
+        """Increase of the error for every channel, infinite for those that are gone; (c,)."""
+        rise = np.diag(self._between) + 2 * self._between[:, self._gone].sum(1)
+        return np.where(self._gone, np.inf, rise)
+
+    def remove(self, channel: int) -> None:
+        """It is gone."""
+        self._gone[channel] = True
+
+
+def greedy(consumers: Sequence[Consumer | Rigid], channels: int) -> tuple[NDArray[np.int64], Array]:
     """(order (c,), error of each removal (c,)): at every step the least salient channel over all consumers goes."""
     order, errors = [], []
     for _ in range(channels):

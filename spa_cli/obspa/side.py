@@ -34,6 +34,7 @@ class Side:
                 if node.op_type == "Constant" and attribute.name == "value":
                     self._tensors[node.output[0]] = attribute.t
         self._arrays: dict[str, Array] = {}
+        self._done: set[str] = set()
         self.values: dict[str, list[Any]] = {n: [c[n] for c in chunks] for n in chunks[0]}
         self._count = len(chunks)
 
@@ -58,10 +59,19 @@ class Side:
         old.doc_string = doc
         self._arrays[name] = array
 
-    def run(self, proto: onnx.NodeProto) -> None:
-        """Work out the outputs of a node for every chunk (once, if it depends on constants only)."""
-        if proto.output and proto.output[0] in self._tensors:
+    def drop(self, name: str) -> None:
+        """Forget the values of a tensor that nobody reads any more."""
+        self.values.pop(name, None)
+
+    def run(self, proto: onnx.NodeProto, again: bool = False) -> None:
+        """Work out the outputs of a node for every chunk (one for all, if it depends on constants only).
+
+        A node that has run is not run again unless asked: ``again``, because its parameters have changed.
+        """
+        outputs = [o for o in proto.output if o]
+        if all(o in self._tensors or (o in self._done and not again) for o in outputs):
             return
+        self._done.update(outputs)
         needed = [i for i in {*proto.input, *captured_names(proto)} if i]
         fed = [i for i in needed if i in self.values]
         constants = [self._in_memory(i) for i in needed if i in self._tensors and i not in self.values]
@@ -70,7 +80,7 @@ class Side:
         else:
             session = self._session(proto, fed, constants, 0)
             results = [session.run(None, {i: self.values[i][c] for i in fed}) for c in range(self._count)]
-        for at, name in enumerate(o for o in proto.output if o):
+        for at, name in enumerate(outputs):
             self.values[name] = [r[at] for r in results]
 
     def _in_memory(self, name: str) -> onnx.TensorProto:

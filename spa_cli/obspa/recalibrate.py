@@ -1,0 +1,103 @@
+"""Recalibration: a normalisation that no layer absorbs gets the scale and offset that bring it back to the original.
+
+A BatchNorm behind a concatenation, a LayerNorm, RMSNorm, InstanceNorm or GroupNorm whose input has changed: its
+statistics are no longer those it was trained with. Per channel, the dense output is regressed on the pruned one, and
+scale and offset take the result up. (Where BatchNorm was folded, the refit of the layer does the same to its bias.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from spa_cli.graph.model import Array, Graph, Node
+from spa_cli.obspa.layers import Layer
+from spa_cli.obspa.side import Side
+from spa_cli.surgery.cut import Cut
+
+# operator: (axis of the channels, input of the scale, input of the offset or 0)
+_NORMS = {
+    "BatchNormalization": (1, 1, 2),
+    "InstanceNormalization": (1, 1, 2),
+    "GroupNormalization": (1, 1, 2),
+    "LayerNormalization": (-1, 1, 2),
+    "RMSNormalization": (-1, 1, 0),
+    "SimplifiedLayerNormalization": (-1, 1, 0),
+    "SkipLayerNormalization": (-1, 2, 3),
+    "SkipSimplifiedLayerNormalization": (-1, 2, 0),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """A node whose output is ``scale * something + offset`` per channel of ``axis``; ``offset`` may be absent."""
+
+    node: Node
+    axis: int
+    scale: str
+    offset: str
+
+
+def find_affines(graph: Graph, layers: list[Layer]) -> dict[str, Affine]:
+    """Norms with a scale of their own per channel that no layer takes up, by output."""
+    absorbed = {layer.around.norm.outputs[0] for layer in layers if layer.around.norm is not None and not layer.unfit}
+    found = {}
+    for node in graph.nodes:
+        if node.op not in _NORMS or node.outputs[0] in absorbed:
+            continue
+        axis, scale_at, offset_at = _NORMS[node.op]
+        scale, offset = node.input(scale_at), node.input(offset_at) if offset_at else ""
+        alone = all(n in graph.parameters and len(graph.consumers[n]) == 1 for n in (scale, offset) if n)
+        if scale and alone and len(graph.shape(scale)) == 1:
+            found[node.outputs[0]] = Affine(node, axis, scale, offset)
+    return found
+
+
+def recalibrate(affine: Affine, work: Cut, dense: Side, pruned: Side) -> bool:
+    """Fit scale and offset on three quarters of the samples; keep them if they do better on the last one."""
+    name = affine.node.outputs[0]
+    scale, offset = pruned.parameter(affine.scale), pruned.parameter(affine.offset) if affine.offset else None
+    entry = work.kept_indices(name)
+    if scale is None or any(kept and isinstance(kept[0], list) for kept in entry.values()):
+        return False
+    ours = _per_channel(pruned.values[name], affine.axis)
+    theirs = _per_channel([_kept(v, work, name, entry) for v in dense.values[name]], affine.axis)
+    if ours.shape != theirs.shape or ours.shape[1] != len(scale) or np.array_equal(ours, theirs):
+        return False
+    cut = max(1, 3 * len(ours) // 4)
+    if cut == len(ours):
+        return False
+    gain, shift = _line(ours[:cut], theirs[:cut], offset is not None)
+    before = np.square(ours[cut:] - theirs[cut:]).mean(0)
+    after = np.square(gain * ours[cut:] + shift - theirs[cut:]).mean(0)
+    better = after < before
+    if not better.any():
+        return False
+    gain, shift = np.where(better, gain, 1.0), np.where(better, shift, 0.0)
+    pruned.write(affine.scale, scale * gain)
+    if offset is not None:
+        pruned.write(affine.offset, offset * gain + shift)
+    return True
+
+
+def _per_channel(chunks: list[Array], axis: int) -> Array:
+    """(rows, channels) of all chunks."""
+    return np.concatenate([np.moveaxis(c, axis, -1).reshape(-1, c.shape[axis]) for c in chunks]).astype(np.float64)
+
+
+def _kept(value: Array, work: Cut, name: str, entry: dict[str, list[int] | list[list[int]]]) -> Array:
+    for axis in map(int, entry):
+        mask = work.kept_mask(name, axis)
+        if len(mask) == value.shape[axis]:
+            value = np.compress(mask, value, axis)
+    return value
+
+
+def _line(x: Array, y: Array, free: bool) -> tuple[Array, Array]:
+    """Gain and shift per channel that minimise ``|gain x + shift - y|``, shrunk a little towards gain 1."""
+    mx, my = (x.mean(0), y.mean(0)) if free else (0.0, 0.0)
+    variance = np.square(x - mx).mean(0)
+    level = 1e-3 * variance.mean() + 1e-12
+    gain = (((x - mx) * (y - my)).mean(0) + level) / (variance + level)
+    return gain, np.asarray(my - gain * mx) + np.zeros(x.shape[1])

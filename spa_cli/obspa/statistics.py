@@ -1,0 +1,126 @@
+"""Statistics of the dense network: one run over the calibration data, accumulated chunk by chunk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import helper
+
+from spa_cli.graph.model import Array, Graph
+from spa_cli.graph.shapes import Shapes
+from spa_cli.obspa.layers import Layer, graph_shape, sample_rows
+from spa_cli.obspa.moments import Moments
+from spa_cli.obspa.stored import Read
+from spa_cli.verification.session import open_session
+
+# a Hessian of this many coordinates takes half a gigabyte
+WIDEST = 8192
+
+
+@dataclass
+class Statistics:
+    """Of one layer: moments of its input, variance (summed over channels) of its target, energy per output channel.
+
+    ``weight``: its ``W`` (g, o, p), of an operand of that ``shape``. ``hidden``: moments of a recurrent layer's units,
+    (directions, h, h).
+    """
+
+    weight: Array
+    shape: tuple[int, ...]
+    moments: Moments
+    spread: float
+    energy: Array
+    hidden: Moments | None = None
+
+
+def collect(
+    graph: Graph, shapes: Shapes, layers: list[Layer], chunks: list[dict[str, Array]], seed: int, limit: int
+) -> dict[str, Statistics]:
+    """One run of the dense network with the layers' inputs and targets as extra outputs; statistics per layer key.
+
+    ``limit``: positions looked at per sample. Memory does not grow with the number of chunks. Layers with more than
+    ``WIDEST`` inputs have no statistics.
+    """
+
+    def shape_of(name: str) -> tuple[int, ...]:
+        return graph_shape(graph, shapes, name)
+
+    rng = np.random.default_rng(seed)
+    weights: dict[str, Array] = {}
+    sizes: dict[str, tuple[int, ...]] = {}
+    used: list[Layer] = []
+    for layer in layers:
+        operand = layer.weight(reader(graph), shape_of)
+        if operand is None or not shape_of(layer.x):
+            continue
+        matrix = layer.matrix(operand, layer.groups(shape_of(layer.x), operand.shape))
+        if matrix.shape[2] <= WIDEST:
+            weights[layer.key], sizes[layer.key] = matrix, operand.shape
+            used.append(layer)
+    if not used:
+        return {}
+    moments = {layer.key: Moments() for layer in used}
+    hidden = {layer.key: Moments() for layer in used if layer.recurrent and layer.node.outputs[0]}
+    sums: dict[str, list[Array]] = {}
+    names = {n for s in used for n in (s.x, s.around.target, s.around.after_norm, s.key)} - set(graph.inputs)
+    model = graph.in_memory()
+    present = {o.name for o in model.graph.output}
+    wanted = sorted(names - set(graph.parameters))
+    model.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in wanted if n not in present)
+    session = open_session(model)
+    for chunk in chunks:
+        values = {**chunk, **(dict(zip(wanted, session.run(wanted, chunk), strict=True)) if wanted else {})}
+        for layer in used:
+            x = np.asarray(values[layer.x])
+            rows = sample_rows(layer.positions(x.shape), limit, rng)
+            zero = graph.array(layer.zeros[0]) if layer.zeros[0] in graph.parameters else None
+            moments[layer.key].add(layer.inputs_at(x, rows, len(weights[layer.key]), zero))
+            for name in {layer.around.target, layer.around.after_norm}:
+                if values[name].shape == values[layer.key].shape and not layer.recurrent:
+                    sums.setdefault(f"{layer.key}/{name}", []).append(_channel_sums(layer, values[name]))
+        for key, units in hidden.items():
+            # (steps, directions, batch, h)
+            steps = np.moveaxis(values[key], 1, 0)
+            units.add(steps.reshape(len(steps), -1, steps.shape[-1]))
+    totals = {n: np.sum(s, 0) for n, s in sums.items()}
+    return {
+        s.key: _statistics(graph, s, weights[s.key], sizes[s.key], moments[s.key], hidden.get(s.key), totals)
+        for s in used
+    }
+
+
+def reader(graph: Graph) -> Read:
+    """Reads a parameter of the dense graph by name, ``None`` if there is none."""
+    return lambda name: graph.array(name) if name in graph.parameters else None
+
+
+def _statistics(
+    graph: Graph,
+    layer: Layer,
+    weight: Array,
+    shape: tuple[int, ...],
+    x: Moments,
+    hidden: Moments | None,
+    totals: dict[str, Array],
+) -> Statistics:
+    own = np.einsum("gop,gpq,goq->go", weight, x.h, weight, optimize=True)
+    spread, energy = float(own.sum()), own.reshape(-1)
+    target = totals.get(f"{layer.key}/{layer.around.target}")
+    after = totals.get(f"{layer.key}/{layer.around.after_norm}")
+    if target is not None and not layer.unfit.endswith("integers"):
+        spread = float((target[2] / target[0] - np.square(target[1] / target[0])).sum())
+    if after is not None:
+        energy = after[2] / after[0]
+    if hidden is not None and layer.node.inputs[2] in graph.parameters:
+        r = graph.array(layer.node.inputs[2]).astype(np.float64)
+        spread += float(np.einsum("dop,dpq,doq->", r, hidden.h, r, optimize=True))
+    return Statistics(weight, shape, x, max(spread, 1e-12), energy, hidden)
+
+
+def _channel_sums(layer: Layer, value: Array) -> Array:
+    """(3, channels): count, sum and sum of squares per output channel."""
+    whole = np.moveaxis(value, 1, -1)[None] if layer.transposed else layer.outputs_at(value, None, 1)
+    groups, width = len(whole), value.shape[1] if layer.transposed else whole.shape[-1]
+    flat = np.moveaxis(whole.reshape(groups, -1, width), 0, 1).reshape(-1, groups * width).astype(np.float64)
+    return np.stack([np.full(flat.shape[1], float(len(flat))), flat.sum(0), np.square(flat).sum(0)])

@@ -1,0 +1,100 @@
+"""Weights as they are stored: a parameter, and what stands between it and the node that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from spa_cli.graph.model import Array, Graph, Node
+
+Read = Callable[[str], "Array | None"]
+_PLAIN = frozenset({"Cast", "Identity"})
+_FORMS = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"})
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """The parameter ``name`` (half precision, transposed, quantised ...), the ``chain`` of nodes up to its reader."""
+
+    name: str
+    chain: tuple[Node, ...] = ()
+
+    def value(self, read: Read, shape_of: Callable[[str], tuple[int, ...]]) -> Array | None:
+        """What the reader gets, in float64; ``None`` if the parameter is none."""
+        stored = read(self.name)
+        if stored is None:
+            return None
+        value = stored.astype(np.float64)
+        for node in self.chain:
+            if node.op == "Transpose":
+                value = value.transpose(node.attr("perm"))
+            elif node.op in _FORMS:
+                value = value.reshape(shape_of(node.outputs[0]))
+            elif node.op == "DequantizeLinear":
+                scale, zero = _scale(node, read, value.ndim)
+                value = (value - zero) * scale
+        return value
+
+    def back(self, value: Array, read: Read) -> Array:
+        """The parameter for which the reader gets ``value``; rounded to the nearest there is if it is quantised."""
+        stored = read(self.name)
+        assert stored is not None
+        for at, node in reversed(list(enumerate(self.chain))):
+            if node.op == "Transpose":
+                perm = node.attr("perm") or list(range(value.ndim))[::-1]
+                value = value.transpose(np.argsort(perm))
+            elif node.op in _FORMS:
+                shape = stored.shape
+                for before in self.chain[:at]:
+                    if before.op == "Transpose":
+                        shape = tuple(shape[i] for i in before.attr("perm") or range(len(shape))[::-1])
+                value = value.reshape(shape)
+            elif node.op == "DequantizeLinear":
+                scale, zero = _scale(node, read, value.ndim)
+                value = value / np.where(scale == 0, 1, scale) + zero
+        if stored.dtype.kind in "iu":
+            limits = np.iinfo(stored.dtype)
+            value = np.clip(np.rint(value), limits.min, limits.max)
+        return value.astype(stored.dtype)
+
+
+def find_stored(graph: Graph, name: str) -> Stored:
+    """The parameter behind ``name``, as far as its only reader is a node that ``Stored`` follows."""
+    chain: list[Node] = []
+    while name not in graph.parameters:
+        node = graph.producers.get(name)
+        if node is None or not _followed(graph, node) or len(readers(graph, name)) > 1:
+            break
+        # a second reshape would need the shape between them
+        if node.op in _FORMS - {"Transpose"} and any(n.op in _FORMS - {"Transpose"} for n in chain):
+            break
+        chain.append(node)
+        name = node.inputs[0]
+    return Stored(name, tuple(chain[::-1]))
+
+
+def readers(graph: Graph, name: str) -> list[Node]:
+    """Nodes that read a tensor's values (not only its shape)."""
+    return [n for n in graph.consumers.get(name, []) if n.op not in ("Shape", "Size")]
+
+
+def _followed(graph: Graph, node: Node) -> bool:
+    if node.domain:
+        return False
+    if node.op == "DequantizeLinear":
+        return not node.attr("block_size", 0) and all(i in graph.parameters for i in node.inputs[1:] if i)
+    return node.op in _PLAIN or node.op in _FORMS
+
+
+def _scale(node: Node, read: Read, rank: int) -> tuple[Array, Array]:
+    """Scale and zero point of a DequantizeLinear, shaped to be broadcast."""
+    scale = read(node.inputs[1])
+    zero = read(node.input(2)) if node.input(2) else None
+    assert scale is not None
+    shape = [1] * rank
+    if scale.ndim == 1 and scale.size > 1:
+        shape[int(node.attr("axis", 1)) % rank] = -1
+    zero_point = np.zeros(1) if zero is None else zero.astype(np.float64)
+    return scale.astype(np.float64).reshape(shape), zero_point.reshape(shape if zero_point.size > 1 else [1] * rank)

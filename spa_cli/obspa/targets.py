@@ -1,0 +1,122 @@
+"""The regression problem of one layer: what it reads in the pruned network, what it should give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from spa_cli.graph.model import Array
+from spa_cli.obspa.layers import Layer, sample_rows
+from spa_cli.obspa.refit import Rows
+from spa_cli.obspa.side import Side
+from spa_cli.obspa.surroundings import norm_scale
+from spa_cli.surgery.cut import Cut
+
+
+class Regression:
+    """Rows of one layer, chunk by chunk; ``matrix`` (g, o, p) and ``offset`` (g, o) are what it has now."""
+
+    def __init__(self, layer: Layer, work: Cut, dense: Side, pruned: Side, operand: Array) -> None:
+        self._layer, self._work, self._dense, self._pruned = layer, work, dense, pruned
+        groups = layer.groups(np.shape(pruned.values[layer.x][0]), operand.shape)
+        if layer.transposed:
+            groups = int(work.attribute(layer.node, "group") or 1)
+        self.matrix = layer.matrix(operand, groups)
+        around = layer.around
+        self.joined = bool(around.other) and around.other in dense.values and around.other in pruned.values
+        self._norms = norm_scale(around.norm, dense.parameter), norm_scale(around.norm, pruned.parameter)
+        bias = around.bias.value(pruned.parameter, work.shape) if around.bias else None
+        self.bias = None if bias is None or bias.size != self.matrix[..., 0].size else bias
+        self.offset = np.zeros(self.matrix.shape[:2])
+        if self.bias is not None and not layer.transposed:
+            self.offset = layer.beta * self.bias.reshape(self.offset.shape)
+        # a transposed convolution and the gates of a recurrent layer are solved without an intercept
+        self.centred = not (layer.transposed or layer.recurrent) and (around.norm is not None or self.bias is not None)
+
+    @property
+    def scale(self) -> Array | None:
+        """Factor of the BatchNorm behind the layer, per output (g, o)."""
+        after = self._norms[1]
+        return None if after is None else after[0].reshape(self.offset.shape)
+
+    def rows(self, chunk: int, limit: int, rng: np.random.Generator) -> Rows | str:
+        """At most ``limit`` positions of each sample of a chunk; a sentence where the two networks can't be aligned."""
+        layer, groups = self._layer, len(self.matrix)
+        x = self._pruned.values[layer.x][chunk]
+        rows = sample_rows(layer.positions(x.shape), limit, rng)
+        inputs = layer.inputs_at(x, rows, groups).astype(np.float32)
+        if layer.transposed or layer.recurrent:
+            target = self._columns(chunk, rows)
+            return Rows(inputs, target, target) if target.shape[:2] == inputs.shape[:2] else "its input was cut"
+        around = layer.around
+        name = around.target if self.joined else around.after_norm
+        wanted = self._aligned(name, chunk)
+        if isinstance(wanted, str):
+            return wanted
+        z = layer.outputs_at(wanted, rows, groups).astype(np.float32)
+        if z.shape != (*inputs.shape[:2], self.matrix.shape[1]):
+            return "its output can't be aligned with the original's"
+        low, high = z, z
+        if self.joined or not around.join:
+            below, above = np.float32(around.flat[0]), np.float32(around.flat[1])
+            low = np.where(z >= above, above, np.where(z <= below, np.float32(-np.inf), z))
+            high = np.where(z <= below, below, np.where(z >= above, np.float32(np.inf), z))
+        if self.joined:
+            ours = layer.outputs_at(self._pruned.values[around.other][chunk], rows, groups)
+            if ours.shape != z.shape:
+                return "the branch it meets has another shape"
+            low, high = low - ours, high - ours
+        low, high = self._before_norm(low, high)
+        fixed = self._pruned.value(around.fixed_bias, chunk)
+        if fixed is not None:
+            shift = self._fixed(fixed, chunk, rows)
+            low, high = low - shift, high - shift
+        return Rows(inputs, low.astype(np.float32, copy=False), high.astype(np.float32, copy=False))
+
+    def _before_norm(self, low: Array, high: Array) -> tuple[Array, Array]:
+        after = self._norms[1]
+        if after is None:
+            return low, high
+        s, mean, beta = (v.astype(np.float32).reshape(len(low), 1, -1) for v in after)
+        safe = np.where(np.abs(s) < 1e-12, np.float32(1), s)
+        low, high = (low - beta) / safe + mean, (high - beta) / safe + mean
+        return np.minimum(low, high), np.maximum(low, high)
+
+    def _fixed(self, fixed: Array, chunk: int, rows: Array | None) -> Array:
+        layer, groups = self._layer, len(self.matrix)
+        if layer.conv:
+            return layer.beta * fixed.reshape(groups, 1, -1).astype(np.float32)
+        like = self._pruned.values[layer.x][chunk]
+        width = self.matrix.shape[0] * self.matrix.shape[1]
+        whole = np.broadcast_to(fixed, (*like.shape[:-1], width)) if like.ndim == 2 else fixed
+        return layer.beta * layer.outputs_at(whole, rows, groups).astype(np.float32)
+
+    def _aligned(self, name: str, chunk: int) -> Any:
+        """A dense tensor without what was cut of it."""
+        value = self._dense.values[name][chunk]
+        entry = self._work.kept_indices(name)
+        if any(kept and isinstance(kept[0], list) for kept in entry.values()):
+            return "its blocks keep different channels along another axis"
+        for axis_name in entry:
+            mask = self._work.kept_mask(name, int(axis_name))
+            if len(mask) != value.shape[int(axis_name)]:
+                return "its positions depend on the batch"
+            value = np.compress(mask, value, int(axis_name))
+        return value
+
+    def _columns(self, chunk: int, rows: Array | None) -> Array:
+        """What the dense contraction alone gives, for the outputs that stay."""
+        layer, work = self._layer, self._work
+        operand = layer.weight(self._dense.parameter, work.old_shape)
+        assert operand is not None
+        x = self._dense.values[layer.x][chunk]
+        groups = layer.groups(x.shape, operand.shape)
+        matrix = layer.matrix(operand, groups).astype(np.float32)
+        y = np.matmul(layer.inputs_at(x, rows, groups).astype(np.float32), matrix.transpose(0, 2, 1))
+        if layer.recurrent:
+            return np.asarray(y[:, :, np.tile(work.kept_mask(layer.operand, 1), operand.shape[0])])
+        taps = int(np.prod(operand.shape[2:]))
+        kept = np.flatnonzero(np.repeat(work.kept_mask(layer.operand, 1), taps))
+        alive = work.kept_mask(layer.operand, 0).reshape(groups, -1).any(1)
+        return np.asarray(y[:, :, kept][alive])

@@ -1,0 +1,56 @@
+"""The windows of a convolution: im2col patches of any rank, stride, dilation and padding."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from spa_cli.graph.model import Array, Node
+
+
+def output_size(node: Node, size: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[int, ...]:
+    """Spatial size of a convolution's output."""
+    strides, dilations, pads = _geometry(node, size, kernel)
+    return tuple(
+        (n + sum(p) - d * (k - 1) - 1) // s + 1
+        for n, p, d, k, s in zip(size, pads, dilations, kernel, strides, strict=True)
+    )
+
+
+def patches(node: Node, x: Array, kernel: tuple[int, ...], rows: Array | None) -> Array:
+    """Windows of ``x`` (n, c, *size) at flat output positions ``rows`` (``None``: all); (n, positions, c, *k)."""
+    rank = len(kernel)
+    strides, dilations, pads = _geometry(node, x.shape[2:], kernel)
+    padded = np.pad(x, [(0, 0), (0, 0), *pads])
+    spans = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True))
+    view = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=tuple(range(2, 2 + rank)))
+    picks: Any = tuple(slice(None, None, s) for s in (1, 1, *strides, *dilations))
+    view = view[picks]
+    if rows is None:
+        taken = view.reshape(*view.shape[:2], -1, *kernel)
+    else:
+        where: Any = (slice(None), slice(None), *np.unravel_index(rows, view.shape[2 : 2 + rank]))
+        taken = view[where]
+    return np.moveaxis(taken, 2, 1)
+
+
+def _geometry(
+    node: Node, size: tuple[int, ...], kernel: tuple[int, ...]
+) -> tuple[list[int], list[int], list[tuple[int, int]]]:
+    rank = len(kernel)
+    strides = node.attr("strides") or [1] * rank
+    dilations = node.attr("dilations") or [1] * rank
+    auto = node.attr("auto_pad", "NOTSET")
+    if auto == "VALID":
+        return strides, dilations, [(0, 0)] * rank
+    if auto in ("NOTSET", ""):
+        pads = node.attr("pads") or [0] * (2 * rank)
+        return strides, dilations, [(pads[i], pads[i + rank]) for i in range(rank)]
+    result = []
+    for n, k, s, d in zip(size, kernel, strides, dilations, strict=True):
+        total = max((math.ceil(n / s) - 1) * s + d * (k - 1) + 1 - n, 0)
+        small = total // 2
+        result.append((small, total - small) if auto == "SAME_UPPER" else (total - small, small))
+    return strides, dilations, result
