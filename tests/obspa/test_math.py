@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from spa_cli.obspa.moments import Moments
-from spa_cli.obspa.refit import intercept, refit, solve
-from spa_cli.obspa.saliency import Consumer, convex, greedy
+from spa_cli.obspa.refit import Problem, Rows, refit
+from spa_cli.obspa.saliency import Consumer, Rigid, convex, greedy
 
 
 @pytest.fixture
@@ -16,45 +16,87 @@ def correlated(rng: np.random.Generator, n: int, p: int) -> np.ndarray:
     return rng.normal(size=(n, p)) @ (np.eye(p) + 0.3 * rng.normal(size=(p, p)))
 
 
-def moments(x: np.ndarray, t: np.ndarray | None = None, centred: bool = True) -> Moments:
-    """Moments of rows added in three chunks."""
-    made = Moments(centred)
-    for part in np.array_split(np.arange(len(x)), 3):
-        made.add(x[None, part], None if t is None else t[None, part])
-    return made
+def exact(x: np.ndarray, t: np.ndarray) -> Rows:
+    """Rows with one right value each."""
+    return Rows(x[None], t[None], t[None])
 
 
 @pytest.mark.parametrize("centred", [True, False])
 def test_refit_is_the_least_squares_optimum(centred, rng) -> None:
     x, w = correlated(rng, 400, 12), rng.normal(size=(5, 12))
     t = x @ w.T + 0.1 * rng.normal(size=(400, 5)) + (3.0 if centred else 0.0)
-    found = solve(moments(x, t, centred), np.zeros((1, 5, 12)), 1e-9)[0]
+    found, b = Problem(exact(x, t), np.zeros((1, 5, 12)), np.zeros((1, 5)), centred).solve(1e-9, 6)
     design = np.c_[x, np.ones(len(x))] if centred else x
     best = np.linalg.lstsq(design, t, rcond=None)[0].T
-    assert np.allclose(found, best[:, :12], atol=1e-3)
+    assert np.allclose(found[0], best[:, :12], atol=1e-3)
     if centred:
-        assert np.allclose(intercept(moments(x, t), found[None])[0], best[:, 12], atol=1e-2)
+        assert np.allclose(b[0], best[:, 12], atol=1e-2)
+
+
+def test_moments_do_not_depend_on_the_chunks(rng) -> None:
+    x, t = correlated(rng, 300, 7)[None], rng.normal(size=(1, 300, 2))
+    whole, parts = Moments(), Moments()
+    whole.add(x)
+    for part in np.array_split(np.arange(300), 4):
+        parts.add(x[:, part])
+    assert np.allclose(whole.h, parts.h, rtol=1e-4, atol=1e-5)
+    assert np.allclose(whole.h[0], np.cov(x[0].T, bias=True), rtol=1e-4, atol=1e-4)
+    c, mean = whole.against(x.astype(np.float32), t)
+    assert np.allclose(mean[0], t[0].mean(0), atol=1e-6)
+    assert np.allclose(c[0], (t[0] - t[0].mean(0)).T @ x[0] / 300, atol=1e-4)
 
 
 def test_damping_pulls_towards_the_weights_the_layer_has(rng) -> None:
     x, w0 = rng.normal(size=(50, 8)), rng.normal(size=(1, 3, 8))
-    t = rng.normal(size=(50, 3))
-    far, near = solve(moments(x, t), w0, 1e-6), solve(moments(x, t), w0, 1e6)
-    assert np.abs(near - w0).max() < 1e-4 < np.abs(far - w0).max()
+    problem = Problem(exact(x, rng.normal(size=(50, 3))), w0, np.zeros((1, 3)), True)
+    assert np.abs(problem.solve(1e6, 1)[0] - w0).max() < 1e-4 < np.abs(problem.solve(1e-6, 1)[0] - w0).max()
 
 
-def test_error_from_moments_is_the_mean_squared_error(rng) -> None:
-    x, t = rng.normal(size=(90, 6)) + 2, rng.normal(size=(90, 4)) - 1
-    w, b = rng.normal(size=(1, 4, 6)), rng.normal(size=(1, 4))
-    direct = np.square(x @ w[0].T + b[0] - t).mean(0)
-    assert np.allclose(moments(x, t).error(w, b)[0], direct, rtol=1e-4)
+def test_where_the_activation_is_flat_any_value_will_do(rng) -> None:
+    """Outputs that a Relu maps to zero leave the fit free, so the rest is fitted better."""
+    x, w = correlated(rng, 600, 10), rng.normal(size=(4, 10))
+    y = x @ w.T
+    kept = x[:, :7]
+    below = np.where(y <= 0, -np.inf, y)
+    w0, b0 = w[None, :, :7], np.zeros((1, 4))
+    rows = Rows(kept[None], below[None], np.maximum(y, 0)[None])
+    tied = Problem(exact(kept, y), w0, b0, True).solve(1e-4, 6)
+    errors = [rows.missed(*Problem(rows, w0, b0, True).solve(1e-4, rounds)).mean() for rounds in (1, 2, 6, 30)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.95 * rows.missed(*tied).mean()
+
+
+def test_missed_is_the_distance_to_what_is_allowed() -> None:
+    rows = Rows(np.zeros((1, 2, 1)), np.array([[[1.0], [-np.inf]]]), np.array([[[1.0], [0.0]]]))
+    assert np.isclose(rows.missed(np.zeros((1, 1, 1)), np.array([[3.0]]))[0, 0], (2**2 + 3**2) / 2)
+    assert np.isclose(rows.missed(np.zeros((1, 1, 1)), np.array([[-3.0]]))[0, 0], (4**2 + 0) / 2)
 
 
 def test_a_fit_that_does_not_help_is_refused(rng) -> None:
     x, w0 = rng.normal(size=(200, 6)), rng.normal(size=(1, 3, 6))
     t = x @ w0[0].T
-    fit, held = moments(x[:150], t[:150]), moments(x[150:], t[150:])
-    assert refit(fit, held, w0, np.zeros((1, 3))) is None
+    assert refit(exact(x[:150], t[:150]), exact(x[150:], t[150:]), w0, np.zeros((1, 3)), False) is None
+
+
+def test_weights_that_have_to_stay_get_a_new_offset(rng) -> None:
+    x, w0 = rng.normal(size=(200, 6)), rng.normal(size=(1, 3, 6))
+    t = x @ w0[0].T + [1.0, -2.0, 0.5]
+    found = refit(exact(x[:150], t[:150]), exact(x[150:], t[150:]), w0, np.zeros((1, 3)), True, shift_only=True)
+    assert found is not None
+    assert found.damping is None
+    assert np.array_equal(found.w, w0)
+    assert np.allclose(found.b[0], [1.0, -2.0, 0.5], atol=1e-5)
+
+
+def test_a_rigid_layer_costs_what_is_taken_away(rng) -> None:
+    x, w = rng.normal(size=(300, 8)) @ rng.normal(size=(8, 8)) + 1, rng.normal(size=(3, 8))
+    second, places = x.T @ x / 300, np.arange(8).reshape(4, 2)
+    order, errors = greedy([Rigid(w, second, places, 1.0)], 4)
+    for count in (1, 2, 3):
+        gone = places[order[:count]].reshape(-1)
+        assert np.isclose(np.square(x[:, gone] @ w[:, gone].T).sum(1).mean(), errors[:count].sum(), rtol=1e-6)
+    first = min(range(4), key=lambda c: np.square(x[:, places[c]] @ w[:, places[c]].T).sum())
+    assert order[0] == first
 
 
 def test_downdated_inverse_equals_the_recomputed_one(rng) -> None:
