@@ -15,6 +15,7 @@ import numpy as np
 from spa_cli.graph.model import FLOAT_TYPES, QUANTIZED_TYPES, Array, Graph, Node
 from spa_cli.graph.shapes import Shapes
 from spa_cli.obspa.contraction import Contraction, find_contraction
+from spa_cli.obspa.integer import float_view
 from spa_cli.obspa.stored import Read, Stored, find_stored, readers
 from spa_cli.obspa.surroundings import Surroundings, surroundings
 from spa_cli.obspa.windows import output_size, patches
@@ -22,6 +23,7 @@ from spa_cli.obspa.windows import output_size, patches
 ShapeOf = Callable[[str], tuple[int, ...]]
 _CONVS = frozenset({"Conv", "FusedConv", "ConvInteger", "QLinearConv"})
 _INTEGER = frozenset({"ConvInteger", "QLinearConv", "MatMulInteger"})
+INTEGERS = "it computes with integers"
 RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 
 
@@ -166,10 +168,10 @@ def _layer(graph: Graph, shapes: Shapes, node: Node) -> Layer | None:
             return None
         transposed = node.op == "ConvTranspose"
         channel = 0 if transposed else len(size) - 1
-        made = _made(graph, node, 0, weight_at, surroundings(graph, node, bias, size[0], channel))
+        made = _made(graph, node, 0, weight_at, bias, size[0], channel)
         return made and replace(made, kernel=() if transposed else size[2:])
     if node.op in RECURRENT:
-        made = _made(graph, node, 0, 1, Surroundings(next(o for o in node.outputs if o)))
+        made = _made(graph, node, 0, 1, "", 0, 0)
         return made and replace(made, terms=Contraction(("t", "b", "i"), ("d", "g", "i"), ("t", "d", "b", "h")))
     if len(node.inputs) < 2 or node.op not in ("Gemm", "MatMul", "FusedMatMul", "MatMulInteger", "Einsum"):
         return None
@@ -191,8 +193,7 @@ def _dense(graph: Graph, shapes: Shapes, node: Node, weight_at: int) -> Layer | 
     channel = len(terms.y) - terms.y.index(wide[0]) if len(wide) == 1 and not terms.groups else 0
     alpha, beta = float(node.attr("alpha", 1.0)), float(node.attr("beta", 1.0))
     bias = node.input(2) if node.op == "Gemm" and beta else ""
-    around = surroundings(graph, node, bias, width, channel)
-    made = _made(graph, node, 1 - weight_at, weight_at, around)
+    made = _made(graph, node, 1 - weight_at, weight_at, bias, width, channel)
     return made and replace(made, terms=terms, alpha=alpha or 1.0, beta=beta)
 
 
@@ -201,18 +202,24 @@ def graph_shape(graph: Graph, shapes: Shapes, name: str) -> tuple[int, ...]:
     return graph.shape(name) if name in graph.parameters else tuple(int(d or 0) for d in shapes.shape.get(name) or ())
 
 
-def _made(graph: Graph, node: Node, x_at: int, weight_at: int, around: Surroundings) -> Layer | None:
+def _made(graph: Graph, node: Node, x_at: int, weight_at: int, bias: str, width: int, channel: int) -> Layer | None:
     x, operand = node.inputs[x_at], node.inputs[weight_at]
-    stored = find_stored(graph, operand)
+    view = float_view(graph, node) if node.op in _INTEGER and weight_at == 1 else None
+    stored = view.stored if view else find_stored(graph, operand)
     tensor = graph.parameters.get(stored.name)
     if tensor is None or x in graph.parameters or tensor.data_type not in FLOAT_TYPES | QUANTIZED_TYPES:
         return None
     unfit = ""
-    if node.op in _INTEGER:
-        unfit = "it computes with integers"
+    if node.op in _INTEGER and view is None:
+        unfit = INTEGERS
     elif any(len(readers(graph, n)) > 1 for n in (stored.name, operand)):
         unfit = "its weight is shared"
-    return Layer(node, x, operand, stored, around, unfit=unfit, zeros=_zeros(node))
+    if node.op in RECURRENT:
+        around = Surroundings(next(o for o in node.outputs if o))
+    else:
+        around = surroundings(graph, node, bias, width, channel, view.after if view else ())
+    zeros = ("", "") if view else _zeros(node)
+    return Layer(node, view.x if view else x, operand, stored, around, unfit=unfit, zeros=zeros)
 
 
 def _zeros(node: Node) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from onnx import helper
 
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.shapes import Shapes
-from spa_cli.obspa.layers import Layer, graph_shape, sample_rows
+from spa_cli.obspa.layers import INTEGERS, Layer, graph_shape, sample_rows
 from spa_cli.obspa.moments import Moments
 from spa_cli.obspa.stored import Read
 from spa_cli.verification.session import open_session
@@ -108,7 +108,7 @@ def _statistics(
     spread, energy = float(own.sum()), own.reshape(-1)
     target = totals.get(f"{layer.key}/{layer.around.target}")
     after = totals.get(f"{layer.key}/{layer.around.after_norm}")
-    if target is not None and not layer.unfit.endswith("integers"):
+    if target is not None and layer.unfit != INTEGERS:
         spread = float((target[2] / target[0] - np.square(target[1] / target[0])).sum())
     if after is not None:
         energy = after[2] / after[0]

@@ -16,10 +16,17 @@ _FORMS = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"})
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """The parameter ``name`` (half precision, transposed, quantised ...), the ``chain`` of nodes up to its reader."""
+    """The parameter ``name`` (half precision, transposed, quantised ...), the ``chain`` of nodes up to its reader.
+
+    ``scale`` and ``zero``: of integers that the reader computes with as they are; the value is then what they stand
+    for. A scale per channel lies along ``axis``.
+    """
 
     name: str
     chain: tuple[Node, ...] = ()
+    scale: str = ""
+    zero: str = ""
+    axis: int = 0
 
     def value(self, read: Read, shape_of: Callable[[str], tuple[int, ...]]) -> Array | None:
         """What the reader gets, in float64; ``None`` if the parameter is none."""
@@ -33,14 +40,20 @@ class Stored:
             elif node.op in _FORMS:
                 value = value.reshape(shape_of(node.outputs[0]))
             elif node.op == "DequantizeLinear":
-                scale, zero = _scale(node, read, value.ndim)
+                scale, zero = _node_scale(node, read, value.ndim)
                 value = (value - zero) * scale
+        if self.scale:
+            scale, zero = _scale(self.scale, self.zero, self.axis, read, value.ndim)
+            value = (value - zero) * scale
         return value
 
     def back(self, value: Array, read: Read) -> Array:
         """The parameter for which the reader gets ``value``; rounded to the nearest there is if it is quantised."""
         stored = read(self.name)
         assert stored is not None
+        if self.scale:
+            scale, zero = _scale(self.scale, self.zero, self.axis, read, value.ndim)
+            value = value / np.where(scale == 0, 1, scale) + zero
         for at, node in reversed(list(enumerate(self.chain))):
             if node.op == "Transpose":
                 perm = node.attr("perm") or list(range(value.ndim))[::-1]
@@ -52,7 +65,7 @@ class Stored:
                         shape = tuple(shape[i] for i in before.attr("perm") or range(len(shape))[::-1])
                 value = value.reshape(shape)
             elif node.op == "DequantizeLinear":
-                scale, zero = _scale(node, read, value.ndim)
+                scale, zero = _node_scale(node, read, value.ndim)
                 value = value / np.where(scale == 0, 1, scale) + zero
         if stored.dtype.kind in "iu":
             limits = np.iinfo(stored.dtype)
@@ -88,13 +101,15 @@ def _followed(graph: Graph, node: Node) -> bool:
     return node.op in _PLAIN or node.op in _FORMS
 
 
-def _scale(node: Node, read: Read, rank: int) -> tuple[Array, Array]:
-    """Scale and zero point of a DequantizeLinear, shaped to be broadcast."""
-    scale = read(node.inputs[1])
-    zero = read(node.input(2)) if node.input(2) else None
+def _node_scale(node: Node, read: Read, rank: int) -> tuple[Array, Array]:
+    return _scale(node.inputs[1], node.input(2), int(node.attr("axis", 1)), read, rank)
+
+
+def _scale(name: str, zero_name: str, axis: int, read: Read, rank: int) -> tuple[Array, Array]:
+    """Scale and zero point, shaped to be broadcast."""
+    scale, zero = read(name), read(zero_name) if zero_name else None
     assert scale is not None
-    shape = [1] * rank
-    if scale.ndim == 1 and scale.size > 1:
-        shape[int(node.attr("axis", 1)) % rank] = -1
+    line = [-1 if i == axis % rank else 1 for i in range(rank)]
     zero_point = np.zeros(1) if zero is None else zero.astype(np.float64)
-    return scale.astype(np.float64).reshape(shape), zero_point.reshape(shape if zero_point.size > 1 else [1] * rank)
+    shapes = [line if v.size > 1 else [1] * rank for v in (scale, zero_point)]
+    return scale.astype(np.float64).reshape(shapes[0]), zero_point.reshape(shapes[1])

@@ -41,16 +41,21 @@ class Surroundings:
         return self.join.outputs[0] if self.join else self.after_norm
 
 
-def surroundings(graph: Graph, node: Node, bias: str, width: int, channel: int) -> Surroundings:
-    """Look behind a layer of ``width`` outputs, which lie ``channel`` axes from the end (0: on several or no axes)."""
-    output = next(o for o in node.outputs if o)
-    path: list[Node] = []
+def surroundings(
+    graph: Graph, node: Node, bias: str, width: int, channel: int, start: tuple[Node, ...] = ()
+) -> Surroundings:
+    """Look behind a layer of ``width`` outputs, which lie ``channel`` axes from the end (0: on several or no axes).
+
+    ``start``: nodes behind it that belong to it.
+    """
+    output = next(o for o in (start[-1] if start else node).outputs if o)
+    path = list(start)
     own = _own_bias(graph, bias)
     if own is not None and math.prod(graph.shape(own.name)) != width:
         own = None
     fixed = bias if own is None else ""
     if not bias and channel:
-        add = _only_reader(graph, output)
+        add = only_reader(graph, output)
         if add is not None and add.op == "Add":
             constant = next((i for i in add.inputs if i != output), "")
             added = _own_bias(graph, constant)
@@ -60,7 +65,7 @@ def surroundings(graph: Graph, node: Node, bias: str, width: int, channel: int) 
     norm = _norm(graph, output)
     after = norm.outputs[0] if norm else output
     join, other = None, ""
-    add = _only_reader(graph, after)
+    add = only_reader(graph, after)
     if add is not None and add.op == "Add" and not add.domain:
         rest = [i for i in add.inputs if i != after]
         if len(rest) == 1 and find_stored(graph, rest[0]).name not in graph.parameters:
@@ -94,7 +99,7 @@ def _is_bias(shape: tuple[int, ...], width: int, channel: int) -> bool:
 
 
 def _norm(graph: Graph, output: str) -> Node | None:
-    node = _only_reader(graph, output)
+    node = only_reader(graph, output)
     if node is None or node.op != "BatchNormalization" or node.inputs[0] != output:
         return None
     fixed = all(i in graph.parameters for i in node.inputs[1:5])
@@ -103,7 +108,7 @@ def _norm(graph: Graph, output: str) -> Node | None:
 
 def _flat(graph: Graph, target: str) -> tuple[float, float]:
     """Below and above what the activation that alone reads a tensor is constant."""
-    node = _only_reader(graph, target)
+    node = only_reader(graph, target)
     nothing = (-math.inf, math.inf)
     if node is None or node.domain:
         return nothing
@@ -132,6 +137,7 @@ def _bound(graph: Graph, node: Node, at: int, name: str, default: float) -> floa
     return float(value.reshape(-1)[0])
 
 
-def _only_reader(graph: Graph, name: str) -> Node | None:
+def only_reader(graph: Graph, name: str) -> Node | None:
+    """The node that alone reads a tensor's values, ``None`` if there are several or it is a graph output."""
     found = readers(graph, name)
     return found[0] if len(found) == 1 and name not in graph.outputs else None

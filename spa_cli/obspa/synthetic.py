@@ -68,6 +68,10 @@ def _make(graph: Graph, name: str, count: int, shape: tuple[int, ...], rng: np.r
         return np.full((count, *shape), "a", object), "constant strings"
     if np.issubdtype(dtype, np.floating):
         values, kind = _floats(count, shape, rng)
+        low, high = _range(graph, name)
+        if low < high:
+            inside = np.clip(0.5 + 0.25 * values, 0, 1)
+            values, kind = low + (high - low) * inside, f"{kind} between {low:.3g} and {high:.3g}"
         return values.astype(dtype), kind
     if dtype is np.bool_ or "mask" in name.lower():
         return np.ones((count, *shape), dtype), "ones"
@@ -76,6 +80,18 @@ def _make(graph: Graph, name: str, count: int, shape: tuple[int, ...], rng: np.r
     size = _vocabulary(graph, name)
     ranks = rng.zipf(1.2, (count, *shape))
     return np.asarray((ranks - 1) % size).astype(dtype), f"Zipf tokens below {size}"
+
+
+def _range(graph: Graph, name: str) -> tuple[float, float]:
+    """The range in which a model that quantises its input expects it; (0, 0) if it doesn't say."""
+    for node in graph.consumers.get(name, []):
+        if node.op == "QuantizeLinear" and all(i in graph.parameters for i in node.inputs[1:]):
+            scale = float(graph.array(node.inputs[1]).max())
+            zero = graph.array(node.inputs[2]) if node.input(2) else np.zeros((), np.uint8)
+            limits = np.iinfo(zero.dtype) if zero.dtype.kind in "iu" else None
+            if limits is not None and zero.size == 1:
+                return (limits.min - float(zero)) * scale, (limits.max - float(zero)) * scale
+    return 0.0, 0.0
 
 
 def _floats(count: int, shape: tuple[int, ...], rng: np.random.Generator) -> tuple[Array, str]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from spa_cli.graph.model import Array, Graph, captured_names
-from spa_cli.obspa.layers import Layer
+from spa_cli.graph.model import Array, Graph, Node, captured_names
+from spa_cli.obspa.layers import INTEGERS, Layer
 from spa_cli.obspa.recalibrate import find_affines, recalibrate
 from spa_cli.obspa.refit import Fit, Rows, refit
 from spa_cli.obspa.schedule import schedule
@@ -47,7 +47,10 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Ar
     by_node = {layer.key: layer for layer in layers}
     affines = find_affines(graph, layers)
     dense_nodes = {o: n.proto for n in graph.nodes for o in n.outputs if o}
-    uses = Counter(i for n in graph.nodes for i in {*n.inputs, *captured_names(n.proto)})
+    reads = {n.outputs[0]: {*n.inputs, *captured_names(n.proto)} for n in graph.nodes if n.outputs}
+    for each in layers:
+        reads[each.node.outputs[0]].add(each.x)
+    uses = Counter(i for names in reads.values() for i in names)
     for proto in schedule(work.model, by_node):
         outputs = [o for o in proto.output if o]
         original = dense_nodes.get(outputs[0]) if outputs else None
@@ -57,13 +60,13 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Ar
         dense.run(original)
         layer = by_node.get(outputs[0])
         if layer is not None:
-            _repair_layer(layer, work, dense, pruned, rng, report, limit)
+            _repair_layer(graph, layer, work, dense, pruned, rng, report, limit)
         pruned.run(proto)
         affine = affines.get(outputs[0])
         if affine is not None and recalibrate(affine, work, dense, pruned):
             report.shifted.append(affine.node.label)
             pruned.run(proto, again=True)
-        for name in {*original.input, *captured_names(original)}:
+        for name in reads[original.output[0]]:
             uses[name] -= 1
             if uses[name] == 0 and name not in graph.outputs:
                 dense.drop(name)
@@ -72,7 +75,14 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Ar
 
 
 def _repair_layer(
-    layer: Layer, work: Cut, dense: Side, pruned: Side, rng: np.random.Generator, report: Repair, limit: int
+    graph: Graph,
+    layer: Layer,
+    work: Cut,
+    dense: Side,
+    pruned: Side,
+    rng: np.random.Generator,
+    report: Repair,
+    limit: int,
 ) -> None:
     """Refit one layer to the dense targets, given the pruned inputs."""
     if layer.x not in dense.values or layer.x not in pruned.values:
@@ -80,14 +90,14 @@ def _repair_layer(
     operand = layer.weight(pruned.parameter, work.shape)
     if operand is None:
         return
-    if layer.unfit.endswith("integers"):
+    if layer.unfit == INTEGERS:
         report.kept[layer.node.label] = layer.unfit
         return
     problem = Regression(layer, work, dense, pruned, operand)
     if not problem.joined and _same(dense.values[layer.x], pruned.values[layer.x]):
         return
     for node in layer.around.path[: None if problem.joined or not layer.around.join else -1]:
-        dense.run(node.proto)
+        _run_ahead(dense, graph, node)
     if not (layer.conv or layer.transposed) and work.shape(layer.x)[:1] != work.old_shape(layer.x)[:1]:
         report.kept[layer.node.label] = "its rows are channels that were cut"
         return
@@ -105,6 +115,15 @@ def _repair_layer(
         report.shifted.append(layer.node.label)
     else:
         report.refitted[layer.node.label] = found.damping
+
+
+def _run_ahead(side: Side, graph: Graph, node: Node) -> None:
+    """Run a node before its turn, and first what it needs."""
+    for name in {*node.inputs, *captured_names(node.proto)}:
+        producer = graph.producers.get(name)
+        if producer is not None and name not in side.values and side.parameter(name) is None:
+            _run_ahead(side, graph, producer)
+    side.run(node.proto)
 
 
 def _same(a: list[Array], b: list[Array]) -> bool:
