@@ -136,6 +136,10 @@ class Layer:
         assert self.terms is not None
         return _sampled(self.terms.rows(y, False), rows)
 
+    def takes(self, x: Array) -> bool:
+        """Whether an input has the rank that the graph declares (some files declare wrong ones)."""
+        return self.terms is None or np.ndim(x) == len(self.terms.x)
+
     def samples(self, x: tuple[int, ...]) -> int:
         """Samples in an input of shape ``x``."""
         if self.terms is None:

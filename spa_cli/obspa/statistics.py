@@ -73,6 +73,8 @@ def collect(
         values = {**chunk, **(dict(zip(wanted, session.run(wanted, chunk), strict=True)) if wanted else {})}
         for layer in used:
             x = np.asarray(values[layer.x])
+            if not layer.takes(x):
+                continue
             rows = sample_rows(layer.positions(x.shape), limit, rng)
             zero = graph.array(layer.zeros[0]) if layer.zeros[0] in graph.parameters else None
             moments[layer.key].add(layer.inputs_at(x, rows, len(weights[layer.key]), zero))
@@ -87,6 +89,7 @@ def collect(
     return {
         s.key: _statistics(graph, s, weights[s.key], sizes[s.key], moments[s.key], hidden.get(s.key), totals)
         for s in used
+        if moments[s.key].n
     }
 
 

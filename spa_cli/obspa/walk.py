@@ -90,8 +90,9 @@ def _repair_layer(
     operand = layer.weight(pruned.parameter, work.shape)
     if operand is None:
         return
-    if layer.unfit == INTEGERS:
-        report.kept[layer.node.label] = layer.unfit
+    declared = layer.takes(dense.values[layer.x][0]) and layer.takes(pruned.values[layer.x][0])
+    if layer.unfit == INTEGERS or not declared:
+        report.kept[layer.node.label] = layer.unfit if declared else "its input has a rank that was not declared"
         return
     problem = Regression(layer, work, dense, pruned, operand)
     if not problem.joined and _same(dense.values[layer.x], pruned.values[layer.x]):
