@@ -14,6 +14,7 @@ from spa_cli.verification.session import open_session
 
 # of the samples of a classifier, one in this many is kept
 _POOL = 4
+_SAME_VALUES = frozenset({"Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose", "Expand"})
 
 
 def synthetic(analysis: Analysis, samples: int, seed: int) -> Calibration:
@@ -113,11 +114,24 @@ def _floats(count: int, shape: tuple[int, ...], rng: np.random.Generator) -> tup
 
 
 def _vocabulary(graph: Graph, name: str) -> int:
-    """Rows of the table that the input indexes; 2 if it indexes none (type and segment ids)."""
-    for node in graph.consumers.get(name, []):
-        if node.op == "Gather" and node.inputs[0] in graph.parameters:
-            return int(graph.shape(node.inputs[0])[0])
-    return 2
+    """Rows of the smallest table that the input indexes; 2 if it indexes none."""
+    sizes, seen, waiting = list[int](), {name}, [name]
+    while waiting:
+        at = waiting.pop()
+        for node in graph.consumers.get(at, []):
+            place = list(node.inputs).index(at)
+            table = ""
+            if node.op == "Gather" and place == 1:
+                table = node.inputs[0]
+            elif node.op == "EmbedLayerNormalization" and place < 2:
+                table = node.input(2 if place == 0 else 4)
+            elif node.op in _SAME_VALUES and place == 0 and node.outputs[0] not in seen:
+                seen.add(node.outputs[0])
+                waiting.append(node.outputs[0])
+            if table in graph.parameters:
+                axis = int(node.attr("axis", 0))
+                sizes.append(int(graph.shape(table)[axis]))
+    return min(sizes, default=2)
 
 
 def _signals(count: int, shape: tuple[int, ...], rng: np.random.Generator) -> Array:

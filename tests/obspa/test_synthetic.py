@@ -76,6 +76,13 @@ def test_tokens_follow_zipf_masks_are_ones_positions_are_in_order() -> None:
     assert not calibration.noise
 
 
+def test_tokens_stay_below_the_smallest_table_they_index_directly_or_behind_a_cast() -> None:
+    text = """(int32[N,6] ids) => (y) {
+      c = Cast<to=7>(ids)  a = Gather(words, c)  b = Gather(kinds, c)  s = Add(a, b)  y = MatMul(s, v) }"""
+    _, data = made(build(text, words=(50, 8), kinds=(9, 8), v=(8, 4)), 40)
+    assert data["ids"].max() == 8
+
+
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [("float[N,6]", "normal and uniform noise"), ("float[N,1,512]", "1/f noise"), ("float[N,400]", "1/f noise")],
