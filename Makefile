@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench bench-samples bench-accuracy clean
+.PHONY: demo test lint bench bench-samples bench-accuracy bench-real clean
 BENCH ?= ../shared/bench
+REAL ?= ../shared/real
 
 demo: $(VENV)/.installed ## prune a trained sample model and show the result
 	$(BIN)/spa inspect sample_models/digits_resnet.onnx
@@ -23,14 +24,18 @@ lint: $(VENV)/.dev ## mend what a tool can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev ## how long analysis takes and how it grows (minutes)
+bench: $(VENV)/.dev ## what analysis and OBSPA cost, how that grows, where the time goes (minutes)
 	$(BIN)/python benchmarks/bench_analysis.py
+	$(BIN)/python benchmarks/bench_obspa.py
 
 bench-samples: $(VENV)/.installed ## accuracy of the sample models at half their MACs (the README's table)
 	$(BIN)/python benchmarks/bench_samples.py
 
 bench-accuracy: $(VENV)/.installed ## accuracy of the CIFAR-10 ResNets in $(BENCH), all methods (an hour)
 	$(BIN)/python benchmarks/bench_accuracy.py --data $(BENCH)
+
+bench-real: $(VENV)/.installed ## drift of the trained models in $(REAL) at 1.5x MACs without data, against l2 (ten minutes)
+	$(BIN)/python benchmarks/bench_real.py --data $(REAL)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

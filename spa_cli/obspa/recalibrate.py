@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spa_cli.graph.model import Array, Graph, Node
+from spa_cli.obspa.alignment import aligned
 from spa_cli.obspa.layers import Layer
 from spa_cli.obspa.side import Side
 from spa_cli.surgery.cut import Cut
@@ -58,11 +59,11 @@ def recalibrate(affine: Affine, work: Cut, dense: Side, pruned: Side) -> bool:
     """Fit scale and offset on three quarters of the samples; keep them if they do better on the last one."""
     name = affine.node.outputs[0]
     scale, offset = pruned.parameter(affine.scale), pruned.parameter(affine.offset) if affine.offset else None
-    entry = work.kept_indices(name)
-    if scale is None or any(kept and isinstance(kept[0], list) for kept in entry.values()):
+    wanted = [aligned(work, name, v) for v in dense.values[name]]
+    theirs_kept = [v for v in wanted if not isinstance(v, str)]
+    if scale is None or len(theirs_kept) < len(wanted):
         return False
-    ours = _per_channel(pruned.values[name], affine.axis)
-    theirs = _per_channel([_kept(v, work, name, entry) for v in dense.values[name]], affine.axis)
+    ours, theirs = _per_channel(pruned.values[name], affine.axis), _per_channel(theirs_kept, affine.axis)
     if ours.shape != theirs.shape or ours.shape[1] != len(scale) or np.array_equal(ours, theirs):
         return False
     cut = max(1, 3 * len(ours) // 4)
@@ -84,14 +85,6 @@ def recalibrate(affine: Affine, work: Cut, dense: Side, pruned: Side) -> bool:
 def _per_channel(chunks: list[Array], axis: int) -> Array:
     """(rows, channels) of all chunks."""
     return np.concatenate([np.moveaxis(c, axis, -1).reshape(-1, c.shape[axis]) for c in chunks]).astype(np.float64)
-
-
-def _kept(value: Array, work: Cut, name: str, entry: dict[str, list[int] | list[list[int]]]) -> Array:
-    for axis in map(int, entry):
-        mask = work.kept_mask(name, axis)
-        if len(mask) == value.shape[axis]:
-            value = np.compress(mask, value, axis)
-    return value
 
 
 def _line(x: Array, y: Array, free: bool) -> tuple[Array, Array]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from spa_cli.graph.model import Array
+from spa_cli.obspa.alignment import aligned
 from spa_cli.obspa.layers import Layer, sample_rows
 from spa_cli.obspa.refit import Rows
 from spa_cli.obspa.side import Side
@@ -51,7 +50,7 @@ class Regression:
             return Rows(inputs, target, target) if target.shape[:2] == inputs.shape[:2] else "its input was cut"
         around = layer.around
         name = around.target if self.joined else around.after_norm
-        wanted = self._aligned(name, chunk)
+        wanted = aligned(self._work, name, self._dense.values[name][chunk])
         if isinstance(wanted, str):
             return wanted
         z = layer.outputs_at(wanted, rows, groups).astype(np.float32)
@@ -91,19 +90,6 @@ class Regression:
         width = self.matrix.shape[0] * self.matrix.shape[1]
         whole = np.broadcast_to(fixed, (*like.shape[:-1], width)) if like.ndim == 2 else fixed
         return layer.beta * layer.outputs_at(whole, rows, groups).astype(np.float32)
-
-    def _aligned(self, name: str, chunk: int) -> Any:
-        """A dense tensor without what was cut of it."""
-        value = self._dense.values[name][chunk]
-        entry = self._work.kept_indices(name)
-        if any(kept and isinstance(kept[0], list) for kept in entry.values()):
-            return "its blocks keep different channels along another axis"
-        for axis_name in entry:
-            mask = self._work.kept_mask(name, int(axis_name))
-            if len(mask) != value.shape[int(axis_name)]:
-                return "its positions depend on the batch"
-            value = np.compress(mask, value, int(axis_name))
-        return value
 
     def _columns(self, chunk: int, rows: Array | None) -> Array:
         """What the dense contraction alone gives, for the outputs that stay."""
