@@ -94,7 +94,7 @@ class Curvature:
             "calibration": self._calibration.about,
             "layers": len(self._layers),
             "refitted": len(self._report.refitted),
-            "shifted": len(self._report.shifted),
+            "recalibrated": len(self._report.shifted),
             "kept_sliced": self._report.kept,
         }
 

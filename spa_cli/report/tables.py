@@ -129,13 +129,13 @@ def prune_table(out: Console, result: Result, verb: str) -> None:
     out.print(f"output drift {result.drift.relative_l2:.3g} (relative L2{agreement})")
     repair = result.plan.about.get("repair")
     if repair:
-        kept = repair["layers"] - repair["refitted"]
-        reasons = Counter(repair["kept_sliced"].values()).most_common(1)
-        out.print(
-            f"{repair['refitted']} of {repair['layers']} layers refitted"
-            f"{f', {kept} as they were' if kept else ''}{f' ({reasons[0][0]})' if reasons else ''}; "
-            f"calibrated on {escape(repair['calibration'])}",
-        )
+        parts = [f"{repair['refitted']} of {repair['layers']} layers refitted"]
+        if repair["recalibrated"]:
+            parts.append(f"{repair['recalibrated']} layers or norms recalibrated")
+        if repair["kept_sliced"]:
+            why, _ = Counter(repair["kept_sliced"].values()).most_common(1)[0]
+            parts.append(f"{len(repair['kept_sliced'])} kept as cut ({why})")
+        out.print(f"{', '.join(parts)}; calibrated on {escape(repair['calibration'])}")
     touched = len(result.cut_groups)
     out.print(
         f"RF {result.rf:.2f}x MACs, RP {result.rp:.2f}x parameters; {touched} of "

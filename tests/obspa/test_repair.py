@@ -172,7 +172,7 @@ def test_norms_that_no_layer_takes_up_are_recalibrated(norm, tmp_path) -> None:
     )
     np.save(tmp_path / "calib.npy", smooth((256, 12), 1))
     repaired = spa_cli.prune(model, ratio=0.3, calib=tmp_path / "calib.npy")
-    assert repaired.plan.about["repair"]["shifted"] >= 1
+    assert repaired.plan.about["repair"]["recalibrated"] >= 1
     sliced = spa_cli.apply(repaired.plan, model).model
     unseen = smooth((64, 12), 2)
     assert distance(model, repaired.model, unseen) < 0.8 * distance(model, sliced, unseen)
