@@ -75,16 +75,20 @@ def network(width: int, blocks: int, seed: int = 0) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
+def images(samples: int, folder: str) -> None:
+    """Write the samples, in a process whose memory is not measured."""
+    from spa_cli.obspa.leaves import dead_leaves
+
+    np.save(Path(folder) / f"{samples}.npy", dead_leaves(samples, 3, 32, 32, np.random.default_rng(0)))
+
+
 def prune(width: int, blocks: int, samples: int, folder: str) -> tuple[float, float]:
     """One run; seconds, and peak gigabytes of this process."""
     import spa_cli
-    from spa_cli.obspa.leaves import dead_leaves
 
-    calib = Path(folder) / f"{samples}.npy"
-    if not calib.exists():
-        np.save(calib, dead_leaves(samples, 3, 32, 32, np.random.default_rng(0)))
+    calib, model = Path(folder) / f"{samples}.npy", network(width, blocks)
     start = time.perf_counter()
-    spa_cli.prune(network(width, blocks), target_macs=0.5, calib=calib, calib_samples=samples)
+    spa_cli.prune(model, target_macs=0.5, calib=calib, calib_samples=samples)
     return time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
@@ -93,6 +97,8 @@ def growth(title: str, rows: list[tuple[int, int, int]], folder: str) -> None:
     print(f"\n{title}\n\n| width | blocks | samples | seconds | peak GB |\n|---|---|---|---|---|")
     context, last = multiprocessing.get_context("spawn"), None
     for row in rows:
+        with ProcessPoolExecutor(1, context) as before:
+            before.submit(images, row[2], folder).result()
         with ProcessPoolExecutor(1, context) as alone:
             seconds, peak = alone.submit(prune, *row, folder).result()
         ratio = ["", ""] if last is None else [f" ({seconds / last[0]:.1f}x)", f" ({peak / last[1]:.1f}x)"]
@@ -102,11 +108,15 @@ def growth(title: str, rows: list[tuple[int, int, int]], folder: str) -> None:
 
 def profile(row: tuple[int, int, int], folder: str) -> None:
     """Seconds per stage of one run."""
+    images(row[2], folder)
     profiler = cProfile.Profile()
     profiler.runcall(prune, *row, folder)
     stats = pstats.Stats(profiler)
     total = float(stats.total_tt)  # type: ignore[attr-defined]
     found = {(Path(f).name, name): v[3] for (f, _, name), v in stats.stats.items() if "spa_cli" in f}  # type: ignore[attr-defined]
+    missing = [stage for stage, key in STAGES.items() if key not in found]
+    if missing:
+        raise SystemExit(f"no function was seen for the stage '{missing[0]}': {STAGES[missing[0]]}")
     print(f"\nWhere the time goes (width {row[0]}, {row[1]} blocks a stage, {row[2]} samples)\n\n| stage | s | share |")
     print("|---|---|---|")
     for stage, key in STAGES.items():
