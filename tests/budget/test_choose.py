@@ -10,12 +10,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import spa_cli
 from spa_cli.analysis import Analysis, analyse_model
-from spa_cli.budget.choose import Constraints, Order
+from spa_cli.budget.choose import TOLERANCE, Constraints, Order
 from spa_cli.channels.selection import Selection
 from spa_cli.errors import UnreachableError
 from spa_cli.graph.load import Source, load
 from spa_cli.importance.criteria import Ranking, score
+from tests.builders import build
 from tests.samples import SAMPLES, model_path
 
 
@@ -243,3 +245,20 @@ def test_dead_channels_go_before_any_other(method) -> None:
     order = _order(analysis, method)
     (mask,) = order.selection(order.by_ratio(2 / 14)).kept.values()
     assert np.flatnonzero(~mask).tolist() == [1, 4]
+
+
+COARSE = {"wa": (6, 7), "wb": (7, 11), "wc": (11, 5)}
+
+
+@pytest.mark.parametrize("target", [0.3, 0.41, 0.5, 0.6, 0.667, 0.75, 0.83, 0.9])
+def test_coarse_models_meet_every_target_that_any_combination_meets(target) -> None:
+    model = build("(float[1,6] x) => (y) { a = MatMul(x, wa)  b = MatMul(a, wb)  y = MatMul(b, wc) }", **COARSE)
+    widths = itertools.product(range(1, 8), range(1, 12))
+    costs = [(6 * i + i * j + 5 * j) / (6 * 7 + 7 * 11 + 5 * 11) for i, j in widths]
+    reachable = any(target - TOLERANCE <= cost <= target for cost in costs)
+    if not reachable:
+        with pytest.raises(UnreachableError):
+            spa_cli.prune(model, target_macs=target, method="l1")
+        return
+    result = spa_cli.prune(model, target_macs=target, method="l1")
+    assert target - TOLERANCE <= result.after.macs / result.before.macs <= target

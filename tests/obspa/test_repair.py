@@ -192,6 +192,16 @@ def test_what_is_kept_sliced_is_said_with_its_reason(tmp_path) -> None:
     assert about["refitted"] == 0
 
 
+def test_layers_too_wide_for_a_hessian_only_get_new_offsets(monkeypatch, tmp_path) -> None:
+    for module in ("statistics", "walk"):
+        monkeypatch.setattr(f"spa_cli.obspa.{module}.WIDEST", 16)
+    model = network("(float[N,16] x) => (y) { a = MatMul(x, wa)  b = Relu(a)  c = MatMul(b, wc)  y = Add(c, h) }")
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(32, np.float32), "h"))
+    np.save(tmp_path / "calib.npy", smooth((128, 16), 1))
+    about = spa_cli.prune(model, ratio=0.3, calib=tmp_path / "calib.npy").plan.about["repair"]
+    assert (about["refitted"], about["recalibrated"]) == (0, 1)
+
+
 @pytest.mark.parametrize("target", ["ratio", "target_macs", "target_params"])
 def test_every_budget_is_met_within_two_percent(target) -> None:
     result = spa_cli.prune(network(), **{target: 0.6})
