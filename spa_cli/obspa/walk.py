@@ -47,9 +47,9 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Ar
     by_node = {layer.key: layer for layer in layers}
     affines = find_affines(graph, layers)
     dense_nodes = {o: n.proto for n in graph.nodes for o in n.outputs if o}
-    reads = {n.outputs[0]: {*n.inputs, *captured_names(n.proto)} for n in graph.nodes if n.outputs}
+    reads = {o: {*n.inputs, *captured_names(n.proto)} for n in graph.nodes for o in [o for o in n.outputs if o][:1]}
     for each in layers:
-        reads[each.node.outputs[0]].add(each.x)
+        reads[each.key].add(each.x)
     uses = Counter(i for names in reads.values() for i in names)
     for proto in schedule(work.model, by_node):
         outputs = [o for o in proto.output if o]
@@ -66,7 +66,7 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Ar
         if affine is not None and recalibrate(affine, work, dense, pruned):
             report.shifted.append(affine.node.label)
             pruned.run(proto, again=True)
-        for name in reads[original.output[0]]:
+        for name in reads[outputs[0]]:
             uses[name] -= 1
             if uses[name] == 0 and name not in graph.outputs:
                 dense.drop(name)
