@@ -141,7 +141,9 @@ def choose(source: Source, analysis: Analysis, options: Options, attempts: Attem
             order.by_cost(options.target_params, lambda s: costs.after(s)[0] / costs.params, "params")
         )
     if options.target_latency is not None:
-        return order.selection(order.by_cost(options.target_latency, attempts.latency_left, "latency", 0.05))
+        return order.selection(
+            order.by_cost(options.target_latency, attempts.latency_left, "latency", 0.05, exchanges=0)
+        )
     assert options.target_size is not None
 
     def size_left(selection: Selection) -> float:

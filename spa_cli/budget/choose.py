@@ -130,9 +130,17 @@ class Order:
         return self.steps[: end + 1]
 
     def by_cost(
-        self, fraction: float, cost: Callable[[Selection], float], name: str, tolerance: float = TOLERANCE
+        self,
+        fraction: float,
+        cost: Callable[[Selection], float],
+        name: str,
+        tolerance: float = TOLERANCE,
+        exchanges: int = _EXCHANGES,
     ) -> list[Step]:
-        """Steps after which ``cost`` (relative to the dense model) is ``fraction``, at most ``tolerance`` below."""
+        """Steps after which ``cost`` (relative to the dense model) is ``fraction``, at most ``tolerance`` below.
+
+        ``exchanges``: how many to try before refusing (none for a cost that has to be measured).
+        """
         low, high = 0, len(self.steps)
         least = cost(self.selection(self.steps))
         if least > fraction + 1e-9:
@@ -154,7 +162,7 @@ class Order:
                 chosen.append(step)
                 if value <= fraction:
                     return chosen
-        for candidate in islice(self._exchanges(low), _EXCHANGES):
+        for candidate in islice(self._exchanges(low), exchanges):
             value = cost(self.selection(candidate))
             if fraction - tolerance <= value <= fraction:
                 return candidate

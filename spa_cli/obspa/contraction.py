@@ -78,7 +78,9 @@ class Contraction:
 
 def find_contraction(node: Node, weight_at: int, ranks: tuple[int, int], sizes: tuple[int, ...]) -> Contraction | None:
     """Labels for a node whose input ``weight_at`` is the constant of shape ``sizes``; ``ranks`` of both inputs."""
-    if node.op in ("Gemm", "FusedGemm"):
+    if node.attr("transBatchA", 0) or node.attr("transBatchB", 0):
+        return None
+    if node.op == "Gemm":
         a = ("k", "m") if node.attr("transA", 0) else ("m", "k")
         b = ("n", "k") if node.attr("transB", 0) else ("k", "n")
         terms, y = [list(a), list(b)], ["m", "n"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 
 from spa_cli.analysis import Analysis
 from spa_cli.graph.model import build
@@ -57,7 +58,8 @@ class Curvature:
 
     def repair(self, work: Cut) -> None:
         """Refit the cut model's layers; on the last samples it is never worse than the sliced one."""
-        sliced = {t.name: t.SerializeToString() for t in work.model.graph.initializer}
+        stored = _stored(work)
+        sliced = [t.SerializeToString() for t in stored]
         if self._standard is not None:
             self._standard.put(work)
         before = self._error(work)
@@ -66,8 +68,8 @@ class Curvature:
         after = self._error(work)
         if not after <= before:
             self._worse = (before, after)
-            for tensor in work.model.graph.initializer:
-                tensor.ParseFromString(sliced[tensor.name])
+            for tensor, before_repair in zip(stored, sliced, strict=True):
+                tensor.ParseFromString(before_repair)
         elif self._standard is not None:
             self._standard.take_back(work)
 
@@ -104,6 +106,14 @@ class Curvature:
             return []
         before, after = self._worse
         return [f"the repair was dropped: its error {after:.2g} was not below that of slicing alone, {before:.2g}"]
+
+
+def _stored(work: Cut) -> list[onnx.TensorProto]:
+    """Every weight of the cut model: initializers, and values of Constant nodes."""
+    constants = (
+        a.t for n in work.model.graph.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"
+    )
+    return [*work.model.graph.initializer, *constants]
 
 
 def _first(data: dict[str, Any], options: Options) -> dict[str, Any]:

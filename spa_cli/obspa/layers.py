@@ -140,6 +140,11 @@ class Layer:
         """Whether an input has the rank that the graph declares (some files declare wrong ones)."""
         return self.terms is None or np.ndim(x) == len(self.terms.x)
 
+    def gives(self, y: Array) -> bool:
+        """Whether a tensor behind the layer has the rank of its output (a bias of higher rank raises it)."""
+        rank = len(self.terms.y) if self.terms else len(self.kernel) + 2
+        return self.transposed or np.ndim(y) == rank
+
     def samples(self, x: tuple[int, ...]) -> int:
         """Samples in an input of shape ``x``."""
         if self.terms is None:

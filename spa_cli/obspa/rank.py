@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +22,14 @@ Slots = NDArray[np.int64]
 def rank(graph: Graph, grouping: Grouping, layers: list[Layer], statistics: dict[str, Statistics]) -> list[Ranking]:
     """One ranking per group, relative to the variance of what the readers' errors are added into."""
     group_of = {int(c): i for i, g in enumerate(grouping.groups) for c in g.ids}
-    readings: dict[int, list[list[Consumer | Rigid]]] = defaultdict(list)
-    for i, group in enumerate(grouping.groups):
-        readings[i] = [[] for _ in range(max(1, len(group.blocks)))]
+    readings: list[list[list[Consumer | Rigid]]] = [
+        [[] for _ in range(max(1, len(group.blocks)))] for group in grouping.groups
+    ]
     for layer in layers:
         if layer.key not in statistics:
             continue
         found = statistics[layer.key]
-        for i in _read_groups(grouping, layer, group_of):
+        for i in _groups_in(grouping, layer.operand, _inner_axes(layer), group_of):
             _add_consumers(graph, grouping, grouping.groups[i], layer, found, readings[i])
         units = layer.node.input(2) if layer.recurrent and found.hidden is not None else ""
         for i in _groups_in(grouping, units, [2], group_of):
@@ -55,10 +54,6 @@ def _inner_axes(layer: Layer) -> list[int]:
         return [1 if layer.conv else 0]
     assert layer.terms is not None
     return [layer.terms.w.index(label) for label in layer.terms.inner]
-
-
-def _read_groups(grouping: Grouping, layer: Layer, group_of: dict[int, int]) -> list[int]:
-    return _groups_in(grouping, layer.operand, _inner_axes(layer), group_of)
 
 
 def _groups_in(grouping: Grouping, name: str, axes: list[int], group_of: dict[int, int]) -> list[int]:

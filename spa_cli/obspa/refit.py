@@ -64,7 +64,7 @@ class Problem:
     """
 
     def __init__(self, rows: Rows, w0: Array, b0: Array, centred: bool) -> None:
-        self.rows, self.w0, self.b0, self.centred = rows, w0, b0, centred
+        self.rows, self.w0, self.b0 = rows, w0, b0
         self.moments = Moments(centred)
         self.moments.add(rows.x)
         self.h = self.moments.h
@@ -108,20 +108,19 @@ def refit(fit: Rows, held_back: Rows, w0: Array, b0: Array, centred: bool, shift
     def loss(w: Array, b: Array) -> float:
         return float((held_back.missed(w, b) / scale).mean())
 
-    best, chosen = loss(w0, b0), None
+    best, shifted, damping = loss(w0, b0), False, None
+    if centred and (moved := loss(w0, _shifted(fit, w0, b0))) < best:
+        best, shifted = moved, True
+    if not shift_only:
+        part = Problem(fit, w0, b0, centred)
+        for candidate in DAMPING:
+            if (reached := loss(*part.solve(candidate, _TRIALS))) < best:
+                best, damping = reached, candidate
+    if damping is None and not shifted:
+        return None
     everything = Rows.joined([fit, held_back])
-    if centred:
-        b = _shifted(fit, w0, b0)
-        if (moved := loss(w0, b)) < best:
-            best, chosen = moved, Fit(w0.copy(), _shifted(everything, w0, b0), None)
-    if shift_only:
-        return chosen
-    part, damping = Problem(fit, w0, b0, centred), None
-    for candidate in DAMPING:
-        if (reached := loss(*part.solve(candidate, _TRIALS))) < best:
-            best, damping = reached, candidate
     if damping is None:
-        return chosen
+        return Fit(w0.copy(), _shifted(everything, w0, b0), None)
     return Fit(*Problem(everything, w0, b0, centred).solve(damping, _ROUNDS), damping)
 
 

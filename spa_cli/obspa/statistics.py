@@ -63,7 +63,7 @@ def collect(
     moments = {layer.key: Moments() for layer in used}
     hidden = {layer.key: Moments() for layer in used if layer.recurrent and layer.node.outputs[0]}
     sums: dict[str, list[Array]] = {}
-    names = {n for s in used for n in (s.x, s.around.target, s.around.after_norm, s.key)} - set(graph.inputs)
+    names = {n for s in used for n in (s.x, s.around.target, s.around.after_norm)} - set(graph.inputs)
     model = graph.in_memory()
     present = {o.name for o in model.graph.output}
     wanted = sorted(names - set(graph.parameters))
@@ -78,8 +78,9 @@ def collect(
             rows = sample_rows(layer.positions(x.shape), limit, rng)
             zero = graph.array(layer.zeros[0]) if layer.zeros[0] in graph.parameters else None
             moments[layer.key].add(layer.inputs_at(x, rows, len(weights[layer.key]), zero))
+            after = values[layer.around.after_norm]
             for name in {layer.around.target, layer.around.after_norm}:
-                if values[name].shape == values[layer.key].shape and not layer.recurrent:
+                if not layer.recurrent and layer.gives(after) and values[name].shape == after.shape:
                     sums.setdefault(f"{layer.key}/{name}", []).append(_channel_sums(layer, values[name]))
         for key, units in hidden.items():
             # (steps, directions, batch, h)

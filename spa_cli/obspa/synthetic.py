@@ -55,6 +55,9 @@ def _evenly_spread(analysis: Analysis, data: dict[str, Array], scores: str, coun
     session = open_session(analysis.graph.in_memory())
     size = len(next(iter(data.values())))
     predicted = np.concatenate([session.run([scores], c)[0].argmax(1) for c in chunked(analysis, data, size)])
+    if len(predicted) != size:
+        # scores of something else than samples (tokens, boxes)
+        return np.arange(count)
     turn = np.empty(size, np.int64)
     for label in np.unique(predicted):
         own = np.flatnonzero(predicted == label)

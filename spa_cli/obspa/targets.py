@@ -53,6 +53,8 @@ class Regression:
         wanted = aligned(self._work, name, self._dense.values[name][chunk])
         if isinstance(wanted, str):
             return wanted
+        if not layer.gives(wanted):
+            return "its output can't be aligned with the original's"
         z = layer.outputs_at(wanted, rows, groups).astype(np.float32)
         if z.shape != (*inputs.shape[:2], self.matrix.shape[1]):
             return "its output can't be aligned with the original's"

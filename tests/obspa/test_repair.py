@@ -1,5 +1,7 @@
 """The repair on whole models, layer by layer of every kind: nearer than slicing, and nothing left out unsaid."""
 
+import itertools
+
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -176,6 +178,24 @@ def test_norms_that_no_layer_takes_up_are_recalibrated(norm, tmp_path) -> None:
     sliced = spa_cli.apply(repaired.plan, model).model
     unseen = smooth((64, 12), 2)
     assert distance(model, repaired.model, unseen) < 0.8 * distance(model, sliced, unseen)
+
+
+@pytest.mark.parametrize("constants", [False, True], ids=["initializers", "constants"])
+def test_a_repair_that_does_not_help_leaves_every_weight_as_it_was_cut(constants, monkeypatch) -> None:
+    errors = itertools.cycle([1.0, 2.0])
+    monkeypatch.setattr("spa_cli.obspa.curvature.Curvature._error", lambda self, work: next(errors))
+    model = as_constant_nodes(network()) if constants else network()
+    dropped = spa_cli.prune(model, ratio=0.3)
+    assert any("the repair was dropped" in w for w in dropped.warnings)
+    x = smooth((32, 16), 1)
+    assert np.array_equal(run(dropped.model, x), run(spa_cli.apply(dropped.plan, model).model, x))
+
+
+def test_a_bias_of_higher_rank_than_the_layer_is_left_alone() -> None:
+    text = "(float[N,16] x) => (y) { a = MatMul(x, wa)  b = Relu(a)  c = MatMul(b, wb)  y = Add(c, h) }"
+    model = build(text, wa=(16, 40), wb=(40, 4), h=(1, 1, 4))
+    kept = spa_cli.prune(model, ratio=0.3).plan.about["repair"]["kept_sliced"]
+    assert kept == {"MatMul_c": "its output can't be aligned with the original's"}
 
 
 def test_what_is_kept_sliced_is_said_with_its_reason(tmp_path) -> None:

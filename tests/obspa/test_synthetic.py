@@ -58,6 +58,12 @@ def test_chosen_samples_are_spread_over_the_predicted_classes() -> None:
     assert entropy(made(model, 64)[1]["x"]) > entropy(dead_leaves(64, 3, 16, 16, rng))
 
 
+def test_scores_of_tokens_choose_no_samples() -> None:
+    text = "(float[N,3,8,8] x) => (y) { f = Reshape(x, size)  y = MatMul(f, v) }"
+    _, data = made(build(text, size=[-1, 8], v=(8, 5)), 24)
+    assert data["x"].shape == (24, 3, 8, 8)
+
+
 TEXT = """(int64[N,12] ids, int64[N,12] attention_mask, int64[N,12] position_ids) => (y) {
   a = Gather(words, ids)  b = Gather(places, position_ids)  m = Cast<to=1>(attention_mask)
   n = Unsqueeze(m, last)  c = Add(a, b)  d = Mul(c, n)  y = MatMul(d, v)
