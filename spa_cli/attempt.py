@@ -11,8 +11,8 @@ from spa_cli.analysis import Analysis
 from spa_cli.channels.selection import Selection
 from spa_cli.errors import VerificationError
 from spa_cli.graph.load import Source
-from spa_cli.graph.model import build
 from spa_cli.graph.save import Staged
+from spa_cli.graph.view import build
 from spa_cli.surgery.apply import cut
 from spa_cli.surgery.cut import Cut
 from spa_cli.surgery.values import CutError

@@ -24,15 +24,18 @@ Kept = dict[str, dict[str, list[int] | list[list[int]]]]
 @dataclass(frozen=True)
 class Plan:
     """``kept``: for every parameter that loses anything, the kept indices per axis (per block of axis 0 where they
-    differ). ``about`` rides beside it: method, options, shapes, the model's digest.
+    differ). ``hidden``: the same for parameters that are not plain tensors of the main graph (sparse initializers,
+    weights inside the bodies of If, Loop and Scan). ``about`` rides beside: method, options, shapes, the digest.
     """
 
     kept: Kept
     about: dict[str, Any] = field(default_factory=dict)
+    hidden: Kept = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The plan file."""
-        return json.dumps({"schema": SCHEMA, "kept": self.kept, **self.about}, indent=1) + "\n"
+        hidden = {"kept_hidden": self.hidden} if self.hidden else {}
+        return json.dumps({"schema": SCHEMA, "kept": self.kept, **hidden, **self.about}, indent=1) + "\n"
 
     def input_shapes(self, graph: Graph) -> dict[str, tuple[int, ...]]:
         """The shapes the plan was made at, for the inputs this model has."""
@@ -58,13 +61,18 @@ class Plan:
             raise UsageError(f"the plan '{path}' is not JSON: {error}") from error
         if not isinstance(data, dict) or data.get("schema") != SCHEMA or not isinstance(data.get("kept"), dict):
             raise UsageError(f'\'{path}\' is not a plan: it needs "schema": "{SCHEMA}" and "kept"')
-        for name, axes in data["kept"].items():
+        hidden = data.pop("kept_hidden", {})
+        if not isinstance(hidden, dict):
+            raise UsageError(
+                f"the plan '{path}' is malformed at \"kept_hidden\": expected {{tensor: {{axis: [indices]}}}}"
+            )
+        for name, axes in (*data["kept"].items(), *hidden.items()):
             ok = isinstance(axes, dict) and all(
                 _is_axis(a) and isinstance(k, list) and _is_indices(k) for a, k in axes.items()
             )
             if not ok:
                 raise UsageError(f"the plan '{path}' is malformed at tensor '{name}': expected {{axis: [indices]}}")
-        return Plan(data.pop("kept"), {k: v for k, v in data.items() if k != "schema"})
+        return Plan(data.pop("kept"), {k: v for k, v in data.items() if k != "schema"}, hidden)
 
 
 def _is_axis(text: str) -> bool:
@@ -80,14 +88,15 @@ def _is_indices(kept: list[Any]) -> bool:
 def from_cut(work: Cut, about: dict[str, Any]) -> Plan:
     """The plan a cut carried out."""
     kept = {n: e for n in work.graph.weights() if (e := work.kept_indices(n))}
-    return Plan(kept, about)
+    hidden = {n: kept.pop(n) for n in work.graph.hidden & kept.keys()}
+    return Plan(kept, about, dict(sorted(hidden.items())))
 
 
 def to_selection(plan: Plan, analysis: Analysis) -> Selection:
     """What a plan says about each group; raises UsageError if it does not fit this model or itself."""
     grouping, known = analysis.grouping, analysis.graph.parameters
     masks = {}
-    for name, axes in plan.kept.items():
+    for name, axes in (*plan.kept.items(), *plan.hidden.items()):
         if name not in known:
             raise UsageError(f"the plan names tensor '{name}', which this model doesn't have")
         masks[name] = _entry_masks(name, axes, analysis.graph.shape(name))

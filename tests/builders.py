@@ -98,6 +98,26 @@ def with_initializer_inputs(model) -> onnx.ModelProto:
     return result
 
 
+def inside(model) -> onnx.ModelProto:
+    """The same model with every initializer that only one body reads stored in that body."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    for tensor in list(model.graph.initializer):
+        readers = [g for g in _graphs(result.graph) if any(tensor.name in n.input for n in g.node)]
+        if len(readers) == 1 and readers[0] is not result.graph:
+            readers[0].initializer.append(tensor)
+            result.graph.initializer.remove(next(t for t in result.graph.initializer if t.name == tensor.name))
+    return result
+
+
+def _graphs(graph):
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _graphs(attribute.g)
+
+
 def analysed(model) -> Analysis:
     """The analysis of a model."""
     return analyse_model(load(model), {})

@@ -82,7 +82,9 @@ class _Case:
             return 0
         a = self.analysis
         work = cut(a.graph, a.state, a.grouping, selection, {"test": True})
-        kept = from_cut(work, {}).kept
+        plan = from_cut(work, {})
+        kept = plan.kept | plan.hidden
+        assert set(plan.kept) <= set(_plain(self.model)), "the plan's kept names tensors of the main graph only"
         what = ", ".join(f"{a.grouping.groups[i].name} by {s:.0%}" for i, s in shares.items())
         assert kept, f"nothing was cut: {what}"
         assert_follows_plan(self.model, work.model, kept)
@@ -117,13 +119,50 @@ class _Case:
 # -- the plan -------------------------------------------------------------------------------------------------------
 
 
-def parameters(model) -> dict[str, onnx.TensorProto]:
-    """Every initializer and Constant of the main graph."""
-    found = {t.name: t for t in model.graph.initializer}
-    for node in model.graph.node:
+def parameters(model) -> dict[str, onnx.TensorProto | onnx.SparseTensorProto]:
+    """Every initializer and Constant, inside bodies too."""
+    found = {}
+    for graph in _graphs(model.graph):
+        found |= _plain_of(graph) | {s.values.name: s for s in graph.sparse_initializer}
+    return found
+
+
+def _plain(model):
+    return _plain_of(model.graph)
+
+
+def _plain_of(graph):
+    found = {t.name: t for t in graph.initializer}
+    for node in graph.node:
         if node.op_type == "Constant":
             found.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
     return found
+
+
+def _graphs(graph):
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _graphs(attribute.g)
+
+
+def _values_of(tensor):
+    if isinstance(tensor, onnx.TensorProto):
+        return numpy_helper.to_array(tensor)
+    array = np.zeros(tuple(tensor.dims), np.float32)
+    at = numpy_helper.to_array(tensor.indices)
+    array[tuple(at.T) if at.ndim == 2 else np.unravel_index(at, array.shape)] = numpy_helper.to_array(tensor.values)
+    return array
+
+
+def _store(tensor, array):
+    if isinstance(tensor, onnx.TensorProto):
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+        return
+    at = np.argwhere(array) if len(tensor.indices.dims) == 2 else np.flatnonzero(array)
+    tensor.values.CopyFrom(numpy_helper.from_array(array[array != 0], tensor.values.name))
+    tensor.indices.CopyFrom(numpy_helper.from_array(at, tensor.indices.name))
 
 
 def kept_mask(shape, entry) -> np.ndarray:
@@ -150,10 +189,8 @@ def zeroed(model, kept) -> onnx.ModelProto:
     result.CopyFrom(model)
     for name, tensor in parameters(result).items():
         if name in kept:
-            array = numpy_helper.to_array(tensor)
-            tensor.CopyFrom(
-                numpy_helper.from_array(np.where(kept_mask(array.shape, kept[name]), array, 0), tensor.name)
-            )
+            array = _values_of(tensor)
+            _store(tensor, np.where(kept_mask(array.shape, kept[name]), array, 0).astype(array.dtype))
     return result
 
 
@@ -162,15 +199,15 @@ def assert_follows_plan(original, pruned, kept) -> None:
     before, after = parameters(original), parameters(pruned)
     assert set(kept) <= set(before)
     for name, tensor in before.items():
-        array = numpy_helper.to_array(tensor)
+        array = _values_of(tensor)
         if name in kept:
-            found = numpy_helper.to_array(after[name])
+            found = _values_of(after[name])
             expected = array[kept_mask(array.shape, kept[name])]
             assert np.array_equal(found.ravel(), expected), f"'{name}' is not the plan's slice"
             assert found.ndim == array.ndim
         elif array.dtype.kind == "f":
             assert name in after, f"'{name}' is gone"
-            assert np.array_equal(numpy_helper.to_array(after[name]), array), f"'{name}' changed"
+            assert np.array_equal(_values_of(after[name]), array), f"'{name}' changed"
     names = {n.name for n in pruned.graph.node}
     assert all(n.name in names for n in original.graph.node)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from spa_cli.channels.ids import Rows
 from spa_cli.channels.rules.matmul import parse_equation
 from spa_cli.channels.selection import Selection
 from spa_cli.channels.state import Channels
+from spa_cli.graph.control_flow import trips
 from spa_cli.graph.model import Graph, Node
 
 ShapeOf = Callable[[str], tuple[int, ...]]
@@ -92,15 +93,27 @@ def _attention_macs(node: Node, shape: ShapeOf, out: tuple[int, ...]) -> int:
     return (math.prod(queries) // packed + math.prod(out)) * length
 
 
+def _turns(nodes: Iterable[Node], state: Channels, times: int) -> Iterator[tuple[int, int]]:
+    """How often each node inside a body runs, as far as that is known (both branches of an If count)."""
+    for node in nodes:
+        inside = times
+        if node.op in ("Loop", "Scan") and not node.domain:
+            inside *= trips(node, state.shapes, state.value) or 1
+        for body in node.bodies:
+            yield from ((id(inner), inside) for inner in body.nodes)
+            yield from _turns(body.nodes, state, inside)
+
+
 class Costs:
     """What the model costs, and what a selection leaves of it."""
 
     def __init__(self, graph: Graph, state: Channels, grouping: Grouping) -> None:
         self._state, self._grouping = state, grouping
         self.weights = graph.weights()
-        self.nodes = [n for n in graph.nodes if n.op in COUNTED and self._complete(n)]
-        self.skipped = [n for n in graph.nodes if n.op in COUNTED and not self._complete(n)]
-        self.macs = sum(macs(n, self._dense) for n in self.nodes)
+        self.nodes = [n for n in graph.all_nodes if n.op in COUNTED and self._complete(n)]
+        self.skipped = [n for n in graph.all_nodes if n.op in COUNTED and not self._complete(n)]
+        self._turns = dict(_turns(graph.nodes, state, 1))
+        self.macs = self._sum(self.nodes, self._dense)
         self.params = sum(math.prod(graph.shape(w)) for w in self.weights)
         self._users: dict[int, tuple[list[Node], list[str]]] = defaultdict(lambda: ([], []))
         for node in self.nodes:
@@ -110,6 +123,9 @@ class Costs:
         for name in self.weights:
             for array in {id(r) for r in self._arrays(name)}:
                 self._users[array][1].append(name)
+
+    def _sum(self, nodes: Iterable[Node], shape: ShapeOf) -> int:
+        return sum(self._turns.get(id(n), 1) * macs(n, shape) for n in nodes)
 
     def _complete(self, node: Node) -> bool:
         names = [n for n in (*node.inputs, node.outputs[0]) if n]
@@ -140,7 +156,7 @@ class Costs:
     def after(self, selection: Selection) -> tuple[int, int]:
         """(parameters, MACs) that are left."""
         shape = self._after(selection)
-        return sum(math.prod(shape(w)) for w in self.weights), sum(macs(n, shape) for n in self.nodes)
+        return sum(math.prod(shape(w)) for w in self.weights), self._sum(self.nodes, shape)
 
     def per_channel(self, index: int, group: Group) -> tuple[int, int]:
         """(parameters, MACs) that go with one channel of an otherwise whole model."""
@@ -156,5 +172,5 @@ class Costs:
         shape = self._after(selection)
         return (
             sum(math.prod(self._dense(w)) - math.prod(shape(w)) for w in names),
-            sum(macs(n, self._dense) - macs(n, shape) for n in nodes),
+            self._sum(nodes, self._dense) - self._sum(nodes, shape),
         )

@@ -298,9 +298,6 @@ def _frozen(state: Channels, table: _Table, groups: list[Group]) -> Iterator[Fro
         for at, axis in enumerate(state.axes[name]):
             if (name, at) not in grouped:
                 yield FrozenAxis(name, at, _reason(state, table, name, at, axis))
-    for name, dims in state.graph.sparse.items():
-        for at in range(len(dims)):
-            yield FrozenAxis(name, at, Reason("is stored as a sparse initializer"))
 
 
 def _reason(state: Channels, table: _Table, name: str, at: int, axis: Axis) -> Reason:

@@ -13,7 +13,9 @@ from google.protobuf.message import DecodeError
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from spa_cli.errors import ModelError
-from spa_cli.graph.model import Graph, build, subgraphs
+from spa_cli.graph.bodies import defined_names, name_apart, subgraphs
+from spa_cli.graph.model import Graph
+from spa_cli.graph.view import build
 
 # above this, the checker sees the graph without its weights
 _LARGE = 50_000_000
@@ -58,6 +60,8 @@ def load(model: str | os.PathLike[str] | onnx.ModelProto) -> Source:
     _check_external(source)
     if source.model.functions:
         source.model = _inline(source)
+    if any(a.HasField("g") for n in source.model.graph.node for a in n.attribute):
+        source.model = _with_names_apart(source.model)
     _check_valid(source)
     return source
 
@@ -128,6 +132,13 @@ def _inline(source: Source) -> onnx.ModelProto:
         return onnx.inliner.inline_local_functions(source.model)
     except Exception as error:
         raise ModelError(f"the local functions of '{source.name}' can't be inlined: {error}") from error
+
+
+def _with_names_apart(model: onnx.ModelProto) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    name_apart(copy.graph, defined_names(copy.graph))
+    return copy
 
 
 def _check_valid(source: Source) -> None:

@@ -18,13 +18,11 @@ _LIMIT = 500_000_000
 def complete(graph: Graph, known: Shapes, shapes: dict[str, tuple[int, ...]]) -> Shapes:
     """``known`` again, with the unknown tensors as one run on synthetic inputs shows them; as it was if that fails."""
     model = graph.model
-    unknown = [n for n, node in known.unknown.items() if node.op not in ("SequenceConstruct", "ZipMap")]
-    if (
-        not unknown
-        or graph.sparse
-        or model.ByteSize() > _LIMIT
-        or any(t.data_location for t in model.graph.initializer)
-    ):
+    outside = {id(node) for node in graph.nodes}
+    unknown = [
+        n for n, node in known.unknown.items() if id(node) in outside and node.op not in ("SequenceConstruct", "ZipMap")
+    ]
+    if not unknown or model.ByteSize() > _LIMIT or any(t.data_location for t in model.graph.initializer):
         return known
     probe = onnx.ModelProto()
     probe.CopyFrom(model)

@@ -16,6 +16,7 @@ import onnx
 from onnx import helper, numpy_helper
 from onnx.reference.ops import load_op
 
+from spa_cli.graph.control_flow import through_bodies
 from spa_cli.graph.model import Array, Graph, Node
 
 Shape = tuple[int | None, ...]
@@ -66,17 +67,25 @@ def interpret(
         known.shape[name], known.dtype[name] = seen, dtype
     for name, tensor in graph.parameters.items():
         known.shape[name], known.dtype[name] = tuple(tensor.dims), tensor.data_type
-    for name, dims in graph.sparse.items():
-        known.shape[name], known.dtype[name] = dims, onnx.TensorProto.FLOAT
     for name, info in graph.inputs.items():
         if info.type.HasField("tensor_type"):
             known.dtype[name] = info.type.tensor_type.elem_type
             if name in input_shapes:
                 known.shape[name] = tuple(input_shapes[name])
-    declared = {v.name: v for v in graph.model.graph.value_info} | {v.name: v for v in graph.model.graph.output}
-    for node in graph.nodes:
-        if node.op != "Constant" or node.outputs[0] not in graph.parameters:
-            step(node, known, graph.model.ir_version, lambda name: constant(graph, known, name), declared)
+    protos = [graph.model.graph, *(body.proto for node in graph.all_nodes for body in node.bodies)]
+    declared = {v.name: v for proto in protos for v in (*proto.value_info, *proto.output)}
+
+    def read(name: str) -> Array | None:
+        return constant(graph, known, name)
+
+    def walk(nodes: Iterable[Node]) -> None:
+        for node in nodes:
+            if node.op == "Constant" and node.outputs[0] in graph.parameters:
+                continue
+            if not through_bodies(node, known, read, walk):
+                step(node, known, graph.model.ir_version, read, declared)
+
+    walk(graph.nodes)
     return known
 
 

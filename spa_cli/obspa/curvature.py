@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 
 from spa_cli.analysis import Analysis
-from spa_cli.graph.model import build
+from spa_cli.graph.view import build
 from spa_cli.importance.criteria import Ranking
-from spa_cli.obspa.data import Calibration, from_user
+from spa_cli.obspa.data import Calibration, from_user, samples_in
 from spa_cli.obspa.layers import find_layers
 from spa_cli.obspa.rank import rank
 from spa_cli.obspa.standardise import Standardised
@@ -85,7 +85,7 @@ class Curvature:
             for a, b in pairs:
                 moved += float(np.square(a - b).sum())
                 norm += float(np.square(a).sum())
-            count += len(next(iter(chunk.values())))
+            count += samples_in(chunk)
             if count >= _JUDGES:
                 break
         return moved / max(norm, 1e-30)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from spa_cli.analysis import Analysis
 from spa_cli.graph.model import Array, Graph
@@ -38,7 +39,12 @@ class Calibration:
     @property
     def samples(self) -> int:
         """How many samples there are."""
-        return sum(len(next(iter(c.values()))) for c in self.chunks)
+        return sum(samples_in(c) for c in self.chunks)
+
+
+def samples_in(chunk: dict[str, Array]) -> int:
+    """Samples in a chunk."""
+    return max((len(a) for a in chunk.values() if np.ndim(a)), default=1)
 
 
 def from_user(analysis: Analysis, data: dict[str, Array], path: str, seed: int) -> Calibration:
@@ -86,15 +92,29 @@ def chunked(analysis: Analysis, data: dict[str, Array], count: int) -> list[dict
         # a free size beside a fixed one goes with the shapes the graph was analysed at
         sizes = {n: _fixed(graph, n) or (analysis.input_shapes[n] or (1,))[0] for n in data}
         whole = max(1, min(count // size for size in sizes.values()))
-        starts = range(whole)
         return [
             {
                 n: _typed(graph, n, np.resize(a[i * sizes[n] : (i + 1) * sizes[n]], (sizes[n], *a.shape[1:])))
                 for n, a in data.items()
             }
-            for i in starts
+            for i in range(whole)
         ]
-    return [{n: _typed(graph, n, a[start : start + free]) for n, a in data.items()} for start in range(0, count, free)]
+    starts = [at for run in _runs(graph, data, count) for at in np.split(run, range(free, len(run), free))]
+    return [{n: _typed(graph, n, a[at]) for n, a in data.items()} for at in starts]
+
+
+def _runs(graph: Graph, data: dict[str, Array], count: int) -> list[NDArray[np.int64]]:
+    """Samples that can share a run of the model: those with the same values for inputs that have no batch axis."""
+    scalars = [data[n][:count] for n in data if _scalar(graph, n)]
+    if not scalars:
+        return [np.arange(count)]
+    _, run = np.unique(np.stack(scalars), axis=1, return_inverse=True)
+    order = np.argsort(run.ravel(), kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(run.ravel()[order])) + 1)
+
+
+def _scalar(graph: Graph, name: str) -> bool:
+    return input_dims(graph.inputs[name]) == []
 
 
 def _fixed(graph: Graph, name: str) -> int:
@@ -105,6 +125,8 @@ def _fixed(graph: Graph, name: str) -> int:
 
 def _typed(graph: Graph, name: str, array: Array) -> Any:
     element = graph.inputs[name].type.tensor_type.elem_type
+    if _scalar(graph, name):
+        array = np.reshape(array[0], ())
     if element == onnx.TensorProto.STRING:
         return array
     return np.ascontiguousarray(array).astype(input_dtype(element), copy=False)

@@ -223,6 +223,8 @@ def _made(graph: Graph, node: Node, x_at: int, weight_at: int, bias: str, width:
         unfit = INTEGERS
     elif any(len(readers(graph, n)) > 1 for n in (stored.name, operand)):
         unfit = "its weight is shared"
+    elif stored.name in graph.hidden:
+        unfit = "its weight is sparse"
     if node.op in RECURRENT:
         around = Surroundings(next(o for o in node.outputs if o))
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx
 
-from spa_cli.graph.model import captured_names
+from spa_cli.graph.bodies import captured_names
 from spa_cli.obspa.layers import Layer
 
 

@@ -9,7 +9,9 @@ import onnx
 from onnx import helper, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
-from spa_cli.graph.model import Array, Graph, captured_names
+from spa_cli.graph.bodies import captured_names
+from spa_cli.graph.model import Array, Graph
+from spa_cli.graph.sparse import dense, store
 from spa_cli.verification.session import open_session
 
 
@@ -33,6 +35,8 @@ class Side:
             for attribute in node.attribute:
                 if node.op_type == "Constant" and attribute.name == "value":
                     self._tensors[node.output[0]] = attribute.t
+        self._sparse = {s.values.name: s for s in model.graph.sparse_initializer}
+        self._tensors.update((name, dense(s)) for name, s in self._sparse.items())
         self._arrays: dict[str, Array] = {}
         self._done: set[str] = set()
         self.values: dict[str, list[Any]] = {n: [c[n] for c in chunks] for n in chunks[0]}
@@ -57,6 +61,8 @@ class Side:
         doc = old.doc_string
         old.CopyFrom(numpy_helper.from_array(array, old.name))
         old.doc_string = doc
+        if name in self._sparse:
+            store(self._sparse[name], array)
         self._arrays[name] = array
 
     def drop(self, name: str) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from spa_cli.graph.model import Array, Graph, build
+from spa_cli.graph.model import Array, Graph
+from spa_cli.graph.view import build
 from spa_cli.obspa.side import Side, last_uses
 from spa_cli.surgery.cut import Cut, gather
 

@@ -77,6 +77,8 @@ def _make(graph: Graph, name: str, count: int, shape: tuple[int, ...], rng: np.r
             inside = np.clip(0.5 + 0.25 * values, 0, 1)
             values, kind = low + (high - low) * inside, f"{kind} between {low:.3g} and {high:.3g}"
         return values.astype(dtype), kind
+    if dtype is np.bool_ and not shape and input_dims(graph.inputs[name]) == []:
+        return rng.integers(0, 2, count).astype(dtype), "true and false"
     if dtype is np.bool_ or "mask" in name.lower():
         return np.ones((count, *shape), dtype), "ones"
     if "position" in name.lower() and shape:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from spa_cli.graph.model import Array, Graph, Node, captured_names
+from spa_cli.graph.bodies import captured_names
+from spa_cli.graph.model import Array, Graph, Node
 from spa_cli.obspa.layers import INTEGERS, Layer
 from spa_cli.obspa.recalibrate import find_affines, recalibrate
 from spa_cli.obspa.refit import Fit, Rows, refit

@@ -10,7 +10,9 @@ from spa_cli.channels.groups import Grouping
 from spa_cli.channels.rules import rule_for
 from spa_cli.channels.selection import Selection
 from spa_cli.channels.state import Channels
-from spa_cli.graph.model import Graph
+from spa_cli.graph.bodies import own_bodies
+from spa_cli.graph.model import Array, Graph
+from spa_cli.graph.parameters import graphs, set_parameters
 from spa_cli.surgery.cut import Cut
 from spa_cli.surgery.values import tensor
 
@@ -23,7 +25,7 @@ def cut(graph: Graph, state: Channels, grouping: Grouping, selection: Selection,
     ``note`` is recorded as a metadata entry. Raises CutError if a node can't be brought in line.
     """
     work = Cut(graph, state, grouping, selection)
-    for node in graph.nodes:
+    for node in graph.all_nodes:
         touched = any(work.changed(n) or work.values.affected(n) for n in (*node.inputs, *node.outputs) if n)
         rewrite = rule_for(node).rewrite
         if touched and rewrite is not None:
@@ -51,64 +53,67 @@ def _free_key(model: onnx.ModelProto) -> str:
 
 
 def _write_parameters(work: Cut) -> None:
-    graph, edited = work.graph, work.values.edited_parameters
-    for old in graph.model.graph.initializer:
+    # the initializers of the main graph are not in the new model yet
+    set_parameters(work.model.graph, lambda name: _new_value(work, name))
+    for old in work.graph.model.graph.initializer:
         new = work.model.graph.initializer.add()
-        if old.name in edited:
-            new.CopyFrom(tensor(edited[old.name], old.name))
-        elif work.changed(old.name):
-            new.CopyFrom(tensor(work.gather(old.name), old.name))
-        else:
-            new.CopyFrom(old)
-            continue
+        value = _new_value(work, old.name)
+        new.CopyFrom(old if value is None else tensor(value, old.name))
         new.doc_string = old.doc_string
     for name, value in work.values.new_parameters.items():
         work.model.graph.initializer.append(tensor(value, name))
-    for node in graph.nodes:
-        if node.op == "Constant" and node.outputs[0] in graph.parameters:
-            name = node.outputs[0]
-            if name not in edited and not work.changed(name):
-                continue
-            for attribute in work.proto(node).attribute:
-                if attribute.name == "value":
-                    attribute.t.CopyFrom(
-                        tensor(edited[name] if name in edited else work.gather(name), attribute.t.name)
-                    )
+
+
+def _new_value(work: Cut, name: str) -> Array | None:
+    """What a parameter holds after the cut, ``None`` if it stays as it is."""
+    if name in work.values.edited_parameters:
+        return work.values.edited_parameters[name]
+    return work.gather(name) if name in work.graph.parameters and work.changed(name) else None
 
 
 def _insert(work: Cut) -> None:
-    if not work.values.inserted:
-        return
     before: dict[int, list[onnx.NodeProto]] = {}
     for proto, patches in work.values.inserted:
         before.setdefault(id(proto), []).extend(patches)
-    nodes: list[onnx.NodeProto] = []
-    for proto in work.model.graph.node:
-        nodes += before.get(id(proto), [])
-        nodes.append(proto)
+    if before:
+        _insert_into(work.model.graph, before)
+
+
+def _insert_into(graph: onnx.GraphProto, before: dict[int, list[onnx.NodeProto]]) -> None:
+    for proto in graph.node:
+        for body in own_bodies(proto):
+            _insert_into(body, before)
+    nodes = [n for proto in graph.node for n in (*before.get(id(proto), ()), proto)]
+    if len(nodes) == len(graph.node):
+        return
     copies = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
-    del work.model.graph.node[:]
-    work.model.graph.node.extend(copies)
+    del graph.node[:]
+    graph.node.extend(copies)
 
 
 def _update_declarations(work: Cut) -> None:
     """Declared shapes follow; a declaration that was wrong before is dropped rather than made wrong anew."""
-    model = work.model.graph
-    for info in (*model.input, *model.value_info):
-        if info.name not in work.known.shape or not info.type.tensor_type.HasField("shape"):
-            continue
-        old, new = work.old_shape(info.name), work.shape(info.name)
-        dims = info.type.tensor_type.shape.dim
-        if old != new and len(dims) == len(old):
-            for dim, was, now in zip(dims, old, new, strict=True):
-                if was != now:
-                    dim.Clear()
-                    dim.dim_value = now
-    kept = [v for v in model.value_info if _consistent(work, v)]
-    if len(kept) < len(model.value_info):
-        copies = [onnx.ValueInfoProto.FromString(v.SerializeToString()) for v in kept]
-        del model.value_info[:]
-        model.value_info.extend(copies)
+    for place in graphs(work.model.graph):
+        ends = () if place is work.model.graph else place.output
+        for info in (*place.input, *place.value_info, *ends):
+            _update_declaration(work, info)
+        kept = [v for v in place.value_info if _consistent(work, v)]
+        if len(kept) < len(place.value_info):
+            copies = [onnx.ValueInfoProto.FromString(v.SerializeToString()) for v in kept]
+            del place.value_info[:]
+            place.value_info.extend(copies)
+
+
+def _update_declaration(work: Cut, info: onnx.ValueInfoProto) -> None:
+    if info.name not in work.known.shape or not info.type.tensor_type.HasField("shape"):
+        return
+    old, new = work.old_shape(info.name), work.shape(info.name)
+    dims = info.type.tensor_type.shape.dim
+    if old != new and len(dims) == len(old):
+        for dim, was, now in zip(dims, old, new, strict=True):
+            if was != now:
+                dim.Clear()
+                dim.dim_value = now
 
 
 def _consistent(work: Cut, info: onnx.ValueInfoProto) -> bool:

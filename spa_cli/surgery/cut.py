@@ -11,6 +11,7 @@ from onnx import helper
 from spa_cli.channels.groups import Grouping
 from spa_cli.channels.selection import Mask, Selection
 from spa_cli.channels.state import Channels
+from spa_cli.graph.bodies import all_nodes
 from spa_cli.graph.model import Array, Graph, Node
 from spa_cli.graph.shapes import Shapes, constant
 from spa_cli.surgery.values import Values
@@ -26,7 +27,8 @@ class Cut:
     def __init__(self, graph: Graph, state: Channels, grouping: Grouping, selection: Selection) -> None:
         self.graph, self._state, self._grouping, self._selection = graph, state, grouping, selection
         self.model = _skeleton(graph.model)
-        self._proto = dict(zip(map(id, graph.model.graph.node), self.model.graph.node, strict=True))
+        old, new = all_nodes(graph.model.graph), all_nodes(self.model.graph)
+        self._proto = dict(zip(map(id, old), new, strict=True))
         self._masks: dict[int, Mask] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         self.values = Values(self)

@@ -14,8 +14,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from spa_cli.graph.model import Array, Node, captured_names
+from spa_cli.graph.model import Array, Node
 from spa_cli.graph.shapes import MAX_KNOWN, reference
+from spa_cli.graph.view import bodies
 
 if TYPE_CHECKING:
     from spa_cli.surgery.cut import Cut
@@ -48,8 +49,9 @@ class Values:
         self._sizes: set[str] = set()
         self.new_parameters: dict[str, Array] = {}
         self.inserted: list[tuple[onnx.NodeProto, list[onnx.NodeProto]]] = []
-        self._producer = {o: n for n in cut.graph.nodes for o in n.outputs if o}
-        self._names = set(self._producer) | set(cut.graph.parameters) | set(cut.graph.inputs)
+        self._producer = cut.graph.producers
+        inside = {i for body in bodies(cut.graph.all_nodes) for i in body.inputs}
+        self._names = set(self._producer) | set(cut.graph.parameters) | set(cut.graph.inputs) | inside
 
     @property
     def edited_parameters(self) -> dict[str, Array]:
@@ -96,10 +98,14 @@ class Values:
             self._now[name] = result
 
     def check_outputs(self) -> None:
-        """A size that is a graph output keeps its value; raises CutError if it would not."""
+        """A size that a graph or a body gives keeps its value; raises CutError if it would not."""
         for name in self._cut.graph.outputs:
             if self._differs(name):
                 raise CutError(f"the size given as graph output '{name}' would change")
+        for body in bodies(self._cut.graph.all_nodes):
+            for name in body.outputs:
+                if self._differs(name):
+                    raise CutError(f"the size '{name}', which a body gives, would change")
 
     def pin(self, node: Node) -> None:
         """A size that leaves shape arithmetic is a number (the root of a head's size, a range): it keeps its value."""
@@ -108,8 +114,6 @@ class Values:
             for index, name in enumerate(node.inputs):
                 if name and self._differs(name):
                     self._restore(node, index, name)
-        for name in {n for n in captured_names(node.proto) if self._differs(n)}:
-            raise CutError(f"the body of '{node.label}' reads the size '{name}', which would change")
 
     def _differs(self, name: str) -> bool:
         if name not in self._sizes or self._cut.changed(name):

@@ -11,6 +11,7 @@ import onnx
 
 from spa_cli.errors import VerificationError
 from spa_cli.graph.model import Array, Graph
+from spa_cli.graph.parameters import set_parameters
 from spa_cli.surgery.cut import Cut
 from spa_cli.verification.session import Feeds, checker_verdict, floats, open_session, run
 
@@ -88,12 +89,15 @@ def zeroing_differs(graph: Graph, work: Cut, feeds: Feeds, pruned: str | onnx.Mo
     the removed channels set to zero. ``pruned``: another model to compare, not the one that was just cut.
     """
     masked = graph.in_memory()
-    for tensor in _parameters(masked):
-        name, proto = tensor
-        if name in graph.parameters and work.changed(name):
-            array = np.array(graph.array(name))
-            array[removed_mask(array.shape, work.kept_indices(name))] = 0
-            proto.CopyFrom(onnx.numpy_helper.from_array(array, proto.name))
+
+    def zeroed(name: str) -> Array | None:
+        if name not in graph.parameters or not work.changed(name):
+            return None
+        array = np.array(graph.array(name))
+        array[removed_mask(array.shape, work.kept_indices(name))] = 0
+        return array
+
+    set_parameters(masked.graph, zeroed)
     try:
         left = run(open_session(masked), feeds)
         right = run(open_session(pruned or work.model), feeds)
@@ -110,14 +114,6 @@ def zeroing_differs(graph: Graph, work: Cut, feeds: Feeds, pruned: str | onnx.Mo
             if not worst <= tolerance:
                 return f"output '{info.name}' differs by {worst:.1e} from zeroing what was removed"
     return None
-
-
-def _parameters(model: onnx.ModelProto) -> list[tuple[str, onnx.TensorProto]]:
-    found = [(t.name, t) for t in model.graph.initializer]
-    for node in model.graph.node:
-        if node.op_type == "Constant":
-            found += [(node.output[0], a.t) for a in node.attribute if a.name == "value"]
-    return found
 
 
 def _single_precision(graph: Graph) -> bool:

@@ -66,6 +66,6 @@ def compare(
 
 def _check_shapes(work: Cut, after: Source, plan: Plan) -> None:
     found = {n: tuple(t.dims) for n, t in after.graph.parameters.items()}
-    for name in plan.kept:
+    for name in (*plan.kept, *plan.hidden):
         if name in found and found[name] != work.shape(name):
             raise VerificationError(f"'{name}' has shape {found[name]}, the plan leaves {work.shape(name)}")

@@ -173,6 +173,8 @@ def _read_arrays(file: Path, graph: Graph) -> dict[str, Array]:
 
 def _check(path: Path, name: str, array: Array, info: onnx.ValueInfoProto) -> None:
     dims = input_dims(info)
+    if dims == []:
+        dims = [""]  # one number per sample
     if dims is not None:
         fits = array.ndim == len(dims) and all(
             i == 0 or not isinstance(d, int) or d == s for i, (d, s) in enumerate(zip(dims, array.shape, strict=True))
@@ -196,6 +198,6 @@ def batch_of(data: dict[str, Array], graph: Graph, count: int) -> Feeds:
         dims = input_dims(graph.inputs[name])
         fixed = dims[0] if dims and isinstance(dims[0], int) else None
         dtype = _DTYPES.get(graph.inputs[name].type.tensor_type.elem_type)
-        batch = np.ascontiguousarray(array[: fixed or count])
+        batch = np.ascontiguousarray(array[0] if dims == [] else array[: fixed or count])
         feeds[name] = batch if dtype is None else batch.astype(dtype)
     return feeds

@@ -13,8 +13,8 @@ from spa_cli.analysis import Analysis, analyse_model
 from spa_cli.budget.costs import macs
 from spa_cli.channels.selection import Selection
 from spa_cli.graph.load import Source, load
-from spa_cli.graph.model import build
 from spa_cli.graph.shapes import interpret
+from spa_cli.graph.view import build
 from spa_cli.surgery.apply import cut
 from tests import architectures
 from tests.samples import SAMPLES, model_path

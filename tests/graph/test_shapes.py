@@ -10,8 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from spa_cli.analysis import analyse_model
 from spa_cli.graph.load import Source, load
-from spa_cli.graph.model import build
 from spa_cli.graph.shapes import MAX_KNOWN, Shapes, constant, interpret
+from spa_cli.graph.view import build
 from spa_cli.verification.inputs import input_shapes, synthetic
 from spa_cli.verification.session import open_session
 from tests import architectures

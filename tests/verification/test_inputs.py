@@ -8,7 +8,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from spa_cli.errors import UsageError
-from spa_cli.graph.model import Graph, build
+from spa_cli.graph.model import Graph
+from spa_cli.graph.view import build
 from spa_cli.verification.inputs import batch_of, read_calibration, synthetic
 
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from spa_cli.channels.rules.registry import MICROSOFT, register
 from spa_cli.channels.state import Channels, Decline
-from spa_cli.graph.model import Node, captured_names
+from spa_cli.graph.model import Node
 
 _QUANTISED = "DynamicQuantizeLSTM QAttention QMoE QEmbedLayerNormalization"
 
 
-@register("If", "Loop", "Scan", "SequenceMap", follows=False)
-def control_flow(node: Node, state: Channels) -> None:
-    """What a body reads of the outer graph stays, and so does what it gives."""
-    text = f"is used by the body of {node.op} '{node.label}', which is not followed yet"
-    for name in captured_names(node.proto):
-        for axis in state.axes.get(name, []):
-            state.freeze(axis, text)
-    raise Decline(f"the bodies of {node.op} are not followed yet")
+@register("SequenceMap", follows=False)
+def sequence_map(node: Node, state: Channels) -> None:
+    """Its body runs over the tensors of a sequence."""
+    raise Decline("the body of SequenceMap is not followed")
 
 
 @register(_QUANTISED, domain=MICROSOFT, follows=False)

@@ -47,6 +47,7 @@ def rules() -> dict[tuple[str, str], Rule]:
     """Rules by (domain, operator)."""
     from spa_cli.channels.rules import (  # noqa: F401 - importing a family registers its rules
         attention,
+        control_flow,
         convolution,
         elementwise,
         frozen,

@@ -60,29 +60,6 @@ def test_unfollowed_contrib_operators(node) -> None:
     assert "wb:1" in frozen(model)
 
 
-def branches() -> onnx.ModelProto:
-    """If with bodies that read a tensor of the outer graph."""
-    return build(
-        """(float[N,5] x, bool flag) => (float[N,4] y) {
-          a = Gemm(x, wa)
-          b = Gemm(a, wb)
-          c = If (flag) <
-            then_branch = then () => (float[N,7] t) { t = Relu(b) },
-            else_branch = other () => (float[N,7] e) { e = Neg(b) }
-          >
-          d = Gemm(c, wd)
-          y = Gemm(d, wy)
-        }""",
-        **WEIGHTS,
-    )
-
-
-def test_bodies_keep_what_they_read() -> None:
-    model = branches()
-    assert_groups(model, ["6: wa:1 wb:0", "8: wd:1 wy:0"])
-    assert frozen(model)["wb:1"].startswith("is used by the body of If")
-
-
 def test_string_and_sequence_operators_do_not_stop_the_analysis() -> None:
     model = build(
         """(float[N,5] x) => (float[N,4] y) {

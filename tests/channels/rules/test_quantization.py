@@ -5,7 +5,8 @@ import onnx
 import pytest
 from onnx import helper
 
-from tests.builders import as_constant_nodes, build, case, frozen, groups, positive, random, with_initializer_inputs
+from spa_cli import prune
+from tests.builders import as_constant_nodes, build, case, groups, positive, random, with_initializer_inputs
 from tests.equivalence import assert_groups, assert_removing_is_zeroing
 
 
@@ -205,14 +206,19 @@ def test_initializers_listed_as_inputs() -> None:
     assert assert_removing_is_zeroing(model) == 2
 
 
-def test_a_sparse_weight_stays_and_keeps_what_it_meets() -> None:
+@pytest.mark.parametrize("per_axis", [False, True], ids=["linear indices", "indices per axis"])
+def test_a_sparse_weight_is_cut_and_stays_sparse(per_axis) -> None:
     model = build("(float[N,5] x) => (float[N,4] y) { a = MatMul(x, wa)  y = MatMul(a, wy) }", wa=(5, 6))
-    values = helper.make_tensor("wy", onnx.TensorProto.FLOAT, [3], [0.5, -1.0, 2.0])
-    indices = helper.make_tensor("wy_indices", onnx.TensorProto.INT64, [3], [1, 7, 20])
+    at = [1, 7, 8, 20]
+    values = helper.make_tensor("wy", onnx.TensorProto.FLOAT, [4], [0.5, -1.0, 2.0, 0.25])
+    places = [[i // 4, i % 4] for i in at] if per_axis else at
+    indices = helper.make_tensor("wy_indices", onnx.TensorProto.INT64, np.shape(places), np.ravel(places))
     model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [6, 4]))
-    assert groups(model) == []
-    assert frozen(model)["wa:1"] == "is stored as a sparse initializer"
-    assert frozen(model)["wy:0"] == "is stored as a sparse initializer"
+    assert_groups(model, ["6: wa:1 wy:0"])
+    result = prune(model, ratio=0.5, method="l1")
+    (kept,) = result.model.graph.sparse_initializer
+    assert list(kept.dims) == [3, 4] and len(kept.indices.dims) == (2 if per_axis else 1)
+    assert result.plan.hidden.keys() == {"wy"} and result.plan.kept.keys() == {"wa"}
 
 
 def test_integer_product_of_a_quantised_activation() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from spa_cli.channels.rules import rule_for, rules
 from spa_cli.channels.state import Decline
-from spa_cli.graph.model import build as view
+from spa_cli.graph.view import build as view
 from tests.builders import analysed, build
 
 

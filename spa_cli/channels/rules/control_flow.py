@@ -1,0 +1,103 @@
+"""If, Loop and Scan: their bodies are graphs of their own, which read the tensors around them."""
+
+from __future__ import annotations
+
+from spa_cli.channels.relate import relate
+from spa_cli.channels.rules.registry import register
+from spa_cli.channels.state import Axis, Channels, Decline
+from spa_cli.graph.control_flow import carried, scanned_inputs, scanned_outputs
+from spa_cli.graph.model import Body, Node
+
+
+@register("If")
+def if_(node: Node, state: Channels) -> None:
+    """Both branches give the same channels."""
+    _scalars(node, state, (0,))
+    for body in node.bodies:
+        _follow(state, body)
+    for name, *ends in zip(node.outputs, *(b.outputs for b in node.bodies), strict=True):
+        state.set(name, _joined(node, state, [state.of(e) for e in ends]))
+
+
+@register("Loop")
+def loop(node: Node, state: Channels) -> None:
+    """What is carried along keeps its channels from one turn to the next; what is stacked up gets a new first axis."""
+    _scalars(node, state, (0, 1))
+    (body,) = node.bodies
+    for name in body.inputs[:2]:
+        state.set(name, [])
+    _around_and_around(node, state, body)
+    state.of(body.outputs[0])
+
+
+@register("Scan")
+def scan(node: Node, state: Channels) -> None:
+    """A Loop over an axis of some inputs."""
+    if node.version < 9:
+        raise Decline("Scan before opset 9 is not followed")
+    (body,) = node.bodies
+    for tensor, inner, at in scanned_inputs(node):
+        axes = list(state.of(tensor))
+        state.freeze(axes.pop(at % len(axes)), "Scan runs along it")
+        state.set(inner, [a.with_zero(False) for a in axes])
+    _around_and_around(node, state, body)
+
+
+def _around_and_around(node: Node, state: Channels, body: Body) -> None:
+    for outer, inner, end, _ in carried(node):
+        # whatever a turn does to it, the next one takes: only what is handed on untouched stays what it was
+        fixed = inner == end
+        axes, sizes = state.of(outer), state.shapes.shape.get(inner)
+        if sizes is None:
+            raise Decline(f"the shape of '{inner}', which {node.op} carries along, is not known")
+        state.set(inner, [_entering(node, state, a, s, fixed) for a, s in zip(axes, sizes, strict=True)])
+        if fixed and outer in state.sources:
+            state.sources[inner] = state.sources[outer]
+    _follow(state, body)
+    for outer, inner, end, result in carried(node):
+        start = [a.with_zero(o.zero) for a, o in zip(state.of(inner), state.of(outer), strict=True)]
+        state.set(result, _joined(node, state, [start, state.of(end)]))
+    for end, result, at in scanned_outputs(node):
+        axes = state.of(end)
+        sizes = state.shapes.shape.get(result)
+        at %= len(axes) + 1
+        turns = state.static(sizes[at] if sizes else None, f"counts the turns of {node.op}")
+        state.set(result, [*axes[:at], turns, *axes[at:]])
+
+
+def _entering(node: Node, state: Channels, axis: Axis, size: int | None, fixed: bool) -> Axis:
+    if size == axis.size and size is not None:
+        return axis.with_zero(fixed and axis.zero)
+    state.freeze(axis, f"changes its size in {node.op}")
+    return state.static(None, f"changes its size in {node.op}")
+
+
+def _follow(state: Channels, body: Body) -> None:
+    for node in body.nodes:
+        relate(state, node)
+
+
+def _joined(node: Node, state: Channels, ends: list[list[Axis]]) -> list[Axis]:
+    """Axes of a tensor that is one of several: the same channels of each."""
+    if len({len(axes) for axes in ends}) != 1:
+        raise Decline(f"what {node.op} gives has a rank that depends on the data")
+    result = []
+    for axes in zip(*ends, strict=True):
+        first = next((a for a in axes if not a.static), axes[0])
+        if len({a.size for a in axes}) != 1 or first.size is None:
+            for axis in axes:
+                state.freeze(axis, f"has a size that depends on the data in {node.op}")
+            result.append(state.static(None, f"has a size that depends on the data in {node.op}"))
+            continue
+        for axis in axes:
+            if axis is not first:
+                state.unify(first, axis)
+        result.append(first.with_zero(all(a.zero for a in axes)))
+    return result
+
+
+def _scalars(node: Node, state: Channels, inputs: tuple[int, ...]) -> None:
+    for index in inputs:
+        if node.input(index):
+            for axis in state.of(node.inputs[index]):
+                state.freeze(axis, f"{node.op} reads it as a setting")

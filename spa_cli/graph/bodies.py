@@ -1,0 +1,88 @@
+"""Bodies of control-flow nodes, as the file has them: what is inside them, what they read, names of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx
+
+
+def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The bodies of a control-flow node, outermost first, and the bodies inside them."""
+    for body in own_bodies(node):
+        yield body
+        for inner in body.node:
+            yield from subgraphs(inner)
+
+
+def own_bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The bodies of a control-flow node (not those inside them), in the order of its attributes."""
+    for attribute in node.attribute:
+        yield from (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else []))
+
+
+def captured_names(node: onnx.NodeProto) -> set[str]:
+    """Tensors of the outer graph that the bodies of ``node`` read (over-approximated by name)."""
+    return {n for body in subgraphs(node) for inner in body.node for n in inner.input if n} | {
+        output.name for body in subgraphs(node) for output in body.output
+    }
+
+
+def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Nodes of a graph and of all bodies in it."""
+    for node in graph.node:
+        yield node
+        for body in own_bodies(node):
+            yield from all_nodes(body)
+
+
+def name_apart(graph: onnx.GraphProto, taken: set[str]) -> None:
+    """Give what the bodies of ``graph`` define names found nowhere else (``taken``: all names defined so far).
+
+    Two branches of an If may each have their own ``w``; the analysis knows tensors by name.
+    """
+    for node in graph.node:
+        for body in own_bodies(node):
+            _rename(body, _clashes(body, taken))
+            taken.update(_defined(body))
+            name_apart(body, taken)
+
+
+def _defined(graph: onnx.GraphProto) -> list[str]:
+    names = [v.name for v in graph.input] + [t.name for t in graph.initializer]
+    names += [s.values.name for s in graph.sparse_initializer]
+    return names + [o for node in graph.node for o in node.output if o]
+
+
+def defined_names(graph: onnx.GraphProto) -> set[str]:
+    """Names of all tensors a graph defines itself."""
+    return set(_defined(graph))
+
+
+def _clashes(body: onnx.GraphProto, taken: set[str]) -> dict[str, str]:
+    renamed: dict[str, str] = {}
+    for name in _defined(body):
+        if name in taken and name not in renamed:
+            number = 2
+            while f"{name}_{number}" in taken or f"{name}_{number}" in renamed.values():
+                number += 1
+            renamed[name] = f"{name}_{number}"
+    return renamed
+
+
+def _rename(body: onnx.GraphProto, names: dict[str, str]) -> None:
+    """Rename tensors in a body and in the bodies inside it."""
+    if not names:
+        return
+    for info in (*body.input, *body.output, *body.value_info, *body.initializer):
+        info.name = names.get(info.name, info.name)
+    for sparse in body.sparse_initializer:
+        sparse.values.name = names.get(sparse.values.name, sparse.values.name)
+    for annotation in body.quantization_annotation:
+        annotation.tensor_name = names.get(annotation.tensor_name, annotation.tensor_name)
+    for node in body.node:
+        node.input[:] = [names.get(i, i) for i in node.input]
+        node.output[:] = [names.get(o, o) for o in node.output]
+        for inner in own_bodies(node):
+            own = defined_names(inner)
+            _rename(inner, {a: b for a, b in names.items() if a not in own})
