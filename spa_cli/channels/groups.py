@@ -96,7 +96,7 @@ def build_groups(state: Channels) -> Grouping:
         ordered, blocks = blocked.get(frozenset(ids.tolist()), (ids, ids[:0]))
         groups.append(Group("", ordered, blocks, members, inexact))
     groups.sort(key=lambda g: (min(order[m.tensor] for m in g.members), int(g.ids[0])))
-    groups = _named(groups)
+    groups = _named(groups, table.rows)
     return Grouping(groups, list(_frozen(state, table, groups)), table.rows, table.occurrences(groups))
 
 
@@ -280,16 +280,29 @@ def _has_blocks(state: Channels, table: _Table, name: str, at: int, parent: NDAr
     return False
 
 
-def _named(groups: list[Group]) -> list[Group]:
-    """Names a person can read and ``--only`` can match: the first producer, and what of it is cut."""
+def _named(groups: list[Group], rows: dict[tuple[str, int], Rows]) -> list[Group]:
+    """Names a person can read and ``--only`` can match: the first producer, and what of it is cut.
+
+    Where an axis is cut in two ways, ``/blocks`` are whole blocks (heads), ``/inside`` is the same of every block
+    (head dims).
+    """
     counts: dict[str, int] = {}
     named = []
     for group in groups:
         first = next((m for m in group.members if m.role == "producer"), group.members[0])
-        base = first.tensor
+        base = first.tensor + _part(rows[first.tensor, first.axis], group.ids)
         counts[base] = counts.get(base, 0) + 1
         named.append(replace(group, name=base if counts[base] == 1 else f"{base}#{counts[base]}"))
     return named
+
+
+def _part(rows: Rows, ids: NDArray[np.int64]) -> str:
+    own = np.isin(rows, ids)
+    line = np.where(own, rows, 0).max(1)[own.any(1)]
+    beside = rows[own.any(1)][:, ~own.any(0)]
+    if not beside.any():
+        return ""
+    return "/inside" if len(line) > 1 and line[0] != line[1] else "/blocks"
 
 
 def _frozen(state: Channels, table: _Table, groups: list[Group]) -> Iterator[FrozenAxis]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from spa_cli.channels.factors import common_factors
 
 Rows = NDArray[np.int64]
-_WIDTH = 4  # an id can be refined into at most this many
+_WIDTH = 6  # an id can be refined into at most this many
 
 
 @dataclass(frozen=True)

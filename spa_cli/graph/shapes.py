@@ -17,6 +17,7 @@ from onnx import helper, numpy_helper
 from onnx.reference.ops import load_op
 
 from spa_cli.graph.control_flow import through_bodies
+from spa_cli.graph.fused_shapes import EXTENDS, LIKE_FIRST, as_standard, fused_shapes
 from spa_cli.graph.model import Array, Graph, Node
 
 Shape = tuple[int | None, ...]
@@ -110,6 +111,13 @@ def step(
         return
     if node.outputs and all(not o or o in known.shape for o in node.outputs):
         return  # observed
+    given = fused_shapes(node, known)
+    if given is not None:
+        dtype = known.dtype.get(node.inputs[0 if node.op != "EmbedLayerNormalization" else 2], 1)
+        for name, shape in zip(node.outputs, given, strict=False):
+            if name and name not in known.shape:
+                known.shape[name], known.dtype[name] = shape, dtype
+        return
     if any(i and i not in known.shape for i in node.inputs):
         _fall_back(node, known, declared, "")
         return
@@ -193,8 +201,8 @@ def _infer(
     node: Node, known: Shapes, ir_version: int, read: Callable[[str], Array | None]
 ) -> dict[str, onnx.TypeProto]:
     """Output types by ONNX's own inference for one operator."""
-    if node.domain and node.op in _SHAPED_AS:
-        proto, domain, version = _as_standard(node), "", 13
+    if node.domain and node.op in EXTENDS:
+        proto, domain, version = as_standard(node), "", 13
     else:
         proto, domain, version = node.proto, node.domain, node.version
     schema = onnx.defs.get_schema(proto.op_type, version, domain)
@@ -230,52 +238,11 @@ def type_proto(dtype: int, shape: Shape) -> onnx.TypeProto:
     return result
 
 
-# Operators ONNX has no schema for whose result has the shape of their first input.
-_LIKE_FIRST = frozenset(
-    {
-        "Gelu",
-        "FastGelu",
-        "QuickGelu",
-        "BiasGelu",
-        "SkipLayerNormalization",
-        "SkipSimplifiedLayerNormalization",
-        "LayerNormalization",
-        "SimplifiedLayerNormalization",
-        "EmbedLayerNormalization",
-        "BiasAdd",
-        "RotaryEmbedding",
-        "GroupQueryAttention",
-        "Scale",
-        "ScaledTanh",
-        "ParametricSoftplus",
-        "ImageScaler",
-        "Affine",
-        "MultiHeadAttention",
-    }
-)
-
-
-def _as_standard(node: Node) -> onnx.NodeProto:
-    """A fused node as the standard operator it extends (the same output shape), where attributes allow it."""
-    if node.op == "FusedMatMul" and any(node.attr(a, 0) for a in ("transA", "transB", "transBatchA", "transBatchB")):
-        raise ValueError("schema: a transposed FusedMatMul has no standard form")
-    name = _SHAPED_AS[node.op]
-    known = onnx.defs.get_schema(name, 13, "").attributes
-    inputs = node.inputs[:3] if node.op != "FusedMatMul" else node.inputs[:2]
-    proto = helper.make_node(name, list(inputs), list(node.outputs))
-    proto.attribute.extend(a for a in node.proto.attribute if a.name in known)
-    return proto
-
-
-# Fused operators that extend a standard one.
-_SHAPED_AS = {"FusedConv": "Conv", "FusedMatMul": "MatMul", "FusedGemm": "Gemm"}
-
-
 def _fall_back(node: Node, known: Shapes, declared: dict[str, onnx.ValueInfoProto], conflict: str) -> None:
     """Shapes of last resort: like the first input, or as the file declares them."""
-    if conflict and node.op not in _SHAPED_AS and node.op not in _LIKE_FIRST and "schema" not in conflict.lower():
+    if conflict and node.op not in EXTENDS and node.op not in LIKE_FIRST and "schema" not in conflict.lower():
         known.conflicts.append((node, conflict))
-    if node.op in _LIKE_FIRST and node.input(0) in known.shape:
+    if node.op in LIKE_FIRST and node.input(0) in known.shape:
         known.shape.setdefault(node.outputs[0], known.shape[node.input(0)])
         known.dtype.setdefault(node.outputs[0], known.dtype.get(node.input(0), 1))
     for name in node.outputs:

@@ -47,7 +47,7 @@ def test_every_axis_of_every_weight_is_in_a_group_or_frozen() -> None:
 def test_groups_come_in_the_order_of_the_file_and_names_are_unique() -> None:
     names = [g.name for g in analysed(build(GROUPED, **TWO_GROUPS)).grouping.groups]
     assert len(set(names)) == len(names) == 3
-    assert names[0] == "w1"
+    assert names[0] == "w1/inside"
 
 
 def test_channels_with_different_neighbours_are_different_groups() -> None:

@@ -140,7 +140,7 @@ def test_cutting_exact_groups_equals_zeroing_and_zeroing_notices_a_slip(name) ->
 
 def _break(monkeypatch: pytest.MonkeyPatch, op: str, rewrite: object) -> None:
     rule = registry.rules()["", op]
-    monkeypatch.setitem(registry.rules(), ("", op), registry.Rule(rule.relate, rewrite, rule.follows))
+    monkeypatch.setitem(registry.rules(), ("", op), registry.Rule(rule.relate, rewrite, rule.behaviour))
 
 
 def _wrong_size(node: object, work: object) -> None:

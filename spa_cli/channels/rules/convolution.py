@@ -6,7 +6,7 @@ import numpy as np
 
 from spa_cli.channels.rules.matmul import add_bias
 from spa_cli.channels.rules.registry import MICROSOFT, register
-from spa_cli.channels.state import CONSUMER, PRODUCER, Axis, Channels, Decline
+from spa_cli.channels.state import CONSUMER, PASS_THROUGH, PRODUCER, Axis, Channels, Decline
 from spa_cli.graph.model import Node
 from spa_cli.surgery.cut import Cut
 
@@ -128,11 +128,10 @@ def deform_conv(node: Node, state: Channels) -> None:
 
 
 @register("AveragePool MaxPool LpPool GlobalAveragePool GlobalMaxPool GlobalLpPool MaxUnpool")
-@register("GridSample", "RoiAlign", "MaxRoiPool", "Col2Im")
+@register("GridSample", "RoiAlign", "MaxRoiPool")
+@register("GridSample CropAndResize MaxpoolWithMask", domain=MICROSOFT)
 def pool(node: Node, state: Channels) -> None:
     """Channels pass, space is mixed."""
-    if node.op == "Col2Im":
-        raise Decline("Col2Im mixes channels and windows")
     x = state.of(node.inputs[0])
     for axis in x[2:]:
         state.freeze(axis, WINDOW)
@@ -149,6 +148,51 @@ def pool(node: Node, state: Channels) -> None:
                 raise Decline("the size of its output is not known")
             batch = x[0] if sizes[0] == x[0].size else state.static(sizes[0], f"{node.op} makes it")
             state.set(name, [batch, x[1], *(state.static(d, WINDOW) for d in sizes[2:])])
+
+
+@register("CenterCropPad")
+def center_crop_pad(node: Node, state: Channels) -> None:
+    """Axes that keep their size pass, the others are cut or filled around their middle."""
+    x, sizes = state.of(node.inputs[0]), state.shapes.shape.get(node.outputs[0])
+    if sizes is None:
+        raise Decline("the size of its output is not known")
+    given = node.attr("axes")
+    named = set(range(len(x))) if given is None else {int(a) % len(x) for a in given}
+    for at in named:
+        state.freeze(x[at], "CenterCropPad names its size")
+    state.set(
+        node.outputs[0],
+        [state.static(sizes[i], "CenterCropPad names its size") if i in named else a for i, a in enumerate(x)],
+    )
+
+
+@register("CausalConvWithState")
+@register("CausalConvWithState", domain=MICROSOFT)
+def causal_conv(node: Node, state: Channels) -> None:
+    """A depthwise convolution ``(B, C, L)`` that carries its last inputs on in a state."""
+    odd = ("channels_last", "state_window", "input_channels", "input_channel_offset", "state_update_capacity")
+    if any(node.attr(name, 0) for name in odd) or len(node.outputs) > 2:
+        raise Decline("CausalConvWithState in an extended form is not followed")
+    x, w = state.of(node.inputs[0]), state.of(node.inputs[1])
+    freeze_kernel(node, state, w)
+    state.unify(x[1], w[0])
+    state.role(node.inputs[1], 0, PASS_THROUGH)
+    out = (w[0] if x[1].static else x[1]).with_zero(x[1].zero or w[0].zero)
+    if node.input(2):
+        out = _bias(node, state, out)
+    batch = x[0].with_zero(False)
+    if node.input(3):
+        past = state.of(node.inputs[3])
+        state.unify(x[1], past[1])
+        for axis in (past[0], past[2]):
+            state.freeze(axis, "holds earlier inputs")
+    for axis in x[2:]:
+        state.freeze(axis, WINDOW)
+    sizes = state.shapes.shape.get(node.outputs[0]) or (None,) * len(x)
+    state.set(node.outputs[0], [batch, out, *(state.static(s, WINDOW) for s in sizes[2:])])
+    if len(node.outputs) > 1 and node.outputs[1]:
+        kept = state.shapes.shape.get(node.outputs[1]) or (None,) * len(x)
+        state.set(node.outputs[1], [batch, x[1], *(state.static(s, "holds earlier inputs") for s in kept[2:])])
 
 
 @register("Resize", "Upsample", rewrite=lambda node, cut: rewrite_resize(node, cut))

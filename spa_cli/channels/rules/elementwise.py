@@ -10,7 +10,7 @@ from spa_cli.graph.model import Array, Node
 from spa_cli.graph.shapes import reference
 
 # product-like: zero as soon as one factor is
-_ABSORBING = frozenset({"Mul", "And", "BitwiseAnd"})
+_ABSORBING = frozenset({"Mul", "And", "BitwiseAnd", "SwiGLU"})
 # undefined or infinite at zero: a zeroed channel would poison what it is multiplied with
 _SINGULAR = frozenset({"Log", "Reciprocal"})
 
@@ -20,12 +20,15 @@ _SINGULAR = frozenset({"Log", "Reciprocal"})
     "CastLike Ceil Celu Clip Cos Cosh Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid "
     "HardSwish Identity IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow "
     "Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum Swish Tan Tanh "
-    "ThresholdedRelu Where Xor ImageScaler ParametricSoftplus ScaledTanh"
+    "SwiGLU ThresholdedRelu Where Xor ImageScaler ParametricSoftplus ScaledTanh"
 )
 @register("Gelu FastGelu QuickGelu BiasGelu BiasAdd", domain=MICROSOFT)
+@register("SwiGLU ScaledSiLU", domain=MICROSOFT)
 def elementwise(node: Node, state: Channels) -> None:
     """The output's axes are the inputs' axes, aligned at the end; equal ones are coupled."""
     names = [i for i in node.inputs if i]
+    if node.op == "SwiGLU" and len(names) == 1:
+        raise Decline("SwiGLU of two halves in one tensor is not followed")
     if node.op == "CastLike":
         names, typed = names[:1], names[1]
         state.read.add(typed)
@@ -95,7 +98,7 @@ def _same_ids(a: Axis, b: Axis) -> bool:
 
 def _zero_at_removed(node: Node, state: Channels, operands: list[tuple[str, bool]]) -> bool:
     """Whether the result is zero where the operands marked zero are: the operator itself is asked."""
-    if node.op in _ABSORBING:
+    if node.op in _ABSORBING and not node.domain:
         return any(zero for _, zero in operands)
     if node.op == "Div":
         return operands[0][1] and not operands[1][1]

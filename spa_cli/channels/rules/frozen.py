@@ -1,30 +1,100 @@
-"""Operators whose channels stay as they are, each with the reason it gives."""
+"""Operators whose channels stay as they are, each family with the reason it gives.
+
+Everything such an operator touches is frozen, and no more than that.
+"""
 
 from __future__ import annotations
 
-from spa_cli.channels.rules.registry import MICROSOFT, register
+from spa_cli.channels.rules.registry import FROZEN, MICROSOFT, Relate, register
 from spa_cli.channels.state import Channels, Decline
 from spa_cli.graph.model import Node
 
-_QUANTISED = "DynamicQuantizeLSTM QAttention QMoE QEmbedLayerNormalization"
+_ML = "ai.onnx.ml"
 
 
-@register("SequenceMap", follows=False)
-def sequence_map(node: Node, state: Channels) -> None:
-    """Its body runs over the tensors of a sequence."""
-    raise Decline("the body of SequenceMap is not followed")
+def _declines(*operators: str, domain: str = "", text: str) -> None:
+    """Register operators that decline with ``text`` (``{op}`` is the operator's name)."""
+
+    def relate(node: Node, state: Channels) -> None:
+        raise Decline(text.format(op=f"{domain}::{node.op}" if domain else node.op))
+
+    relate.__doc__ = f"Frozen: {text}."
+    rule: Relate = relate
+    register(*operators, domain=domain, behaviour=FROZEN)(rule)
 
 
-@register(_QUANTISED, domain=MICROSOFT, follows=False)
-def quantised(node: Node, state: Channels) -> None:
-    """Whole quantised blocks in one operator."""
-    raise Decline(f"quantised operator {node.op} is not followed yet")
+_declines(
+    "SequenceAt SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength SequenceMap",
+    "SplitToSequence ConcatFromSequence Optional OptionalGetElement OptionalHasElement",
+    text="the tensors in a sequence or an optional ({op}) are not followed",
+)
+_declines(
+    "RegexFullMatch StringConcat StringSplit TfIdfVectorizer ImageDecoder",
+    text="{op} works on strings or files, not on channels",
+)
+_declines(
+    "NegativeLogLikelihoodLoss SoftmaxCrossEntropyLoss Multinomial AffineGrid BitCast Col2Im",
+    text="{op} mixes or counts the channels it reads",
+)
+_declines("LinearAttention", text="the state that {op} keeps per head is not followed")
 
-
-_FUSED = "Attention MultiHeadAttention GroupQueryAttention DecoderMaskedMultiHeadAttention EmbedLayerNormalization"
-
-
-@register(_FUSED, "RotaryEmbedding", "PackedAttention", "GroupNorm", "NhwcConv", domain=MICROSOFT, follows=False)
-def fused_kernels(node: Node, state: Channels) -> None:
-    """Whole blocks in one operator."""
-    raise Decline(f"fused operator com.microsoft::{node.op} is not followed yet")
+_declines(
+    "QMoE QEmbedLayerNormalization QOrderedAttention QOrderedGelu QOrderedLayerNormalization QOrderedMatMul",
+    "QOrderedLongformerAttention QuantizeBFP DequantizeBFP QuantizeWithOrder DequantizeWithOrder QLinearReduceMean",
+    "QLinearWhere MulInteger ReduceSumInteger NhwcMaxPool",
+    domain=MICROSOFT,
+    text="the quantised operator {op} is not followed",
+)
+_declines(
+    "MatMulBnb4 MatMulFpQ4 MatMulNBitsMlp MatMulNBitsQLoRA MatMulNBitsQkv MatMulBlockQuantizedFp4Weight",
+    "MatMulBlockQuantizedFp8Weight MatMulPacked GatherBlockQuantized GemmFloat8 MoEPacked",
+    domain=MICROSOFT,
+    text="the weight of {op} is packed in a way that can't be cut",
+)
+_declines(
+    "DecoderAttention DecoderMaskedMultiHeadAttention DecoderMaskedSelfAttention LongformerAttention PackedAttention",
+    "PackedMultiHeadAttention PagedAttention SparseAttention SparsePagedAttention DynamicSparseAttention",
+    "SparseAttentionIndexer PackedSparseAttentionIndexer PackedSparseAttentionIndexerMerge LinearAttention",
+    "LinearAttentionGate GatedRelativePositionBias RelativePositionBias RemovePadding RestorePadding",
+    "GemmaRotaryEmbedding MRotaryEmbedding RMSNormRotary",
+    domain=MICROSOFT,
+    text="the attention operator {op} is not followed",
+)
+_declines(
+    "AttnLSTM GatedDeltaNet GatedDeltaNetStateReplay ConvStateReplay Mamba2Verify SpeculativePrefixCommit",
+    "VarlenCausalConvWithState",
+    domain=MICROSOFT,
+    text="the state that {op} keeps is not followed",
+)
+_declines(
+    "BeamSearch GreedySearch Sampling WhisperBeamSearch EPContext Snpe",
+    domain=MICROSOFT,
+    text="the model inside {op} is not followed",
+)
+_declines(
+    "GroupNorm SkipGroupNorm NhwcConv NhwcFusedConv BiasSoftmax BiasSplitGelu BiasDropout BitmaskDropout",
+    "BitmaskBiasDropout FusedMatMulActivation GemmFastGelu ConvTransposeWithDynamicPads Pad TorchEmbedding",
+    "WordConvEmbedding SparseToDenseMatMul BranchwiseRMSNorm GatedRMSNorm GatedAdd EngramGate HyperConnectionPreMix",
+    "HyperConnectionPostMix HyperConnectionLowRankMix MoEGroupRouter RouterGateUpProj GatherPacked",
+    domain=MICROSOFT,
+    text="the fused operator {op} is not followed",
+)
+_declines(
+    "CDist ComplexMul ComplexMulConj Irfft Rfft UnfoldTensor DynamicTimeWarping BifurcationDetector NGramRepeatBlock",
+    "NGramHashMapping VarlenNGramHashMapping MurmurHash3 Tokenizer IsAllFinite SampleOp",
+    domain=MICROSOFT,
+    text="{op} mixes or counts the channels it reads",
+)
+_declines(
+    "ArrayFeatureExtractor Binarizer CastMap CategoryMapper DictVectorizer FeatureVectorizer Imputer LabelEncoder",
+    "LinearClassifier LinearRegressor Normalizer OneHotEncoder SVMClassifier SVMRegressor Scaler TreeEnsemble",
+    "TreeEnsembleClassifier TreeEnsembleRegressor ZipMap",
+    domain=_ML,
+    text="{op} keeps its parameters in attributes, per feature",
+)
+_declines("FlexAttention", domain="ai.onnx.preview", text="the attention operator {op} is not followed")
+_declines(
+    "Adagrad Adam Gradient Momentum",
+    domain="ai.onnx.preview.training",
+    text="{op} trains a network",
+)

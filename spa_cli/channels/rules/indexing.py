@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spa_cli.channels.rules.registry import register
+from spa_cli.channels.rules.registry import MICROSOFT, register
 from spa_cli.channels.state import Axis, Channels, Decline
 from spa_cli.graph.model import Node
 
@@ -31,6 +31,7 @@ def along_one_axis(node: Node, state: Channels) -> None:
 
 
 @register("GatherND")
+@register("GatherND", domain=MICROSOFT)
 def gather_nd(node: Node, state: Channels) -> None:
     """Leading axes are addressed, trailing ones pass."""
     data, indices = state.of(node.inputs[0]), state.of(node.inputs[1])
@@ -56,6 +57,24 @@ def scatter_nd(node: Node, state: Channels) -> None:
     for axis, update in zip(data[depth:], updates[len(indices) - 1 :], strict=True):
         state.unify(axis, update)
         result.append((update if axis.static else axis).with_zero(axis.zero and update.zero))
+    state.set(node.outputs[0], result)
+
+
+@register("TensorScatter")
+def tensor_scatter(node: Node, state: Channels) -> None:
+    """Writes new tokens into a cache along one axis; the others line up with it."""
+    cache, update = state.of(node.inputs[0]), state.of(node.inputs[1])
+    at = int(node.attr("axis", -2)) % len(cache)
+    for axis in (cache[at], update[at]):
+        state.freeze(axis, "is written at positions that depend on the data")
+    if node.input(2):
+        for axis in state.of(node.inputs[2]):
+            state.freeze(axis, "holds positions")
+    result = []
+    for i, (axis, own) in enumerate(zip(cache, update, strict=True)):
+        if i != at:
+            state.unify(axis, own)
+        result.append((own if axis.static and i != at else axis).with_zero(axis.zero and own.zero))
     state.set(node.outputs[0], result)
 
 

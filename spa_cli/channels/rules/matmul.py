@@ -8,7 +8,7 @@ from spa_cli.graph.model import Node
 
 
 @register("MatMul")
-@register("FusedMatMul", domain=MICROSOFT)
+@register("FusedMatMul TransposeMatMul", domain=MICROSOFT)
 def matmul(node: Node, state: Channels) -> None:
     """``(..., m, k) @ (..., k, n)``: k is contracted, leading axes broadcast, m and n pass."""
     left, right = _view(node, state, 0, "transA"), _view(node, state, 1, "transB")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spa_cli.channels.rules.registry import register
+from spa_cli.channels.rules.registry import MICROSOFT, register
 from spa_cli.channels.rules.sizes import effective_shape, rewrite_repeats, rewrite_sizes
 from spa_cli.channels.state import Axis, Channels, Decline
 from spa_cli.graph.model import Node
@@ -133,6 +133,16 @@ def unsqueeze(node: Node, state: Channels) -> None:
     state.set(
         node.outputs[0], [state.static(1, "has a single channel") if i in new else next(rest) for i in range(rank)]
     )
+
+
+@register("ExpandDims", domain=MICROSOFT)
+def expand_dims(node: Node, state: Channels) -> None:
+    """One new axis of one, at a place given as an input."""
+    axes, place = list(state.of(node.inputs[0])), state.value(node.inputs[1])
+    if place is None:
+        raise Decline("the axis of ExpandDims is computed")
+    at = int(np.ravel(place)[0]) % (len(axes) + 1)
+    state.set(node.outputs[0], [*axes[:at], state.static(1, "has a single channel"), *axes[at:]])
 
 
 def _axes_argument(node: Node, state: Channels) -> list[int] | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from spa_cli.channels.rules.matmul import add_bias
-from spa_cli.channels.rules.registry import MICROSOFT, register
-from spa_cli.channels.state import PASS_THROUGH, Axis, Channels, Decline
+from spa_cli.channels.rules.registry import APPROXIMATE, MICROSOFT, register
+from spa_cli.channels.state import PASS_THROUGH, PRODUCER, Axis, Channels, Decline
 from spa_cli.graph.model import Node
 from spa_cli.surgery.cut import Cut
 
@@ -20,7 +20,8 @@ def _affine(node: Node, state: Channels, axis: Axis, first: int) -> Axis:
     return axis
 
 
-@register("BatchNormalization", "InstanceNormalization")
+@register("BatchNormalization")
+@register("InstanceNormalization", behaviour=APPROXIMATE)
 def per_channel_norm(node: Node, state: Channels) -> None:
     """Scale and bias are zeroed with their channel, so the channel is zero whatever the statistics."""
     x = list(state.of(node.inputs[0]))
@@ -38,8 +39,8 @@ def per_channel_norm(node: Node, state: Channels) -> None:
             raise Decline("BatchNormalization in training form with old optional outputs is not followed")
 
 
-@register("LayerNormalization", "SimplifiedLayerNormalization", "RMSNormalization")
-@register("LayerNormalization", "SimplifiedLayerNormalization", domain=MICROSOFT)
+@register("LayerNormalization SimplifiedLayerNormalization RMSNormalization", behaviour=APPROXIMATE)
+@register("LayerNormalization SimplifiedLayerNormalization", domain=MICROSOFT, behaviour=APPROXIMATE)
 def layer_norm(node: Node, state: Channels) -> None:
     """Normalises over the last axes: allowed, approximate."""
     x = list(state.of(node.inputs[0]))
@@ -61,7 +62,7 @@ def normalized(node: Node, state: Channels, x: list[Axis], first: int, affine: t
     return out
 
 
-@register("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", domain=MICROSOFT)
+@register("SkipLayerNormalization SkipSimplifiedLayerNormalization", domain=MICROSOFT, behaviour=APPROXIMATE)
 def skip_layer_norm(node: Node, state: Channels) -> None:
     """``norm(input + skip + bias)``; the sum is the fourth output."""
     x, skip = state.of(node.inputs[0]), state.of(node.inputs[1])
@@ -85,6 +86,32 @@ def skip_layer_norm(node: Node, state: Channels) -> None:
         state.set(node.outputs[3], total)
 
 
+@register("EmbedLayerNormalization", domain=MICROSOFT, behaviour=APPROXIMATE)
+def embed_layer_norm(node: Node, state: Channels) -> None:
+    """Word, position and segment embeddings, their sum, and its LayerNorm."""
+    ids, total = state.of(node.inputs[0]), None
+    for index in (0, 1, 7, 8):
+        if node.input(index):
+            for axis in state.of(node.inputs[index]):
+                state.freeze(axis, "holds indices")
+    for index in (2, 3, 4):
+        if node.input(index):
+            rows, width = state.of(node.inputs[index])
+            state.freeze(rows, "is looked up by data-dependent indices")
+            state.role(node.inputs[index], 1, PRODUCER)
+            total = total or width
+            state.unify(total, width)
+            total = total.with_zero(total.zero and width.zero)
+    if total is None:
+        raise Decline("EmbedLayerNormalization without a table is not a known form")
+    axes = [a.with_zero(False) for a in ids] + [total]
+    state.set(node.outputs[0], normalized(node, state, axes, 2, (node.input(5), node.input(6))))
+    if len(node.outputs) > 1:
+        state.set(node.outputs[1], [ids[0].with_zero(False)])
+    if len(node.outputs) > 2:
+        state.set(node.outputs[2], axes)
+
+
 def rewrite_group_norm(node: Node, cut: Cut) -> None:
     """``num_groups``: whole groups may be gone."""
     groups = int(node.attr("num_groups"))
@@ -92,7 +119,7 @@ def rewrite_group_norm(node: Node, cut: Cut) -> None:
     cut.set_attribute(node, "num_groups", int(kept.sum()))
 
 
-@register("GroupNormalization", rewrite=rewrite_group_norm)
+@register("GroupNormalization", rewrite=rewrite_group_norm, behaviour=APPROXIMATE)
 def group_norm(node: Node, state: Channels) -> None:
     """Whole groups go exactly, channels inside all groups approximately."""
     x = list(state.of(node.inputs[0]))
@@ -110,7 +137,7 @@ def group_norm(node: Node, state: Channels) -> None:
     state.set(node.outputs[0], [x[0].with_zero(False), x[1], *(a.with_zero(False) for a in x[2:])])
 
 
-@register("LpNormalization", "MeanVarianceNormalization")
+@register("LpNormalization", "MeanVarianceNormalization", behaviour=APPROXIMATE)
 def norm_over(node: Node, state: Channels) -> None:
     """A norm over given axes."""
     x = state.of(node.inputs[0])

@@ -24,7 +24,7 @@ def quantize(node: Node, state: Channels) -> None:
         raise Decline("block-wise quantisation is not followed")
     x = list(state.of(node.inputs[0]))
     at = int(node.attr("axis", 1)) % max(len(x), 1)
-    per_channel = _settings(node, state, x[at] if x else None, (1, 2))
+    per_channel = settings(node, state, x[at] if x else None, (1, 2))
     faithful = state.values_zero(node.input(2)) or node.inputs[0] not in state.sources
     result = [a.with_zero(a.zero and faithful) for a in x]
     if per_channel:
@@ -36,7 +36,7 @@ def quantize(node: Node, state: Channels) -> None:
     state.set(node.outputs[0], result)
 
 
-def _settings(node: Node, state: Channels, axis: Axis | None, inputs: tuple[int, ...]) -> bool:
+def settings(node: Node, state: Channels, axis: Axis | None, inputs: tuple[int, ...]) -> bool:
     """Couple per-channel scales and zero points with ``axis``; whether there are any."""
     found = False
     for index in inputs:
@@ -77,21 +77,22 @@ _LAYOUTS: dict[str, tuple[int, tuple[int, ...], int, tuple[int, ...], int, int, 
     "MatMulIntegerToFloat": (0, (2, 4), 1, (3, 5), 5, 6, ()),
     "QLinearConv": (0, (1, 2), 3, (4, 5), 5, 8, (6, 7)),
     "ConvInteger": (0, (2,), 1, (3,), 3, -1, ()),
+    "MatMulInteger16": (0, (), 1, (), 9, -1, ()),
 }
 
 
 @register("MatMulInteger QLinearMatMul")
-@register("QGemm DynamicQuantizeMatMul MatMulIntegerToFloat", domain=MICROSOFT)
+@register("QGemm DynamicQuantizeMatMul MatMulIntegerToFloat MatMulInteger16", domain=MICROSOFT)
 def integer_matmul(node: Node, state: Channels) -> None:
     """A matrix product on integers: scales and zero points of B per column are coupled with it."""
     a_at, a_settings, b_at, b_settings, b_zero, bias, rest = _LAYOUTS[node.op]
     a, b = list(state.of(node.inputs[a_at])), list(state.of(node.inputs[b_at]))
     if len(b) < 2 or not a:
         raise Decline(f"{node.op} with vectors is not followed")
-    _settings(node, state, None, a_settings + rest)
+    settings(node, state, None, a_settings + rest)
     m, k = (1, 0) if node.attr("transA", 0) else (len(a) - 2, len(a) - 1)
     k2, n = (1, 0) if node.attr("transB", 0) else (len(b) - 2, len(b) - 1)
-    per_column = _settings(node, state, b[n], b_settings)
+    per_column = settings(node, state, b[n], b_settings)
     faithful = _faithful(node, state, b_at, b_zero, per_column)
     # with a zero point a zeroed row of B still counts: only A decides about the contraction
     b_rows = b[k2].with_zero(b[k2].zero and _faithful(node, state, b_at, b_zero, False))
@@ -113,8 +114,8 @@ def integer_conv(node: Node, state: Channels) -> None:
     x, w = state.of(node.inputs[x_at]), state.of(node.inputs[w_at])
     groups = int(node.attr("group", 1))
     freeze_kernel(node, state, w)
-    _settings(node, state, None, x_settings + rest)
-    per_channel = _settings(node, state, w[0], w_settings)
+    settings(node, state, None, x_settings + rest)
+    per_channel = settings(node, state, w[0], w_settings)
     w_columns = w[1].with_zero(w[1].zero and _faithful(node, state, w_at, w_zero, False))
     contract_groups(state, x[1], w[0], w_columns, groups)
     state.role(node.inputs[w_at], 0, PRODUCER)
@@ -128,7 +129,7 @@ def integer_conv(node: Node, state: Channels) -> None:
 @register("QLinearAdd QLinearMul", domain=MICROSOFT)
 def integer_binary(node: Node, state: Channels) -> None:
     """``A, its scale, its zero point, B, its scale, its zero point, the result's``."""
-    _settings(node, state, None, (1, 2, 4, 5, 6, 7))
+    settings(node, state, None, (1, 2, 4, 5, 6, 7))
     names = [node.inputs[0], node.inputs[3]]
     axes = align(node, state, names)
     every = all if node.op == "QLinearAdd" else any
@@ -147,7 +148,7 @@ def integer_unary(node: Node, state: Channels) -> None:
     """One input with its scale and zero point."""
     if node.attr("channels_last", 0):
         raise Decline(f"{node.op} in channels-last form is not followed")
-    _settings(node, state, None, tuple(range(1, len(node.inputs))))
+    settings(node, state, None, tuple(range(1, len(node.inputs))))
     x = list(state.of(node.inputs[0]))
     if node.op == "QLinearSoftmax":
         at = int(node.attr("axis", -1)) % len(x)
@@ -164,7 +165,7 @@ def integer_unary(node: Node, state: Channels) -> None:
 @register("QLinearConcat", domain=MICROSOFT)
 def integer_concat(node: Node, state: Channels) -> None:
     """``scale, zero point of the result``, then triples."""
-    _settings(node, state, None, tuple(i for i in range(len(node.inputs)) if i % 3 != 2))
+    settings(node, state, None, tuple(i for i in range(len(node.inputs)) if i % 3 != 2))
     joined(node, state, [n for i, n in enumerate(node.inputs) if i % 3 == 2 and i > 1])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spa_cli.channels.rules.registry import register
+from spa_cli.channels.rules.registry import APPROXIMATE, MICROSOFT, register
 from spa_cli.channels.state import Axis, Channels, Decline
 from spa_cli.graph.model import Node
 
@@ -12,7 +12,8 @@ _SUMS = frozenset({"ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare"})
 _MIXES = frozenset({"ReduceProd", "ReduceLogSum", "ReduceLogSumExp"})
 
 
-@register("ReduceSum ReduceMean ReduceMax ReduceMin ReduceL1 ReduceL2 ReduceSumSquare")
+@register(*sorted(_SUMS))
+@register("ReduceMean ReduceMax ReduceMin", behaviour=APPROXIMATE)
 @register(*sorted(_MIXES))
 def reduce(node: Node, state: Channels) -> None:
     """Sums don't notice a zero channel, means and extremes may."""
@@ -84,6 +85,7 @@ def along(node: Node, state: Channels) -> None:
 
 
 @register("Trilu")
+@register("Trilu", domain=MICROSOFT)
 def trilu(node: Node, state: Channels) -> None:
     """A triangle of the last two axes: their positions matter."""
     x = list(state.of(node.inputs[0]))
@@ -93,12 +95,14 @@ def trilu(node: Node, state: Channels) -> None:
 
 
 @register("Det")
-def determinant(node: Node, state: Channels) -> None:
+@register("Inverse", domain=MICROSOFT)
+def matrix_function(node: Node, state: Channels) -> None:
     """Mixes both matrix axes."""
     x = state.of(node.inputs[0])
     for axis in x[-2:]:
-        state.freeze(axis, "Det mixes it")
-    state.set(node.outputs[0], [a.with_zero(False) for a in x[:-2]])
+        state.freeze(axis, f"{node.op} mixes it")
+    kept = x if node.op == "Inverse" else x[:-2]
+    state.set(node.outputs[0], [a.with_zero(False) for a in kept])
 
 
 @register("STFT", "DFT")

@@ -18,26 +18,33 @@ Rewrite = Callable[[Node, "Cut"], None]
 MICROSOFT = "com.microsoft"
 
 
+FOLLOWED, APPROXIMATE, FROZEN = "followed", "approximate", "frozen"
+
+
 @dataclass(frozen=True)
 class Rule:
-    """What ``spa`` knows of one operator."""
+    """What ``spa`` knows of one operator.
+
+    ``behaviour``: FOLLOWED, APPROXIMATE (it measures something over an axis: removing there is not zeroing), or FROZEN
+    (everything it touches stays).
+    """
 
     relate: Relate
     rewrite: Rewrite | None = None
-    follows: bool = True
+    behaviour: str = FOLLOWED
 
 
 _RULES: dict[tuple[str, str], Rule] = {}
 
 
 def register(
-    *operators: str, domain: str = "", rewrite: Rewrite | None = None, follows: bool = True
+    *operators: str, domain: str = "", rewrite: Rewrite | None = None, behaviour: str = FOLLOWED
 ) -> Callable[[Relate], Relate]:
     """Decorator: this function relates these operators (names as in the ONNX specification, space-separated)."""
 
     def add(relate: Relate) -> Relate:
         for operator in " ".join(operators).split():
-            _RULES[domain, operator] = Rule(relate, rewrite, follows)
+            _RULES[domain, operator] = Rule(relate, rewrite, behaviour)
         return relate
 
     return add
@@ -50,7 +57,9 @@ def rules() -> dict[tuple[str, str], Rule]:
         control_flow,
         convolution,
         elementwise,
+        experts,
         frozen,
+        fused_attention,
         indexing,
         matmul,
         movement,
@@ -59,6 +68,7 @@ def rules() -> dict[tuple[str, str], Rule]:
         quantization,
         recurrent,
         reduction,
+        rotary,
         sources,
     )
 
@@ -75,4 +85,4 @@ def _unknown(node: Node, state: Channels) -> None:
     raise Decline(f"spa has no rule for operator {name}")
 
 
-_UNKNOWN = Rule(_unknown, follows=False)
+_UNKNOWN = Rule(_unknown, behaviour=FROZEN)

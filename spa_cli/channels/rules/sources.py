@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import numpy_helper
 
-from spa_cli.channels.rules.registry import register
+from spa_cli.channels.rules.registry import MICROSOFT, register
 from spa_cli.channels.rules.sizes import rewrite_sizes
 from spa_cli.channels.state import Axis, Channels, Decline
 from spa_cli.graph.model import Node
@@ -33,6 +33,7 @@ def new_axes(node: Node, state: Channels, shape: tuple[int, ...], zero: bool) ->
 
 
 @register("Constant Range RandomNormal RandomUniform NonZero Unique NonMaxSuppression StringNormalizer")
+@register("Range Unique", domain=MICROSOFT)
 @register("HammingWindow HannWindow BlackmanWindow MelWeightMatrix")
 def source(node: Node, state: Channels) -> None:
     """Its size follows from values, so nothing of it can be removed; what it reads stays."""

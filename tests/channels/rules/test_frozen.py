@@ -52,7 +52,7 @@ def test_a_weight_behind_an_unknown_operator() -> None:
 
 @pytest.mark.parametrize(
     "node",
-    ["c = com.microsoft.QuickThing(b)", "c = com.microsoft.RotaryEmbedding(b, b, b, b)"],
+    ["c = com.microsoft.QuickThing(b)", "c = com.microsoft.GatedAdd(b, b, b)"],
 )
 def test_unfollowed_contrib_operators(node) -> None:
     model = around(node, domains={"com.microsoft": 1})

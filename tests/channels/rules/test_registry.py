@@ -4,6 +4,7 @@ import onnx
 import pytest
 
 from spa_cli.channels.rules import rule_for, rules
+from spa_cli.channels.rules.registry import FROZEN
 from spa_cli.channels.state import Decline
 from spa_cli.graph.view import build as view
 from tests.builders import analysed, build
@@ -32,7 +33,7 @@ def test_an_unknown_operator_declines_with_its_name() -> None:
 def test_the_same_name_in_another_domain_is_another_operator() -> None:
     model = build("(float[N,5] x) => (float[N,5] y) { y = odd.Relu(x) }", domains={"odd": 1})
     (node,) = view(model, "").nodes
-    assert rule_for(node).follows is False
+    assert rule_for(node).behaviour == FROZEN
 
 
 def test_the_explicit_name_of_the_default_domain_is_the_default_domain() -> None:
