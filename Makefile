@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench bench-samples bench-accuracy bench-real clean
+.PHONY: demo test lint docs bench bench-samples bench-accuracy bench-real clean
 BENCH ?= ../shared/bench
 REAL ?= ../shared/real
 
@@ -36,6 +36,9 @@ bench-accuracy: $(VENV)/.installed ## accuracy of the CIFAR-10 ResNets in $(BENC
 
 bench-real: $(VENV)/.installed ## drift of the trained models in $(REAL) at 1.5x MACs without data, against l2 (ten minutes)
 	$(BIN)/python benchmarks/bench_real.py --data $(REAL)
+
+docs: $(VENV)/.installed ## the generated parts of the documentation
+	$(BIN)/python docs/make.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

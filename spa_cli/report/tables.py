@@ -12,6 +12,8 @@ from rich.text import Text
 
 from spa_cli.analysis import Analysis
 from spa_cli.channels.groups import Group
+from spa_cli.channels.rules.registry import APPROXIMATE, FOLLOWED, FROZEN
+from spa_cli.report.operators import Operator
 from spa_cli.report.text import count, duration, shorten, size
 from spa_cli.result import Result
 from spa_cli.verification.compare import Comparison
@@ -28,6 +30,20 @@ def console(stderr: bool = False) -> Console:
 def _table(out: Console, title: str) -> Table:
     style = box.ROUNDED if out.is_terminal and out.encoding.startswith("utf") else box.ASCII2
     return Table(title=title, title_justify="left", title_style="bold", box=style, header_style="bold", expand=False)
+
+
+def operators_table(out: Console, found: list[Operator]) -> None:
+    """One line an operator."""
+    colour = {FOLLOWED: "green", APPROXIMATE: "yellow", FROZEN: "red"}
+    table = _table(out, f"{len(found)} operators")
+    table.add_column("operator", no_wrap=True, max_width=34)
+    table.add_column("behaviour", no_wrap=True)
+    table.add_column("how, or why not", overflow="fold")
+    for operator in found:
+        name = operator.name if operator.domain == "ai.onnx" else f"{operator.domain}.{operator.name}"
+        behaviour = Text(operator.behaviour, colour[operator.behaviour])
+        table.add_row(Text(shorten(name, 34)), behaviour, Text(operator.note.replace("``", "")))
+    out.print(table)
 
 
 def inspect_table(out: Console, analysis: Analysis, name: str, source_bytes: int, everything: bool) -> None:

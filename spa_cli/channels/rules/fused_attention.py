@@ -45,7 +45,7 @@ def projected_attention(node: Node, state: Channels) -> None:
 
 @register("QAttention", domain=MICROSOFT, rewrite=rewrite_projection)
 def quantised_attention(node: Node, state: Channels) -> None:
-    """The same on integers, with one scale for all weights."""
+    """Projection and attention in one, on integers, with one scale for all weights."""
     settings(node, state, None, (3, 4, 6, 7))
     if not state.values_zero(node.input(7)):
         raise Decline("QAttention with a zero point of its weights is not followed")

@@ -13,7 +13,6 @@ from spa_cli.channels.rules.movement import joined
 from spa_cli.channels.rules.registry import MICROSOFT, register
 from spa_cli.channels.state import CONSUMER, PASS_THROUGH, PRODUCER, Axis, Channels, Decline
 from spa_cli.graph.model import Node
-from spa_cli.surgery.cut import Cut
 
 
 @register("QuantizeLinear DequantizeLinear")
@@ -167,31 +166,3 @@ def integer_concat(node: Node, state: Channels) -> None:
     """``scale, zero point of the result``, then triples."""
     settings(node, state, None, tuple(i for i in range(len(node.inputs)) if i % 3 != 2))
     joined(node, state, [n for i, n in enumerate(node.inputs) if i % 3 == 2 and i > 1])
-
-
-def rewrite_rows(node: Node, cut: Cut) -> None:
-    """``N``: the rows of the packed weight that are left."""
-    cut.set_attribute(node, "N", cut.shape(node.inputs[1])[0])
-
-
-@register("MatMulNBits", domain=MICROSOFT, rewrite=rewrite_rows)
-def packed_matmul(node: Node, state: Channels) -> None:
-    """``B (N, blocks, bytes)`` holds K packed: outputs can go, inputs can't."""
-    x, b = state.of(node.inputs[0]), state.of(node.inputs[1])
-    for axis in (x[-1], *b[1:]):
-        state.freeze(axis, "is packed in blocks of several weights per byte")
-    rows = b[0]
-    for index in (2, 3, 5):
-        if node.input(index):
-            own = state.of(node.inputs[index])
-            per_row, rest = divmod(int(own[0].size or 0), int(rows.size or 1))
-            if rest:
-                raise Decline("the scales of MatMulNBits are not per row")
-            state.unify(own[0] if per_row == 1 else state.split(own[0], (int(rows.size or 0), per_row))[0], rows)
-            for axis in own[1:]:
-                state.freeze(axis, "belongs to a packed block")
-    if node.input(4):
-        raise Decline("MatMulNBits with a group index is not followed")
-    state.role(node.inputs[1], 0, PRODUCER)
-    # a zeroed block does not stand for zero, a zeroed scale does
-    state.set(node.outputs[0], [*(a.with_zero(False) for a in x[:-1]), rows.with_zero(not node.input(5) or rows.zero)])

@@ -26,7 +26,7 @@ def recurrent(node: Node, state: Channels) -> None:
 
 @register("DynamicQuantizeLSTM", domain=MICROSOFT, rewrite=rewrite_hidden)
 def quantised_lstm(node: Node, state: Channels) -> None:
-    """The same on integers: ``W (dirs, in, 4*h)``, ``R (dirs, h, 4*h)``, scales per direction or per gate unit."""
+    """An LSTM on integers: ``W (dirs, in, 4*h)``, ``R (dirs, h, 4*h)``, scales per direction or per gate unit."""
     for weight, scale, zero in ((1, 8, 9), (2, 10, 11)):
         if not state.values_zero(node.input(zero)):
             raise Decline("DynamicQuantizeLSTM with zero points of its weights is not followed")

@@ -64,6 +64,7 @@ def rules() -> dict[tuple[str, str], Rule]:
         matmul,
         movement,
         normalization,
+        packed,
         positions,
         quantization,
         recurrent,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import numpy_helper
 
-from spa_cli.channels.rules.registry import MICROSOFT, register
+from spa_cli.channels.rules.registry import FROZEN, MICROSOFT, register
 from spa_cli.channels.rules.sizes import rewrite_sizes
 from spa_cli.channels.state import Axis, Channels, Decline
 from spa_cli.graph.model import Node
@@ -32,9 +32,10 @@ def new_axes(node: Node, state: Channels, shape: tuple[int, ...], zero: bool) ->
     return [state.fresh(d, zero) if d > 1 else state.static(d, "has a single channel") for d in shape]
 
 
-@register("Constant Range RandomNormal RandomUniform NonZero Unique NonMaxSuppression StringNormalizer")
-@register("Range Unique", domain=MICROSOFT)
-@register("HammingWindow HannWindow BlackmanWindow MelWeightMatrix")
+@register("Constant Range RandomNormal RandomUniform HammingWindow HannWindow BlackmanWindow MelWeightMatrix")
+@register("Range", domain=MICROSOFT)
+@register("NonZero Unique NonMaxSuppression StringNormalizer", behaviour=FROZEN)
+@register("Unique", domain=MICROSOFT, behaviour=FROZEN)
 def source(node: Node, state: Channels) -> None:
     """Its size follows from values, so nothing of it can be removed; what it reads stays."""
     for name in node.inputs:
