@@ -235,6 +235,8 @@ def _independent(state: Channels, table: _Table, child: NDArray[np.int64], paren
         hit = is_child[rows]
         if not hit.any():
             continue
+        # the axis may hold other things too: queries and keys beside values in one fused projection
+        rows, hit = rows[hit.any(1)], hit[hit.any(1)]
         if (hit.sum(1) > 1).any() or (hit.any(0)).sum() > 1:
             return False
         column = rows[:, hit.any(0)][:, 0]

@@ -35,7 +35,7 @@ CASES = [
     fused(
         "Attention: projection and attention in one",
         PROJECTED.format(more="", masks=""),
-        ["2: b:0*12 w:1*12 wo:0*4", "4: b:0*2 w:1*2 wo:0*2", "4: b:0*4 w:1*4"],
+        ["2: b:0*12 w:1*12 wo:0*4", "2x4: b:0*2 w:1*2 wo:0*2", "2x4: b:0*4 w:1*4"],
         w=(6, 24),
         b=(24,),
         wo=(8, 4),
@@ -43,7 +43,7 @@ CASES = [
     fused(
         "Attention: values of another width, own scale, causal",
         PROJECTED.format(more=", qkv_hidden_sizes=[8,8,12], scale=0.3, unidirectional=1", masks=""),
-        ["2: b:0*14 w:1*14 wo:0*6", "6: b:0*2 w:1*2 wo:0*2", "4: b:0*4 w:1*4"],
+        ["2: b:0*14 w:1*14 wo:0*6", "2x6: b:0*2 w:1*2 wo:0*2", "2x4: b:0*4 w:1*4"],
         w=(6, 28),
         b=(28,),
         wo=(12, 4),
@@ -51,7 +51,7 @@ CASES = [
     fused(
         "Attention: a bias table per head",
         PROJECTED.format(more="", masks=", , , t").replace("N,T", "2,5"),
-        ["2: b:0*12 t:1 w:1*12 wo:0*4", "4: b:0*2 w:1*2 wo:0*2", "4: b:0*4 w:1*4"],
+        ["2: b:0*12 t:1 w:1*12 wo:0*4", "2x4: b:0*2 w:1*2 wo:0*2", "2x4: b:0*4 w:1*4"],
         {"t:2": "is the mask of an attention", "t:3": "is the mask of an attention"},
         w=(6, 24),
         b=(24,),
@@ -81,7 +81,7 @@ CASES = [
     fused(
         "MultiHeadAttention: one bias for all three, a bias table per head",
         SEPARATE.format(n=2, t=5, node="a = com.microsoft.MultiHeadAttention<num_heads=2>(q, k, v, b, , t)"),
-        ["2: b:0*14 t:1 wk:1*4 wo:0*6 wq:1*4 wv:1*6", "4: b:0*4 wk:1*2 wq:1*2", "6: b:0*2 wo:0*2 wv:1*2"],
+        ["2: b:0*14 t:1 wk:1*4 wo:0*6 wq:1*4 wv:1*6", "2x4: b:0*4 wk:1*2 wq:1*2", "2x6: b:0*2 wo:0*2 wv:1*2"],
         b=(28,),
         t=(2, 2, 5, 5),
         **QKV,
@@ -130,7 +130,7 @@ CASES = [
             q, , , , , last, total, cos, sin)
           y = MatMul(a, wo)
         }""",
-        ["2: cos:1*8 sin:1*8 wo:0*64 wq:1*128", "2: wo:0*64 wq:1*64", "2: wo:0*64 wq:1*128"],
+        ["2: cos:1*8 sin:1*8 wo:0*64 wq:1*128", "2x2: wo:0*64 wq:1*64", "2: wo:0*64 wq:1*128"],
         LOOKED_UP,
         wq=(6, 8 * 32),
         wo=(4 * 32, 4),
