@@ -118,7 +118,13 @@ class _Table:
                 self.rows[name, at] = rows
                 self.owners.setdefault(id(rows), []).append((name, at))
         self.weights = state.graph.weights()
+        self._order = {name: i for i, name in enumerate(self.weights)}
         self._weight_ids = self._collect(self.weights)
+        self._owners = list(self.owners.values())
+        found = [np.unique(self.rows[owners[0]]) for owners in self._owners]
+        ids = np.concatenate([np.zeros(0, np.int64), *found])
+        order = np.argsort(ids, kind="stable")
+        self._ids, self._where = ids[order], np.repeat(np.arange(len(found)), [len(f) for f in found])[order]
 
     def _collect(self, names: list[str]) -> NDArray[np.bool_]:
         present = np.zeros(self.state.ids.count, bool)
@@ -166,21 +172,17 @@ class _Table:
         """Axes of weights on which these ids occur."""
         present = np.zeros(self.state.ids.count, bool)
         present[ids] = True
-        for name, at in self._weight_axes(int(ids[0])):
+        axes = [place for owners in self.holding(int(ids[0])) for place in owners if place[0] in self._order]
+        for name, at in sorted(axes, key=lambda place: (self._order[place[0]], place[1])):
             rows = self.rows[name, at]
             hits = int((rows == ids[0]).sum())
             role, node = self.role(name, at, present)
             yield Member(name, at, role, node, hits)
 
-    def _weight_axes(self, one: int) -> list[tuple[str, int]]:
-        if not hasattr(self, "_index"):
-            self._index: dict[int, list[tuple[str, int]]] = {}
-            for name in self.weights:
-                for at in range(len(self.state.axes.get(name, []))):
-                    if (name, at) in self.rows:
-                        for found in np.unique(self.rows[name, at]):
-                            self._index.setdefault(int(found), []).append((name, at))
-        return self._index.get(one, [])
+    def holding(self, one: int) -> list[list[tuple[str, int]]]:
+        """For every distinct array of rows in which an id occurs, the axes that have it."""
+        first, last = np.searchsorted(self._ids, [one, one + 1])
+        return [self._owners[at] for at in self._where[first:last]]
 
     def role(self, name: str, at: int, present: NDArray[np.bool_]) -> tuple[str, str]:
         """What the axis is to the operator that uses it, directly or through reshapes of the constant."""
@@ -230,11 +232,10 @@ def _independent(state: Channels, table: _Table, child: NDArray[np.int64], paren
     is_child, is_parent = (np.zeros(state.ids.count, bool) for _ in range(2))
     is_child[child], is_parent[parent] = True, True
     listed: set[str] = set()
-    for owners in table.owners.values():
+    # the channels of a group occur on the same axes
+    for owners in table.holding(int(child[0])):
         rows = table.rows[owners[0]]
         hit = is_child[rows]
-        if not hit.any():
-            continue
         # the axis may hold other things too: queries and keys beside values in one fused projection
         rows, hit = rows[hit.any(1)], hit[hit.any(1)]
         if (hit.sum(1) > 1).any() or (hit.any(0)).sum() > 1:

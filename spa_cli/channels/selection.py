@@ -19,8 +19,8 @@ class Selection:
     def __init__(self, grouping: Grouping, count: int) -> None:
         self._grouping = grouping
         self._alive = np.ones(count, bool)
-        self._slot = np.zeros(count, np.int64)
-        self._group_of = np.full(count, -1, np.int64)
+        # of channels that blocks choose for themselves, group numbers from 1 on; made when there are any
+        self._slot = self._group_of = np.zeros(0, np.int64)
         self._block_of: dict[int, dict[int, int]] = {}
         self.kept: dict[int, Mask] = {}
 
@@ -42,8 +42,10 @@ class Selection:
         if mask.ndim == 1:
             self._alive[group.ids[~mask]] = False
             return
+        if not len(self._slot):
+            self._slot, self._group_of = np.zeros((2, len(self._alive)), np.int64)
         self._slot[group.ids] = np.arange(group.channels)
-        self._group_of[group.ids] = index
+        self._group_of[group.ids] = index + 1
         self._block_of[index] = {int(b): i for i, b in enumerate(group.blocks)}
 
     @property
@@ -62,15 +64,15 @@ class Selection:
         the mask has the right *number* of indices, the first ones of each run.
         """
         alive: Mask = np.asarray(self._alive[rows].all(1))
-        if not self.kept:
+        if not len(self._slot):
             return alive
         groups = self._group_of[rows]
-        for index in np.unique(groups[groups >= 0]):
-            hit = groups == index
+        for number in np.unique(groups[groups > 0]):
+            index, hit = int(number) - 1, groups == number
             where = hit.any(1)
             slots = np.where(hit, self._slot[rows], 0).sum(1)
-            keep = self.kept[int(index)]
-            block = self._block(rows, int(index))
+            keep = self.kept[index]
+            block = self._block(rows, index)
             if block is None:
                 width = int(keep[0].sum())
                 alive &= ~where | (slots < width)
@@ -80,12 +82,14 @@ class Selection:
 
     def blocks(self, rows: Rows) -> list[NDArray[np.int64]] | None:
         """Kept indices per block, if this axis keeps different ones in each; ``None`` otherwise."""
-        groups = self._group_of[rows]
-        found = np.unique(groups[groups >= 0])
-        if not len(found) or self._block(rows, int(found[0])) is not None:
+        if not len(self._slot):
             return None
-        index = int(found[0])
-        slots = np.where(groups == index, self._slot[rows], 0).sum(1)
+        groups = self._group_of[rows]
+        found = np.unique(groups[groups > 0])
+        if not len(found) or self._block(rows, int(found[0]) - 1) is not None:
+            return None
+        index = int(found[0]) - 1
+        slots = np.where(groups == found[0], self._slot[rows], 0).sum(1)
         alive = self._alive[rows].all(1)
         return [np.flatnonzero(alive & keep[slots]) for keep in self.kept[index]]
 
