@@ -26,6 +26,7 @@ lint: $(VENV)/.dev ## mend what a tool can mend
 
 bench: $(VENV)/.dev ## what analysis and OBSPA cost, how that grows, where the time goes (minutes)
 	$(BIN)/python benchmarks/bench_analysis.py
+	$(BIN)/python benchmarks/bench_large.py
 	$(BIN)/python benchmarks/bench_obspa.py
 
 bench-samples: $(VENV)/.installed ## accuracy of the sample models at half their MACs (the README's table)

@@ -1,6 +1,7 @@
 """How long ``spa inspect`` takes and what memory it needs, at real size; run by ``make bench``.
 
-Exits with 1 if a limit is missed: 5 s and 4 x the model's bytes for ResNet-50 and BERT-base, linear growth with nodes.
+Exits with 1 if a limit is missed: 5 s and 4 x the model's bytes for ResNet-50 and BERT-base, linear growth with
+nodes, 10 s for a transformer of 5,000 nodes.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from spa_cli.graph.load import Source
 from tests import architectures
 
 SECONDS, TIMES_BYTES, GROWTH = 5.0, 4.0, 2.0
+# 5,000 nodes and some
+_LAYERS, DEEP_SECONDS = 170, 10.0
 SIZES = (250, 500, 1000, 2000, 5000)
 
 
@@ -89,6 +92,17 @@ def growth(console: Console) -> bool:
     return passed
 
 
+def deep(console: Console) -> bool:
+    """A transformer of thousands of nodes, whose blocks all couple on one stream."""
+    model = architectures.bert_base("shape-only", layers=_LAYERS)
+    seconds = _timed(model)
+    good = seconds <= DEEP_SECONDS
+    verdict = "ok" if good else "[red]slow[/]"
+    nodes = len(model.graph.node)
+    console.print(f"BERT of {_LAYERS} layers, {nodes} nodes: {seconds:.1f} s (limit {DEEP_SECONDS:g} s) {verdict}\n")
+    return good
+
+
 def _timed(model: onnx.ModelProto) -> float:
     start = time.perf_counter()
     analyse_model(Source(model, "model"), {})
@@ -132,7 +146,7 @@ def main() -> int:
         onnx.save(getattr(architectures, name)("random"), path)
         return 0
     console = Console()
-    passed = [real_size(console), growth(console)]
+    passed = [real_size(console), growth(console), deep(console)]
     others(console)
     return 0 if all(passed) else 1
 

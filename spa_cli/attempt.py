@@ -50,27 +50,34 @@ class Attempts:
         repair: Callable[[Cut], None] | None = None,
     ) -> tuple[Made | None, str]:
         """Cut, repair (if asked), stage and verify; ``(None, why)`` if it does not survive."""
-        analysis, source = self._analysis, self._source
-        try:
-            work = cut(analysis.graph, analysis.state, analysis.grouping, selection, note)
-            differs = self._zeroing(work, selection)
-        except (CutError, ValueError, IndexError, KeyError, TypeError) as error:
-            return None, str(error)
-        if differs is not None:
-            return None, differs
-        if repair is not None:
-            repair(work)
         name, beside = (self._out.name, self._out.parent) if self._out else ("pruned.onnx", None)
-        staged = Staged(work.model, name, source.folder, beside, source.external)
+        staged = Staged(name, self._source.folder, beside)
         try:
-            outputs = verify_file(str(staged.path), source.model, self._checked, self._reference, self._feeds)
-        except VerificationError as error:
+            return self._make(staged, selection, note, repair), ""
+        except (CutError, VerificationError, ValueError, IndexError, KeyError, TypeError) as error:
             staged.discard()
             return None, str(error)
         except BaseException:
             staged.discard()
             raise
-        return Made(work, selection, staged, outputs), ""
+
+    def _make(
+        self, staged: Staged, selection: Selection, note: dict[str, object], repair: Callable[[Cut], None] | None
+    ) -> Made:
+        analysis, source = self._analysis, self._source
+        # what will not be repaired goes to disk as soon as it is cut
+        spill = [staged.data.take] if source.external and repair is None else []
+        work = cut(analysis.graph, analysis.state, analysis.grouping, selection, note, *spill)
+        differs = self._zeroing(work, selection)
+        if differs is not None:
+            raise VerificationError(differs)
+        if repair is not None:
+            repair(work)
+        staged.write(work.model, source.external)
+        outputs = verify_file(
+            str(staged.path), source.model, self._checked, self._reference, self._feeds, source.external
+        )
+        return Made(work, selection, staged, outputs)
 
     def _zeroing(self, work: Cut, selection: Selection) -> str | None:
         """Removing the exact groups has to equal zeroing them."""

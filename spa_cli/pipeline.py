@@ -198,7 +198,7 @@ def _finish(
         before: float | None = None
         after: float | None = None
         try:
-            before, after = latency(target(source), str(made.staged.path), feeds)
+            before, after = latency(target(source), str(made.staged.path), feeds, apart=source.external)
         except Exception as error:  # noqa: BLE001 - verified models run; onnxruntime's optimiser may still stumble
             warnings.append(f"latency could not be measured: {str(error).splitlines()[0][:120]}")
         if target_latency is not None and (not before or not after or after / before > target_latency + 0.05):
@@ -223,6 +223,8 @@ def _finish(
         )
         if out is not None:
             made.staged.publish(out)
+        elif source.external:
+            made.staged.read_into(made.work.model)
         if plan_out is not None:
             write_text(plan_out, plan.to_json())
         return result

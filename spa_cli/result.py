@@ -27,7 +27,10 @@ class Figures:
 
 @dataclass(frozen=True)
 class Result:
-    """``model`` is the small model (also written to ``out`` if given); ``cut_groups`` tells what each group keeps."""
+    """``model`` is the small model (also written to ``out`` if given); ``cut_groups`` tells what each group keeps.
+
+    Where the original keeps its weights in files of their own, those of ``model`` lie beside ``out`` if there is one.
+    """
 
     source: Source
     analysis: Analysis

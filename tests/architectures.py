@@ -217,6 +217,32 @@ def bert_base(weights: Weights = "shape-only", length: int = 128, layers: int = 
     return net.model({"input_ids": ids, "attention_mask": ids}, {"hidden": ["batch", length, width]})
 
 
+def decoder(layers: int, weights: Weights = "shape-only", width: int = 2048, head: int = 128) -> onnx.ModelProto:
+    """A causal language model: separate Q, K and V, a feed-forward of four times the width, no caches."""
+    net, heads, hidden = Net(weights), width // head, 4 * width
+    x = net.op("Gather", net.param("embed", 32000, width), "input_ids", axis=0)
+    for layer in range(layers):
+        name = f"layers.{layer}"
+        y = net.layer_norm(x, f"{name}.norm1", width)
+        q, k, v = (
+            net.op(
+                "Reshape", net.op("MatMul", y, net.param(f"{name}.{p}", width, width)), net.const([0, 0, heads, head])
+            )
+            for p in "qkv"
+        )
+        q, v = (net.op("Transpose", t, perm=[0, 2, 1, 3]) for t in (q, v))
+        scores = net.op("MatMul", q, net.op("Transpose", k, perm=[0, 2, 3, 1]))
+        scores = net.op("Div", scores, net.const(head**0.5, np.float32))
+        y = net.op("Transpose", net.op("MatMul", net.op("Softmax", scores, axis=-1), v), perm=[0, 2, 1, 3])
+        y = net.op("Reshape", y, net.const([0, 0, width]))
+        x = net.op("Add", x, net.op("MatMul", y, net.param(f"{name}.o", width, width)))
+        y = net.op("MatMul", net.layer_norm(x, f"{name}.norm2", width), net.param(f"{name}.up", width, hidden))
+        x = net.op("Add", x, net.op("MatMul", net.op("Gelu", y), net.param(f"{name}.down", hidden, width)))
+    x = net.layer_norm(x, "norm", width)
+    net.nodes.append(helper.make_node("MatMul", [x, net.param("head", width, 32000)], ["logits"], name="head"))
+    return net.model({"input_ids": (TensorProto.INT64, ["batch", 8])}, {"logits": ["batch", 8, 32000]})
+
+
 def chain(nodes: int, weights: Weights = "random", width: int = 16) -> onnx.ModelProto:
     """``nodes`` nodes of Conv and Relu in a row."""
     net = Net(weights)

@@ -13,6 +13,7 @@ import numpy as np
 
 from spa_cli.channels.groups import Group, Grouping
 from spa_cli.channels.selection import Selection
+from spa_cli.channels.state import CONSUMER
 from spa_cli.errors import UnreachableError
 from spa_cli.importance.criteria import Ranking
 
@@ -36,10 +37,15 @@ class Constraints:
         """Whether the group may lose channels at all."""
         if self.exact_only and not group.exact:
             return False
-        names = {group.name, *(m.tensor for m in group.members), *(m.node for m in group.members)}
-        if self.only and not _any_match(names, self.only):
+        if self.only and not _any_match(_names(group, makers=True), self.only):
             return False
-        return not _any_match(names, self.ignore)
+        return not _any_match(_names(group, makers=False), self.ignore)
+
+
+def _names(group: Group, makers: bool) -> set[str]:
+    """What a pattern may call a group; ``makers``: leave out those that only read its channels."""
+    members = [m for m in group.members if not makers or m.role != CONSUMER]
+    return {group.name, *(m.tensor for m in members), *(m.node for m in members)}
 
 
 def _any_match(names: set[str], patterns: tuple[str, ...]) -> bool:

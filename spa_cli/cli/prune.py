@@ -57,7 +57,12 @@ def prune(
         ),
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(help="Cut only groups that match.", rich_help_panel=_WHAT, show_default=False)
+        list[str] | None,
+        typer.Option(
+            help="Cut only groups with this name, or made by a tensor or node with it.",
+            rich_help_panel=_WHAT,
+            show_default=False,
+        ),
     ] = None,
     round_to: Annotated[int, typer.Option(help="Keep layer widths multiples of this.", rich_help_panel=_WHAT)] = 1,
     min_channels: Annotated[int, typer.Option(help="Leave every layer at least this wide.", rich_help_panel=_WHAT)] = 1,

@@ -8,9 +8,10 @@ import tempfile
 from pathlib import Path
 
 import onnx
-from onnx.external_data_helper import convert_model_to_external_data, load_external_data_for_model
+from onnx.external_data_helper import load_external_data_for_model
 
 from spa_cli.errors import UsageError
+from spa_cli.graph.data_file import DataFile
 from spa_cli.graph.load import Source
 
 # protobuf refuses messages of 2 GiB; some room for nodes and names
@@ -43,29 +44,34 @@ def _check_file(file: Path, source: Source, force: bool) -> None:
 
 
 class Staged:
-    """A model written to a private folder beside its destination, to be verified there and then moved."""
+    """A model written to a private folder beside its destination, to be verified there and then moved.
 
-    def __init__(self, model: onnx.ModelProto, name: str, folder: str, beside: Path | None, external: bool) -> None:
+    ``data`` takes over weights before the model itself is written; they lie in a file of their own then.
+    """
+
+    def __init__(self, name: str, folder: str, beside: Path | None) -> None:
         try:
             self._root = Path(tempfile.mkdtemp(prefix=".spa-", dir=beside))
         except OSError as error:
             raise UsageError(f"the folder '{beside}' can't be written to: {error.strerror or error}") from error
         self.path = self._root / name
+        self._beside = beside
+        self.data = DataFile(self._root / f"{name}.data", folder)
+
+    def write(self, model: onnx.ModelProto, external: bool) -> None:
+        """Write the model; ``external``: with its weights in the data file."""
         try:
-            if external:
-                load_external_data_for_model(model, folder)
             if external or model.ByteSize() > _INLINE_LIMIT:
-                apart = onnx.ModelProto()
-                apart.CopyFrom(model)
-                convert_model_to_external_data(apart, all_tensors_to_one_file=True, location=f"{name}.data")
-                model = apart
+                for tensor in model.graph.initializer:
+                    if tensor.name not in self.data.taken:
+                        self.data.take(tensor)
             onnx.save(model, str(self.path), format="protobuf")
         except OSError as error:
-            self.discard()
-            raise UsageError(f"the result can't be written to '{beside}': {error.strerror or error}") from error
-        except BaseException:
-            self.discard()
-            raise
+            raise UsageError(f"the result can't be written to '{self._beside}': {error.strerror or error}") from error
+
+    def read_into(self, model: onnx.ModelProto) -> None:
+        """Bring the weights of a model that was written here back into memory."""
+        load_external_data_for_model(model, str(self._root))
 
     @property
     def bytes(self) -> int:

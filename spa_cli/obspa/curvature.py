@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 
 from spa_cli.analysis import Analysis
+from spa_cli.errors import UsageError
 from spa_cli.graph.view import build
 from spa_cli.importance.criteria import Ranking
 from spa_cli.obspa.data import Calibration, from_user, samples_in
@@ -24,6 +25,8 @@ from spa_cli.verification.session import floats, open_session
 
 # samples on which the whole repair is judged
 _JUDGES = 64
+# what a protobuf message can hold, with some room
+_LARGEST = 1_900_000_000
 
 
 class Curvature:
@@ -40,7 +43,12 @@ class Curvature:
 
     @staticmethod
     def measure(analysis: Analysis, options: Options) -> Curvature:
-        """From the user's samples, or data-free."""
+        """From the user's samples, or data-free; raises UsageError for a model too large to be held in memory."""
+        if analysis.weight_bytes > _LARGEST:
+            raise UsageError(
+                f"--method obspa holds the model in memory, and {analysis.weight_bytes / 1e9:.3g} GB of weights are "
+                "more than onnxruntime takes from there (2 GB); use --method l2"
+            )
         if options.calib is not None:
             data = read_calibration(options.calib, analysis.graph)
             chosen = from_user(analysis, _first(data, options), str(options.calib), options.seed)

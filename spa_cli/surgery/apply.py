@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import onnx
 
@@ -19,10 +20,18 @@ from spa_cli.surgery.values import tensor
 METADATA_KEY = "spa"
 
 
-def cut(graph: Graph, state: Channels, grouping: Grouping, selection: Selection, note: dict[str, object]) -> Cut:
+def cut(
+    graph: Graph,
+    state: Channels,
+    grouping: Grouping,
+    selection: Selection,
+    note: dict[str, object],
+    take: Callable[[onnx.TensorProto], None] = lambda _: None,
+) -> Cut:
     """A new model without the channels that ``selection`` drops; the graph's own model is not touched.
 
-    ``note`` is recorded as a metadata entry. Raises CutError if a node can't be brought in line.
+    ``note`` is recorded as a metadata entry. ``take`` gets every finished initializer, to move its bytes elsewhere.
+    Raises CutError if a node can't be brought in line.
     """
     work = Cut(graph, state, grouping, selection)
     for node in graph.all_nodes:
@@ -33,7 +42,7 @@ def cut(graph: Graph, state: Channels, grouping: Grouping, selection: Selection,
         work.values.pin(node)
         work.values.advance(node)
     work.values.check_outputs()
-    _write_parameters(work)
+    _write_parameters(work, take)
     _insert(work)
     _update_declarations(work)
     entry = work.model.metadata_props.add()
@@ -52,14 +61,17 @@ def _free_key(model: onnx.ModelProto) -> str:
     return key
 
 
-def _write_parameters(work: Cut) -> None:
+def _write_parameters(work: Cut, take: Callable[[onnx.TensorProto], None]) -> None:
     # the initializers of the main graph are not in the new model yet
     set_parameters(work.model.graph, lambda name: _new_value(work, name))
     for old in work.graph.model.graph.initializer:
-        new = work.model.graph.initializer.add()
+        # finished before it joins the model: a message never gives back what its fields once held
+        new = onnx.TensorProto()
         value = _new_value(work, old.name)
         new.CopyFrom(old if value is None else tensor(value, old.name))
         new.doc_string = old.doc_string
+        take(new)
+        work.model.graph.initializer.append(new)
     for name, value in work.values.new_parameters.items():
         work.model.graph.initializer.append(tensor(value, name))
 

@@ -21,7 +21,7 @@ def first_run(
     """
     graph = analysis.graph
     try:
-        session = open_session(source)
+        session = open_session(source, large=source.external)
     except Exception as error:
         raise ModelError(f"onnxruntime can't load '{source.name}': {_line(error)}") from error
     if calib is not None:

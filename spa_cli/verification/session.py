@@ -29,9 +29,16 @@ def target(source: Source) -> str | onnx.ModelProto:
     return str(source.path) if source.path else source.model
 
 
-def open_session(model: Source | onnx.ModelProto | str, level: str = "none") -> ort.InferenceSession:
-    """A CPU session on a file, or on a model in memory; raises what onnxruntime raises."""
+def open_session(
+    model: Source | onnx.ModelProto | str, level: str = "none", large: bool = False
+) -> ort.InferenceSession:
+    """A CPU session on a file, or on a model in memory; raises what onnxruntime raises.
+
+    ``large``: weights stay in their file, mapped into memory, where onnxruntime would pack a copy of each.
+    """
     options = ort.SessionOptions()
+    if large:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     options.log_severity_level = 4
     options.graph_optimization_level = _LEVELS[level]
     opened = model if isinstance(model, (onnx.ModelProto, str)) else target(model)

@@ -149,21 +149,23 @@ def test_everything_at_once_is_unreachable_and_says_what_is_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "named"),
-    [("layer1.weight", "the group, by its first producer"), ("dense_1", "a node"), ("layer2.*", "a consumer's tensor")],
+    ("pattern", "touched", "made"),
+    [
+        ("layer1.weight", {"layer0.weight", "layer1.weight"}, {"layer1.weight"}),
+        ("dense_1", {"layer0.weight", "layer1.weight"}, {"layer1.weight"}),
+        ("layer2.*", {"layer1.weight", "layer2.weight"}, {"layer2.weight"}),
+    ],
+    ids=["a group and its first producer", "a node", "all tensors of a layer"],
 )
-def test_ignore_and_only_match_group_tensor_and_node_names(pattern, named) -> None:
+def test_ignore_leaves_what_it_names_whole_and_only_cuts_what_it_names_makes(pattern, touched, made) -> None:
     analysis = _analysis(_mlp(4, 8, 8, 8, 3))
-    matching = {"layer1.weight": {"layer0.weight", "layer1.weight"}, "dense_1": {"layer0.weight", "layer1.weight"}}
-    expected = matching.get(pattern, {"layer1.weight", "layer2.weight"})
+    every = {g.name for g in analysis.grouping.groups}
     ignored = _order(analysis, ignore=(pattern,))
-    assert {analysis.grouping.groups[i].name for i in ignored.eligible} == {
-        g.name for g in analysis.grouping.groups
-    } - expected, named
+    assert {analysis.grouping.groups[i].name for i in ignored.eligible} == every - touched
     only = _order(analysis, only=(pattern,))
-    assert {analysis.grouping.groups[i].name for i in only.eligible} == expected, named
+    assert {analysis.grouping.groups[i].name for i in only.eligible} == made
     kept = _kept(analysis, only.selection(only.steps))
-    assert {n for n, left in kept.items() if left < 8} == expected
+    assert {n for n, left in kept.items() if left < 8} == made
 
 
 def test_ignore_wins_over_only() -> None:

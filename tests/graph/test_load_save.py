@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx.parser
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -17,6 +18,7 @@ from spa_cli.errors import ModelError, SpaError, UsageError, VerificationError
 from spa_cli.graph.load import load
 from spa_cli.graph.save import check_writable, write_text
 from spa_cli.verification import check, compare
+from tests.builders import build
 from tests.samples import SAMPLES, model_path
 
 
@@ -123,6 +125,27 @@ def test_external_data_in_external_data_out(tmp_path) -> None:
     assert [numpy_helper.to_array(t).tolist() for t in loaded.graph.initializer] == [
         numpy_helper.to_array(t).tolist() for t in inside.graph.initializer
     ]
+
+
+@pytest.mark.parametrize("method", ["l1", "obspa"])
+def test_external_data_under_the_same_name_elsewhere(tmp_path, method) -> None:
+    """What stays as it is refers to a file of the same name until it is copied."""
+    given, out = tmp_path / "in", tmp_path / "out"
+    given.mkdir()
+    out.mkdir()
+    model = build(
+        "(float[N,300] x) => (y) { a = Gemm(x, wa)  b = Gemm(a, wb)  y = Gemm(b, wy) }",
+        wa=(300, 8),
+        wb=(8, 300),
+        wy=(300, 2),
+    )
+    path = _save_external(model, given / "m.onnx", "m.onnx.data")
+    spa_cli.prune(path, out / "m.onnx", ratio=0.01, method=method, only=["wb"])
+    loaded = onnx.load(out / "m.onnx")
+    kept = {t.name: numpy_helper.to_array(t) for t in loaded.graph.initializer}
+    assert kept["wb"].shape[1] < 300
+    assert np.array_equal(kept["wa"], numpy_helper.to_array(model.graph.initializer[0]))
+    assert onnxruntime.InferenceSession(str(out / "m.onnx")).run(None, {"x": np.ones((1, 300), np.float32)})
 
 
 def test_result_of_external_data_is_usable_from_python(tmp_path) -> None:
