@@ -65,8 +65,9 @@ class Attempts:
         self, staged: Staged, selection: Selection, note: dict[str, object], repair: Callable[[Cut], None] | None
     ) -> Made:
         analysis, source = self._analysis, self._source
-        # what will not be repaired goes to disk as soon as it is cut
-        spill = [staged.data.take] if source.external and repair is None else []
+        # what nothing looks at again goes to disk as soon as it is cut
+        large = source.external and source.bytes > _ZEROING_LIMIT
+        spill = [staged.data.take] if large and repair is None else []
         work = cut(analysis.graph, analysis.state, analysis.grouping, selection, note, *spill)
         differs = self._zeroing(work, selection)
         if differs is not None:
@@ -82,7 +83,7 @@ class Attempts:
     def _zeroing(self, work: Cut, selection: Selection) -> str | None:
         """Removing the exact groups has to equal zeroing them."""
         analysis = self._analysis
-        if self._source.bytes > _ZEROING_LIMIT or self._source.external:
+        if self._source.bytes > _ZEROING_LIMIT:
             return None
         inexact = [i for i in selection.kept if not analysis.grouping.groups[i].exact]
         exact = selection.copy_without(inexact)
@@ -90,7 +91,8 @@ class Attempts:
             return None
         if inexact:
             work = cut(analysis.graph, analysis.state, analysis.grouping, exact, {})
-        return zeroing_differs(analysis.graph, work, self._feeds)
+        pruned = build(work.model, self._source.folder).in_memory() if self._source.external else None
+        return zeroing_differs(analysis.graph, work, self._feeds, pruned)
 
     def latency_left(self, selection: Selection) -> float:
         """Measured latency relative to the original's, both in one run (infinite if the cut can't be carried out)."""
