@@ -24,8 +24,10 @@ def through_bodies(node: Node, known: Shapes, read: Read, walk: Walk) -> bool:
         for body in node.bodies:
             walk(body.nodes)
         for name, *outputs in zip(node.outputs, *(b.outputs for b in node.bodies), strict=True):
+            at = taken(node, read)
             ends = [known.shape.get(o) for o in outputs]
-            _give(node, known, name, _common(ends), known.dtype.get(outputs[0]))
+            shape = _common(ends) if at is None else ends[at]
+            _give(node, known, name, shape, known.dtype.get(outputs[at or 0]))
         return True
     if node.op == "Loop":
         _loop(node, known, read, walk)
@@ -34,6 +36,18 @@ def through_bodies(node: Node, known: Shapes, read: Read, walk: Walk) -> bool:
         _scan(node, known, read, walk)
         return True
     return False
+
+
+def taken(node: Node, read: Read) -> int | None:
+    """Which body an If runs, where its condition is known at the shapes the graph is analysed at.
+
+    PyTorch's scripted exports squeeze an axis if it turns out to be one, over and over.
+    """
+    condition = read(node.inputs[0])
+    if condition is None or condition.size != 1:
+        return None
+    names = [a.name for a in node.proto.attribute if a.HasField("g")]
+    return names.index("then_branch" if condition.reshape(-1)[0] else "else_branch")
 
 
 def carried(node: Node) -> list[tuple[str, str, str, str]]:

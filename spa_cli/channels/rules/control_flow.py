@@ -5,18 +5,24 @@ from __future__ import annotations
 from spa_cli.channels.relate import relate
 from spa_cli.channels.rules.registry import register
 from spa_cli.channels.state import Axis, Channels, Decline
-from spa_cli.graph.control_flow import carried, scanned_inputs, scanned_outputs
+from spa_cli.graph.control_flow import carried, scanned_inputs, scanned_outputs, taken
 from spa_cli.graph.model import Body, Node
 
 
 @register("If")
 def if_(node: Node, state: Channels) -> None:
-    """Both branches give the same channels."""
+    """Both branches give the same channels; where they differ in rank, the one that is known to run counts."""
     _scalars(node, state, (0,))
     for body in node.bodies:
         _follow(state, body)
+    at = taken(node, state.value)
     for name, *ends in zip(node.outputs, *(b.outputs for b in node.bodies), strict=True):
-        state.set(name, _joined(node, state, [state.of(e) for e in ends]))
+        if at is None:
+            state.set(name, _joined(node, state, [state.of(e) for e in ends]))
+            continue
+        chosen = state.of(ends[at])
+        others = [axes for e in ends if (axes := state.axes.get(e)) is not None and _alike(axes, chosen)]
+        state.set(name, _joined(node, state, [chosen, *others]))
 
 
 @register("Loop")
@@ -94,6 +100,10 @@ def _joined(node: Node, state: Channels, ends: list[list[Axis]]) -> list[Axis]:
                 state.unify(first, axis)
         result.append(first.with_zero(all(a.zero for a in axes)))
     return result
+
+
+def _alike(a: list[Axis], b: list[Axis]) -> bool:
+    return [axis.size for axis in a] == [axis.size for axis in b]
 
 
 def _scalars(node: Node, state: Channels, inputs: tuple[int, ...]) -> None:

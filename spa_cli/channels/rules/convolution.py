@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from spa_cli.channels.rules.matmul import add_bias
-from spa_cli.channels.rules.registry import MICROSOFT, register
+from spa_cli.channels.rules.registry import APPROXIMATE, MICROSOFT, register
 from spa_cli.channels.state import CONSUMER, PASS_THROUGH, PRODUCER, Axis, Channels, Decline
 from spa_cli.graph.model import Node
 from spa_cli.surgery.cut import Cut
@@ -127,8 +127,19 @@ def deform_conv(node: Node, state: Channels) -> None:
     state.set(node.outputs[0], [x[0].with_zero(False), out, *space])
 
 
-@register("AveragePool MaxPool LpPool GlobalAveragePool GlobalMaxPool GlobalLpPool MaxUnpool")
+@register("GlobalAveragePool GlobalMaxPool GlobalLpPool", behaviour=APPROXIMATE)
+def global_pool(node: Node, state: Channels) -> None:
+    """A mean, maximum or norm over all axes behind the second (tf2onnx writes LayerNorm's mean so)."""
+    x = state.of(node.inputs[0])
+    for axis in x[2:]:
+        if node.op != "GlobalLpPool" or not axis.zero:
+            state.inexact(axis, f"{node.op} runs over it")
+    state.set(node.outputs[0], [*x[:2], *(state.static(1, f"{node.op} leaves one") for _ in x[2:])])
+
+
+@register("AveragePool MaxPool LpPool MaxUnpool")
 @register("GridSample", "RoiAlign", "MaxRoiPool")
+@register("Crop")
 @register("GridSample CropAndResize MaxpoolWithMask", domain=MICROSOFT)
 def pool(node: Node, state: Channels) -> None:
     """Channels pass, space is mixed."""

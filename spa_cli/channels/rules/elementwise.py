@@ -20,7 +20,7 @@ _SINGULAR = frozenset({"Log", "Reciprocal"})
     "CastLike Ceil Celu Clip Cos Cosh Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid "
     "HardSwish Identity IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow "
     "Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum Swish Tan Tanh "
-    "SwiGLU ThresholdedRelu Where Xor ImageScaler ParametricSoftplus ScaledTanh"
+    "SwiGLU ThresholdedRelu Where Xor ImageScaler ParametricSoftplus Scale ScaledTanh"
 )
 @register("Gelu FastGelu QuickGelu BiasGelu BiasAdd", domain=MICROSOFT)
 @register("SwiGLU ScaledSiLU", domain=MICROSOFT)
