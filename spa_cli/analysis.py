@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spa_cli.budget.choose import Constraints, Order
 from spa_cli.budget.costs import Costs
 from spa_cli.channels.analyse import analyse
-from spa_cli.channels.groups import Grouping, build_groups
+from spa_cli.channels.groups import FrozenAxis, Group, Grouping, build_groups
+from spa_cli.channels.ids import Reason
 from spa_cli.channels.state import Channels
 from spa_cli.graph.load import Source
 from spa_cli.graph.model import Graph
 from spa_cli.graph.observe import complete
 from spa_cli.graph.shapes import Shapes, interpret
 from spa_cli.importance.criteria import Ranking
+from spa_cli.importance.tables import made_by_formula
 from spa_cli.options import Options
 from spa_cli.verification.inputs import input_dims, input_shapes
 
@@ -89,8 +91,28 @@ def analyse_model(source: Source, given: dict[str, tuple[int, ...]]) -> Analysis
     if elsewhere is not None:
         known.compare(interpret(graph, elsewhere))
     state = analyse(graph, known)
-    grouping = build_groups(state)
+    grouping = _trained(graph, build_groups(state))
     return Analysis(graph, shapes, others, state, grouping, Costs(graph, state, grouping))
+
+
+def _trained(graph: Graph, grouping: Grouping) -> Grouping:
+    """Without groups in which nothing was trained: the bins of a transform between fixed matrices are no channels."""
+
+    def untrained(group: Group) -> bool:
+        # the smallest first: a bias settles it
+        names = sorted({m.tensor for m in group.members}, key=lambda n: _elements(graph.shape(n)))
+        return all(made_by_formula(graph, n) for n in names)
+
+    fixed = [g for g in grouping.groups if untrained(g)]
+    if not fixed:
+        return grouping
+    groups = [g for g in grouping.groups if g not in fixed]
+    kept = {(m.tensor, m.axis) for g in groups for m in g.members}
+    reason = Reason("is made by a formula (a transform, a table, a grid), not by training")
+    places = {(m.tensor, m.axis) for g in fixed for m in g.members} - kept
+    frozen = [*grouping.frozen, *(FrozenAxis(tensor, axis, reason) for tensor, axis in sorted(places))]
+    occurrences = [o for g, o in zip(grouping.groups, grouping.occurrences, strict=True) if g not in fixed]
+    return replace(grouping, groups=groups, frozen=frozen, occurrences=occurrences)
 
 
 def _observed(

@@ -83,7 +83,8 @@ class Graph:
     ``nodes`` are those of the main graph, ``all_nodes`` those of the bodies too, each before the node it belongs to.
     ``parameters`` maps every initializer and every tensor-valued Constant node's output, in any body, to its
     TensorProto (the one inside ``model``, not a copy; a dense copy of a sparse one). ``hidden`` are those of them that
-    are not plain tensors of the main graph: sparse ones, and those inside bodies.
+    are not plain tensors of the main graph: sparse ones, and those inside bodies. ``formulas`` remembers which of them
+    nothing was trained in (``importance.tables``).
     """
 
     model: onnx.ModelProto
@@ -96,6 +97,7 @@ class Graph:
     outputs: list[str]
     consumers: dict[str, list[Node]]
     producers: dict[str, Node]
+    formulas: dict[str, bool] = field(default_factory=dict)
 
     @property
     def opset(self) -> int:

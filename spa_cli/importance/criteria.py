@@ -12,6 +12,7 @@ from spa_cli.channels.groups import Group, Grouping, Member
 from spa_cli.channels.ids import Rows
 from spa_cli.channels.state import PASS_THROUGH
 from spa_cli.graph.model import Array, Graph
+from spa_cli.importance.tables import made_by_formula
 
 Scores = NDArray[np.float64]
 
@@ -73,8 +74,9 @@ def _shape(group: Group) -> tuple[int, ...]:
 def _score_group(
     graph: Graph, grouping: Grouping, group: Group, magnitude: Magnitude, finish: Magnitude, cache: dict[str, Array]
 ) -> Scores:
-    # biases, norms and tables say little about what a channel contributes
-    members = [m for m in group.members if m.role != PASS_THROUGH] or list(group.members)
+    # biases and norms say little about what a channel contributes, what no training made says nothing
+    trained = [m for m in group.members if not made_by_formula(graph, m.tensor)] or list(group.members)
+    members = [m for m in trained if m.role != PASS_THROUGH] or trained
     total = np.zeros(_shape(group))
     for member in members:
         if member.tensor not in cache:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.builders import build, case, positive, roles
-from tests.equivalence import assert_groups
+from tests.builders import build, case, groups, positive, roles
+from tests.equivalence import assert_groups, assert_removing_is_zeroing
 
 WINDOW = "is the window of a convolution"
 
@@ -283,3 +283,23 @@ def test_first_layer_grouped_over_the_input_keeps_its_groups() -> None:
         w2=(4, 8, 1, 1),
     )
     assert_groups(model, ["2x4: w1:0*2 w2:1*2"])
+
+
+@pytest.mark.parametrize(
+    ("op", "mark"),
+    [("GlobalAveragePool", "~"), ("GlobalMaxPool", "~"), ("GlobalLpPool", "")],
+    ids=["mean", "max", "norm"],
+)
+def test_global_pooling_over_channels_as_tf2onnx_writes_a_mean(op, mark) -> None:
+    model = build(
+        f"""(float[N,3,5] x) => (y) {{
+          h = MatMul(x, wa)
+          m = {op}(h)
+          d = Sub(h, m)
+          y = MatMul(d, wy)
+        }}""",
+        wa=(5, 8),
+        wy=(8, 4),
+    )
+    assert groups(model) == [f"8{mark}: wa:1 wy:0"]
+    assert assert_removing_is_zeroing(model) > 0
