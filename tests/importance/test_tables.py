@@ -39,7 +39,7 @@ TABLES = {
     "a causal mask": np.tril(np.ones((8, 8))),
     "an additive mask": np.triu(np.full((8, 8), -1e9), 1),
     "an identity": np.eye(16),
-    "steps of a ramp": np.outer(np.arange(20), [1, 0.5, -2]) + [3, 0, 1],
+    "steps of a ramp": np.array([3, 0, 1]) + np.outer(np.arange(20), [1, 0.5, -2]),
     "minus infinity": np.where(np.tril(np.ones((9, 9))) > 0, 0, -np.inf),
 }
 WEIGHTS = {
