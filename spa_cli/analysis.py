@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from spa_cli.budget.choose import Constraints, Order
@@ -54,7 +55,8 @@ class Analysis:
             return [max(macs, 1) for _, macs in both]
         if options.target_params is not None or options.target_size is not None:
             return [max(params, 1) for params, _ in both]
-        return [1.0] * len(both)
+        # a ratio of channels has no coin of its own: what is lost is weighed against all that is saved
+        return [math.sqrt(max(params, 1) * max(macs, 1)) for params, macs in both]
 
     @property
     def weight_bytes(self) -> int:
