@@ -22,7 +22,7 @@ from spa_cli.options import Options
 from spa_cli.plan import Plan, from_cut, to_selection
 from spa_cli.result import Figures, Result
 from spa_cli.verification.check import drift, latency
-from spa_cli.verification.feeds import first_run
+from spa_cli.verification.feeds import first_run, shapes_of
 from spa_cli.verification.session import Feeds, target
 
 Progress = Callable[[str], None]
@@ -55,6 +55,10 @@ def prune(
     _require_prunable(source, analysis)
     progress("running the original")
     feeds, reference = first_run(source, analysis, options.calib, min(options.calib_samples, _VERIFY_SAMPLES))
+    if options.calib is None and (shapes := shapes_of(feeds)) != analysis.input_shapes:
+        # the shapes that were guessed first don't run
+        analysis = analyse_model(source, shapes)
+        _require_prunable(source, analysis)
 
     progress("scoring channels")
     curvature = Curvature.measure(analysis, options) if options.method == "obspa" else None

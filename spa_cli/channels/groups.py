@@ -207,6 +207,7 @@ def _blocked(
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """(channels in order, blocks) of the groups whose channels may differ from block to block."""
     whole = {frozenset(ids.tolist()) for ids in found}
+    mixed = _Mixed(state)
     done: set[int] = set()
     for refinement in state.ids.refinements:
         factors = [state.ids.normal(f) for f in refinement]
@@ -218,9 +219,30 @@ def _blocked(
                 c, p = child[:, 0], parent[:, 0]
                 if frozenset(c.tolist()) not in whole or len(set(c.tolist())) < len(c) or int(c.min()) in done:
                     continue
-                if len(set(p.tolist())) == len(p) > 1 and _independent(state, table, c, p):
+                if len(set(p.tolist())) != len(p) or len(p) == 1 or mixed.joins(c, p):
+                    continue
+                if _independent(state, table, c, p):
                     done.add(int(c.min()))
                     yield c, p
+
+
+class _Mixed:
+    """Contractions that combine different blocks: channels that are summed over, beside ids along a kept axis."""
+
+    def __init__(self, state: Channels) -> None:
+        factor = np.zeros(state.ids.count, bool)
+        for refinement in state.ids.refinements:
+            for rows in refinement:
+                factor[state.ids.normal(rows)] = True
+        factor[0] = False
+        self._pairs = []
+        for over, kept in state.mixed:
+            a, b = (np.unique(state.ids.normal(rows)) for rows in (over, kept))
+            if factor[a].any() and factor[b].any():
+                self._pairs.append((a[factor[a]], b[factor[b]]))
+
+    def joins(self, child: NDArray[np.int64], parent: NDArray[np.int64]) -> bool:
+        return any(np.isin(child[0], a) and np.isin(parent, b).any() for a, b in self._pairs)
 
 
 def _independent(state: Channels, table: _Table, child: NDArray[np.int64], parent: NDArray[np.int64]) -> bool:

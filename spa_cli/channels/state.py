@@ -65,6 +65,7 @@ class Channels:
         self.declined: dict[str, tuple[Node, str]] = {}
         self.node: Node = Node("", "", "", {}, (), (), 0, None)  # type: ignore[arg-type]
         self.read: set[str] = set()
+        self.mixed: list[tuple[Rows, Rows]] = []
 
     # -- creating axes ------------------------------------------------------------------------------------------------
 
@@ -144,6 +145,14 @@ class Channels:
         self.unify(a, b)
         if not (a.zero or b.zero):
             self.inexact(a, "sums products of channels that are not zero when their weights are")
+
+    def mixes(self, over: Axis, kept: Axis) -> None:
+        """Each index of ``kept`` meets every index of another operand, summed ``over`` the same channels.
+
+        Blocks along ``kept`` can't keep different channels of ``over`` then (one feature's dot product with another's).
+        """
+        if not (over.static or kept.static):
+            self.mixed.append((over.rows, kept.rows))
 
     def role(self, name: str, axis: int, role: str) -> None:
         """Note what a constant operand's axis is to the current node."""

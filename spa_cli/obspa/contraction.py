@@ -76,8 +76,11 @@ class Contraction:
         return arranged.reshape(math.prod(shape[:g]), samples, math.prod(shape[g + 1 : g + n]), -1)
 
 
-def find_contraction(node: Node, weight_at: int, ranks: tuple[int, int], sizes: tuple[int, ...]) -> Contraction | None:
-    """Labels for a node whose input ``weight_at`` is the constant of shape ``sizes``; ``ranks`` of both inputs."""
+def find_contraction(
+    node: Node, weight_at: int, given: tuple[int | None, ...], sizes: tuple[int, ...]
+) -> Contraction | None:
+    """Labels for a node whose input ``weight_at`` is the constant of shape ``sizes``, the other of shape ``given``."""
+    ranks = (len(sizes), len(given)) if weight_at == 0 else (len(given), len(sizes))
     if node.attr("transBatchA", 0) or node.attr("transBatchB", 0):
         return None
     if node.op == "Gemm":
@@ -96,6 +99,12 @@ def find_contraction(node: Node, weight_at: int, ranks: tuple[int, int], sizes: 
         f"1{i}" if size == 1 and label in y and label in x else label
         for i, (label, size) in enumerate(zip(w, sizes, strict=True))
     ]
+    # nor does one along which the input is broadcast
+    repeated = any(
+        size == 1 and label in w and sizes[w.index(label)] != 1 for label, size in zip(x, given, strict=True)
+    )
+    if repeated:
+        return None
     found = Contraction(tuple(x), tuple(w), tuple(y))
     return found if found.valid else None
 

@@ -39,7 +39,7 @@ class Curvature:
         self._graph = self._standard.graph if self._standard else analysis.graph
         self._layers = find_layers(self._graph, analysis.state.shapes)
         self._report = Repair()
-        self._worse: tuple[float, float] | None = None
+        self._dropped = ""
 
     @staticmethod
     def measure(analysis: Analysis, options: Options) -> Curvature:
@@ -66,16 +66,24 @@ class Curvature:
 
     def repair(self, work: Cut) -> None:
         """Refit the cut model's layers; on the last samples it is never worse than the sliced one."""
+        self._dropped = ""
         stored = _stored(work)
         sliced = [t.SerializeToString() for t in stored]
         if self._standard is not None:
             self._standard.put(work)
         before = self._error(work)
         samples = self._calibration
-        self._report = walk(self._graph, work, self._layers, samples.chunks, self._seed, samples.positions)
-        after = self._error(work)
+        try:
+            self._report = walk(self._graph, work, self._layers, samples.chunks, self._seed, samples.positions)
+            after = self._error(work)
+        except Exception as error:  # noqa: BLE001 - the cut itself is sound: keep it, and say what went wrong
+            self._dropped = f"it failed ({type(error).__name__}: {str(error)[:120]}); please report this"
+            after = float("inf")
         if not after <= before:
-            self._worse = (before, after)
+            self._report = Repair()
+            self._dropped = self._dropped or (
+                f"its error {after:.2g} was not below that of slicing alone, {before:.2g}"
+            )
             for tensor, before_repair in zip(stored, sliced, strict=True):
                 tensor.ParseFromString(before_repair)
         elif self._standard is not None:
@@ -110,10 +118,7 @@ class Curvature:
 
     def warnings(self) -> list[str]:
         """What the user should know."""
-        if self._worse is None:
-            return []
-        before, after = self._worse
-        return [f"the repair was dropped: its error {after:.2g} was not below that of slicing alone, {before:.2g}"]
+        return [f"the repair was dropped: {self._dropped}"] if self._dropped else []
 
 
 def _stored(work: Cut) -> list[onnx.TensorProto]:

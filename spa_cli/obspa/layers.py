@@ -192,9 +192,9 @@ def _layer(graph: Graph, shapes: Shapes, node: Node) -> Layer | None:
 
 
 def _dense(graph: Graph, shapes: Shapes, node: Node, weight_at: int) -> Layer | None:
-    ranks = [len(shapes.shape.get(i) or ()) for i in node.inputs[:2]]
+    given = shapes.shape.get(node.inputs[1 - weight_at]) or ()
     size = graph_shape(graph, shapes, node.inputs[weight_at])
-    terms = find_contraction(node, weight_at, (ranks[0], ranks[1]), size) if all(ranks) and all(size) else None
+    terms = find_contraction(node, weight_at, given, size) if given and size and all(size) else None
     if terms is None:
         return None
     width = math.prod(size[terms.w.index(label)] for label in terms.outer)

@@ -95,13 +95,16 @@ class Side:
             return numpy_helper.from_array(numpy_helper.to_array(tensor, self._folder), name)
         return tensor
 
+    def _constant_length(self, name: str) -> bool:
+        return len({np.shape(v) for v in self.values[name]}) == 1
+
     def _session(self, proto: onnx.NodeProto, fed: list[str], constants: list[onnx.TensorProto], chunk: int) -> Any:
         inputs = []
         for name in fed:
             value = self.values[name][chunk]
             kind = helper.np_dtype_to_tensor_dtype(np.asarray(value).dtype)
             # inference reads the length of a list of sizes; everything else may change from chunk to chunk
-            listed = np.ndim(value) <= 1 and np.asarray(value).dtype.kind in "iu"
+            listed = np.ndim(value) <= 1 and np.asarray(value).dtype.kind in "iu" and self._constant_length(name)
             shape = list(np.shape(value)) if listed else [None] * np.ndim(value)
             inputs.append(helper.make_tensor_value_info(name, kind, shape))
         outputs = [helper.make_empty_tensor_value_info(o) for o in proto.output if o]

@@ -64,9 +64,10 @@ class Regression:
             low = np.where(z >= above, above, np.where(z <= below, np.float32(-np.inf), z))
             high = np.where(z <= below, below, np.where(z >= above, np.float32(np.inf), z))
         if self.joined:
-            ours = layer.outputs_at(self._pruned.values[around.other][chunk], rows, groups)
-            if ours.shape != z.shape:
+            other = self._pruned.values[around.other][chunk]
+            if np.shape(other) != np.shape(wanted):
                 return "the branch it meets has another shape"
+            ours = layer.outputs_at(other, rows, groups)
             low, high = low - ours, high - ours
         low, high = self._before_norm(low, high)
         fixed = self._pruned.value(around.fixed_bias, chunk)

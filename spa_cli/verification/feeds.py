@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from spa_cli.analysis import Analysis
 from spa_cli.errors import ModelError, VerificationError
 from spa_cli.graph.load import Source
@@ -36,6 +38,11 @@ def first_run(
             failure = failure or _line(error)
     kind = "the calibration data" if calib else "synthetic inputs"
     raise VerificationError(f"'{source.name}' does not run on {kind} ({failure}); give --input-shape or --calib")
+
+
+def shapes_of(feeds: Feeds) -> dict[str, tuple[int, ...]]:
+    """Shapes of inputs."""
+    return {name: np.shape(value) for name, value in feeds.items()}
 
 
 def _line(error: Exception) -> str:

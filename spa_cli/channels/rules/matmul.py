@@ -34,8 +34,9 @@ def product(
     rows = [left[-2]] if len(left) > 1 else []
     columns = [right[-1]] if len(right) > 1 else []
     for name, kept in ((a_name, rows), (b_name, columns)):
-        for _, at in kept:
+        for axis, at in kept:
             state.role(name, at, PRODUCER)
+            state.mixes(k_a, axis)
     batch = _batch(state, left[:-2], right[:-2])
     return batch + [axis for axis, _ in rows] + [axis for axis, _ in columns]
 
@@ -125,8 +126,12 @@ def einsum(node: Node, state: Channels) -> None:
                 else:
                     state.unify(first, axis)
         zero = any(a.zero for a in wide)
-        if label not in output and not zero:
-            state.inexact(first, "sums products of channels that are not zero when their weights are")
+        if label not in output:
+            for other in {x for term in terms if label in term for x in term if x in output}:
+                if sum(other in term for term in terms) == 1:
+                    state.mixes(first, by_label[other][0])
+            if not zero:
+                state.inexact(first, "sums products of channels that are not zero when their weights are")
         result[label] = first.with_zero(zero)
     state.set(node.outputs[0], [result[label] for label in output])
 
