@@ -28,7 +28,7 @@ def analyse(graph: Graph, shapes: Shapes) -> Channels:
     for node in graph.nodes:
         relate(state, node)
     for name in graph.outputs:
-        for axis in state.axes.get(name, []):
+        for axis in state.all_axes(name):
             if not axis.static:
                 state.ids.freeze(axis.rows, state.ids.reason(f"graph output '{name}' keeps its shape", ""))
     return state

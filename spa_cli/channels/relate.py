@@ -59,7 +59,7 @@ def _freeze_all(state: Channels, node: Node, text: str) -> None:
     why = state.why(text)
     state.declined[node.label] = (node, text)
     for name in (*node.inputs, *node.outputs, *captured_names(node.proto)):
-        for axis in state.axes.get(name, []):
+        for axis in state.all_axes(name):
             if not axis.static:
                 state.ids.freeze(axis.rows, why)
     for name in node.outputs:

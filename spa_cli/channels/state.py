@@ -60,6 +60,7 @@ class Channels:
         self.graph, self.shapes = graph, shapes
         self.ids = Ids()
         self.axes: dict[str, list[Axis]] = {}
+        self.sequences: dict[str, list[list[Axis]]] = {}
         self.sources: dict[str, frozenset[str]] = {}
         self.roles: list[RoleRecord] = []
         self.declined: dict[str, tuple[Node, str]] = {}
@@ -90,6 +91,10 @@ class Channels:
         if name not in self.axes:
             raise Decline(f"the shape of '{name}' is not known before the model runs")
         return self.axes[name]
+
+    def all_axes(self, name: str) -> list[Axis]:
+        """Axes of a tensor, or of all tensors of a list; none if they aren't known."""
+        return [*self.axes.get(name, []), *(axis for part in self.sequences.get(name, []) for axis in part)]
 
     def value(self, name: str) -> Array | None:
         """Known small value of a tensor (an index, a shape, a scale), or ``None``."""

@@ -19,9 +19,7 @@ def complete(graph: Graph, known: Shapes, shapes: dict[str, tuple[int, ...]]) ->
     """``known`` again, with the unknown tensors as one run on synthetic inputs shows them; as it was if that fails."""
     model = graph.model
     outside = {id(node) for node in graph.nodes}
-    unknown = [
-        n for n, node in known.unknown.items() if id(node) in outside and node.op not in ("SequenceConstruct", "ZipMap")
-    ]
+    unknown = [n for n, node in known.unknown.items() if id(node) in outside and node.op != "ZipMap"]
     if not unknown or model.ByteSize() > _LIMIT or any(t.data_location for t in model.graph.initializer):
         return known
     probe = onnx.ModelProto()

@@ -39,6 +39,7 @@ class Side:
         self._tensors.update((name, dense(s)) for name, s in self._sparse.items())
         self._arrays: dict[str, Array] = {}
         self._done: set[str] = set()
+        # a tensor, or a list of tensors where a node gives a sequence
         self.values: dict[str, list[Any]] = {n: [c[n] for c in chunks] for n in chunks[0]}
         self._count = len(chunks)
 
@@ -102,6 +103,9 @@ class Side:
         inputs = []
         for name in fed:
             value = self.values[name][chunk]
+            if isinstance(value, list):
+                inputs.append(_sequence_info(name, value))
+                continue
             kind = helper.np_dtype_to_tensor_dtype(np.asarray(value).dtype)
             # inference reads the length of a list of sizes; everything else may change from chunk to chunk
             listed = np.ndim(value) <= 1 and np.asarray(value).dtype.kind in "iu" and self._constant_length(name)
@@ -111,3 +115,8 @@ class Side:
         graph = helper.make_graph([proto], "node", inputs, outputs, constants)
         model = helper.make_model(graph, opset_imports=self.model.opset_import, ir_version=self.model.ir_version)
         return open_session(model)
+
+
+def _sequence_info(name: str, values: list[Array]) -> onnx.ValueInfoProto:
+    kind = helper.np_dtype_to_tensor_dtype(values[0].dtype) if values else onnx.TensorProto.FLOAT
+    return helper.make_tensor_sequence_value_info(name, kind, None)

@@ -31,6 +31,8 @@ _DTYPES: dict[int, type] = {
 }
 
 
+# what names of inputs and dimensions say of tokens and frames: caches of attention have four axes too
+_SEQUENCE = re.compile(r"seq|past|cache|length|time|frame|token")
 # batch, height and width, length
 _TRIES = (
     (1, 224, 16),
@@ -61,7 +63,7 @@ def input_shapes(graph: Graph, given: dict[str, tuple[int, ...]]) -> Iterator[di
     for batch, space, length in _TRIES:
         named: dict[str, int] = {}
         yield {
-            name: given[name] if name in given else _concrete(input_dims(info) or [], named, batch, space, length)
+            name: given[name] if name in given else _concrete(name, input_dims(info) or [], named, batch, space, length)
             for name, info in graph.inputs.items()
             if info.type.HasField("tensor_type")
         }
@@ -82,7 +84,9 @@ def input_dims(info: onnx.ValueInfoProto) -> list[int | str] | None:
     ]
 
 
-def _concrete(dims: list[int | str], named: dict[str, int], batch: int, space: int, length: int) -> tuple[int, ...]:
+def _concrete(
+    name: str, dims: list[int | str], named: dict[str, int], batch: int, space: int, length: int
+) -> tuple[int, ...]:
     shape = []
     for i, dim in enumerate(dims):
         if isinstance(dim, int):
@@ -99,7 +103,8 @@ def _concrete(dims: list[int | str], named: dict[str, int], batch: int, space: i
         elif "total" in dim:
             value = 2 * length
         else:
-            value = space if len(dims) >= 4 and i >= len(dims) - 3 else length
+            image = len(dims) >= 4 and i >= len(dims) - 3 and not _SEQUENCE.search(f"{name} {dim}".lower())
+            value = space if image else length
         if dim:
             named[dim] = value
         shape.append(value)

@@ -24,9 +24,8 @@ def _declines(*operators: str, domain: str = "", text: str) -> None:
 
 
 _declines(
-    "SequenceAt SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength SequenceMap",
-    "SplitToSequence ConcatFromSequence Optional OptionalGetElement OptionalHasElement",
-    text="the tensors in a sequence or an optional ({op}) are not followed",
+    "SequenceMap Optional OptionalGetElement OptionalHasElement",
+    text="what {op} holds is not followed",
 )
 _declines(
     "RegexFullMatch StringConcat StringSplit TfIdfVectorizer ImageDecoder",

@@ -162,11 +162,15 @@ def concat(node: Node, state: Channels) -> None:
 def joined(node: Node, state: Channels, names: list[str]) -> None:
     """Concatenate ``names`` along the node's axis."""
     tensors = [state.of(n) for n in names]
-    rank = len(tensors[0])
-    at = int(node.attr("axis", 1)) % rank
-    size = (state.shapes.shape.get(node.outputs[0]) or (None,) * rank)[at]
+    at = int(node.attr("axis", 1)) % len(tensors[0])
+    sizes = state.shapes.shape.get(node.outputs[0])
+    state.set(node.outputs[0], join_axes(state, tensors, at, sizes[at] if sizes else None))
+
+
+def join_axes(state: Channels, tensors: list[list[Axis]], at: int, size: int | None) -> list[Axis]:
+    """Axes of tensors one after the other along axis ``at``, whose whole length is ``size``; the others are coupled."""
     result = []
-    for position in range(rank):
+    for position in range(len(tensors[0])):
         axes = [t[position] for t in tensors]
         if position == at:
             result.append(_joined_axis(state, [a for a in axes if a.size != 0], size))
@@ -176,7 +180,7 @@ def joined(node: Node, state: Channels, names: list[str]) -> None:
             if axis is not first:
                 state.unify(first, axis)
         result.append(first.with_zero(all(a.zero for a in axes)))
-    state.set(node.outputs[0], result)
+    return result
 
 
 def _joined_axis(state: Channels, axes: list[Axis], size: int | None) -> Axis:

@@ -70,6 +70,7 @@ def rules() -> dict[tuple[str, str], Rule]:
         recurrent,
         reduction,
         rotary,
+        sequences,
         sources,
     )
 

@@ -22,26 +22,25 @@ EXPECTED = {
     ("", "followed"): """
         Abs Acos Acosh Add Affine And ArgMax ArgMin Asin Asinh Atan Atanh Attention AveragePool
         BatchNormalization Bernoulli BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor BlackmanWindow Cast
-        CastLike CausalConvWithState Ceil Celu CenterCropPad Clip Compress Concat Constant ConstantOfShape Conv
-        ConvInteger ConvTranspose Cos Cosh Crop CumProd CumSum DFT DeformConv DepthToSpace DequantizeLinear Det
-        Div Dropout DynamicQuantizeLinear Einsum Elu Equal Erf Exp Expand EyeLike Flatten Floor GRU Gather
-        GatherElements GatherND Gelu Gemm Greater GreaterOrEqual GridSample HammingWindow HannWindow HardSigmoid
-        HardSwish Hardmax Identity If ImageScaler IsInf IsNaN LRN LSTM LeakyRelu Less LessOrEqual Log LogSoftmax
-        Loop LpPool MatMul MatMulInteger Max MaxPool MaxRoiPool MaxUnpool Mean MelWeightMatrix Min Mish Mod Mul
-        Neg Not OneHot Or PRelu Pad ParametricSoftplus Pow QLinearConv QLinearMatMul QuantizeLinear RNN
-        RandomNormal RandomNormalLike RandomUniform RandomUniformLike Range Reciprocal ReduceL1 ReduceL2
-        ReduceLogSum ReduceLogSumExp ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize ReverseSequence
-        RoiAlign RotaryEmbedding Round STFT Scale ScaledTanh Scan Scatter ScatterElements ScatterND Selu Shape
-        Shrink Sigmoid Sign Sin Sinh Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub
-        Sum SwiGLU Swish Tan Tanh TensorScatter ThresholdedRelu Tile TopK Transpose Trilu Unsqueeze Upsample
-        Where Xor
+        CastLike CausalConvWithState Ceil Celu CenterCropPad Clip Compress Concat ConcatFromSequence Constant
+        ConstantOfShape Conv ConvInteger ConvTranspose Cos Cosh Crop CumProd CumSum DFT DeformConv DepthToSpace
+        DequantizeLinear Det Div Dropout DynamicQuantizeLinear Einsum Elu Equal Erf Exp Expand EyeLike Flatten
+        Floor GRU Gather GatherElements GatherND Gelu Gemm Greater GreaterOrEqual GridSample HammingWindow
+        HannWindow HardSigmoid HardSwish Hardmax Identity If ImageScaler IsInf IsNaN LRN LSTM LeakyRelu Less
+        LessOrEqual Log LogSoftmax Loop LpPool MatMul MatMulInteger Max MaxPool MaxRoiPool MaxUnpool Mean
+        MelWeightMatrix Min Mish Mod Mul Neg Not OneHot Or PRelu Pad ParametricSoftplus Pow QLinearConv
+        QLinearMatMul QuantizeLinear RNN RandomNormal RandomNormalLike RandomUniform RandomUniformLike Range
+        Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceProd ReduceSum ReduceSumSquare Relu
+        Reshape Resize ReverseSequence RoiAlign RotaryEmbedding Round STFT Scale ScaledTanh Scan Scatter
+        ScatterElements ScatterND Selu SequenceAt SequenceConstruct SequenceEmpty SequenceErase SequenceInsert
+        SequenceLength Shape Shrink Sigmoid Sign Sin Sinh Size Slice Softmax Softplus Softsign SpaceToDepth
+        Split SplitToSequence Sqrt Squeeze Sub Sum SwiGLU Swish Tan Tanh TensorScatter ThresholdedRelu Tile TopK
+        Transpose Trilu Unsqueeze Upsample Where Xor
     """,
     ("", "frozen"): """
-        AffineGrid BitCast Col2Im ConcatFromSequence ImageDecoder LinearAttention Multinomial
-        NegativeLogLikelihoodLoss NonMaxSuppression NonZero Optional OptionalGetElement OptionalHasElement
-        RegexFullMatch SequenceAt SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength
-        SequenceMap SoftmaxCrossEntropyLoss SplitToSequence StringConcat StringNormalizer StringSplit
-        TfIdfVectorizer Unique
+        AffineGrid BitCast Col2Im ImageDecoder LinearAttention Multinomial NegativeLogLikelihoodLoss
+        NonMaxSuppression NonZero Optional OptionalGetElement OptionalHasElement RegexFullMatch SequenceMap
+        SoftmaxCrossEntropyLoss StringConcat StringNormalizer StringSplit TfIdfVectorizer Unique
     """,
     ("ai.onnx.ml", "frozen"): """
         ArrayFeatureExtractor Binarizer CastMap CategoryMapper DictVectorizer FeatureVectorizer Imputer
