@@ -58,6 +58,17 @@ class Analysis:
         # a ratio of channels has no coin of its own: what is lost is weighed against all that is saved
         return [math.sqrt(max(params, 1) * max(macs, 1)) for params, macs in both]
 
+    def free_sizes(self) -> dict[str, set[int]]:
+        """Per graph output the axes whose size the values of the inputs decide, not their shapes."""
+        known = self.state.shapes
+        found = {}
+        for name in self.graph.outputs:
+            shape = known.shape.get(name)
+            axes = {i for i, size in enumerate(shape or ()) if size is None}
+            if axes:
+                found[name] = axes
+        return found
+
     @property
     def weight_bytes(self) -> int:
         """Bytes the weights take."""

@@ -76,7 +76,13 @@ class Attempts:
             repair(work)
         staged.write(work.model, source.external)
         outputs = verify_file(
-            str(staged.path), source.model, self._checked, self._reference, self._feeds, source.external
+            str(staged.path),
+            source.model,
+            self._checked,
+            self._reference,
+            self._feeds,
+            large=source.external,
+            free=analysis.free_sizes(),
         )
         return Made(work, selection, staged, outputs)
 

@@ -72,9 +72,8 @@ def prune(
     order, left_whole = analysis.order, dict[int, str]()
     while True:
         progress("choosing what goes")
-        selection = choose(
-            source, analysis, options, attempts, order(rankings, options.constraints, set(left_whole), prices)
-        )
+        steps = order(rankings, options.constraints, set(left_whole), prices)
+        selection = choose(source, analysis, options, attempts, steps, left_whole)
         progress("cutting, repairing and verifying" if curvature else "cutting and verifying")
         repair = curvature.repair if curvature else None
         made, problem = attempts.make(selection, _note(options.method, selection, analysis), repair)
@@ -127,9 +126,25 @@ def apply(
     return _finish(source, analysis, made, dict(plan.about), [], feeds, reference, out, None)
 
 
-def choose(source: Source, analysis: Analysis, options: Options, attempts: Attempts, order: Order) -> Selection:
-    """What stays under the budget; raises UnreachableError if it can't be met."""
+def choose(
+    source: Source,
+    analysis: Analysis,
+    options: Options,
+    attempts: Attempts,
+    order: Order,
+    left_whole: dict[int, str],
+) -> Selection:
+    """What stays under the budget; raises UnreachableError if it can't be met.
+
+    ``left_whole``: groups that were tried and did not survive, and why.
+    """
     costs = analysis.costs
+    if not order.steps and left_whole:
+        index, why = next(iter(left_whole.items()))
+        name = analysis.grouping.groups[index].name
+        raise ModelError(
+            f"nothing in '{source.name}' can be pruned: no cut of its groups survived verification ('{name}': {why})"
+        )
     if not order.steps:
         raise ModelError(
             f"nothing in '{source.name}' can be pruned under these constraints; 'spa inspect' lists the groups"

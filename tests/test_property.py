@@ -83,6 +83,7 @@ def test_names_are_kept(model, ratio) -> None:
     small = result.model.graph
     assert [i.name for i in small.input] == [i.name for i in model.graph.input]
     assert [o.name for o in small.output] == [o.name for o in model.graph.output]
-    assert {n.name for n in model.graph.node} <= {n.name for n in small.node}
+    shuffled = {n.name for n in model.graph.node if n.op_type in ("Reshape", "Transpose")}
+    assert {n.name for n in model.graph.node} - shuffled <= {n.name for n in small.node}
     floats = {t.name for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
     assert floats <= {t.name for t in small.initializer}

@@ -32,7 +32,8 @@ _RUN = {"log": lambda *_: None, "opsets": {"": 1}, "verbose": 0, "new_ops": None
 class Shapes:
     """What is known of each tensor: ``shape`` (``None`` where data decides a dim), ``dtype``, ``value`` if small.
 
-    ``varying``: which entries of a value depend on the free dimensions of the inputs.
+    ``varying``: which entries of a value depend on the free dimensions of the inputs. ``partial``: shapes read off
+    tensors of which data decides some dims.
     """
 
     shape: dict[str, Shape] = field(default_factory=dict)
@@ -41,6 +42,7 @@ class Shapes:
     conflicts: list[tuple[Node, str]] = field(default_factory=list)
     unknown: dict[str, Node] = field(default_factory=dict)
     varying: dict[str, Array] = field(default_factory=dict)
+    partial: dict[str, Shape] = field(default_factory=dict)
 
     def compare(self, other: Shapes) -> None:
         """Mark which entries of known values differ at another choice of the free dimensions."""
@@ -132,9 +134,18 @@ def step(
             known.dtype[name] = tensor.elem_type
             if tensor.HasField("shape"):
                 known.shape[name] = tuple(_dim(d) for d in tensor.shape.dim)
+    if node.op == "Expand" and not node.domain and node.inputs[1] in known.partial:
+        known.shape[node.outputs[0]] = _broadcast(known.shape[node.inputs[0]], known.partial[node.inputs[1]])
     missing = [o for o in node.outputs if o and o not in known.shape]
     if missing:
         _fall_back(node, known, declared, "")
+
+
+def _broadcast(a: Shape, b: Shape) -> Shape:
+    """Shape of a broadcast, as far as it is known."""
+    rank = max(len(a), len(b))
+    pairs = zip((1,) * (rank - len(a)) + a, (1,) * (rank - len(b)) + b, strict=True)
+    return tuple(y if x == 1 else x if y == 1 or x is not None else y for x, y in pairs)
 
 
 def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | None:
@@ -147,6 +158,8 @@ def _from_shape(node: Node, known: Shapes) -> bool:
         return False
     dims = known.shape[node.inputs[0]]
     if any(d is None for d in dims):
+        if node.op == "Shape":
+            known.partial[node.outputs[0]] = dims[slice(node.attr("start", 0), node.attr("end", len(dims)))]
         return False
     value = np.array(dims, np.int64)
     if node.op == "Size":

@@ -21,7 +21,7 @@ def build(model: onnx.ModelProto, folder: str) -> Graph:
     """The view of ``model``; ``folder`` is where its external data lies (``""`` for none)."""
     graph = model.graph
     nodes = _nodes(model, graph)
-    every = list(_flattened(nodes))
+    every = list(flattened(nodes))
     plain = {t.name: t for t in graph.initializer} | _constants(nodes)
     hidden = {s.values.name: dense(s) for s in graph.sparse_initializer}
     for body in bodies(every):
@@ -51,10 +51,11 @@ def bodies(nodes: Iterable[Node]) -> Iterator[Body]:
     return (body for node in nodes for body in node.bodies)
 
 
-def _flattened(nodes: Iterable[Node]) -> Iterator[Node]:
+def flattened(nodes: Iterable[Node]) -> Iterator[Node]:
+    """Nodes and those inside them, each before the node it belongs to."""
     for node in nodes:
         for body in node.bodies:
-            yield from _flattened(body.nodes)
+            yield from flattened(body.nodes)
         yield node
 
 

@@ -73,7 +73,8 @@ class Contraction:
         g, n = len(self.groups), len(self.places)
         shape = arranged.shape
         samples = shape[g] if n else 1
-        return arranged.reshape(math.prod(shape[:g]), samples, math.prod(shape[g + 1 : g + n]), -1)
+        places = math.prod(shape[g + 1 : g + n])
+        return arranged.reshape(math.prod(shape[:g]), samples, places, math.prod(shape[g + n :]))
 
 
 def find_contraction(

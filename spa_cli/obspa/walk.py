@@ -13,6 +13,7 @@ import numpy as np
 
 from spa_cli.graph.bodies import captured_names
 from spa_cli.graph.model import Array, Graph, Node
+from spa_cli.graph.view import flattened
 from spa_cli.obspa.layers import INTEGERS, Layer
 from spa_cli.obspa.recalibrate import find_affines, recalibrate
 from spa_cli.obspa.refit import Fit, Rows, refit
@@ -47,8 +48,8 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Ar
     dense, pruned = Side(graph.model, graph.folder, chunks), Side(work.model, graph.folder, chunks)
     by_node = {layer.key: layer for layer in layers}
     affines = find_affines(graph, layers)
-    dense_nodes = {o: n.proto for n in graph.nodes for o in n.outputs if o}
-    reads = {o: {*n.inputs, *captured_names(n.proto)} for n in graph.nodes for o in [o for o in n.outputs if o][:1]}
+    dense_nodes = {o: n for n in graph.nodes for o in n.outputs if o}
+    reads = _reads(graph, work)
     for each in layers:
         reads[each.key].add(each.x)
     uses = Counter(i for names in reads.values() for i in names)
@@ -58,7 +59,7 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Ar
         if original is None:
             pruned.run(proto)
             continue
-        dense.run(original)
+        _run_ahead(dense, graph, original)
         layer = by_node.get(outputs[0])
         if layer is not None:
             _repair_layer(graph, layer, work, dense, pruned, rng, report, limit)
@@ -73,6 +74,19 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Ar
                 dense.drop(name)
                 pruned.drop(name)
     return report
+
+
+def _reads(graph: Graph, work: Cut) -> dict[str, set[str]]:
+    """What every node that is left reads, by its first output; and what the nodes read that were dropped before it."""
+    left = {o for n in work.model.graph.node for o in n.output}
+    reads: dict[str, set[str]] = {}
+    dropped: dict[str, set[str]] = {}
+    for node in graph.nodes:
+        names = {*node.inputs, *captured_names(node.proto)}
+        names |= {inner for name in names for inner in dropped.get(name, ())}
+        for output in [o for o in node.outputs if o][:1]:
+            (reads if output in left else dropped)[output] = names
+    return reads
 
 
 def _repair_layer(
@@ -121,7 +135,8 @@ def _repair_layer(
 
 def _run_ahead(side: Side, graph: Graph, node: Node) -> None:
     """Run a node before its turn, and first what it needs."""
-    for name in {*node.inputs, *captured_names(node.proto)}:
+    inside = {o for body in node.bodies for inner in flattened(body.nodes) for o in inner.outputs}
+    for name in {*node.inputs, *captured_names(node.proto)} - inside:
         producer = graph.producers.get(name)
         if producer is not None and name not in side.values and side.parameter(name) is None:
             _run_ahead(side, graph, producer)

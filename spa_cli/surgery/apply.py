@@ -84,20 +84,26 @@ def _new_value(work: Cut, name: str) -> Array | None:
 
 
 def _insert(work: Cut) -> None:
-    before: dict[int, list[onnx.NodeProto]] = {}
+    """New nodes before the ones that need them; dropped ones go, and what was declared of their results."""
+    instead = {id(proto): list[onnx.NodeProto]() for proto in work.dropped}
     for proto, patches in work.values.inserted:
-        before.setdefault(id(proto), []).extend(patches)
-    if before:
-        _insert_into(work.model.graph, before)
+        instead.setdefault(id(proto), [proto])[-1:-1] = patches
+    if instead:
+        _insert_into(work.model.graph, instead)
 
 
-def _insert_into(graph: onnx.GraphProto, before: dict[int, list[onnx.NodeProto]]) -> None:
+def _insert_into(graph: onnx.GraphProto, instead: dict[int, list[onnx.NodeProto]]) -> None:
     for proto in graph.node:
         for body in own_bodies(proto):
-            _insert_into(body, before)
-    nodes = [n for proto in graph.node for n in (*before.get(id(proto), ()), proto)]
-    if len(nodes) == len(graph.node):
+            _insert_into(body, instead)
+    if not any(id(proto) in instead for proto in graph.node):
         return
+    nodes = [n for proto in graph.node for n in instead.get(id(proto), [proto])]
+    gone = {o for proto in graph.node if not instead.get(id(proto), [proto]) for o in proto.output}
+    declared = [onnx.ValueInfoProto.FromString(v.SerializeToString()) for v in graph.value_info if v.name not in gone]
+    if gone:
+        del graph.value_info[:]
+        graph.value_info.extend(declared)
     copies = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
     del graph.node[:]
     graph.node.extend(copies)

@@ -31,6 +31,7 @@ class Cut:
         self._proto = dict(zip(map(id, old), new, strict=True))
         self._masks: dict[int, Mask] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
+        self.dropped: list[onnx.NodeProto] = []
         self.values = Values(self)
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -107,6 +108,20 @@ class Cut:
         attributes = self.proto(node).attribute
         for attribute in [a for a in attributes if a.name == name]:
             attributes.remove(attribute)
+
+    def become(self, node: Node, op: str, source: str, indices: Array, **attributes: int) -> None:
+        """Make a node another operator of the standard domain, on one tensor and a constant of indices."""
+        proto = self.proto(node)
+        proto.op_type, proto.domain = op, ""
+        del proto.attribute[:]
+        proto.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
+        del proto.input[:]
+        proto.input.append(source)
+        self.values.connect(node, 1, indices.astype(np.int64))
+
+    def drop(self, node: Node) -> None:
+        """Take a node out whose outputs nobody reads any more."""
+        self.dropped.append(self.proto(node))
 
     def set_elements(self, node: Node, index: int, wanted: dict[int, int]) -> None:
         """Change single entries of a 1-D integer input, leaving computed (dynamic) ones to the graph."""

@@ -125,7 +125,7 @@ class Values:
         old, now = self._cut.old_value(name), self.now(name)
         assert old is not None
         if not self._cut.varying(name).any():
-            self._connect(node, index, old)
+            self.connect(node, index, old)
         elif now is None or now.shape != old.shape or now.ndim != 1:
             raise CutError(f"'{node.label}' reads the size '{name}', which would change")
         else:
@@ -138,7 +138,7 @@ class Values:
         if name in self._cut.graph.parameters and self._only_reader(name):
             self._edited[name] = value
             return
-        self._connect(node, index, value)
+        self.connect(node, index, value)
 
     def set_elements(self, node: Node, index: int, wanted: dict[int, int]) -> None:
         """Change entries of a 1-D integer input of ``node``."""
@@ -152,7 +152,7 @@ class Values:
             if name in self._cut.graph.parameters and self._only_reader(name):
                 self._edited[name] = value
             else:
-                self._connect(node, index, value)
+                self.connect(node, index, value)
             return
         rest = {}
         varying = self._cut.varying(name)
@@ -239,7 +239,8 @@ class Values:
                     return origin, factor
         raise CutError(f"the size '{name}' depends on the input in a way that can't be rewritten")
 
-    def _connect(self, node: Node, index: int, value: Array) -> None:
+    def connect(self, node: Node, index: int, value: Array) -> None:
+        """Give a node a constant of its own as an input."""
         proto = self._cut.proto(node)
         while len(proto.input) <= index:
             proto.input.append("")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,11 +43,13 @@ def verify_file(
     reference: list[Any],
     feeds: Feeds,
     large: bool = False,
+    free: Mapping[str, set[int]] = {},
 ) -> list[Any]:
     """Raise VerificationError unless the model at ``path`` is as good as the original; give its outputs on ``feeds``.
 
     ``checked``: whether the original passes onnx's checker with and without strict shape inference (what it
-    did not pass is not asked of the result). ``large``: its weights stay in their file.
+    did not pass is not asked of the result). ``large``: its weights stay in their file. ``free``: axes of outputs whose
+    size the data decide (how many boxes pass a threshold).
     """
     pruned = path if isinstance(path, onnx.ModelProto) else onnx.load(path, load_external_data=False, format="protobuf")
     if signature(pruned) != signature(original):
@@ -62,7 +65,7 @@ def verify_file(
             f"onnxruntime can't run the result: {str(error).strip().splitlines()[0][:300]}"
         ) from error
     for info, a, b in zip(original.graph.output, reference, outputs, strict=True):
-        if np.shape(a) != np.shape(b):
+        if _fixed(np.shape(a), free.get(info.name)) != _fixed(np.shape(b), free.get(info.name)):
             raise VerificationError(f"output '{info.name}' of the result has shape {np.shape(b)}, not {np.shape(a)}")
         if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.dtype != b.dtype:
             raise VerificationError(f"output '{info.name}' of the result has type {b.dtype}, not {a.dtype}")
@@ -72,9 +75,13 @@ def verify_file(
     return outputs
 
 
+def _fixed(shape: tuple[int, ...], free: set[int] | None) -> tuple[int, ...]:
+    return tuple(-1 if i in (free or ()) else d for i, d in enumerate(shape))
+
+
 def drift(before: list[Any], after: list[Any]) -> Drift:
-    """Distance between two sets of outputs."""
-    pairs = list(zip(floats(before), floats(after), strict=True))
+    """Distance between two sets of outputs; those whose size the data decide count where it is the same."""
+    pairs = [(a, b) for a, b in zip(floats(before), floats(after), strict=True) if a.shape == b.shape]
     norm = float(np.sqrt(sum(float(np.square(a).sum()) for a, _ in pairs)))
     moved = float(np.sqrt(sum(float(np.square(a - b).sum()) for a, b in pairs)))
     agreements = [

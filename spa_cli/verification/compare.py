@@ -44,7 +44,7 @@ def compare(
     analysis = analyse_model(before, input_shape)
     feeds, reference = first_run(before, analysis, calib, 256, seed=1)
     checked = passes_checker(before)
-    outputs = verify_file(target(after), before.model, checked, reference, feeds)
+    outputs = verify_file(target(after), before.model, checked, reference, feeds, free=analysis.free_sizes())
     small = analyse_model(after, input_shape)
     zeroing = None
     if plan is not None:

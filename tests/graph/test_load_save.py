@@ -183,7 +183,7 @@ def test_a_failed_verification_leaves_nothing_behind(tmp_path, monkeypatch) -> N
 
 
 def test_an_interrupted_verification_leaves_nothing_behind(tmp_path, monkeypatch) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("spa_cli.attempt.verify_file", interrupt)

@@ -41,7 +41,11 @@ def conv(node: Node, state: Channels) -> None:
         out = _bias(node, state, out)
     if node.op == "FusedConv":
         if node.input(3):
-            raise Decline("FusedConv with an added residual is not followed")
+            added = state.of(node.inputs[3])
+            state.unify(out, added[1])
+            for axis in (added[0], *added[2:]):
+                state.freeze(axis, "is added to the result of a convolution")
+            out = (added[1] if out.static else out).with_zero(out.zero and added[1].zero)
         out = out.with_zero(out.zero and node.attr("activation") in (None, "Relu", "LeakyRelu", "Tanh", "HardSwish"))
     batch = x[0].with_zero(False)
     state.set(node.outputs[0], [batch, out, *space_axes(node, state, x, w)])

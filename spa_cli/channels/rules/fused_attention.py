@@ -49,6 +49,10 @@ def quantised_attention(node: Node, state: Channels) -> None:
     settings(node, state, None, (3, 4, 6, 7))
     if not state.values_zero(node.input(7)):
         raise Decline("QAttention with a zero point of its weights is not followed")
+    # the operator knows one width for all three
+    w, count = state.of(node.inputs[1])[1], int(node.attr("num_heads"))
+    _, k, v = (in_heads(state, part, count) for part in _cut(state, w, _thirds(node, int(w.size or 0))))
+    state.unify(k.dim, v.dim)
     _project_and_attend(node, state, 8)
     _freeze_all(state, node.input(5), "is the mask of an attention")
 

@@ -8,11 +8,26 @@ from spa_cli.channels.rules.registry import MICROSOFT, register
 from spa_cli.channels.rules.sizes import effective_shape, rewrite_repeats, rewrite_sizes
 from spa_cli.channels.state import Axis, Channels, Decline
 from spa_cli.graph.model import Node
+from spa_cli.graph.shuffle import ending_at, starting_at
 from spa_cli.surgery.cut import Cut
 
 
 def rewrite_reshape(node: Node, cut: Cut) -> None:
-    """Name the new sizes only where the node's own 0, -1 and computed entries don't already give them."""
+    """Name the new sizes only where the node's own 0, -1 and computed entries don't already give them.
+
+    A channel shuffle that loses channels becomes one Gather: any of them may go, not only whole rows of its grid.
+    """
+    if starting_at(cut.graph, cut.known, node) is not None:
+        return
+    shuffle = ending_at(cut.graph, cut.known, node)
+    if shuffle is not None:
+        if cut.changed(node.outputs[0]):
+            kept = cut.kept_mask(node.outputs[0], shuffle.axis)
+            moved = cut.new_positions(shuffle.source, shuffle.axis)[shuffle.order][kept]
+            cut.become(node, "Gather", shuffle.source, moved, axis=shuffle.axis)
+            for inner in shuffle.inner:
+                cut.drop(inner)
+        return
     source, wanted = cut.shape(node.inputs[0]), cut.shape(node.outputs[0])
     old = cut.old_shape(node.outputs[0])
     if node.attr("shape") is not None:
@@ -40,6 +55,16 @@ def reshape(node: Node, state: Channels) -> None:
     """Sizes are matched from the left; runs of axes with equal products are cut or merged."""
     shape = state.shapes.shape.get(node.outputs[0])
     axes = state.of(node.inputs[0])
+    if starting_at(state.graph, state.shapes, node) is not None:
+        state.set(node.outputs[0], [state.static(d, "lies inside a channel shuffle") for d in shape or ()])
+        return
+    shuffle = ending_at(state.graph, state.shapes, node)
+    if shuffle is not None:
+        axes = list(state.of(shuffle.source))
+        axis = axes[shuffle.axis]
+        axes[shuffle.axis] = state.derived(axis.rows[shuffle.order], axis)
+        state.set(node.outputs[0], axes)
+        return
     if shape is None or any(d is None for d in shape) or any(a.size is None for a in axes):
         state.set(node.outputs[0], _reshape_unknown(node, state, axes, shape))
         return

@@ -87,6 +87,28 @@ CASES = [
         wy=(4, 9, 1, 1),
     ),
     case(
+        "channel shuffle with a size the graph computes: any channel may go",
+        """(float[N,3,4,4] x) => (y) {
+          a = Conv(x, wa)
+          s = Shape(a)
+          n = Gather(s, zero)
+          z = Concat<axis=0>(n, two, three, space)
+          r = Reshape(a, z)
+          t = Transpose<perm=[0,2,1,3,4]>(r)
+          z2 = Concat<axis=0>(n, six, space)
+          f = Reshape(t, z2)
+          y = Conv(f, wy)
+        }""",
+        ["6: wa:0 wy:1"],
+        wa=(6, 3, 1, 1),
+        zero=[0],
+        two=[2],
+        three=[3],
+        six=[6],
+        space=[4, 4],
+        wy=(4, 6, 1, 1),
+    ),
+    case(
         "channel shuffle between grouped convolutions",
         """(float[N,3,4,4] x) => (y) {
           a = Conv(x, wa)
@@ -122,10 +144,10 @@ CASES = [
         }""",
         [
             "4: wa:0 wb:1",
-            "1: wa:0*4 wd:1*2 wy:1*2",
-            "1: wb:0*4 wd:1*2 wy:1*2",
-            "2: wa:0 wb:0 wd:1*2",
-            "2: wa:0 wb:0 wy:1*2",
+            "2: wa:0 wd:1",
+            "2: wb:0 wd:1",
+            "2: wa:0 wy:1",
+            "2: wb:0 wy:1",
             "4: wd:0 wy:1",
         ],
         wa=(8, 3, 1, 1),
