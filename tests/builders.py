@@ -6,6 +6,7 @@ integer constant, an array itself. Types of the outputs may be left out, shape i
 
 import math
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 import onnx
@@ -103,19 +104,20 @@ def inside(model) -> onnx.ModelProto:
     result = onnx.ModelProto()
     result.CopyFrom(model)
     for tensor in list(model.graph.initializer):
-        readers = [g for g in _graphs(result.graph) if any(tensor.name in n.input for n in g.node)]
+        readers = [g for g in graphs_of(result.graph) if any(tensor.name in n.input for n in g.node)]
         if len(readers) == 1 and readers[0] is not result.graph:
             readers[0].initializer.append(tensor)
             result.graph.initializer.remove(next(t for t in result.graph.initializer if t.name == tensor.name))
     return result
 
 
-def _graphs(graph):
+def graphs_of(graph) -> Iterator[onnx.GraphProto]:
+    """A graph and the bodies inside it."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _graphs(attribute.g)
+                yield from graphs_of(attribute.g)
 
 
 def analysed(model) -> Analysis:

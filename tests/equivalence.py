@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from spa_cli.channels.selection import Selection
 from spa_cli.plan import from_cut
 from spa_cli.surgery.apply import cut
-from tests.builders import analysed, frozen, groups
+from tests.builders import analysed, frozen, graphs_of, groups
 
 RTOL = 1e-3
 _TYPES = {
@@ -122,7 +122,7 @@ class _Case:
 def parameters(model) -> dict[str, onnx.TensorProto | onnx.SparseTensorProto]:
     """Every initializer and Constant, inside bodies too."""
     found = {}
-    for graph in _graphs(model.graph):
+    for graph in graphs_of(model.graph):
         found |= _plain_of(graph) | {s.values.name: s for s in graph.sparse_initializer}
     return found
 
@@ -137,14 +137,6 @@ def _plain_of(graph):
         if node.op_type == "Constant":
             found.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
     return found
-
-
-def _graphs(graph):
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _graphs(attribute.g)
 
 
 def _values_of(tensor):
