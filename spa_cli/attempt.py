@@ -100,6 +100,13 @@ class Attempts:
         pruned = build(work.model, self._source.folder).in_memory() if self._source.external else None
         return zeroing_differs(analysis.graph, work, self._feeds, pruned)
 
+    def unchecked(self) -> list[str]:
+        """A warning where a model is too large to be compared with its own zeroed self."""
+        if self._source.bytes <= _ZEROING_LIMIT:
+            return []
+        limit = f"{_ZEROING_LIMIT / 1e6:.0f} MB"
+        return [f"that removing equals zeroing was not checked in onnxruntime: the model is larger than {limit}"]
+
     def latency_left(self, selection: Selection) -> float:
         """Measured latency relative to the original's, both in one run (infinite if the cut can't be carried out)."""
         analysis, source = self._analysis, self._source

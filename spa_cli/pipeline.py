@@ -88,7 +88,8 @@ def prune(
         "seed": options.seed,
         "input_shapes": {n: list(s) for n, s in analysis.input_shapes.items()},
     }
-    warnings = [f"group '{analysis.grouping.groups[i].name}' was left whole: {why}" for i, why in left_whole.items()]
+    warnings = attempts.unchecked()
+    warnings += [f"group '{analysis.grouping.groups[i].name}' was left whole: {why}" for i, why in left_whole.items()]
     if curvature is not None:
         about["repair"] = curvature.about()
         warnings += curvature.warnings()
@@ -105,7 +106,7 @@ def apply(
     input_shape: dict[str, tuple[int, ...]] | None = None,
     progress: Progress = lambda _: None,
 ) -> Result:
-    """Carry out a plan on the model it was made for, or on a retrained one."""
+    """Carry out a plan on the model it was made for, or on a retrained one. Raises the errors of ``spa_cli.errors``."""
     plan = plan if isinstance(plan, Plan) else Plan.read(plan)
     progress("reading the model")
     source = load(model)
@@ -123,7 +124,7 @@ def apply(
     if made is None:
         raise VerificationError(f"the plan can't be carried out on '{source.name}': {problem}")
     progress("measuring latency")
-    return _finish(source, analysis, made, dict(plan.about), [], feeds, reference, out, None)
+    return _finish(source, analysis, made, dict(plan.about), attempts.unchecked(), feeds, reference, out, None)
 
 
 def choose(

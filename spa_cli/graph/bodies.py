@@ -36,16 +36,23 @@ def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
             yield from all_nodes(body)
 
 
-def name_apart(graph: onnx.GraphProto, taken: set[str]) -> None:
-    """Give what the bodies of ``graph`` define names found nowhere else (``taken``: all names defined so far).
+def name_apart(graph: onnx.GraphProto) -> None:
+    """Give what the bodies of ``graph`` define names that nothing else in the model has.
 
     Two branches of an If may each have their own ``w``; the analysis knows tensors by name.
     """
+    every = {i for node in all_nodes(graph) for i in (*node.input, *node.output)}
+    for place in (graph, *(body for node in graph.node for body in subgraphs(node))):
+        every.update(_defined(place))
+    _name_apart(graph, set(_defined(graph)), every)
+
+
+def _name_apart(graph: onnx.GraphProto, taken: set[str], every: set[str]) -> None:
     for node in graph.node:
         for body in own_bodies(node):
-            _rename(body, _clashes(body, taken))
+            _rename(body, _clashes(body, taken, every))
             taken.update(_defined(body))
-            name_apart(body, taken)
+            _name_apart(body, taken, every)
 
 
 def _defined(graph: onnx.GraphProto) -> list[str]:
@@ -54,19 +61,16 @@ def _defined(graph: onnx.GraphProto) -> list[str]:
     return names + [o for node in graph.node for o in node.output if o]
 
 
-def defined_names(graph: onnx.GraphProto) -> set[str]:
-    """Names of all tensors a graph defines itself."""
-    return set(_defined(graph))
-
-
-def _clashes(body: onnx.GraphProto, taken: set[str]) -> dict[str, str]:
+def _clashes(body: onnx.GraphProto, taken: set[str], every: set[str]) -> dict[str, str]:
+    """New names for what ``body`` defines under names that are ``taken``; ``every``: all names of the model."""
     renamed: dict[str, str] = {}
     for name in _defined(body):
         if name in taken and name not in renamed:
             number = 2
-            while f"{name}_{number}" in taken or f"{name}_{number}" in renamed.values():
+            while f"{name}_{number}" in every:
                 number += 1
             renamed[name] = f"{name}_{number}"
+            every.add(renamed[name])
     return renamed
 
 
@@ -84,5 +88,5 @@ def _rename(body: onnx.GraphProto, names: dict[str, str]) -> None:
         node.input[:] = [names.get(i, i) for i in node.input]
         node.output[:] = [names.get(o, o) for o in node.output]
         for inner in own_bodies(node):
-            own = defined_names(inner)
+            own = set(_defined(inner))
             _rename(inner, {a: b for a, b in names.items() if a not in own})

@@ -24,7 +24,7 @@ class DataFile:
         self.taken: set[str] = set()
 
     def take(self, tensor: onnx.TensorProto) -> None:
-        """Move the bytes of ``tensor`` (its own, or those of the file it refers to) into this file."""
+        """Move the bytes of ``tensor`` (its own, or those of the file it refers to) into this file; raises OSError."""
         self.taken.add(tensor.name)
         if uses_external_data(tensor):
             self._copy(tensor)
@@ -41,7 +41,7 @@ class DataFile:
     def _copy(self, tensor: onnx.TensorProto) -> None:
         info = ExternalDataInfo(tensor)
         source = Path(self._folder) / info.location
-        left = info.length or source.stat().st_size - (info.offset or 0)
+        left = source.stat().st_size - (info.offset or 0) if info.length is None else int(info.length)
         length, start = left, self._begin()
         with source.open("rb") as old, self._path.open("ab") as new:
             old.seek(info.offset or 0)

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from spa_cli.errors import ModelError
-from spa_cli.graph.bodies import defined_names, name_apart, subgraphs
+from spa_cli.graph.bodies import name_apart, subgraphs
 from spa_cli.graph.model import Graph
 from spa_cli.graph.view import build
 
@@ -137,7 +137,7 @@ def _inline(source: Source) -> onnx.ModelProto:
 def _with_names_apart(model: onnx.ModelProto) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    name_apart(copy.graph, defined_names(copy.graph))
+    name_apart(copy.graph)
     return copy
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from onnx.external_data_helper import load_external_data_for_model, uses_external_data
+from onnx.external_data_helper import load_external_data_for_model
 
 from spa_cli.errors import ModelError
 
@@ -121,7 +121,7 @@ class Graph:
         """A copy of the model with its external data read in."""
         copy = onnx.ModelProto()
         copy.CopyFrom(self.model)
-        if any(uses_external_data(t) for t in copy.graph.initializer):
+        if self.folder:
             load_external_data_for_model(copy, self.folder)
         return copy
 

@@ -28,6 +28,14 @@ def set_parameters(graph: onnx.GraphProto, value_of: Callable[[str], Array | Non
                         _put(attribute.t, value_of(node.output[0]))
 
 
+def inner_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Tensors in attributes, and the initializers of bodies."""
+    for place in graphs(graph):
+        if place is not graph:
+            yield from place.initializer
+        yield from (a.t for node in place.node for a in node.attribute if a.HasField("t"))
+
+
 def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     """A graph and all bodies in it."""
     yield graph

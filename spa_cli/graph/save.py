@@ -8,11 +8,12 @@ import tempfile
 from pathlib import Path
 
 import onnx
-from onnx.external_data_helper import load_external_data_for_model
+from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
 from spa_cli.errors import UsageError
 from spa_cli.graph.data_file import DataFile
 from spa_cli.graph.load import Source
+from spa_cli.graph.parameters import inner_tensors
 
 # protobuf refuses messages of 2 GiB; some room for nodes and names
 _INLINE_LIMIT = 1_900_000_000
@@ -46,7 +47,8 @@ def _check_file(file: Path, source: Source, force: bool) -> None:
 class Staged:
     """A model written to a private folder beside its destination, to be verified there and then moved.
 
-    ``data`` takes over weights before the model itself is written; they lie in a file of their own then.
+    ``data`` takes over weights before the model itself is written; they lie in a file of their own then. Raises
+    UsageError if the folder can't be written to.
     """
 
     def __init__(self, name: str, folder: str, beside: Path | None) -> None:
@@ -59,11 +61,14 @@ class Staged:
         self.data = DataFile(self._root / f"{name}.data", folder)
 
     def write(self, model: onnx.ModelProto, external: bool) -> None:
-        """Write the model; ``external``: with its weights in the data file."""
+        """Write the model; ``external``: with its weights in the data file. Raises UsageError if that fails."""
         try:
             if external or model.ByteSize() > _INLINE_LIMIT:
                 for tensor in model.graph.initializer:
                     if tensor.name not in self.data.taken:
+                        self.data.take(tensor)
+                for tensor in inner_tensors(model.graph):
+                    if uses_external_data(tensor):
                         self.data.take(tensor)
             onnx.save(model, str(self.path), format="protobuf")
         except OSError as error:

@@ -33,7 +33,7 @@ def is_table(values: Array) -> bool:
     if values.dtype.kind != "f" and values.dtype.name != "bfloat16":
         return False
     lines = [n for n in values.shape if n > 1]
-    if len(lines) < 2 or max(lines) < _SHORTEST:
+    if not values.size or len(lines) < 2 or max(lines) < _SHORTEST:
         return False
     flat = values.reshape(lines[0], -1)[:_ROWS, :_COLUMNS].astype(np.float64)
     if not np.isfinite(flat).all():

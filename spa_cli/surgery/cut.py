@@ -55,6 +55,10 @@ class Cut:
             self._masks[id(rows)] = self._selection.mask(rows)
         return self._masks[id(rows)]
 
+    def moves(self, name: str, axis: int) -> bool:
+        """Whether an axis has channels at all (none of a static one can go)."""
+        return (name, axis) in self._grouping.rows
+
     def new_positions(self, name: str, axis: int) -> Array:
         """For each old index its new one, -1 if it is gone."""
         mask = self.kept_mask(name, axis)
@@ -124,7 +128,10 @@ class Cut:
         self.dropped.append(self.proto(node))
 
     def set_elements(self, node: Node, index: int, wanted: dict[int, int]) -> None:
-        """Change single entries of a 1-D integer input, leaving computed (dynamic) ones to the graph."""
+        """Change single entries of a 1-D integer input, leaving computed (dynamic) ones to the graph.
+
+        Raises CutError if an entry can't be rewritten.
+        """
         if wanted:
             self.values.set_elements(node, index, wanted)
 

@@ -108,7 +108,10 @@ class Values:
                     raise CutError(f"the size '{name}', which a body gives, would change")
 
     def pin(self, node: Node) -> None:
-        """A size that leaves shape arithmetic is a number (the root of a head's size, a range): it keeps its value."""
+        """A size that leaves shape arithmetic is a number (the root of a head's size, a range): it keeps its value.
+
+        Raises CutError if it can't.
+        """
         integer_cast = node.op == "Cast" and node.attr("to") in (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
         if node.domain or not (node.op in _COMPUTES_SIZES or integer_cast):
             for index, name in enumerate(node.inputs):
@@ -141,7 +144,7 @@ class Values:
         self.connect(node, index, value)
 
     def set_elements(self, node: Node, index: int, wanted: dict[int, int]) -> None:
-        """Change entries of a 1-D integer input of ``node``."""
+        """Change entries of a 1-D integer input of ``node``; raises CutError if that can't be done."""
         name = self._cut.proto(node).input[index]
         current = self.now(name)
         if name in self._cut.graph.parameters or name in self.new_parameters:

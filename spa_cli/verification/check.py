@@ -14,7 +14,7 @@ from spa_cli.errors import VerificationError
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.parameters import set_parameters
 from spa_cli.surgery.cut import Cut
-from spa_cli.verification.session import Feeds, checker_verdict, floats, open_session, run
+from spa_cli.verification.session import Feeds, checker_verdict, floats, open_session, run, shape_of
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def verify_file(
             f"onnxruntime can't run the result: {str(error).strip().splitlines()[0][:300]}"
         ) from error
     for info, a, b in zip(original.graph.output, reference, outputs, strict=True):
-        if _fixed(np.shape(a), free.get(info.name)) != _fixed(np.shape(b), free.get(info.name)):
-            raise VerificationError(f"output '{info.name}' of the result has shape {np.shape(b)}, not {np.shape(a)}")
+        if _fixed(shape_of(a), free.get(info.name)) != _fixed(shape_of(b), free.get(info.name)):
+            raise VerificationError(f"output '{info.name}' of the result has shape {shape_of(b)}, not {shape_of(a)}")
         if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.dtype != b.dtype:
             raise VerificationError(f"output '{info.name}' of the result has type {b.dtype}, not {a.dtype}")
     for a, b in zip(floats(reference), floats(outputs), strict=True):
@@ -75,7 +75,7 @@ def verify_file(
     return outputs
 
 
-def _fixed(shape: tuple[int, ...], free: set[int] | None) -> tuple[int, ...]:
+def _fixed(shape: tuple[Any, ...], free: set[int] | None) -> tuple[Any, ...]:
     return tuple(-1 if i in (free or ()) else d for i, d in enumerate(shape))
 
 
@@ -113,8 +113,8 @@ def zeroing_differs(graph: Graph, work: Cut, feeds: Feeds, pruned: str | onnx.Mo
         return f"onnxruntime can't run the result: {str(error).strip().splitlines()[0][:300]}"
     tolerance = 1e-3 if _single_precision(graph) else 5e-2
     for info, a, b in zip(graph.model.graph.output, left, right, strict=True):
-        if np.shape(a) != np.shape(b):
-            return f"output '{info.name}' has shape {np.shape(b)}, not {np.shape(a)}"
+        if shape_of(a) != shape_of(b):
+            return f"output '{info.name}' has shape {shape_of(b)}, not {shape_of(a)}"
         for x, y in zip(floats([a]), floats([b]), strict=True):
             if not np.isfinite(x).all() or not x.size:
                 continue

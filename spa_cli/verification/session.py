@@ -17,7 +17,6 @@ ort.set_default_logger_severity(4)
 
 Feeds = dict[str, Any]
 
-# Contrib operators that onnxruntime's CPU build has; onnx's checker knows none of them.
 _LEVELS = {
     "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
     "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
@@ -92,10 +91,20 @@ def run(session: ort.InferenceSession, feeds: Feeds) -> list[Any]:
     return results
 
 
+def tensors(outputs: list[Any]) -> list[Any]:
+    """Outputs with those of lists one by one."""
+    return [t for o in outputs for t in (o if isinstance(o, list) else [o])]
+
+
+def shape_of(output: Any) -> tuple[Any, ...]:
+    """Shape of an output, of each of its tensors if it is a list (a map has none)."""
+    return tuple(map(shape_of, output)) if isinstance(output, list) else np.shape(output)
+
+
 def floats(outputs: list[Any]) -> list[Array]:
-    """The floating-point outputs, as float64; sequences, maps and strings are left out."""
+    """The floating-point tensors in outputs, as float64; maps and strings are left out."""
     return [
         np.asarray(o, np.float64)
-        for o in outputs
+        for o in tensors(outputs)
         if isinstance(o, np.ndarray) and (o.dtype.kind == "f" or o.dtype.name == "bfloat16")
     ]

@@ -18,7 +18,7 @@ from spa_cli.errors import ModelError, SpaError, UsageError, VerificationError
 from spa_cli.graph.load import load
 from spa_cli.graph.save import check_writable, write_text
 from spa_cli.verification import check, compare
-from tests.builders import build
+from tests.builders import build, inside
 from tests.samples import SAMPLES, model_path
 
 
@@ -146,6 +146,35 @@ def test_external_data_under_the_same_name_elsewhere(tmp_path, method) -> None:
     assert kept["wb"].shape[1] < 300
     assert np.array_equal(kept["wa"], numpy_helper.to_array(model.graph.initializer[0]))
     assert onnxruntime.InferenceSession(str(out / "m.onnx")).run(None, {"x": np.ones((1, 300), np.float32)})
+
+
+@pytest.mark.parametrize("method", ["l1", "obspa"])
+def test_external_data_inside_bodies_and_of_no_length(tmp_path, method) -> None:
+    model = inside(
+        build(
+            """(float[N,5] x, bool flag) => (float[N,4] y) {
+              a = MatMul(x, wa)
+              c = If (flag) <
+                then_branch = then () => (float[N,300] t) { t = MatMul(a, wt) },
+                else_branch = other () => (float[N,300] e) { e = MatMul(a, we) }
+              >
+              d = Concat<axis=1>(c, nothing)
+              y = MatMul(c, wy)
+            }""",
+            wa=(5, 8),
+            wt=(8, 300),
+            we=(8, 300),
+            wy=(300, 4),
+            nothing=np.zeros((1, 0), np.float32),
+        )
+    )
+    del model.graph.node[2]
+    path = _save_external(model, tmp_path / "m.onnx")
+    result = spa_cli.prune(path, tmp_path / "small.onnx", ratio=0.01, method=method, only=["wa"])
+    assert not any("left whole" in w for w in result.warnings)
+    loaded = onnx.load(tmp_path / "small.onnx")
+    assert {t.name: list(t.dims) for t in loaded.graph.initializer}["nothing"] == [1, 0]
+    assert all(numpy_helper.to_array(t).shape == tuple(t.dims) for t in loaded.graph.initializer)
 
 
 def test_result_of_external_data_is_usable_from_python(tmp_path) -> None:

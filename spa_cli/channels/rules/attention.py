@@ -19,7 +19,7 @@ class Heads(NamedTuple):
 
 
 def in_heads(state: Channels, axis: Axis, count: int) -> Heads:
-    """A hidden axis as ``count`` heads, one after the other."""
+    """A hidden axis as ``count`` heads, one after the other; raises Decline if it is not that."""
     width = int(axis.size or 0)
     if not count or width % count:
         raise Decline(f"{width} channels are not {count} heads")
@@ -36,7 +36,7 @@ def attend(state: Channels, q: Heads, k: Heads, v: Heads) -> Heads:
     else:
         state.unify(q.head, k.head)
     state.contract(q.dim, k.dim)
-    return Heads(q.head.with_zero(v.head.zero), v.dim.with_zero(v.dim.zero))
+    return Heads(q.head.with_zero(v.head.zero), v.dim)
 
 
 def add_mask(node: Node, state: Channels, index: int, head: Axis) -> None:

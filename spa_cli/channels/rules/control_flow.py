@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from spa_cli.channels.relate import relate
 from spa_cli.channels.rules.registry import register
 from spa_cli.channels.state import Axis, Channels, Decline
@@ -21,8 +23,15 @@ def if_(node: Node, state: Channels) -> None:
             state.set(name, _joined(node, state, [state.of(e) for e in ends]))
             continue
         chosen = state.of(ends[at])
-        others = [axes for e in ends if (axes := state.axes.get(e)) is not None and _alike(axes, chosen)]
-        state.set(name, _joined(node, state, [chosen, *others]))
+        others = [axes for e in ends if (axes := state.axes.get(e)) is not None]
+        if np.any(state.shapes.varying.get(node.inputs[0], False)):
+            # at other sizes another branch runs: only what all of them hand through is the same
+            for other in (axes for axes in others if not _alike(axes, chosen)):
+                for a, b in ((other, chosen), (chosen, other)):
+                    for axis in a:
+                        if not any(axis.rows is same.rows for same in b):
+                            state.freeze(axis, f"differs between the branches of {node.op}")
+        state.set(name, _joined(node, state, [chosen, *(axes for axes in others if _alike(axes, chosen))]))
 
 
 @register("Loop")
@@ -50,16 +59,25 @@ def scan(node: Node, state: Channels) -> None:
 
 
 def _around_and_around(node: Node, state: Channels, body: Body) -> None:
-    for outer, inner, end, _ in carried(node):
-        # whatever a turn does to it, the next one takes: only what is handed on untouched stays what it was
-        fixed = inner == end
-        axes, sizes = state.of(outer), state.shapes.shape.get(inner)
-        if sizes is None:
-            raise Decline(f"the shape of '{inner}', which {node.op} carries along, is not known")
-        state.set(inner, [_entering(node, state, a, s, fixed) for a, s in zip(axes, sizes, strict=True)])
-        if fixed and outer in state.sources:
-            state.sources[inner] = state.sources[outer]
-    _follow(state, body)
+    silent = {inner: [a.zero for a in state.of(outer)] for outer, inner, _, _ in carried(node)}
+    while True:
+        for outer, inner, end, _ in carried(node):
+            axes, sizes = state.of(outer), state.shapes.shape.get(inner)
+            if sizes is None:
+                raise Decline(f"the shape of '{inner}', which {node.op} carries along, is not known")
+            given = zip(axes, sizes, silent[inner], strict=True)
+            state.set(inner, [_entering(node, state, axis, size, zero) for axis, size, zero in given])
+            if inner == end and outer in state.sources:
+                state.sources[inner] = state.sources[outer]
+        _follow(state, body)
+        # what a turn makes of it, the next one takes: zero only if it still is after a turn
+        after = {
+            inner: [z and e.zero for z, e in zip(silent[inner], state.of(end), strict=True)]
+            for _, inner, end, _ in carried(node)
+        }
+        if after == silent:
+            break
+        silent = after
     for outer, inner, end, result in carried(node):
         start = [a.with_zero(o.zero) for a, o in zip(state.of(inner), state.of(outer), strict=True)]
         state.set(result, _joined(node, state, [start, state.of(end)]))
@@ -71,9 +89,9 @@ def _around_and_around(node: Node, state: Channels, body: Body) -> None:
         state.set(result, [*axes[:at], turns, *axes[at:]])
 
 
-def _entering(node: Node, state: Channels, axis: Axis, size: int | None, fixed: bool) -> Axis:
+def _entering(node: Node, state: Channels, axis: Axis, size: int | None, zero: bool) -> Axis:
     if size == axis.size and size is not None:
-        return axis.with_zero(fixed and axis.zero)
+        return axis.with_zero(zero)
     state.freeze(axis, f"changes its size in {node.op}")
     return state.static(None, f"changes its size in {node.op}")
 

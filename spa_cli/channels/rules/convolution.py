@@ -43,7 +43,7 @@ def conv(node: Node, state: Channels) -> None:
         if node.input(3):
             added = state.of(node.inputs[3])
             state.unify(out, added[1])
-            for axis in (added[0], *added[2:]):
+            for axis in (added[0], *added[2:], x[0], *x[2:]):
                 state.freeze(axis, "is added to the result of a convolution")
             out = (added[1] if out.static else out).with_zero(out.zero and added[1].zero)
         out = out.with_zero(out.zero and node.attr("activation") in (None, "Relu", "LeakyRelu", "Tanh", "HardSwish"))

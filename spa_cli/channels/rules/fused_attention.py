@@ -194,7 +194,7 @@ def grouped_attention(node: Node, state: Channels) -> None:
     whole_runs(state, pairs or k.dim, _STEP if pairs is None else _ROTARY_STEP // 2, text)
     if pairs is not None and 2 * int(pairs.size or 0) < int(k.dim.size or 0):
         state.freeze(state.derived(k.dim.rows[2 * int(pairs.size or 0) :], k.dim), text)
-    for name in (*node.inputs[:3],):
+    for name in node.inputs[:3]:
         if name:
             state.freeze(state.of(name)[1], "attention runs over it")
     add_mask(node, state, 10, q.head)

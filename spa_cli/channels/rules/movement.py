@@ -17,10 +17,11 @@ def rewrite_reshape(node: Node, cut: Cut) -> None:
 
     A channel shuffle that loses channels becomes one Gather: any of them may go, not only whole rows of its grid.
     """
-    if starting_at(cut.graph, cut.known, node) is not None:
+    start = starting_at(cut.graph, cut.known, node)
+    if start is not None and cut.moves(start.source, start.axis):
         return
     shuffle = ending_at(cut.graph, cut.known, node)
-    if shuffle is not None:
+    if shuffle is not None and cut.moves(shuffle.source, shuffle.axis):
         if cut.changed(node.outputs[0]):
             kept = cut.kept_mask(node.outputs[0], shuffle.axis)
             moved = cut.new_positions(shuffle.source, shuffle.axis)[shuffle.order][kept]
@@ -55,13 +56,13 @@ def reshape(node: Node, state: Channels) -> None:
     """Sizes are matched from the left; runs of axes with equal products are cut or merged."""
     shape = state.shapes.shape.get(node.outputs[0])
     axes = state.of(node.inputs[0])
-    if starting_at(state.graph, state.shapes, node) is not None:
+    start = starting_at(state.graph, state.shapes, node)
+    if start is not None and not axes[start.axis].static:
         state.set(node.outputs[0], [state.static(d, "lies inside a channel shuffle") for d in shape or ()])
         return
     shuffle = ending_at(state.graph, state.shapes, node)
-    if shuffle is not None:
+    if shuffle is not None and not (axis := state.of(shuffle.source)[shuffle.axis]).static:
         axes = list(state.of(shuffle.source))
-        axis = axes[shuffle.axis]
         axes[shuffle.axis] = state.derived(axis.rows[shuffle.order], axis)
         state.set(node.outputs[0], axes)
         return

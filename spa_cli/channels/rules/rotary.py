@@ -33,6 +33,7 @@ def rotary(node: Node, state: Channels) -> None:
         x[2] = state.merge(heads)
     else:
         turn(node, state, x[3], (first, second), bool(node.attr("interleaved", 0)))
+    state.freeze(x[1 if len(x) == 3 else 2], "is turned by its position")
     positions = 1 if node.domain else 3
     if node.input(positions):
         for axis in state.of(node.inputs[positions]):
@@ -47,7 +48,7 @@ def _tables(node: Node) -> tuple[int, int]:
 def turn(node: Node, state: Channels, dim: Axis, tables: tuple[int, int], interleaved: bool) -> Axis:
     """Tie the pairs of ``dim`` to the columns of the cosine and sine tables; the axis of pairs.
 
-    Dims beyond the tables' width are not turned and stay on their own.
+    Dims beyond the tables' width are not turned and stay on their own. Raises Decline if the tables are wider.
     """
     cos, sin = (state.of(node.inputs[i]) for i in tables)
     pairs = int(cos[-1].size or 0)

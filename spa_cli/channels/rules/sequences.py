@@ -63,7 +63,7 @@ def change(node: Node, state: Channels) -> None:
     """One tensor more, or one less, at a known place."""
     parts = list(_parts(node, state))
     inserts = node.op == "SequenceInsert"
-    at = _place(node, state, 2 if inserts else 1, len(parts) + inserts)
+    at = _place(node, state, 2 if inserts else 1, len(parts))
     if inserts:
         parts.insert(len(parts) if at is None else at, state.of(node.inputs[1]))
     else:

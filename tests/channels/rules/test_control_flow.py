@@ -308,3 +308,72 @@ def test_scan_of_opset_8_is_left_alone() -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 8)], ir_version=4)
     assert groups(model) == []
     assert frozen(model)["wa:1"] == "Scan before opset 9 is not followed"
+
+
+def test_branches_that_depend_on_a_size_keep_what_they_don_t_share() -> None:
+    model = build(
+        """(float[1,T,5] x) => (y) {
+          s = Shape(x)
+          t = Gather(s, one)
+          long = Greater(t, twenty)
+          a = MatMul(x, wa)
+          r = If (long) <
+            then_branch = then () => (float[1,8,6] p) { p0 = Slice(a, from, to, at)  p = MatMul(p0, w1) },
+            else_branch = other () => (float[1,T,6] q) { q = MatMul(a, w2) }
+          >
+          y = MatMul(r, wy)
+        }""",
+        one=1,
+        twenty=20,
+        **{"from": [0], "to": [8], "at": [1]},
+        wa=(5, 7),
+        w1=(7, 6),
+        w2=(7, 6),
+        wy=(6, 4),
+    )
+    assert groups(model) == ["7: w1:0 w2:0 wa:1"]
+    assert frozen(model)["w1:1"] == frozen(model)["wy:0"] == "differs between the branches of If"
+
+
+def test_a_new_name_is_nobody_else_s() -> None:
+    model = build(
+        """(float[N,5] x, bool flag) => (y) {
+          h = Gemm(x, wa)
+          c = If (flag) <
+            then_branch = then () => (float[N,6] r1) { a = Relu(h)  r1 = Neg(a) },
+            else_branch = other () => (float[N,6] r2) { b = Sigmoid(h)  b_2 = Neg(b)  r2 = Mul(b, b_2) }
+          >
+          y = Gemm(c, wy)
+        }""",
+        wa=(5, 6),
+        wy=(6, 4),
+    )
+    for attribute in model.graph.node[1].attribute:
+        for node in attribute.g.node:
+            for names in (node.input, node.output):
+                names[:] = [n.replace("b", "a") for n in names]
+    assert_groups(model, ["6: wa:1 wy:0"])
+
+
+def test_what_stays_zero_from_turn_to_turn_stays_exact() -> None:
+    """The sum over what a Loop gives does not notice a unit that is zero from the start and after every turn."""
+    model = build(
+        """(float[N,5] x) => (float[N,1] y) {
+          a = Gemm(x, wa)
+          h = Loop (three, yes, a) <
+            body = turn (int64 i, bool go, float[N,6] hi) => (bool on, float[N,6] ho) {
+              u = MatMul(hi, wu)
+              v = Tanh(u)
+              ho = Add(hi, v)
+              on = Identity(go)
+            }
+          >
+          y = ReduceSum(h, axes)
+        }""",
+        three=3,
+        yes=np.array(True),
+        axes=[1],
+        wa=(5, 6),
+        wu=(6, 6),
+    )
+    assert_groups(model, ["6: wa:1 wu:0 wu:1"])

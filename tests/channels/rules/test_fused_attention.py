@@ -277,3 +277,28 @@ def test_forms_that_are_not_followed(node, reason) -> None:
     )
     assert groups(model) == []
     assert frozen(model)["wx:1"] == reason
+
+
+def test_tokens_that_are_turned_by_their_position_stay() -> None:
+    model = build(
+        """(float[1,5,6] x) => (float[1,5,4] y) {
+          k0 = MatMul(latents, wk)
+          k = com.microsoft.RotaryEmbedding(k0, p, cos, sin)
+          q = MatMul(x, wq)
+          t = Transpose<perm=[0,2,1]>(k)
+          s = MatMul(q, t)
+          o = MatMul(s, wv)
+          y = MatMul(o, wo)
+        }""",
+        domains=MS,
+        latents=(1, 7, 6),
+        wk=(6, 8),
+        wq=(6, 8),
+        wv=(7, 6),
+        wo=(6, 4),
+        p=np.arange(7)[None],
+        cos=positive(8, 4),
+        sin=positive(8, 4),
+    )
+    assert frozen(model)["wv:0"] == "is turned by its position"
+    assert "6: wo:0 wv:1" in groups(model)

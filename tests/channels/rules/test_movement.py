@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from tests.builders import case
-from tests.equivalence import assert_groups
+import spa_cli
+from tests.builders import build, case
+from tests.equivalence import assert_groups, run
 
 CASES = [
     case(
@@ -237,3 +238,24 @@ CASES = [
 @pytest.mark.parametrize(("model", "expected", "reasons"), CASES)
 def test_movement(model, expected, reasons) -> None:
     assert_groups(model, expected, reasons)
+
+
+def test_tokens_that_are_interleaved_are_no_channel_shuffle() -> None:
+    """Reshape, Transpose, Reshape of a free axis: it has no channels, and its length is not to be written down."""
+    model = build(
+        """(float[1,T,5] x) => (y) {
+          a = MatMul(x, wa)
+          r = Reshape(a, apart)
+          t = Transpose<perm=[0,2,1,3]>(r)
+          b = Reshape(t, together)
+          y = MatMul(b, wy)
+        }""",
+        wa=(5, 6),
+        apart=[1, 4, -1, 6],
+        together=[1, -1, 6],
+        wy=(6, 4),
+    )
+    result = spa_cli.prune(model, ratio=0.34, method="l1")
+    for length in (8, 32):
+        (y,) = run(result.model, {"x": np.ones((1, length, 5), np.float32)})
+        assert y.shape == (1, length, 4)

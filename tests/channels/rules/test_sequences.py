@@ -2,6 +2,7 @@
 
 import pytest
 
+import spa_cli
 from tests.builders import build, case, frozen, groups
 from tests.equivalence import assert_groups
 
@@ -133,3 +134,40 @@ def test_an_identity_of_a_list_freezes_what_is_in_it() -> None:
     )
     assert groups(model) == []
     assert "wa:1" in frozen(model)
+
+
+def test_a_negative_place_counts_from_the_end_of_the_list_as_it_was() -> None:
+    model = build(
+        """(float[N,5] x) => (y) {
+          a = Gemm(x, wa)
+          b = Gemm(x, wb)
+          c = Gemm(x, wc)
+          l = SequenceConstruct(a, b)
+          m = SequenceInsert(l, c, last)
+          s = ConcatFromSequence<axis=1>(m)
+          y = MatMul(s, wy)
+        }""",
+        last=-1,
+        wa=(5, 6),
+        wb=(5, 7),
+        wc=(5, 8),
+        wy=(21, 3),
+    )
+    assert_groups(model, ["6: wa:1 wy:0", "7: wb:1 wy:0", "8: wc:1 wy:0"])
+
+
+def test_an_output_that_is_a_list_is_compared_tensor_by_tensor() -> None:
+    model = build(
+        """(float[N,5] x) => (l) {
+          a = Gemm(x, wa)
+          b = Gemm(a, wb)
+          l = SplitToSequence<axis=1>(b, parts)
+        }""",
+        wa=(5, 6),
+        wb=(6, 8),
+        parts=[3, 5],
+    )
+    result = spa_cli.prune(model, ratio=0.5, method="l1")
+    assert result.after.channels == 3
+    assert result.drift.relative_l2 > 0
+    assert spa_cli.verify(model, result.model).drift.relative_l2 > 0
