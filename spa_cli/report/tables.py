@@ -91,7 +91,7 @@ def _legend(out: Console, groups: list[Group]) -> None:
     if any(len(g.blocks) for g in groups):
         out.print("[dim]b x n: each of b blocks (heads, groups) may keep different channels, all the same number[/]")
     if any("/blocks" in g.name or "/inside" in g.name for g in groups):
-        out.print("[dim]/blocks: whole blocks; /inside: channels within every block (--only '*/blocks' picks them)[/]")
+        out.print("[dim]/blocks: whole blocks; /inside: channels within each; see --only '*/blocks'[/]")
     reasons = Counter(g.inexact.text for g in groups if g.inexact)
     for text, times in reasons.most_common(3):
         out.print(f"[dim]approx ({times}x): {escape(text)}[/]")
