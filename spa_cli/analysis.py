@@ -75,15 +75,8 @@ class Analysis:
         sizes = {16: 2, 10: 2, 11: 8, 3: 1, 2: 1, 17: 1, 19: 1, 21: 0.5, 22: 0.5}
         graph = self.graph
         return int(
-            sum(sizes.get(graph.parameters[w].data_type, 4) * _elements(graph.shape(w)) for w in graph.weights())
+            sum(sizes.get(graph.parameters[w].data_type, 4) * math.prod(graph.shape(w)) for w in graph.weights())
         )
-
-
-def _elements(shape: tuple[int, ...]) -> int:
-    count = 1
-    for d in shape:
-        count *= d
-    return count
 
 
 def analyse_model(source: Source, given: dict[str, tuple[int, ...]]) -> Analysis:
@@ -113,7 +106,7 @@ def _trained(graph: Graph, grouping: Grouping) -> Grouping:
 
     def untrained(group: Group) -> bool:
         # the smallest first: a bias settles it
-        names = sorted({m.tensor for m in group.members}, key=lambda n: _elements(graph.shape(n)))
+        names = sorted({m.tensor for m in group.members}, key=lambda n: math.prod(graph.shape(n)))
         return all(made_by_formula(graph, n) for n in names)
 
     fixed = [g for g in grouping.groups if untrained(g)]

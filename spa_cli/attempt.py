@@ -67,8 +67,8 @@ class Attempts:
         analysis, source = self._analysis, self._source
         # what nothing looks at again goes to disk as soon as it is cut
         large = source.external and source.bytes > _ZEROING_LIMIT
-        spill = [staged.data.take] if large and repair is None else []
-        work = cut(analysis.graph, analysis.state, analysis.grouping, selection, note, *spill)
+        take = staged.data.take if large and repair is None else None
+        work = cut(analysis.graph, analysis.state, analysis.grouping, selection, note, take)
         differs = self._zeroing(work, selection)
         if differs is not None:
             raise VerificationError(differs)

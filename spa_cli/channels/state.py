@@ -131,6 +131,15 @@ class Channels:
         else:
             self.ids.unify(a.rows, b.rows, self.why(text or "its channels are arranged differently on its inputs"))
 
+    def together(self, axes: Sequence[Axis]) -> Axis:
+        """Couple axes that keep the same indices; the one that stands for all of them moves if any does."""
+        # a static axis tells the reason, a moving one carries the ids
+        first = next((a for a in axes if not a.static), axes[0])
+        for other in axes:
+            if other is not first:
+                self.unify(first, other)
+        return first
+
     def why(self, text: str) -> int:
         """Reason index for a sentence about the current node."""
         return self.ids.reason(text, self.node.label)
@@ -139,6 +148,11 @@ class Channels:
         """No channel of the axis can be removed."""
         if not axis.static:
             self.ids.freeze(axis.rows, self.why(text))
+
+    def freeze_tensor(self, name: str, text: str) -> None:
+        """No channel of any axis of a tensor can be removed; ``name`` is empty for an optional input that is absent."""
+        for axis in self.of(name) if name else ():
+            self.freeze(axis, text)
 
     def inexact(self, axis: Axis, text: str) -> None:
         """Channels of the axis can be removed, but that is not the same as zeroing them."""

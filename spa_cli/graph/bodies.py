@@ -28,6 +28,13 @@ def captured_names(node: onnx.NodeProto) -> set[str]:
     }
 
 
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and all bodies in it."""
+    yield graph
+    for node in graph.node:
+        yield from subgraphs(node)
+
+
 def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     """Nodes of a graph and of all bodies in it."""
     for node in graph.node:
@@ -42,7 +49,7 @@ def name_apart(graph: onnx.GraphProto) -> None:
     Two branches of an If may each have their own ``w``; the analysis knows tensors by name.
     """
     every = {i for node in all_nodes(graph) for i in (*node.input, *node.output)}
-    for place in (graph, *(body for node in graph.node for body in subgraphs(node))):
+    for place in graphs(graph):
         every.update(_defined(place))
     _name_apart(graph, set(_defined(graph)), every)
 

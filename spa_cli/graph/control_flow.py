@@ -23,8 +23,8 @@ def through_bodies(node: Node, known: Shapes, read: Read, walk: Walk) -> bool:
     if node.op == "If":
         for body in node.bodies:
             walk(body.nodes)
+        at = taken(node, read)
         for name, *outputs in zip(node.outputs, *(b.outputs for b in node.bodies), strict=True):
-            at = taken(node, read)
             ends = [known.shape.get(o) for o in outputs]
             shape = _common(ends) if at is None else ends[at]
             _give(node, known, name, shape, known.dtype.get(outputs[at or 0]))

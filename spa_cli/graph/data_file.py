@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import onnx
@@ -33,8 +34,8 @@ class DataFile:
                 raw = numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name)
                 raw.doc_string = tensor.doc_string
                 tensor.CopyFrom(raw)
-            start = self._begin()
             with self._path.open("ab") as file:
+                start = self._begin(file)
                 file.write(tensor.raw_data)
             self._refer(tensor, start, len(tensor.raw_data))
 
@@ -42,8 +43,9 @@ class DataFile:
         info = ExternalDataInfo(tensor)
         source = Path(self._folder) / info.location
         left = source.stat().st_size - (info.offset or 0) if info.length is None else int(info.length)
-        length, start = left, self._begin()
+        length = left
         with source.open("rb") as old, self._path.open("ab") as new:
+            start = self._begin(new)
             old.seek(info.offset or 0)
             while left:
                 chunk = old.read(min(left, _CHUNK))
@@ -54,10 +56,10 @@ class DataFile:
         tensor.raw_data = b""  # set_external_data wants some
         self._refer(tensor, start, length)
 
-    def _begin(self) -> int:
+    def _begin(self, file: IO[bytes]) -> int:
+        """Where the next tensor starts: on a page."""
         start = -(-self._end // _PAGE) * _PAGE
-        with self._path.open("ab") as file:
-            file.truncate(start)
+        file.truncate(start)
         return start
 
     def _refer(self, tensor: onnx.TensorProto, start: int, length: int) -> None:

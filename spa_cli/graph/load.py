@@ -13,8 +13,9 @@ from google.protobuf.message import DecodeError
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from spa_cli.errors import ModelError
-from spa_cli.graph.bodies import name_apart, subgraphs
+from spa_cli.graph.bodies import name_apart
 from spa_cli.graph.model import Graph
+from spa_cli.graph.parameters import inner_tensors
 from spa_cli.graph.view import build
 
 # above this, the checker sees the graph without its weights
@@ -85,20 +86,11 @@ def _read(path: Path) -> Source:
     return Source(model, path.name, str(path.resolve().parent), path, size)
 
 
-def _tensors(model: onnx.ModelProto) -> list[onnx.TensorProto]:
-    bodies = [model.graph, *(b for n in model.graph.node for b in subgraphs(n))]
-    found = [t for body in bodies for t in body.initializer]
-    for body in bodies:
-        for node in body.node:
-            found += [a.t for a in node.attribute if a.type == onnx.AttributeProto.TENSOR]
-    return found
-
-
 def _check_external(source: Source) -> None:
     """External data has to lie inside the model's own folder and be as long as it says."""
     root = Path(source.folder or ".").resolve()
     seen: dict[Path, int] = {}
-    for tensor in _tensors(source.model):
+    for tensor in (*source.model.graph.initializer, *inner_tensors(source.model.graph)):
         if not uses_external_data(tensor):
             continue
         if source.path is None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import onnx
 from onnx import numpy_helper
 
-from spa_cli.graph.bodies import subgraphs
+from spa_cli.graph.bodies import graphs
 from spa_cli.graph.model import Array
 from spa_cli.graph.sparse import store
 
@@ -34,13 +34,6 @@ def inner_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
         if place is not graph:
             yield from place.initializer
         yield from (a.t for node in place.node for a in node.attribute if a.HasField("t"))
-
-
-def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """A graph and all bodies in it."""
-    yield graph
-    for node in graph.node:
-        yield from subgraphs(node)
 
 
 def _put(tensor: onnx.TensorProto, value: Array | None) -> None:

@@ -11,9 +11,9 @@ from spa_cli.channels.groups import Grouping
 from spa_cli.channels.rules import rule_for
 from spa_cli.channels.selection import Selection
 from spa_cli.channels.state import Channels
-from spa_cli.graph.bodies import own_bodies
+from spa_cli.graph.bodies import graphs, own_bodies
 from spa_cli.graph.model import Array, Graph
-from spa_cli.graph.parameters import graphs, set_parameters
+from spa_cli.graph.parameters import set_parameters
 from spa_cli.surgery.cut import Cut
 from spa_cli.surgery.values import tensor
 
@@ -26,7 +26,7 @@ def cut(
     grouping: Grouping,
     selection: Selection,
     note: dict[str, object],
-    take: Callable[[onnx.TensorProto], None] = lambda _: None,
+    take: Callable[[onnx.TensorProto], None] | None = None,
 ) -> Cut:
     """A new model without the channels that ``selection`` drops; the graph's own model is not touched.
 
@@ -61,7 +61,7 @@ def _free_key(model: onnx.ModelProto) -> str:
     return key
 
 
-def _write_parameters(work: Cut, take: Callable[[onnx.TensorProto], None]) -> None:
+def _write_parameters(work: Cut, take: Callable[[onnx.TensorProto], None] | None) -> None:
     # the initializers of the main graph are not in the new model yet
     set_parameters(work.model.graph, lambda name: _new_value(work, name))
     for old in work.graph.model.graph.initializer:
@@ -70,7 +70,8 @@ def _write_parameters(work: Cut, take: Callable[[onnx.TensorProto], None]) -> No
         value = _new_value(work, old.name)
         new.CopyFrom(old if value is None else tensor(value, old.name))
         new.doc_string = old.doc_string
-        take(new)
+        if take is not None:
+            take(new)
         work.model.graph.initializer.append(new)
     for name, value in work.values.new_parameters.items():
         work.model.graph.initializer.append(tensor(value, name))

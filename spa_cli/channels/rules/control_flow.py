@@ -107,16 +107,12 @@ def _joined(node: Node, state: Channels, ends: list[list[Axis]]) -> list[Axis]:
         raise Decline(f"what {node.op} gives has a rank that depends on the data")
     result = []
     for axes in zip(*ends, strict=True):
-        first = next((a for a in axes if not a.static), axes[0])
-        if len({a.size for a in axes}) != 1 or first.size is None:
+        if len({a.size for a in axes}) != 1 or axes[0].size is None:
             for axis in axes:
                 state.freeze(axis, f"has a size that depends on the data in {node.op}")
             result.append(state.static(None, f"has a size that depends on the data in {node.op}"))
             continue
-        for axis in axes:
-            if axis is not first:
-                state.unify(first, axis)
-        result.append(first.with_zero(all(a.zero for a in axes)))
+        result.append(state.together(axes).with_zero(all(a.zero for a in axes)))
     return result
 
 
@@ -126,6 +122,4 @@ def _alike(a: list[Axis], b: list[Axis]) -> bool:
 
 def _scalars(node: Node, state: Channels, inputs: tuple[int, ...]) -> None:
     for index in inputs:
-        if node.input(index):
-            for axis in state.of(node.inputs[index]):
-                state.freeze(axis, f"{node.op} reads it as a setting")
+        state.freeze_tensor(node.input(index), f"{node.op} reads it as a setting")

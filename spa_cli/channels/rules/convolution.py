@@ -42,10 +42,9 @@ def conv(node: Node, state: Channels) -> None:
     if node.op == "FusedConv":
         if node.input(3):
             added = state.of(node.inputs[3])
-            state.unify(out, added[1])
             for axis in (added[0], *added[2:], x[0], *x[2:]):
                 state.freeze(axis, "is added to the result of a convolution")
-            out = (added[1] if out.static else out).with_zero(out.zero and added[1].zero)
+            out = state.together([out, added[1]]).with_zero(out.zero and added[1].zero)
         out = out.with_zero(out.zero and node.attr("activation") in (None, "Relu", "LeakyRelu", "Tanh", "HardSwish"))
     batch = x[0].with_zero(False)
     state.set(node.outputs[0], [batch, out, *space_axes(node, state, x, w)])
@@ -112,9 +111,7 @@ def space_axes(node: Node, state: Channels, x: list[Axis], w: list[Axis]) -> lis
 def deform_conv(node: Node, state: Channels) -> None:
     """Like Conv; offsets and mask keep their channels (they are positions)."""
     for index in (2, 4):
-        if node.input(index):
-            for axis in state.of(node.inputs[index]):
-                state.freeze(axis, "holds the offsets of a deformable convolution")
+        state.freeze_tensor(node.input(index), "holds the offsets of a deformable convolution")
     if node.attr("group", 1) != 1 or node.attr("offset_group", 1) != 1:
         raise Decline("a grouped deformable convolution is not followed")
     x, w = state.of(node.inputs[0]), state.of(node.inputs[1])
@@ -190,9 +187,8 @@ def causal_conv(node: Node, state: Channels) -> None:
         raise Decline("CausalConvWithState in an extended form is not followed")
     x, w = state.of(node.inputs[0]), state.of(node.inputs[1])
     freeze_kernel(node, state, w)
-    state.unify(x[1], w[0])
+    out = state.together([x[1], w[0]]).with_zero(x[1].zero or w[0].zero)
     state.role(node.inputs[1], 0, PASS_THROUGH)
-    out = (w[0] if x[1].static else x[1]).with_zero(x[1].zero or w[0].zero)
     if node.input(2):
         out = _bias(node, state, out)
     batch = x[0].with_zero(False)

@@ -80,11 +80,7 @@ def align(node: Node, state: Channels, names: list[str]) -> list[Axis]:
         if not wide:
             result.append(having[0])
             continue
-        # a static axis tells the reason, a moving one carries the ids
-        first = next((a for a in wide if not a.static), wide[0])
-        for other in wide:
-            if other is not first:
-                state.unify(first, other)
+        first = state.together(wide)
         for name, axes in operands:
             if len(axes) >= -back and axes[back].size != 1:
                 state.role(name, len(axes) + back, PASS_THROUGH)

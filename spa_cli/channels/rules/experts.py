@@ -12,8 +12,7 @@ from spa_cli.graph.model import Node
 def mixture(node: Node, state: Channels) -> None:
     """``fc1, fc3 (E, inter, D)`` and ``fc2 (E, D, inter)``: widths prune, experts are chosen by data."""
     x = list(state.of(node.inputs[0]))
-    for axis in state.of(node.inputs[1]):
-        state.freeze(axis, "holds the scores of experts")
+    state.freeze_tensor(node.inputs[1], "holds the scores of experts")
     if node.attr("swiglu_limit_after_activation", 0):
         raise Decline("MoE with a limit behind the activation is not followed")
     inner = _first_layer(node, state, x[-1], 2)

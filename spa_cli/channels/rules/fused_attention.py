@@ -39,7 +39,7 @@ def projected_attention(node: Node, state: Channels) -> None:
     if node.attr("do_rotary", 0):
         raise Decline("com.microsoft::Attention with do_rotary is not followed")
     q = _project_and_attend(node, state, 4)
-    _freeze_all(state, node.input(3), "is the mask of an attention")
+    state.freeze_tensor(node.input(3), "is the mask of an attention")
     add_mask(node, state, 5, q.head)
 
 
@@ -54,7 +54,7 @@ def quantised_attention(node: Node, state: Channels) -> None:
     _, k, v = (in_heads(state, part, count) for part in _cut(state, w, _thirds(node, int(w.size or 0))))
     state.unify(k.dim, v.dim)
     _project_and_attend(node, state, 8)
-    _freeze_all(state, node.input(5), "is the mask of an attention")
+    state.freeze_tensor(node.input(5), "is the mask of an attention")
 
 
 def _project_and_attend(node: Node, state: Channels, past: int) -> Heads:
@@ -97,12 +97,6 @@ def _cut(state: Channels, axis: Axis, parts: list[slice]) -> list[Axis]:
     return [state.derived(axis.rows[part], axis) for part in parts]
 
 
-def _freeze_all(state: Channels, name: str, text: str) -> None:
-    if name:
-        for axis in state.of(name):
-            state.freeze(axis, text)
-
-
 # -- projections outside ---------------------------------------------------------------------------------------------
 
 
@@ -133,7 +127,7 @@ def multi_head_attention(node: Node, state: Channels) -> None:
     for name in node.inputs[:3]:
         axes = state.of(name)
         state.freeze(axes[1 if len(axes) == 3 else 2], "attention runs over it")
-    _freeze_all(state, node.input(4), "is the mask of an attention")
+    state.freeze_tensor(node.input(4), "is the mask of an attention")
     add_mask(node, state, 5, q.head)
     batch = x[0].with_zero(False)
     state.set(node.outputs[0], [batch, x[1].with_zero(False), state.merge(result)])

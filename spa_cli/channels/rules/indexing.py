@@ -55,8 +55,7 @@ def scatter_nd(node: Node, state: Channels) -> None:
         state.freeze(axis, "is addressed by data-dependent indices")
     result: list[Axis] = list(data[:depth])
     for axis, update in zip(data[depth:], updates[len(indices) - 1 :], strict=True):
-        state.unify(axis, update)
-        result.append((update if axis.static else axis).with_zero(axis.zero and update.zero))
+        result.append(state.together([axis, update]).with_zero(axis.zero and update.zero))
     state.set(node.outputs[0], result)
 
 
@@ -67,14 +66,11 @@ def tensor_scatter(node: Node, state: Channels) -> None:
     at = int(node.attr("axis", -2)) % len(cache)
     for axis in (cache[at], update[at]):
         state.freeze(axis, "is written at positions that depend on the data")
-    if node.input(2):
-        for axis in state.of(node.inputs[2]):
-            state.freeze(axis, "holds positions")
+    state.freeze_tensor(node.input(2), "holds positions")
     result = []
     for i, (axis, own) in enumerate(zip(cache, update, strict=True)):
-        if i != at:
-            state.unify(axis, own)
-        result.append((own if axis.static and i != at else axis).with_zero(axis.zero and own.zero))
+        shared = axis if i == at else state.together([axis, own])
+        result.append(shared.with_zero(axis.zero and own.zero))
     state.set(node.outputs[0], result)
 
 

@@ -201,11 +201,7 @@ def join_axes(state: Channels, tensors: list[list[Axis]], at: int, size: int | N
         if position == at:
             result.append(_joined_axis(state, [a for a in axes if a.size != 0], size))
             continue
-        first = next((a for a in axes if not a.static), axes[0])
-        for axis in axes:
-            if axis is not first:
-                state.unify(first, axis)
-        result.append(first.with_zero(all(a.zero for a in axes)))
+        result.append(state.together(axes).with_zero(all(a.zero for a in axes)))
     return result
 
 

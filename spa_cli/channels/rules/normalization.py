@@ -72,8 +72,7 @@ def skip_layer_norm(node: Node, state: Channels) -> None:
     for a, b in zip(x, skip, strict=True):
         if b.size != a.size:
             raise Decline("SkipLayerNormalization with a broadcast skip is not followed")
-        state.unify(a, b)
-        total.append((b if a.static else a).with_zero(a.zero and b.zero))
+        total.append(state.together([a, b]).with_zero(a.zero and b.zero))
     simple = node.op == "SkipSimplifiedLayerNormalization"
     affine = (node.input(2),) if simple else (node.input(2), node.input(3))
     bias = node.input(3) if simple else node.input(4)
@@ -91,9 +90,7 @@ def embed_layer_norm(node: Node, state: Channels) -> None:
     """Word, position and segment embeddings, their sum, and its LayerNorm."""
     ids, total = state.of(node.inputs[0]), None
     for index in (0, 1, 7, 8):
-        if node.input(index):
-            for axis in state.of(node.inputs[index]):
-                state.freeze(axis, "holds indices")
+        state.freeze_tensor(node.input(index), "holds indices")
     for index in (2, 3, 4):
         if node.input(index):
             rows, width = state.of(node.inputs[index])

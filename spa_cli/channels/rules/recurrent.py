@@ -88,9 +88,7 @@ def _states(node: Node, state: Channels, x: list[Axis], directions: Axis, units:
     if not zero:
         state.inexact(units, f"a unit of {node.op} is not zero when its weights are")
     state.freeze(steps, f"{node.op} runs along it")
-    if node.input(4):
-        for length in state.of(node.inputs[4]):
-            state.freeze(length, "holds sequence lengths")
+    state.freeze_tensor(node.input(4), "holds sequence lengths")
     batch, steps, hidden = batch.with_zero(False), steps.with_zero(False), units.with_zero(zero)
     every = [batch, steps, directions, hidden] if batch_first else [steps, directions, batch, hidden]
     last = [batch, directions, hidden] if batch_first else [directions, batch, hidden]

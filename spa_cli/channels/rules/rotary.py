@@ -35,9 +35,7 @@ def rotary(node: Node, state: Channels) -> None:
         turn(node, state, x[3], (first, second), bool(node.attr("interleaved", 0)))
     state.freeze(x[1 if len(x) == 3 else 2], "is turned by its position")
     positions = 1 if node.domain else 3
-    if node.input(positions):
-        for axis in state.of(node.inputs[positions]):
-            state.freeze(axis, "holds positions")
+    state.freeze_tensor(node.input(positions), "holds positions")
     state.set(node.outputs[0], x)
 
 
