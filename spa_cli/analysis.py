@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from spa_cli.budget.choose import Constraints, Order
 from spa_cli.budget.costs import Costs
@@ -15,10 +16,12 @@ from spa_cli.graph.load import Source
 from spa_cli.graph.model import Graph
 from spa_cli.graph.observe import complete
 from spa_cli.graph.shapes import Shapes, interpret
-from spa_cli.importance.criteria import Ranking
+from spa_cli.importance.ranking import Ranking
 from spa_cli.importance.tables import made_by_formula
-from spa_cli.options import Options
 from spa_cli.verification.inputs import input_dims, input_shapes
+
+if TYPE_CHECKING:
+    from spa_cli.options import Options
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from spa_cli.budget.choose import Constraints
 from spa_cli.errors import UsageError
-from spa_cli.importance.criteria import METHODS as NORMS
+from spa_cli.importance.focus import Focus
+from spa_cli.importance.recipe import Recipe
+from spa_cli.importance.registry import WEIGHTS
 
-METHODS = ("obspa", *NORMS)
+BUDGETS = ("ratio", "target_macs", "target_params", "target_size", "target_latency")
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,12 @@ class Options:
     target_size: int | None = None
     target_latency: float | None = None
     method: str = "obspa"
+    aggregation: str | None = None
+    normalisation: str | None = None
+    ensemble: str = "rank"
+    role_weight: tuple[str, ...] = ()
+    focus: tuple[str, ...] = ()
+    repair: bool | None = None
     calib: Path | None = None
     calib_samples: int = 512
     seed: int = 0
@@ -35,8 +44,7 @@ class Options:
 
     def __post_init__(self) -> None:
         self._check_budget()
-        if self.method not in METHODS:
-            raise UsageError(f"--method {self.method} is not known; methods are {', '.join(METHODS)}")
+        self._check_importance()
         if not 0 < self.max_group_ratio <= 1:
             raise UsageError(f"--max-group-ratio has to lie between 0 and 1, not {self.max_group_ratio:g}")
         for name in ("round_to", "min_channels", "calib_samples"):
@@ -47,14 +55,31 @@ class Options:
         if both:
             raise UsageError(f"'{sorted(both)[0]}' is in both --ignore and --only")
 
+    def _check_importance(self) -> None:
+        on_data = self.focused.on_data
+        if on_data and not self.repairs and all(p.criterion.needs == WEIGHTS for p in self.recipe.parts):
+            raise UsageError(
+                f"--focus classes and samples say nothing to --method {self.method}, which looks at no data; "
+                "use obspa or another criterion that does ('spa criteria')"
+            )
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """How importance is put together."""
+        return Recipe.of(self.method, self.aggregation, self.normalisation, self.ensemble, tuple(self.role_weight))
+
+    @cached_property
+    def focused(self) -> Focus:
+        """What counts more."""
+        return Focus.of(tuple(self.focus))
+
+    @property
+    def repairs(self) -> bool:
+        """Whether what is left is refitted: unless told, only where OBSPA is among the criteria."""
+        return any(p.criterion.name == "obspa" for p in self.recipe.parts) if self.repair is None else self.repair
+
     def _check_budget(self) -> None:
-        budgets = {
-            "--ratio": self.ratio,
-            "--target-macs": self.target_macs,
-            "--target-params": self.target_params,
-            "--target-size": self.target_size,
-            "--target-latency": self.target_latency,
-        }
+        budgets = {f"--{name.replace('_', '-')}": getattr(self, name) for name in BUDGETS}
         given = {k: v for k, v in budgets.items() if v is not None}
         if len(given) != 1:
             together = f", not {' and '.join(given)} together" if given else ""

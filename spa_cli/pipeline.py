@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,23 +10,20 @@ import onnx
 
 from spa_cli.analysis import Analysis, analyse_model
 from spa_cli.attempt import Attempts, Made
-from spa_cli.budget.choose import Order
+from spa_cli.budget.targets import choose
 from spa_cli.channels.selection import Selection
-from spa_cli.errors import ModelError, UnreachableError, UsageError, VerificationError
-from spa_cli.graph.load import Source, load
+from spa_cli.errors import UnreachableError, UsageError, VerificationError
+from spa_cli.graph.load import load
 from spa_cli.graph.save import check_writable, write_text
-from spa_cli.importance.criteria import Ranking, score
-from spa_cli.obspa.curvature import Curvature
 from spa_cli.options import Options
 from spa_cli.plan import Plan, from_cut, to_selection
+from spa_cli.prepare import VERIFY_SAMPLES, Prepared, Progress, Subject, prepare
 from spa_cli.result import Figures, Result
 from spa_cli.verification.check import drift, latency
-from spa_cli.verification.feeds import first_run, shapes_of
-from spa_cli.verification.session import Feeds, target
+from spa_cli.verification.feeds import first_run
+from spa_cli.verification.session import target
 
-Progress = Callable[[str], None]
 Model: TypeAlias = str | os.PathLike[str] | onnx.ModelProto
-_VERIFY_SAMPLES = 8
 
 
 def prune(
@@ -50,51 +46,60 @@ def prune(
         raise UsageError(f"--output and --plan-out are the same file '{out}'; give two names")
     out, plan_out = (None, None) if dry_run else (out, plan_out)
 
-    progress("finding which channels depend on each other")
-    analysis = analyse_model(source, options.input_shape)
-    _require_prunable(source, analysis)
-    progress("running the original")
-    feeds, reference = first_run(source, analysis, options.calib, min(options.calib_samples, _VERIFY_SAMPLES))
-    if options.calib is None and (shapes := shapes_of(feeds)) != analysis.input_shapes:
-        # the shapes that were guessed first don't run
-        analysis = analyse_model(source, shapes)
-        _require_prunable(source, analysis)
+    prepared = prepare(source, options, out, progress)
+    made, left_whole = cut_to(prepared, options, progress)
+    about, warnings = _account(prepared, options, left_whole)
+    progress("measuring latency")
+    return _finish(prepared.subject, made, about, warnings, out, plan_out, options.target_latency)
 
-    progress("scoring channels")
-    curvature = Curvature.measure(analysis, options) if options.method == "obspa" else None
-    if curvature is not None:
-        rankings = curvature.rankings()
-        prices = analysis.prices(options)
-    else:
-        scores = score(analysis.graph, analysis.grouping, options.method, options.seed)
-        rankings, prices = [Ranking.of(s) for s in scores], None
-    attempts = Attempts(source, analysis, feeds, reference, out)
-    order, left_whole = analysis.order, dict[int, str]()
+
+def cut_to(prepared: Prepared, options: Options, progress: Progress = lambda _: None) -> tuple[Made, dict[int, str]]:
+    """Choose, cut, repair and verify under the budget of ``options``; and the groups that did not survive, with why.
+
+    Raises UnreachableError if the budget can't be met, ModelError if nothing can go.
+    """
+    subject, attempts, curvature = prepared.subject, prepared.attempts, prepared.curvature
+    analysis = subject.analysis
+    left_whole: dict[int, str] = {}
+    prices = analysis.prices(options) if options.recipe.only_obspa else None
     while True:
         progress("choosing what goes")
-        steps = order(rankings, options.constraints, set(left_whole), prices)
-        selection = choose(source, analysis, options, attempts, steps, left_whole)
+        steps = analysis.order(prepared.rankings, options.constraints, {*left_whole, *prepared.unscored}, prices)
+        selection = choose(subject.source, analysis, options, attempts, steps, left_whole)
         progress("cutting, repairing and verifying" if curvature else "cutting and verifying")
         repair = curvature.repair if curvature else None
         made, problem = attempts.make(selection, _note(options.method, selection, analysis), repair)
         if made is not None:
-            break
+            return made, left_whole
         left_whole |= attempts.culprits(selection, problem)
 
-    about = {
-        "model": source.name,
-        "digest": source.digest(),
+
+def _account(prepared: Prepared, options: Options, left_whole: dict[int, str]) -> tuple[dict[str, Any], list[str]]:
+    """What the plan says of how it came about; what the user should know."""
+    analysis, curvature = prepared.subject.analysis, prepared.curvature
+    about: dict[str, Any] = {
+        "model": prepared.subject.source.name,
+        "digest": prepared.subject.source.digest(),
         "method": options.method,
         "seed": options.seed,
         "input_shapes": {n: list(s) for n, s in analysis.input_shapes.items()},
     }
-    warnings = attempts.unchecked()
-    warnings += [f"group '{analysis.grouping.groups[i].name}' was left whole: {why}" for i, why in left_whole.items()]
+    for name in ("aggregation", "normalisation"):
+        if getattr(options, name) is not None:
+            about[name] = getattr(options, name)
+    if options.focus:
+        about["focus"] = list(options.focus)
+    warnings = prepared.attempts.unchecked()
+    groups = analysis.grouping.groups
+    if prepared.unscored:
+        index, why = next(iter(prepared.unscored.items()))
+        many = f"{len(prepared.unscored)} of {len(groups)} groups were left whole: {why}"
+        warnings.append(f"{many} (the first is '{groups[index].name}')")
+    warnings += [f"group '{groups[i].name}' was left whole: {why}" for i, why in left_whole.items()]
     if curvature is not None:
         about["repair"] = curvature.about()
         warnings += curvature.warnings()
-    progress("measuring latency")
-    return _finish(source, analysis, made, about, warnings, feeds, reference, out, plan_out, options.target_latency)
+    return about, warnings
 
 
 def apply(
@@ -117,75 +122,15 @@ def apply(
     selection = to_selection(plan, analysis)
     if not selection.kept:
         raise UsageError("the plan keeps everything; there is nothing to cut")
-    feeds, reference = first_run(source, analysis, None, _VERIFY_SAMPLES)
+    feeds, reference = first_run(source, analysis, None, VERIFY_SAMPLES)
     progress("cutting and verifying")
     attempts = Attempts(source, analysis, feeds, reference, out)
     made, problem = attempts.make(selection, _note(plan.about.get("method", "plan"), selection, analysis))
     if made is None:
         raise VerificationError(f"the plan can't be carried out on '{source.name}': {problem}")
     progress("measuring latency")
-    return _finish(source, analysis, made, dict(plan.about), attempts.unchecked(), feeds, reference, out, None)
-
-
-def choose(
-    source: Source,
-    analysis: Analysis,
-    options: Options,
-    attempts: Attempts,
-    order: Order,
-    left_whole: dict[int, str],
-) -> Selection:
-    """What stays under the budget; raises UnreachableError if it can't be met.
-
-    ``left_whole``: groups that were tried and did not survive, and why.
-    """
-    costs = analysis.costs
-    if not order.steps and left_whole:
-        index, why = next(iter(left_whole.items()))
-        name = analysis.grouping.groups[index].name
-        raise ModelError(
-            f"nothing in '{source.name}' can be pruned: no cut of its groups survived verification ('{name}': {why})"
-        )
-    if not order.steps:
-        raise ModelError(
-            f"nothing in '{source.name}' can be pruned under these constraints; 'spa inspect' lists the groups"
-        )
-    if options.ratio is not None:
-        return order.selection(order.by_ratio(options.ratio))
-    if options.target_macs is not None:
-        if not costs.macs:
-            raise UsageError(f"--target-macs can't be used: '{source.name}' has no operator that multiplies and adds")
-        return order.selection(order.by_cost(options.target_macs, lambda s: costs.after(s)[1] / costs.macs, "macs"))
-    if options.target_params is not None:
-        return order.selection(
-            order.by_cost(options.target_params, lambda s: costs.after(s)[0] / costs.params, "params")
-        )
-    if options.target_latency is not None:
-        return order.selection(
-            order.by_cost(options.target_latency, attempts.latency_left, "latency", 0.05, exchanges=0)
-        )
-    assert options.target_size is not None
-
-    def size_left(selection: Selection) -> float:
-        weights = analysis.weight_bytes
-        return 1 - weights / source.bytes * (1 - costs.after(selection)[0] / max(costs.params, 1))
-
-    return order.selection(order.by_cost(options.target_size / source.bytes, size_left, "size"))
-
-
-def _require_prunable(source: Source, analysis: Analysis) -> None:
-    if analysis.grouping.groups:
-        return
-    if not analysis.graph.weights():
-        raise ModelError(f"nothing in '{source.name}' can be pruned: it has no weights")
-    reasons = [f.reason.text for f in analysis.grouping.frozen if f.reason.text != "has a single channel"]
-    ranked = sorted(set(reasons), key=lambda r: (-reasons.count(r), r))
-    why = (
-        f"{reasons.count(ranked[0])} of {len(reasons)} axes: {ranked[0]}"
-        if ranked
-        else "every axis is a single channel"
-    )
-    raise ModelError(f"nothing in '{source.name}' can be pruned ({why}); 'spa inspect' tells why, axis by axis")
+    subject = Subject(source, analysis, feeds, reference)
+    return _finish(subject, made, dict(plan.about), attempts.unchecked(), out, None)
 
 
 def _note(method: str, selection: Selection, analysis: Analysis) -> dict[str, object]:
@@ -201,18 +146,16 @@ def _note(method: str, selection: Selection, analysis: Analysis) -> dict[str, ob
 
 
 def _finish(
-    source: Source,
-    analysis: Analysis,
+    subject: Subject,
     made: Made,
     about: dict[str, Any],
     warnings: list[str],
-    feeds: Feeds,
-    reference: list[Any],
     out: Path | None,
     plan_out: Path | None,
     target_latency: float | None = None,
 ) -> Result:
     """Measure, write what was asked for, report; whatever happens, leave nothing half-written behind."""
+    source, analysis, feeds = subject.source, subject.analysis, subject.feeds
     try:
         warnings = [*source.warnings, *warnings]
         before: float | None = None
@@ -235,7 +178,7 @@ def _finish(
             plan=plan,
             before=Figures(analysis.channels, analysis.costs.params, analysis.costs.macs, source.bytes, before),
             after=Figures(analysis.channels - made.selection.removed, params, macs, made.staged.bytes, after),
-            drift=drift(reference, made.outputs),
+            drift=drift(subject.reference, made.outputs),
             cut_groups=cut_groups,
             warnings=warnings,
             out=out,

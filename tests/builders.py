@@ -16,6 +16,10 @@ from onnx import helper, numpy_helper
 
 from spa_cli.analysis import Analysis, analyse_model
 from spa_cli.graph.load import load
+from spa_cli.importance.evidence import Evidence
+from spa_cli.importance.ranking import Ranking
+from spa_cli.importance.score import rank_groups
+from spa_cli.options import Options
 
 
 def build(text, opset=18, ir=8, domains=None, **weights) -> onnx.ModelProto:
@@ -153,3 +157,9 @@ def roles(model) -> dict[str, str]:
 def inexact(model) -> set[str]:
     """Reasons of the approximate groups."""
     return {g.inexact.text for g in analysed(model).grouping.groups if not g.exact}
+
+
+def rankings(analysis: Analysis, method: str, **options: object) -> list[Ranking]:
+    """Every group's channels by a criterion."""
+    chosen = Options(ratio=0.5, method=method, **options)
+    return rank_groups(Evidence(analysis, chosen), chosen.recipe)[0]

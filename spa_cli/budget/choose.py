@@ -15,7 +15,7 @@ from spa_cli.channels.groups import Group, Grouping
 from spa_cli.channels.selection import Selection
 from spa_cli.channels.state import CONSUMER
 from spa_cli.errors import UnreachableError
-from spa_cli.importance.criteria import Ranking
+from spa_cli.importance.ranking import Ranking
 
 TOLERANCE = 0.02
 # how many exchanges are tried before a target is refused

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -10,18 +11,21 @@ import onnx
 from spa_cli.analysis import Analysis
 from spa_cli.errors import UsageError
 from spa_cli.graph.view import build
-from spa_cli.importance.criteria import Ranking
-from spa_cli.obspa.data import Calibration, from_user, samples_in
+from spa_cli.importance.ranking import Ranking, Scores
+from spa_cli.obspa.data import Calibration, emphasised, from_user, samples_in
 from spa_cli.obspa.layers import find_layers
-from spa_cli.obspa.rank import rank
+from spa_cli.obspa.rank import energy_share, rank
+from spa_cli.obspa.readings import Reading, readings
 from spa_cli.obspa.standardise import Standardised
-from spa_cli.obspa.statistics import collect
+from spa_cli.obspa.statistics import Statistics, collect
 from spa_cli.obspa.synthetic import synthetic
 from spa_cli.obspa.walk import Repair, walk
-from spa_cli.options import Options
 from spa_cli.surgery.cut import Cut
 from spa_cli.verification.inputs import read_calibration
 from spa_cli.verification.session import floats, open_session
+
+if TYPE_CHECKING:
+    from spa_cli.options import Options
 
 # samples on which the whole repair is judged
 _JUDGES = 64
@@ -32,8 +36,11 @@ _LARGEST = 1_900_000_000
 class Curvature:
     """The second-order picture of one model on one set of samples."""
 
-    def __init__(self, analysis: Analysis, calibration: Calibration, seed: int) -> None:
-        self._analysis, self._calibration, self._seed = analysis, calibration, seed
+    def __init__(
+        self, analysis: Analysis, calibration: Calibration, seed: int, emphasis: dict[str, float] | None = None
+    ) -> None:
+        self._analysis, self.calibration, self._seed = analysis, calibration, seed
+        self._emphasis = emphasis or {}
         foreign = calibration.noise and any(n.op == "BatchNormalization" for n in analysis.graph.nodes)
         self._standard = Standardised(analysis.graph, calibration.chunks) if foreign else None
         self._graph = self._standard.graph if self._standard else analysis.graph
@@ -46,23 +53,44 @@ class Curvature:
         """From the user's samples, or data-free; raises UsageError for a model too large to be held in memory."""
         if analysis.weight_bytes > _LARGEST:
             raise UsageError(
-                f"--method obspa holds the model in memory, and {analysis.weight_bytes / 1e9:.3g} GB of weights are "
-                "more than onnxruntime takes from there (2 GB); use --method l2"
+                f"--method {options.method} holds the model in memory, and {analysis.weight_bytes / 1e9:.3g} GB of "
+                "weights are more than onnxruntime takes from there (2 GB); use --method l2 --no-repair"
             )
+        focus = options.focused
         if options.calib is not None:
             data = read_calibration(options.calib, analysis.graph)
-            chosen = from_user(analysis, _first(data, options), str(options.calib), options.seed)
+            chosen = from_user(analysis, data, str(options.calib), options.calib_samples, options.seed, focus)
+        elif focus.samples is not None:
+            raise UsageError("--focus samples counts the samples of --calib; give the file")
         else:
             chosen = synthetic(analysis, options.calib_samples, options.seed)
-        return Curvature(analysis, chosen, options.seed)
+        if focus.classes:
+            chosen = emphasised(analysis, chosen, focus)
+        return Curvature(analysis, chosen, options.seed, focus.emphasis(analysis.graph))
 
-    def rankings(self) -> list[Ranking]:
-        """Every group's channels by OBS saliency."""
-        samples = self._calibration
-        statistics = collect(
+    @cached_property
+    def statistics(self) -> dict[str, Statistics]:
+        """What every layer reads and gives, by layer."""
+        samples = self.calibration
+        return collect(
             self._graph, self._analysis.state.shapes, self._layers, samples.chunks, self._seed, samples.positions
         )
-        return rank(self._graph, self._analysis.grouping, self._layers, statistics)
+
+    @cached_property
+    def readings(self) -> list[list[list[Reading]]]:
+        """Per group and block, the layers that read it."""
+        grouping = self._analysis.grouping
+        return readings(self._graph, grouping, self._layers, self.statistics, self._emphasis)
+
+    @cached_property
+    def rankings(self) -> list[Ranking]:
+        """Every group's channels by OBS saliency."""
+        return rank(self._graph, self._analysis.grouping, self._layers, self.statistics, self.readings)
+
+    def energy_share(self, index: int) -> Scores:
+        """Scores of a group that no layer reads: see ``rank.energy_share``."""
+        grouping = self._analysis.grouping
+        return energy_share(self._graph, grouping, grouping.groups[index], self._layers, self.statistics)
 
     def repair(self, work: Cut) -> None:
         """Refit the cut model's layers; on the last samples it is never worse than the sliced one."""
@@ -72,7 +100,7 @@ class Curvature:
         if self._standard is not None:
             self._standard.put(work)
         before = self._error(work)
-        samples = self._calibration
+        samples = self.calibration
         try:
             self._report = walk(self._graph, work, self._layers, samples.chunks, self._seed, samples.positions)
             after = self._error(work)
@@ -91,7 +119,7 @@ class Curvature:
 
     def _error(self, work: Cut) -> float:
         """Relative squared distance of the outputs from the dense model's, on the last chunks (64 samples or all)."""
-        chunks, count = self._calibration.chunks, 0
+        chunks, count = self.calibration.chunks, 0
         graph = self._graph
         cut = build(work.model, graph.folder).in_memory() if graph.folder else work.model
         dense, pruned = open_session(graph.in_memory()), open_session(cut)
@@ -110,7 +138,7 @@ class Curvature:
     def about(self) -> dict[str, Any]:
         """For the plan and the report."""
         return {
-            "calibration": self._calibration.about,
+            "calibration": self.calibration.about,
             "layers": len(self._layers),
             "refitted": len(self._report.refitted),
             "recalibrated": len(self._report.shifted),
@@ -128,10 +156,3 @@ def _stored(work: Cut) -> list[onnx.TensorProto]:
         a.t for n in work.model.graph.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"
     )
     return [*work.model.graph.initializer, *constants]
-
-
-def _first(data: dict[str, Any], options: Options) -> dict[str, Any]:
-    """At most ``--calib-samples`` samples, spread over the file."""
-    count = len(next(iter(data.values())))
-    keep = np.sort(np.random.default_rng(options.seed).permutation(count)[: options.calib_samples])
-    return {n: a[keep] for n, a in data.items()}

@@ -16,8 +16,7 @@ from spa_cli.budget.choose import TOLERANCE, Constraints, Order
 from spa_cli.channels.selection import Selection
 from spa_cli.errors import UnreachableError
 from spa_cli.graph.load import Source, load
-from spa_cli.importance.criteria import Ranking, score
-from tests.builders import build
+from tests.builders import build, rankings
 from tests.samples import SAMPLES, model_path
 
 
@@ -44,8 +43,7 @@ def _analysis(model: onnx.ModelProto | str) -> Analysis:
 
 
 def _order(analysis: Analysis, method: str = "l1", **constraints: object) -> Order:
-    scores = score(analysis.graph, analysis.grouping, method, 0)
-    return analysis.order([Ranking.of(s) for s in scores], Constraints(**constraints), set())
+    return analysis.order(rankings(analysis, method), Constraints(**constraints), set())
 
 
 def _kept(analysis: Analysis, selection: Selection) -> dict[str, int]:

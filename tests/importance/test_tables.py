@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from spa_cli.importance.criteria import score
 from spa_cli.importance.tables import is_table
-from tests.builders import analysed, build, case, frozen
+from tests.builders import analysed, build, case, frozen, rankings
 from tests.equivalence import assert_groups
 
 N = 64
@@ -102,7 +101,7 @@ def test_a_channel_is_scored_by_what_was_trained() -> None:
     """The bands count as much as the weights that read them, however wide they are."""
     found = analysed(build(SPECTRUM, **BASIS))
     index = next(i for i, g in enumerate(found.grouping.groups) if g.channels == 12)
-    scores = score(found.graph, found.grouping, "l1", 0)[index]
+    scores = rankings(found, "l1")[index].scores
     wa = np.abs(found.graph.array("wa")).sum(1)
     assert np.allclose(scores / scores.sum(), wa / wa.sum())
 

@@ -1,0 +1,54 @@
+"""Scores that the user worked out, in any framework."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from spa_cli.channels.groups import Group
+from spa_cli.errors import UsageError
+from spa_cli.graph.model import Array
+from spa_cli.importance.evidence import Evidence
+from spa_cli.importance.registry import Scored, criterion
+
+
+@criterion("scores", aggregation="sum")
+def scores(evidence: Evidence, group: Group) -> list[Scored] | None:
+    """scores:FILE.npz, one array per parameter by initializer name, shaped like it."""
+    given = _read(evidence)
+    return evidence.by_element(group, "scores", given.get)
+
+
+def _read(evidence: Evidence) -> dict[str, Array]:
+    if evidence.given is None:
+        evidence.given = read_scores(
+            Path(evidence.argument), {n: evidence.graph.shape(n) for n in evidence.graph.parameters}
+        )
+    return evidence.given
+
+
+def read_scores(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Array]:
+    """Arrays by parameter name, as double precision.
+
+    Raises UsageError if the file can't be read, names a parameter the model doesn't have, or has scores of another
+    shape or that aren't finite.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as loaded:
+            found = {name: np.asarray(loaded[name]) for name in loaded.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError, AttributeError) as error:
+        raise UsageError(f"the scores '{path}' can't be read as an .npz file: {error}") from error
+    for name, values in found.items():
+        if name not in shapes:
+            raise UsageError(f"the scores '{path}' name '{name}', which this model doesn't have")
+        if values.shape != shapes[name]:
+            raise UsageError(
+                f"the scores of '{name}' in '{path}' have shape {values.shape}, the parameter {shapes[name]}"
+            )
+        if values.dtype.kind not in "fiu" or not np.isfinite(values.astype(np.float64)).all():
+            raise UsageError(f"the scores of '{name}' in '{path}' are not finite numbers")
+    if not found:
+        raise UsageError(f"the scores '{path}' hold no array")
+    return {name: values.astype(np.float64) for name, values in found.items()}

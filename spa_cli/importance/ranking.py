@@ -1,0 +1,35 @@
+"""Scores of a group's channels, and the order that they give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """In which order a group's channels would go, and what each removal loses.
+
+    ``order``: channel indices, least important first, (c,) or (b, c) where blocks choose for themselves. ``loss``
+    (c,): of the k-th removal (over all blocks), comparable across groups, never decreasing.
+    """
+
+    order: NDArray[np.int64]
+    loss: Scores
+
+    @staticmethod
+    def of(scores: Scores) -> Ranking:
+        """Channels by ascending score."""
+        by_block = np.sort(scores, axis=-1).reshape(-1, scores.shape[-1])
+        return Ranking(np.argsort(scores, axis=-1, kind="stable"), by_block.mean(0))
+
+    @property
+    def scores(self) -> Scores:
+        """What the removal of each channel loses, in the order of the group: (c,) or (b, c)."""
+        result = np.empty(self.order.shape)
+        np.put_along_axis(result, self.order, np.broadcast_to(self.loss, self.order.shape), -1)
+        return result

@@ -1,0 +1,91 @@
+"""Importance = criterion x aggregation x normalisation: one ranking per group, comparable across groups."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+
+import numpy as np
+
+from spa_cli.channels.groups import Group
+from spa_cli.graph.model import Array
+from spa_cli.importance.aggregation import AGGREGATIONS
+from spa_cli.importance.evidence import Evidence
+from spa_cli.importance.normalisation import NORMALISATIONS
+from spa_cli.importance.ranking import Ranking, Scores
+from spa_cli.importance.recipe import Part, Recipe
+from spa_cli.importance.registry import Scored
+from spa_cli.importance.slices import shape_of
+
+UNSCORED = "no member has a score by --method {name}"
+
+
+def rank_groups(evidence: Evidence, recipe: Recipe) -> tuple[list[Ranking], dict[int, str]]:
+    """Every group's channels in the order in which they would go; and the groups that can't be scored, with the reason.
+
+    Those have a ranking too, which says nothing.
+    """
+    unscored: dict[int, str] = {}
+    found = [_by_criterion(evidence, recipe, part, unscored) for part in recipe.parts]
+    if len(found) == 1:
+        return found[0], unscored
+    combined = _combine(found, [p.weight for p in recipe.parts], recipe.ensemble)
+    return [Ranking.of(s) for s in combined], unscored
+
+
+def _by_criterion(evidence: Evidence, recipe: Recipe, part: Part, unscored: dict[int, str]) -> list[Ranking]:
+    evidence.argument = part.argument
+    groups = evidence.grouping.groups
+    scores: list[Scores] = []
+    orders: list[Array | None] = []
+    for index, group in enumerate(groups):
+        members = part.criterion.members(evidence, group)
+        if members is None:
+            unscored[index] = UNSCORED.format(name=part.criterion.name)
+            members = [Scored("", "", np.zeros(shape_of(group)))]
+        if isinstance(members, Ranking):
+            scores.append(members.loss)
+            orders.append(members.order)
+            continue
+        name = recipe.aggregation or part.criterion.aggregation
+        scores.append(_aggregate(evidence, recipe, members, name))
+        orders.append(None)
+    normalise = NORMALISATIONS[recipe.normalisation or part.criterion.normalisation]
+    normal = normalise(scores, [_stage(evidence, g) for g in groups])
+    return [Ranking.of(s) if o is None else Ranking(o, s) for s, o in zip(normal, orders, strict=True)]
+
+
+def _aggregate(evidence: Evidence, recipe: Recipe, members: list[Scored], name: str) -> Scores:
+    weights = np.array([recipe.roles.get(m.role, 1.0) for m in members])
+    if not weights.any():
+        weights = np.ones(len(members))
+    weights = weights * [evidence.emphasis.get(m.node, 1.0) for m in members]
+    used = np.flatnonzero(weights)
+    return AGGREGATIONS[name](np.stack([members[i].scores for i in used]), weights[used])
+
+
+def _stage(evidence: Evidence, group: Group) -> Hashable:
+    """Groups whose channels are spread over equally many positions are in one stage."""
+    index = evidence.grouping.groups.index(group)
+    for name, axis in evidence.grouping.occurrences[index]:
+        shape = evidence.analysis.state.shapes.shape.get(name)
+        if name not in evidence.graph.parameters and shape and all(shape):
+            return math.prod(int(d or 1) for i, d in enumerate(shape) if i not in (0, axis))
+    return 0
+
+
+def _combine(found: list[list[Ranking]], weights: list[float], how: str) -> list[Scores]:
+    """Weighted mean of the criteria's scores, each relative to its mean over the model, or of the global ranks."""
+    total: list[Scores] = [np.zeros(r.order.shape) for r in found[0]]
+    for rankings, weight in zip(found, weights, strict=True):
+        scores = [r.scores for r in rankings]
+        flat = np.concatenate([s.ravel() for s in scores])
+        if how == "rank":
+            order = np.argsort(np.argsort(flat, kind="stable"), kind="stable")
+            values = (order + 0.5) / len(flat)
+        else:
+            values = flat / max(float(np.abs(flat).mean()), 1e-30)
+        parts = np.split(values, np.cumsum([s.size for s in scores])[:-1])
+        for into, part in zip(total, parts, strict=True):
+            into += weight / sum(weights) * part.reshape(into.shape)
+    return total

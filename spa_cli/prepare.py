@@ -1,0 +1,88 @@
+"""Everything that is done to a model before a budget is chosen, so that several budgets can share it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spa_cli.analysis import Analysis, analyse_model
+from spa_cli.attempt import Attempts
+from spa_cli.errors import ModelError
+from spa_cli.graph.load import Source
+from spa_cli.importance.evidence import Evidence
+from spa_cli.importance.ranking import Ranking
+from spa_cli.importance.score import rank_groups
+from spa_cli.obspa.curvature import Curvature
+from spa_cli.options import Options
+from spa_cli.verification.feeds import first_run, shapes_of
+from spa_cli.verification.session import Feeds
+
+Progress = Callable[[str], None]
+VERIFY_SAMPLES = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A model that was loaded, analysed and run: ``reference`` is what it gives for ``feeds``."""
+
+    source: Source
+    analysis: Analysis
+    feeds: Feeds
+    reference: list[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A subject whose channels were scored.
+
+    ``unscored``: groups the criterion says nothing about, with the reason. ``curvature``: what repairs a cut, if
+    anything does.
+    """
+
+    subject: Subject
+    rankings: list[Ranking]
+    unscored: dict[int, str]
+    curvature: Curvature | None
+    attempts: Attempts
+
+
+def prepare(source: Source, options: Options, out: Path | None, progress: Progress) -> Prepared:
+    """Analyse, run and score; raises the errors of ``spa_cli.errors``."""
+    progress("finding which channels depend on each other")
+    analysis = analyse_model(source, options.input_shape)
+    _require_prunable(source, analysis)
+    progress("running the original")
+    feeds, reference = first_run(source, analysis, options.calib, min(options.calib_samples, VERIFY_SAMPLES))
+    if options.calib is None and (shapes := shapes_of(feeds)) != analysis.input_shapes:
+        # the shapes that were guessed first don't run
+        analysis = analyse_model(source, shapes)
+        _require_prunable(source, analysis)
+
+    progress("scoring channels")
+    evidence = Evidence(analysis, options)
+    rankings, unscored = rank_groups(evidence, options.recipe)
+    if len(unscored) == len(analysis.grouping.groups):
+        raise ModelError(
+            f"nothing in '{source.name}' can be pruned by --method {options.method}: {next(iter(unscored.values()))}; "
+            "use another criterion ('spa criteria')"
+        )
+    curvature = evidence.curvature if options.repairs else None
+    subject = Subject(source, analysis, feeds, reference)
+    return Prepared(subject, rankings, unscored, curvature, Attempts(source, analysis, feeds, reference, out))
+
+
+def _require_prunable(source: Source, analysis: Analysis) -> None:
+    if analysis.grouping.groups:
+        return
+    if not analysis.graph.weights():
+        raise ModelError(f"nothing in '{source.name}' can be pruned: it has no weights")
+    reasons = [f.reason.text for f in analysis.grouping.frozen if f.reason.text != "has a single channel"]
+    ranked = sorted(set(reasons), key=lambda r: (-reasons.count(r), r))
+    why = (
+        f"{reasons.count(ranked[0])} of {len(reasons)} axes: {ranked[0]}"
+        if ranked
+        else "every axis is a single channel"
+    )
+    raise ModelError(f"nothing in '{source.name}' can be pruned ({why}); 'spa inspect' tells why, axis by axis")
