@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from spa_cli.budget.choose import Constraints, Order
 from spa_cli.budget.costs import Costs
 from spa_cli.channels.analyse import analyse
 from spa_cli.channels.groups import FrozenAxis, Group, Grouping, build_groups
 from spa_cli.channels.ids import Reason
+from spa_cli.channels.selection import Selection
 from spa_cli.channels.state import Channels
 from spa_cli.graph.load import Source
 from spa_cli.graph.model import Graph
@@ -19,9 +19,6 @@ from spa_cli.graph.shapes import Shapes, interpret
 from spa_cli.importance.ranking import Ranking
 from spa_cli.importance.tables import made_by_formula
 from spa_cli.verification.inputs import input_dims, input_shapes
-
-if TYPE_CHECKING:
-    from spa_cli.options import Options
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,16 +48,6 @@ class Analysis:
         weights = set(self.graph.weights())
         return Order(self.grouping, rankings, constraints, self.state.ids.count, weights, left_whole, prices)
 
-    def prices(self, options: Options) -> list[float]:
-        """What one channel of each group saves in the coin of the budget."""
-        both = [self.costs.per_channel(i, g) for i, g in enumerate(self.grouping.groups)]
-        if options.target_macs is not None or options.target_latency is not None:
-            return [max(macs, 1) for _, macs in both]
-        if options.target_params is not None or options.target_size is not None:
-            return [max(params, 1) for params, _ in both]
-        # a ratio of channels has no coin of its own: what is lost is weighed against all that is saved
-        return [math.sqrt(max(params, 1) * max(macs, 1)) for params, macs in both]
-
     def free_sizes(self) -> dict[str, set[int]]:
         """Per graph output the axes whose size the values of the inputs decide, not their shapes."""
         known = self.state.shapes
@@ -75,11 +62,7 @@ class Analysis:
     @property
     def weight_bytes(self) -> int:
         """Bytes the weights take."""
-        sizes = {16: 2, 10: 2, 11: 8, 3: 1, 2: 1, 17: 1, 19: 1, 21: 0.5, 22: 0.5}
-        graph = self.graph
-        return int(
-            sum(sizes.get(graph.parameters[w].data_type, 4) * math.prod(graph.shape(w)) for w in graph.weights())
-        )
+        return self.costs.bytes_after(Selection(self.grouping, self.state.ids.count))
 
 
 def analyse_model(source: Source, given: dict[str, tuple[int, ...]]) -> Analysis:

@@ -107,16 +107,20 @@ class Attempts:
         limit = f"{_ZEROING_LIMIT / 1e6:.0f} MB"
         return [f"that removing equals zeroing was not checked in onnxruntime: the model is larger than {limit}"]
 
-    def latency_left(self, selection: Selection) -> float:
+    def latency_left(self, selection: Selection, seconds: float) -> float:
         """Measured latency relative to the original's, both in one run (infinite if the cut can't be carried out)."""
         analysis, source = self._analysis, self._source
         try:
             work = cut(analysis.graph, analysis.state, analysis.grouping, selection, {})
             small = build(work.model, source.folder).in_memory()
-            before, after = latency(target(source), small, self._feeds, budget=0.7)
+            before, after = latency(target(source), small, self._feeds, budget=seconds)
         except Exception:  # noqa: BLE001 - whatever onnxruntime raises: such a cut is no candidate
             return float("inf")
         return after / before
+
+    def latency_of(self, made: Made) -> tuple[float, float]:
+        """Median seconds of the original and of a finished cut, measured alternately in one run."""
+        return latency(target(self._source), str(made.staged.path), self._feeds, apart=self._source.external)
 
     def culprits(self, selection: Selection, problem: str) -> dict[int, str]:
         """The groups (by index) whose cut alone does not survive, each with what went wrong.

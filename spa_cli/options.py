@@ -36,7 +36,7 @@ class Options:
     seed: int = 0
     ignore: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
-    round_to: int = 1
+    round_to: int | str = 1
     min_channels: int = 1
     max_group_ratio: float = 1.0
     exact_only: bool = False
@@ -47,8 +47,10 @@ class Options:
         self._check_importance()
         if not 0 < self.max_group_ratio <= 1:
             raise UsageError(f"--max-group-ratio has to lie between 0 and 1, not {self.max_group_ratio:g}")
+        if isinstance(self.round_to, str) and self.round_to != "auto":
+            raise UsageError(f"--round-to has to be a number or auto, not {self.round_to}")
         for name in ("round_to", "min_channels", "calib_samples"):
-            if getattr(self, name) < 1:
+            if getattr(self, name) != "auto" and getattr(self, name) < 1:
                 flag = "--" + name.replace("_", "-")
                 raise UsageError(f"{flag} has to be at least 1, not {getattr(self, name)}")
         both = set(self.ignore) & set(self.only)
@@ -91,9 +93,6 @@ class Options:
         elif not 0 < value < 1:
             raise UsageError(f"{name} has to lie between 0 and 1 (both excluded), not {value:g}")
 
-    @property
-    def constraints(self) -> Constraints:
-        """The part that restricts which channels may go."""
-        return Constraints(
-            self.ignore, self.only, self.round_to, self.min_channels, self.max_group_ratio, self.exact_only
-        )
+    def constraints(self, round_to: int = 1) -> Constraints:
+        """The part that restricts which channels may go; ``round_to``: the multiple, where it is "auto"."""
+        return Constraints(self.ignore, self.only, round_to, self.min_channels, self.max_group_ratio, self.exact_only)

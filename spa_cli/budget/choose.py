@@ -133,6 +133,11 @@ class Order:
                 "without emptying a layer or breaking the constraints; ask for less or loosen them"
             )
         end = int(np.argmin(np.abs(removed - wanted)))
+        if abs(removed[end] - wanted) > max(TOLERANCE * self.total, 0.5):
+            raise UnreachableError(
+                f"--ratio {ratio:g} can't be met within {100 * TOLERANCE:.0f} %: "
+                f"{removed[end] / self.total:.3f} is the closest; ask for that, or lower --round-to"
+            )
         return self.steps[: end + 1]
 
     def by_cost(
@@ -145,7 +150,8 @@ class Order:
     ) -> list[Step]:
         """Steps after which ``cost`` (relative to the dense model) is ``fraction``, at most ``tolerance`` below.
 
-        ``exchanges``: how many to try before refusing (none for a cost that has to be measured).
+        Nearer where that costs nothing but a few steps: within ``tolerance`` of the request itself. ``exchanges``: how
+        many to try before refusing.
         """
         low, high = 0, len(self.steps)
         least = cost(self.selection(self.steps))
@@ -157,17 +163,24 @@ class Order:
         while low < high:
             middle = (low + high) // 2
             low, high = (low, middle) if cost(self.selection(self.steps[:middle])) <= fraction else (middle + 1, high)
-        # the step that crosses the target may overshoot: walk on with smaller ones instead
-        chosen, reached = self.steps[:low], cost(self.selection(self.steps[:low]))
-        if fraction - reached <= tolerance:
-            return chosen
-        chosen = self.steps[: low - 1]
-        for step in self._then(low - 1):
+        best, reached = self.steps[:low], cost(self.selection(self.steps[:low]))
+        near = tolerance * fraction
+        if fraction - reached <= near or not low:
+            return best
+        # the step that crosses the target overshoots: walk on without its group, with smaller steps
+        chosen, skipped = self.steps[: low - 1], {self.steps[low - 1].group}
+        for step in islice((s for s in self.steps[low:] if s.group not in skipped), exchanges):
             value = cost(self.selection([*chosen, step]))
-            if value >= fraction - tolerance:
+            if value > fraction:
                 chosen.append(step)
-                if value <= fraction:
-                    return chosen
+                continue
+            skipped.add(step.group)
+            if value > reached:
+                best, reached = [*chosen, step], value
+            if fraction - value <= near:
+                return best
+        if fraction - reached <= tolerance:
+            return best
         for candidate in islice(self._exchanges(low), exchanges):
             value = cost(self.selection(candidate))
             if fraction - tolerance <= value <= fraction:
@@ -191,10 +204,6 @@ class Order:
                 extra = [s for s in after if s.group == take][:added]
                 if len(mine) == undone and len(extra) == added and (give != take or not undone or not added):
                     yield [s for i, s in enumerate(before) if i not in mine] + extra
-
-    def _then(self, start: int) -> list[Step]:
-        """What comes after ``start`` without the group that overshot (its later steps need its earlier ones)."""
-        return [s for s in self.steps[start:] if s.group != self.steps[start].group]
 
 
 def _multiple(grouping: Grouping, group: Group, round_to: int) -> int:

@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
+from onnx import TensorProto
+from onnx.helper import tensor_dtype_to_np_dtype
 
 from spa_cli.channels.groups import Group, Grouping
 from spa_cli.channels.ids import Rows
@@ -30,6 +32,7 @@ _MATMUL = {
     "MatMulNBits",
 }
 _RECURRENT = {"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"}
+_FOUR_BITS = {TensorProto.INT4, TensorProto.UINT4, TensorProto.FLOAT4E2M1}
 COUNTED = frozenset(
     {
         *_CONV,
@@ -114,6 +117,9 @@ class Costs:
         self.skipped = [n for n in graph.all_nodes if n.op in COUNTED and not self._complete(n)]
         self._turns = dict(_turns(graph.nodes, state, 1))
         self.macs = self._sum(self.nodes, self._dense)
+        # of half a byte are elements of four bits
+        kinds = {w: graph.parameters[w].data_type for w in self.weights}
+        self._item = {w: 0.5 if k in _FOUR_BITS else tensor_dtype_to_np_dtype(k).itemsize for w, k in kinds.items()}
         self.params = sum(math.prod(graph.shape(w)) for w in self.weights)
         self._users: dict[int, tuple[list[Node], list[str]]] = defaultdict(lambda: ([], []))
         for node in self.nodes:
@@ -157,6 +163,11 @@ class Costs:
         """(parameters, MACs) that are left."""
         shape = self._after(selection)
         return sum(math.prod(shape(w)) for w in self.weights), self._sum(self.nodes, shape)
+
+    def bytes_after(self, selection: Selection) -> int:
+        """Bytes of the weights that are left."""
+        shape = self._after(selection)
+        return int(sum(self._item[w] * math.prod(shape(w)) for w in self.weights))
 
     def per_channel(self, index: int, group: Group) -> tuple[int, int]:
         """(parameters, MACs) that go with one channel of an otherwise whole model."""

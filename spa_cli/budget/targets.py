@@ -1,57 +1,114 @@
-"""What a budget asks for, in terms of the order in which channels go."""
+"""What a budget asks for: choosing along the order in which channels go, confirming it on the finished file."""
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
 from spa_cli.analysis import Analysis
-from spa_cli.attempt import Attempts
-from spa_cli.budget.choose import Order
+from spa_cli.attempt import Attempts, Made
+from spa_cli.budget.choose import TOLERANCE, Order
+from spa_cli.budget.latency import LATENCY_TOLERANCE, LatencyTable, walk_to
 from spa_cli.channels.selection import Selection
-from spa_cli.errors import ModelError, UsageError
+from spa_cli.errors import UnreachableError, UsageError
 from spa_cli.graph.load import Source
-from spa_cli.options import Options
+from spa_cli.importance.ranking import Ranking
+
+if TYPE_CHECKING:
+    from spa_cli.options import Options
+
+# how often a budget that only the finished file can confirm is aimed at again
+_TRIES = 4
 
 
-def choose(
-    source: Source,
-    analysis: Analysis,
-    options: Options,
-    attempts: Attempts,
-    order: Order,
-    left_whole: dict[int, str],
-) -> Selection:
-    """What stays under the budget; raises UnreachableError if it can't be met.
+class Target:
+    """One budget of one model. ``seconds``: latency before and after, once it was confirmed on the finished file."""
 
-    ``left_whole``: groups that were tried and did not survive, and why.
-    """
-    costs = analysis.costs
-    if not order.steps and left_whole:
-        index, why = next(iter(left_whole.items()))
-        name = analysis.grouping.groups[index].name
-        raise ModelError(
-            f"nothing in '{source.name}' can be pruned: no cut of its groups survived verification ('{name}': {why})"
-        )
-    if not order.steps:
-        raise ModelError(
-            f"nothing in '{source.name}' can be pruned under these constraints; 'spa inspect' lists the groups"
-        )
-    if options.ratio is not None:
-        return order.selection(order.by_ratio(options.ratio))
-    if options.target_macs is not None:
-        if not costs.macs:
+    def __init__(
+        self, source: Source, analysis: Analysis, rankings: list[Ranking], attempts: Attempts, options: Options
+    ) -> None:
+        self._source, self._analysis, self._attempts, self._options = source, analysis, attempts, options
+        self.seconds: tuple[float, float] | None = None
+        # what the estimate has to be corrected by: bytes of the file, or a fraction of the latency
+        self._offset, self._tries = 0.0, 0
+        self._table: LatencyTable | None = None
+        if options.target_macs is not None and not analysis.costs.macs:
             raise UsageError(f"--target-macs can't be used: '{source.name}' has no operator that multiplies and adds")
-        return order.selection(order.by_cost(options.target_macs, lambda s: costs.after(s)[1] / costs.macs, "macs"))
-    if options.target_params is not None:
-        return order.selection(
-            order.by_cost(options.target_params, lambda s: costs.after(s)[0] / costs.params, "params")
-        )
-    if options.target_latency is not None:
-        return order.selection(
-            order.by_cost(options.target_latency, attempts.latency_left, "latency", 0.05, exchanges=0)
-        )
-    assert options.target_size is not None
+        if options.target_latency is not None:
+            grouping = analysis.grouping
+            groups = [i for i, g in enumerate(grouping.groups) if options.constraints().allows(g)]
+            macs = [analysis.costs.per_channel(i, g)[1] for i, g in enumerate(grouping.groups)]
+            count = analysis.state.ids.count
+            self._table = LatencyTable(grouping, count, rankings, macs, groups, attempts.latency_left)
 
-    def size_left(selection: Selection) -> float:
-        weights = analysis.weight_bytes
-        return 1 - weights / source.bytes * (1 - costs.after(selection)[0] / max(costs.params, 1))
+    def prices(self) -> list[float]:
+        """What one channel of each group saves in the coin of the budget."""
+        options = self._options
+        if self._table is not None:
+            return [max(float(s), 1e-9) for s in self._table.saved]
+        both = [self._analysis.costs.per_channel(i, g) for i, g in enumerate(self._analysis.grouping.groups)]
+        if options.target_macs is not None:
+            return [max(macs, 1) for _, macs in both]
+        if options.target_params is not None or options.target_size is not None:
+            return [max(params, 1) for params, _ in both]
+        # a ratio of channels has no coin of its own: what is lost is weighed against all that is saved
+        return [math.sqrt(max(params, 1) * max(macs, 1)) for params, macs in both]
 
-    return order.selection(order.by_cost(options.target_size / source.bytes, size_left, "size"))
+    def choose(self, order: Order) -> Selection:
+        """What stays; raises UnreachableError if the budget can't be met."""
+        options, costs = self._options, self._analysis.costs
+        if options.ratio is not None:
+            return order.selection(order.by_ratio(options.ratio))
+        if options.target_macs is not None:
+            return order.selection(order.by_cost(options.target_macs, lambda s: costs.after(s)[1] / costs.macs, "macs"))
+        if options.target_params is not None:
+            return order.selection(
+                order.by_cost(options.target_params, lambda s: costs.after(s)[0] / costs.params, "params")
+            )
+        if options.target_latency is not None:
+            assert self._table is not None
+            aim = options.target_latency + self._offset
+            return walk_to(order, self._table, self._attempts.latency_left, aim)
+        assert options.target_size is not None
+        return order.selection(order.by_cost(options.target_size / self._source.bytes, self._size_left, "size"))
+
+    def _size_left(self, selection: Selection) -> float:
+        weights = self._analysis.weight_bytes
+        return (self._source.bytes - weights + self._analysis.costs.bytes_after(selection) + self._offset) / (
+            self._source.bytes
+        )
+
+    def confirm(self, made: Made) -> bool:
+        """Whether the finished file meets the budget; if not, the next choice aims better.
+
+        Raises UnreachableError once aiming again does not help.
+        """
+        options = self._options
+        self._tries += 1
+        if options.target_size is not None:
+            size, wanted = made.staged.bytes, options.target_size
+            if wanted - TOLERANCE * self._source.bytes <= size <= wanted:
+                return True
+            self._offset += size - self._size_left(made.selection) * self._source.bytes
+            closest = f"{size} bytes"
+        elif options.target_latency is not None:
+            self.seconds = self._attempts.latency_of(made)
+            left = self.seconds[1] / self.seconds[0]
+            if abs(left - options.target_latency) <= LATENCY_TOLERANCE * options.target_latency:
+                return True
+            # noise, not a jump: that is seen while choosing
+            self._offset += min(max(options.target_latency - left, -0.1), 0.1)
+            closest = f"{left:.3f} of the original"
+        else:
+            return True
+        if self._tries >= _TRIES:
+            flag, asked = (
+                ("--target-size", options.target_size)
+                if options.target_size is not None
+                else ("--target-latency", options.target_latency)
+            )
+            raise UnreachableError(
+                f"{flag} {asked:g} was not confirmed on the finished model: {closest} is the closest; ask for that, "
+                "or try again on a quieter machine"
+            )
+        return False

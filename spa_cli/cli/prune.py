@@ -11,7 +11,7 @@ from spa_cli.cli.app import app, guarded
 from spa_cli.cli.options import Calib, Debug, Force, InputShape, Json, Model, Out, parse_shapes
 from spa_cli.cli.show import progress, show_result
 
-_BUDGET, _WHAT = "Budget (one of)", "What may go"
+_BUDGET, _IMPORTANCE, _WHAT = "Budget (one of)", "Importance", "What may go"
 
 
 @app.command()
@@ -43,8 +43,47 @@ def prune(
         ),
     ] = None,
     method: Annotated[
-        str, typer.Option(help="obspa scores by curvature and repairs; l1, l2 and random only slice.")
+        str,
+        typer.Option(help="Criterion, or several (l1+wanda); 'spa criteria' lists them.", rich_help_panel=_IMPORTANCE),
     ] = "obspa",
+    aggregation: Annotated[
+        str | None,
+        typer.Option(help="From a coupled channel's members to one score.", rich_help_panel=_IMPORTANCE),
+    ] = None,
+    normalisation: Annotated[
+        str | None,
+        typer.Option(
+            "--normalisation",
+            "--normalization",
+            help="What makes groups comparable.",
+            rich_help_panel=_IMPORTANCE,
+        ),
+    ] = None,
+    ensemble: Annotated[
+        str, typer.Option(help="Add criteria up by rank or by value.", rich_help_panel=_IMPORTANCE)
+    ] = "rank",
+    role_weight: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="How much members count: producer=1, consumer=1, pass-through=0.",
+            rich_help_panel=_IMPORTANCE,
+            show_default=False,
+        ),
+    ] = None,
+    focus: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What counts four times: output=NAME, classes=3,5, samples=0:100.",
+            rich_help_panel=_IMPORTANCE,
+            show_default=False,
+        ),
+    ] = None,
+    repair: Annotated[
+        bool | None,
+        typer.Option(
+            help="Refit what is left (default: with obspa only).", rich_help_panel=_IMPORTANCE, show_default=False
+        ),
+    ] = None,
     calib: Calib = None,
     calib_samples: Annotated[int, typer.Option(help="Calibration samples to use at most.")] = 512,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
@@ -64,7 +103,13 @@ def prune(
             show_default=False,
         ),
     ] = None,
-    round_to: Annotated[int, typer.Option(help="Keep layer widths multiples of this.", rich_help_panel=_WHAT)] = 1,
+    round_to: Annotated[
+        str,
+        typer.Option(
+            help="Keep layer widths multiples of this; auto: of what this machine's kernels like.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = "1",
     min_channels: Annotated[int, typer.Option(help="Leave every layer at least this wide.", rich_help_panel=_WHAT)] = 1,
     max_group_ratio: Annotated[
         float, typer.Option(help="Remove at most this fraction of a group.", rich_help_panel=_WHAT)
@@ -91,12 +136,18 @@ def prune(
             target_size=target_size,
             target_latency=target_latency,
             method=method,
+            aggregation=aggregation,
+            normalisation=normalisation,
+            ensemble=ensemble,
+            role_weight=tuple(role_weight or ()),
+            focus=tuple(focus or ()),
+            repair=repair,
             calib=calib,
             calib_samples=calib_samples,
             seed=seed,
             ignore=tuple(ignore or ()),
             only=tuple(only or ()),
-            round_to=round_to,
+            round_to=int(round_to) if round_to.isdigit() else round_to,
             min_channels=min_channels,
             max_group_ratio=max_group_ratio,
             exact_only=exact_only,

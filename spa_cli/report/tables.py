@@ -27,7 +27,8 @@ def console(stderr: bool = False) -> Console:
     return found
 
 
-def _table(out: Console, title: str) -> Table:
+def new_table(out: Console, title: str) -> Table:
+    """An empty table in the house's style."""
     style = box.ROUNDED if out.is_terminal and out.encoding.startswith("utf") else box.ASCII2
     return Table(title=title, title_justify="left", title_style="bold", box=style, header_style="bold", expand=False)
 
@@ -35,7 +36,7 @@ def _table(out: Console, title: str) -> Table:
 def operators_table(out: Console, found: list[Operator]) -> None:
     """One line an operator."""
     colour = {FOLLOWED: "green", APPROXIMATE: "yellow", FROZEN: "red"}
-    table = _table(out, f"{len(found)} operators")
+    table = new_table(out, f"{len(found)} operators")
     table.add_column("operator", no_wrap=True, max_width=34)
     table.add_column("behaviour", no_wrap=True)
     table.add_column("how, or why not", overflow="fold")
@@ -58,7 +59,7 @@ def inspect_table(out: Console, analysis: Analysis, name: str, source_bytes: int
     groups = analysis.grouping.groups
     if groups:
         shown = len(groups) if everything else min(len(groups), 40)
-        table = _table(out, f"{len(groups)} groups, {analysis.channels} removable channels")
+        table = new_table(out, f"{len(groups)} groups, {analysis.channels} removable channels")
         width = max(18, min(out.width - 52, 44))
         table.add_column("group", no_wrap=True, max_width=width)
         table.add_column("channels", justify="right", no_wrap=True)
@@ -101,7 +102,7 @@ def _frozen(out: Console, analysis: Analysis, everything: bool) -> None:
     frozen = [f for f in analysis.grouping.frozen if f.reason.text != "has a single channel"]
     if not frozen:
         return
-    table = _table(out, f"{len(frozen)} frozen axes of weights")
+    table = new_table(out, f"{len(frozen)} frozen axes of weights")
     table.add_column("why", overflow="fold")
     table.add_column("axes", justify="right", no_wrap=True)
     table.add_column("for example", no_wrap=True, max_width=30)
@@ -120,7 +121,7 @@ def _frozen(out: Console, analysis: Analysis, everything: bool) -> None:
 def prune_table(out: Console, result: Result, verb: str) -> None:
     """Before and after."""
     before, after = result.before, result.after
-    table = _table(out, escape(f"{verb} {result.source.name}"))
+    table = new_table(out, escape(f"{verb} {result.source.name}"))
     table.add_column("")
     for column in ("before", "after", "change"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -175,7 +176,7 @@ def _change(before: float, after: float) -> str:
 
 def verify_table(out: Console, comparison: Comparison, failures: list[str]) -> None:
     """The figures of a gate."""
-    table = _table(out, "verified" if not failures else "not verified")
+    table = new_table(out, "verified" if not failures else "not verified")
     table.add_column("")
     for column in ("original", "pruned", "change"):
         table.add_column(column, justify="right", no_wrap=True)

@@ -97,7 +97,7 @@ def test_a_larger_ratio_removes_a_superset(name) -> None:
 def test_round_to_leaves_multiples(name, multiple) -> None:
     analysis = _analysis(name)
     order = _order(analysis, round_to=multiple)
-    selection = order.selection(order.by_ratio(0.4))
+    selection = order.selection(order.steps[: max(1, 2 * len(order.steps) // 5)])
     widths, before = _widths(analysis, selection), analysis.grouping.rows
     touched = [place for place, width in widths.items() if width < len(before[place])]
     assert touched

@@ -1,0 +1,96 @@
+"""Accuracy of CIFAR-10 ResNets by importance: every criterion, aggregation and normalisation, sliced and repaired.
+
+    python benchmarks/bench_importance.py [--data ../shared/bench] [--models resnet20,resnet56] [--rf 1.5,2]
+                                          [--only criteria,aggregations,normalisations,ensembles] [--jobs 2]
+
+512 training images serve criteria that look at data, and the repair. Gradient criteria need ``spa-cli[train]``; without
+it they are rows that say so. The aggregations and normalisations are those of ``--method l2``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from bench_accuracy import accuracy, normalised
+
+from spa_cli.graph.load import load
+from spa_cli.importance.aggregation import AGGREGATIONS
+from spa_cli.importance.criteria import CRITERIA
+from spa_cli.importance.normalisation import NORMALISATIONS
+from spa_cli.options import Options
+from spa_cli.pipeline import cut_to
+from spa_cli.prepare import prepare
+
+ENSEMBLES = ("obspa+l2", "wanda+fpgm", "l1+taylor")
+Row = dict[str, str]
+
+
+def rows(only: list[str]) -> list[Row]:
+    """The options of every row."""
+    found: list[Row] = []
+    if "criteria" in only:
+        found += [{"method": name} for name in CRITERIA if name != "scores"]
+    if "aggregations" in only:
+        found += [{"method": "l2", "aggregation": name} for name in AGGREGATIONS]
+    if "normalisations" in only:
+        found += [{"method": "l2", "aggregation": "rss", "normalisation": name} for name in NORMALISATIONS]
+    if "ensembles" in only:
+        found += [{"method": name} for name in ENSEMBLES]
+    return found
+
+
+def one(model: Path, calib: Path, test: Path, row: Row, factors: list[float]) -> list[str]:
+    """Accuracy in percent for every factor, sliced and repaired."""
+    data = np.load(test)
+    cells = []
+    try:
+        options = Options(target_macs=0.5, calib=calib, repair=True, **row)  # type: ignore[arg-type]
+        prepared = prepare(load(model), options, None, lambda _: None)
+        for factor in factors:
+            for ready in (replace(prepared, curvature=None), prepared):
+                made, _ = cut_to(ready, replace(options, target_macs=1 / factor))
+                cells.append(f"{accuracy(made.staged.path, data['x'], data['y']):.2f}")
+                made.staged.discard()
+    except Exception as error:  # noqa: BLE001 - a failed run is a row of the table
+        return [f"{type(error).__name__}: {str(error)[:80]}", *[""] * (2 * len(factors) - 1)]
+    return cells
+
+
+def main() -> None:
+    """Print one row per choice."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("../shared/bench"))
+    parser.add_argument("--models", default="resnet20,resnet56")
+    parser.add_argument("--rf", default="1.5,2")
+    parser.add_argument("--only", default="criteria,aggregations,normalisations,ensembles")
+    parser.add_argument("--jobs", type=int, default=2)
+    args = parser.parse_args()
+    factors = [float(f) for f in args.rf.split(",")]
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(args.jobs) as pool:
+        calib, test = Path(folder) / "calib.npz", Path(folder) / "test.npz"
+        labelled = np.load(args.data / "cifar10_calib.npz")
+        extra = {"labels": labelled["y"]} if "y" in labelled.files else {}
+        np.savez(calib, input=normalised(args.data / "cifar10_calib.npz"), **extra)
+        np.savez(test, x=normalised(args.data / "cifar10_test.npz"), y=np.load(args.data / "cifar10_test.npz")["y"])
+        head = " | ".join(f"{f:g}x sliced | {f:g}x repaired" for f in factors)
+        print(f"| model | method | aggregation | normalisation | {head} |")
+        print("|---" * (4 + 2 * len(factors)) + "|")
+        for name in args.models.split(","):
+            wanted = rows(args.only.split(","))
+            model = args.data / f"{name}.onnx"
+            for row, cells in zip(
+                wanted,
+                pool.map(one, *zip(*[(model, calib, test, r, factors) for r in wanted], strict=True)),
+                strict=True,
+            ):
+                words = [row["method"], row.get("aggregation", ""), row.get("normalisation", "")]
+                print(f"| {name} | {' | '.join([*words, *cells])} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
