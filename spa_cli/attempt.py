@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,12 @@ class Attempts:
         self._source, self._analysis, self._out = source, analysis, out
         self._feeds, self._reference = feeds, reference
         self._checked = passes_checker(source)
+
+    def towards(self, out: Path) -> Attempts:
+        """The same for another output."""
+        other = copy(self)
+        other._out = out
+        return other
 
     def make(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from spa_cli.importance.focus import Focus
 from spa_cli.importance.recipe import Recipe
 from spa_cli.importance.registry import WEIGHTS
 
-BUDGETS = ("ratio", "target_macs", "target_params", "target_size", "target_latency")
+BUDGETS = ("ratio", "target_macs", "target_params", "target_size", "target_latency", "max_drift", "min_accuracy")
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,10 @@ class Options:
     target_params: float | None = None
     target_size: int | None = None
     target_latency: float | None = None
+    max_drift: float | None = None
+    min_accuracy: float | None = None
+    test: Path | None = None
+    evaluate: str | None = None
     method: str = "obspa"
     aggregation: str | None = None
     normalisation: str | None = None
@@ -31,6 +35,7 @@ class Options:
     role_weight: tuple[str, ...] = ()
     focus: tuple[str, ...] = ()
     repair: bool | None = None
+    sweeping: bool = False
     calib: Path | None = None
     calib_samples: int = 512
     seed: int = 0
@@ -43,6 +48,9 @@ class Options:
     input_shape: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("calib", "test"):
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, Path(getattr(self, name)))
         self._check_budget()
         self._check_importance()
         if not 0 < self.max_group_ratio <= 1:
@@ -76,6 +84,16 @@ class Options:
         return Focus.of(tuple(self.focus))
 
     @property
+    def measures_quality(self) -> bool:
+        """Whether the budget is how good the result is."""
+        return self.max_drift is not None or self.min_accuracy is not None
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether a part of the calibration data is kept from everything that is fitted, to be measured on."""
+        return self.calib is not None and self.test is None and (self.measures_quality or self.sweeping)
+
+    @property
     def repairs(self) -> bool:
         """Whether what is left is refitted: unless told, only where OBSPA is among the criteria."""
         return any(p.criterion.name == "obspa" for p in self.recipe.parts) if self.repair is None else self.repair
@@ -90,8 +108,15 @@ class Options:
         if name == "--target-size":
             if value <= 0:
                 raise UsageError(f"--target-size has to be a positive number of bytes, not {value}")
+        elif name in ("--max-drift", "--min-accuracy"):
+            if not 0 < value < float("inf"):
+                raise UsageError(f"{name} has to be a positive number, not {value:g}")
         elif not 0 < value < 1:
             raise UsageError(f"{name} has to lie between 0 and 1 (both excluded), not {value:g}")
+
+    def with_budget(self, name: str, value: float) -> Options:
+        """The same with one budget instead of its own."""
+        return replace(self, **{**dict.fromkeys(BUDGETS, None), name: value})  # type: ignore[arg-type]
 
     def constraints(self, round_to: int = 1) -> Constraints:
         """The part that restricts which channels may go; ``round_to``: the multiple, where it is "auto"."""

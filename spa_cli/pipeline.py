@@ -3,38 +3,25 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import onnx
 
-from spa_cli.analysis import Analysis, analyse_model
+from spa_cli.analysis import analyse_model
 from spa_cli.attempt import Attempts, Made
-from spa_cli.budget.kernels import roundings
-from spa_cli.budget.targets import Target
-from spa_cli.channels.selection import Selection
-from spa_cli.errors import ModelError, UnreachableError, UsageError, VerificationError
+from spa_cli.cutting import Cutting, cut_to, note
+from spa_cli.errors import UsageError, VerificationError
 from spa_cli.graph.load import load
 from spa_cli.graph.save import check_writable, write_text
 from spa_cli.options import Options
 from spa_cli.plan import Plan, from_cut, to_selection
 from spa_cli.prepare import VERIFY_SAMPLES, Prepared, Progress, Subject, prepare
 from spa_cli.result import Figures, Result
+from spa_cli.search import smallest
 from spa_cli.verification.check import drift, latency
 from spa_cli.verification.feeds import first_run
 from spa_cli.verification.session import target
-
-
-@dataclass(frozen=True, eq=False)
-class Cutting:
-    """A cut that meets its budget; ``seconds``: latency before and after, where that was the budget."""
-
-    made: Made
-    left_whole: dict[int, str]
-    round_to: int
-    seconds: tuple[float, float] | None
-
 
 Model: TypeAlias = str | os.PathLike[str] | onnx.ModelProto
 
@@ -60,64 +47,10 @@ def prune(
     out, plan_out = (None, None) if dry_run else (out, plan_out)
 
     prepared = prepare(source, options, out, progress)
-    cutting = cut_to(prepared, options, progress)
+    cutting = (smallest if options.measures_quality else cut_to)(prepared, options, progress)
     about, warnings = account(prepared, options, cutting)
     progress("measuring latency")
     return _finish(prepared.subject, cutting.made, about, warnings, out, plan_out, cutting.seconds)
-
-
-def cut_to(prepared: Prepared, options: Options, progress: Progress = lambda _: None) -> Cutting:
-    """Choose, cut, repair, verify and confirm under the budget of ``options``.
-
-    Raises UnreachableError if the budget can't be met, ModelError if nothing can go.
-    """
-    subject = prepared.subject
-    target = Target(subject.source, subject.analysis, prepared.rankings, prepared.attempts, options)
-    multiples = [options.round_to] if isinstance(options.round_to, int) else roundings(subject.analysis.graph)
-    for multiple in multiples:
-        try:
-            return _cut_rounded(prepared, options, target, multiple, progress)
-        except UnreachableError:
-            # only a multiple that was picked for the user gives way to the budget
-            if multiple == multiples[-1]:
-                raise
-    raise AssertionError("no multiple was tried")
-
-
-def _cut_rounded(prepared: Prepared, options: Options, target: Target, multiple: int, progress: Progress) -> Cutting:
-    analysis, attempts, curvature = prepared.subject.analysis, prepared.attempts, prepared.curvature
-    prices = target.prices() if options.recipe.only_obspa else None
-    constraints = options.constraints(multiple)
-    left_whole: dict[int, str] = {}
-    while True:
-        progress("choosing what goes")
-        order = analysis.order(prepared.rankings, constraints, {*left_whole, *prepared.unscored}, prices)
-        if not order.steps:
-            _refuse(prepared.subject, left_whole)
-        selection = target.choose(order)
-        progress("cutting, repairing and verifying" if curvature else "cutting and verifying")
-        repair = curvature.repair if curvature else None
-        made, problem = attempts.make(selection, _note(options.method, selection, analysis), repair)
-        if made is None:
-            left_whole |= attempts.culprits(selection, problem)
-            continue
-        try:
-            if target.confirm(made):
-                return Cutting(made, left_whole, multiple, target.seconds)
-        except BaseException:
-            made.staged.discard()
-            raise
-        made.staged.discard()
-
-
-def _refuse(subject: Subject, left_whole: dict[int, str]) -> None:
-    """Nothing can go: say why."""
-    nothing = f"nothing in '{subject.source.name}' can be pruned"
-    if left_whole:
-        index, why = next(iter(left_whole.items()))
-        name = subject.analysis.grouping.groups[index].name
-        raise ModelError(f"{nothing}: no cut of its groups survived verification ('{name}': {why})")
-    raise ModelError(f"{nothing} under these constraints; 'spa inspect' lists the groups")
 
 
 def account(prepared: Prepared, options: Options, cutting: Cutting) -> tuple[dict[str, Any], list[str]]:
@@ -173,24 +106,12 @@ def apply(
     feeds, reference = first_run(source, analysis, None, VERIFY_SAMPLES)
     progress("cutting and verifying")
     attempts = Attempts(source, analysis, feeds, reference, out)
-    made, problem = attempts.make(selection, _note(plan.about.get("method", "plan"), selection, analysis))
+    made, problem = attempts.make(selection, note(plan.about.get("method", "plan"), selection, analysis))
     if made is None:
         raise VerificationError(f"the plan can't be carried out on '{source.name}': {problem}")
     progress("measuring latency")
     subject = Subject(source, analysis, feeds, reference)
     return _finish(subject, made, dict(plan.about), attempts.unchecked(), out, None)
-
-
-def _note(method: str, selection: Selection, analysis: Analysis) -> dict[str, object]:
-    """What the metadata entry of the result says."""
-    from spa_cli import __version__
-
-    return {
-        "version": __version__,
-        "method": method,
-        "removed_channels": selection.removed,
-        "channels": analysis.channels,
-    }
 
 
 def _finish(

@@ -47,7 +47,7 @@ class LatencyTable:
             half = grouping.groups[index].channels // 2
             if not half or time.perf_counter() > end:
                 continue
-            left = measure(half_of(grouping, count, rankings[index], index, half), each)
+            left = measure(part_of(grouping, count, rankings[index], index, half), each)
             if np.isfinite(left):
                 self.saved[index], known[index] = max(1 - left, 0.0) / half, True
         work = np.array(macs, float)
@@ -60,7 +60,7 @@ class LatencyTable:
         return 1 - float(sum(self.saved[i] * count for i, count in gone.items()))
 
 
-def half_of(grouping: Grouping, count: int, ranking: Ranking, index: int, gone: int) -> Selection:
+def part_of(grouping: Grouping, count: int, ranking: Ranking, index: int, gone: int) -> Selection:
     """Everything but the ``gone`` least important channels of one group."""
     selection = Selection(grouping, count)
     mask = np.ones(ranking.order.shape, bool)

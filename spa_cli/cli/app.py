@@ -70,6 +70,6 @@ def guarded(debug: bool) -> Iterator[None]:
 
 def main() -> None:
     """Entry point."""
-    from spa_cli.cli import apply, criteria, inspect, operators, prune, verify  # noqa: F401 - each registers its command
+    from spa_cli.cli import apply, criteria, inspect, operators, prune, sweep, verify  # noqa: F401 - each registers its command
 
     app()

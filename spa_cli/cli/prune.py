@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from spa_cli.cli import choices as c
 from spa_cli.cli.app import app, guarded
 from spa_cli.cli.options import Calib, Debug, Force, InputShape, Json, Model, Out, parse_shapes
 from spa_cli.cli.show import progress, show_result
 
-_BUDGET, _IMPORTANCE, _WHAT = "Budget (one of)", "Importance", "What may go"
+_BUDGET = "Budget (one of)"
 
 
 @app.command()
@@ -42,81 +43,40 @@ def prune(
             show_default=False,
         ),
     ] = None,
-    method: Annotated[
-        str,
-        typer.Option(help="Criterion, or several (l1+wanda); 'spa criteria' lists them.", rich_help_panel=_IMPORTANCE),
-    ] = "obspa",
-    aggregation: Annotated[
-        str | None,
-        typer.Option(help="From a coupled channel's members to one score.", rich_help_panel=_IMPORTANCE),
-    ] = None,
-    normalisation: Annotated[
-        str | None,
+    max_drift: Annotated[
+        float | None,
         typer.Option(
-            "--normalisation",
-            "--normalization",
-            help="What makes groups comparable.",
-            rich_help_panel=_IMPORTANCE,
-        ),
-    ] = None,
-    ensemble: Annotated[
-        str, typer.Option(help="Add criteria up by rank or by value.", rich_help_panel=_IMPORTANCE)
-    ] = "rank",
-    role_weight: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="How much members count: producer=1, consumer=1, pass-through=0.",
-            rich_help_panel=_IMPORTANCE,
+            help="The smallest model whose outputs move no more (relative L2).",
+            rich_help_panel=_BUDGET,
             show_default=False,
         ),
     ] = None,
-    focus: Annotated[
-        list[str] | None,
+    min_accuracy: Annotated[
+        float | None,
         typer.Option(
-            help="What counts four times: output=NAME, classes=3,5, samples=0:100.",
-            rich_help_panel=_IMPORTANCE,
+            help="The smallest model that keeps this accuracy (labels in --test, or --eval).",
+            rich_help_panel=_BUDGET,
             show_default=False,
         ),
     ] = None,
-    repair: Annotated[
-        bool | None,
-        typer.Option(
-            help="Refit what is left (default: with obspa only).", rich_help_panel=_IMPORTANCE, show_default=False
-        ),
-    ] = None,
+    method: c.Method = "obspa",
+    aggregation: c.Aggregation = None,
+    normalisation: c.Normalisation = None,
+    ensemble: c.Ensemble = "rank",
+    role_weight: c.RoleWeight = None,
+    focus: c.Focus = None,
+    repair: c.Repair = None,
     calib: Calib = None,
-    calib_samples: Annotated[int, typer.Option(help="Calibration samples to use at most.")] = 512,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    ignore: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Leave groups whole that match (group, tensor or node name).",
-            rich_help_panel=_WHAT,
-            show_default=False,
-        ),
-    ] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Cut only groups with this name, or made by a tensor or node with it.",
-            rich_help_panel=_WHAT,
-            show_default=False,
-        ),
-    ] = None,
-    round_to: Annotated[
-        str,
-        typer.Option(
-            help="Keep layer widths multiples of this; auto: of what this machine's kernels like.",
-            rich_help_panel=_WHAT,
-        ),
-    ] = "1",
-    min_channels: Annotated[int, typer.Option(help="Leave every layer at least this wide.", rich_help_panel=_WHAT)] = 1,
-    max_group_ratio: Annotated[
-        float, typer.Option(help="Remove at most this fraction of a group.", rich_help_panel=_WHAT)
-    ] = 1.0,
-    exact_only: Annotated[
-        bool, typer.Option("--exact-only", help="Only cut where removing equals zeroing.", rich_help_panel=_WHAT)
-    ] = False,
+    calib_samples: c.CalibSamples = 512,
+    test: c.Test = None,
+    evaluate: c.Evaluate = None,
+    seed: c.Seed = 0,
+    ignore: c.Ignore = None,
+    only: c.Only = None,
+    round_to: c.RoundTo = "1",
+    min_channels: c.MinChannels = 1,
+    max_group_ratio: c.MaxGroupRatio = 1.0,
+    exact_only: c.ExactOnly = False,
     input_shape: InputShape = None,
     plan_out: Annotated[Path | None, typer.Option(help="Also write the plan (JSON).", show_default=False)] = None,
     json: Json = False,
@@ -135,23 +95,29 @@ def prune(
             target_params=target_params,
             target_size=target_size,
             target_latency=target_latency,
-            method=method,
-            aggregation=aggregation,
-            normalisation=normalisation,
-            ensemble=ensemble,
-            role_weight=tuple(role_weight or ()),
-            focus=tuple(focus or ()),
-            repair=repair,
-            calib=calib,
-            calib_samples=calib_samples,
-            seed=seed,
-            ignore=tuple(ignore or ()),
-            only=tuple(only or ()),
-            round_to=int(round_to) if round_to.isdigit() else round_to,
-            min_channels=min_channels,
-            max_group_ratio=max_group_ratio,
-            exact_only=exact_only,
-            input_shape=parse_shapes(input_shape),
+            max_drift=max_drift,
+            min_accuracy=min_accuracy,
+            **c.chosen(
+                method=method,
+                aggregation=aggregation,
+                normalisation=normalisation,
+                ensemble=ensemble,
+                role_weight=role_weight,
+                focus=focus,
+                repair=repair,
+                calib=calib,
+                calib_samples=calib_samples,
+                test=test,
+                evaluate=evaluate,
+                seed=seed,
+                ignore=ignore,
+                only=only,
+                round_to=round_to,
+                min_channels=min_channels,
+                max_group_ratio=max_group_ratio,
+                exact_only=exact_only,
+                input_shape=parse_shapes(input_shape),
+            ),
         )
         with progress() as report:
             result = pipeline.prune(

@@ -84,7 +84,10 @@ class Staged:
         return sum(f.stat().st_size for f in self._root.iterdir())
 
     def publish(self, out: Path) -> None:
-        """Move into place: weights first, so that the model never names a file that isn't there."""
+        """Move into place: weights first, so that the model never names a file that isn't there.
+
+        Raises UsageError if that fails.
+        """
         try:
             for file in sorted(self._root.iterdir(), key=lambda f: f == self.path):
                 os.replace(file, out.parent / file.name)

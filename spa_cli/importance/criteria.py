@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spa_cli.importance import activation, given, magnitude  # noqa: F401
+from spa_cli.importance import activation, given, gradient, magnitude
 from spa_cli.importance.registry import CRITERIA, DATA, GRADIENTS, WEIGHTS, Criterion
 
-__all__ = ["CRITERIA", "DATA", "GRADIENTS", "WEIGHTS", "Criterion"]
+__all__ = ["CRITERIA", "DATA", "GRADIENTS", "WEIGHTS", "Criterion", "activation", "given", "gradient", "magnitude"]

@@ -15,8 +15,14 @@ from spa_cli.importance.registry import Scored
 from spa_cli.importance.slices import sums
 from spa_cli.importance.tables import made_by_formula
 from spa_cli.obspa.curvature import Curvature
+from spa_cli.obspa.data import samples_in
+from spa_cli.verification.inputs import read_calibration
+from spa_cli.verification.labels import read_labels
+from spa_cli.verification.session import open_session, run
 
 if TYPE_CHECKING:
+    from spa_cli.gradients.differentiable import Batch, Differentiable
+    from spa_cli.gradients.loss import Loss
     from spa_cli.options import Options
 
 Finish = Callable[[Array], Array]
@@ -31,6 +37,7 @@ class Evidence:
         self.random = np.random.default_rng(options.seed)
         self.emphasis = options.focused.emphasis(analysis.graph)
         self.given: dict[str, Array] | None = None
+        self._derivatives: dict[str, dict[str, Array]] = {}
         self._last: tuple[tuple[str, str], Array] | None = None
 
     @cached_property
@@ -38,10 +45,35 @@ class Evidence:
         """Calibration samples and what the layers see of them; raises UsageError for data that can't be used."""
         return Curvature.measure(self.analysis, self.options)
 
-    @property
-    def measured(self) -> bool:
-        """Whether calibration samples were looked at."""
-        return "curvature" in self.__dict__
+    def derivative(self, kind: str) -> dict[str, Array]:
+        """``gradient``, ``hessian_gradient`` or ``fisher`` of the loss on the calibration samples, per parameter.
+
+        Raises UsageError without the extra, ModelError where the model can't be differentiated.
+        """
+        if kind not in self._derivatives:
+            differentiable, batches, loss = self._differentiable
+            self._derivatives[kind] = getattr(differentiable, kind)(batches, loss)
+        return self._derivatives[kind]
+
+    @cached_property
+    def _differentiable(self) -> tuple[Differentiable, list[Batch], Loss]:
+        from spa_cli.gradients.differentiable import Differentiable
+        from spa_cli.gradients.loss import Loss
+
+        samples, calib = self.curvature.calibration, self.options.calib
+        labels = None
+        if calib is not None and samples.index is not None:
+            count = len(next(iter(read_calibration(calib, self.graph).values())))
+            labels = read_labels(calib, self.graph, count)
+        first = samples.chunks[0]
+        reference = run(open_session(self.graph.in_memory()), first)
+        batches: list[Batch] = []
+        for at, chunk in enumerate(samples.chunks):
+            own = labels[samples.index[at]] if labels is not None and samples.index is not None else None
+            batches.append((chunk, own, np.ones(samples_in(chunk))))
+        focus = self.options.focused
+        loss = Loss(focus.output or None, focus.classes or None, self.options.seed)
+        return Differentiable.of(self.graph, first, reference), batches, loss
 
     def by_element(
         self, group: Group, kind: str, elements: Callable[[str], Array | None], finish: Finish = np.asarray

@@ -12,13 +12,14 @@ from spa_cli.analysis import Analysis
 from spa_cli.errors import UsageError
 from spa_cli.graph.view import build
 from spa_cli.importance.ranking import Ranking, Scores
-from spa_cli.obspa.data import Calibration, emphasised, from_user, samples_in
+from spa_cli.obspa.data import Calibration, samples_in
 from spa_cli.obspa.layers import find_layers
 from spa_cli.obspa.rank import energy_share, rank
 from spa_cli.obspa.readings import Reading, readings
 from spa_cli.obspa.standardise import Standardised
 from spa_cli.obspa.statistics import Statistics, collect
 from spa_cli.obspa.synthetic import synthetic
+from spa_cli.obspa.user_data import emphasised, from_user
 from spa_cli.obspa.walk import Repair, walk
 from spa_cli.surgery.cut import Cut
 from spa_cli.verification.inputs import read_calibration
@@ -59,7 +60,7 @@ class Curvature:
         focus = options.focused
         if options.calib is not None:
             data = read_calibration(options.calib, analysis.graph)
-            chosen = from_user(analysis, data, str(options.calib), options.calib_samples, options.seed, focus)
+            chosen = from_user(analysis, data, str(options.calib), options)
         elif focus.samples is not None:
             raise UsageError("--focus samples counts the samples of --calib; give the file")
         else:

@@ -1,0 +1,100 @@
+"""Options about importance and about what may go, shared by the commands that choose channels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+_IMPORTANCE, _WHAT = "Importance", "What may go"
+
+Method = Annotated[
+    str,
+    typer.Option(help="Criterion, or several (l1+wanda); 'spa criteria' lists them.", rich_help_panel=_IMPORTANCE),
+]
+Aggregation = Annotated[
+    str | None,
+    typer.Option(
+        help="From a coupled channel's members to one score.", rich_help_panel=_IMPORTANCE, show_default=False
+    ),
+]
+Normalisation = Annotated[
+    str | None,
+    typer.Option(
+        "--normalisation",
+        "--normalization",
+        help="What makes groups comparable.",
+        rich_help_panel=_IMPORTANCE,
+        show_default=False,
+    ),
+]
+Ensemble = Annotated[str, typer.Option(help="Add criteria up by rank or by value.", rich_help_panel=_IMPORTANCE)]
+RoleWeight = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="How much members count: producer=1, consumer=1, pass-through=0.",
+        rich_help_panel=_IMPORTANCE,
+        show_default=False,
+    ),
+]
+Focus = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="What counts four times: output=NAME, classes=3,5, samples=0:100.",
+        rich_help_panel=_IMPORTANCE,
+        show_default=False,
+    ),
+]
+Repair = Annotated[
+    bool | None,
+    typer.Option(
+        help="Refit what is left (default: with obspa only).", rich_help_panel=_IMPORTANCE, show_default=False
+    ),
+]
+CalibSamples = Annotated[int, typer.Option(help="Calibration samples to use at most.")]
+Test = Annotated[
+    Path | None,
+    typer.Option(
+        help="Samples to measure drift on, with labels for accuracy (default: a part of --calib).", show_default=False
+    ),
+]
+Evaluate = Annotated[
+    str | None,
+    typer.Option("--eval", help="A command that prints accuracy last: 'python eval.py {model}'.", show_default=False),
+]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Ignore = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Leave groups whole that match (group, tensor or node name).",
+        rich_help_panel=_WHAT,
+        show_default=False,
+    ),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Cut only groups with this name, or made by a tensor or node with it.",
+        rich_help_panel=_WHAT,
+        show_default=False,
+    ),
+]
+RoundTo = Annotated[
+    str,
+    typer.Option(
+        help="Keep layer widths multiples of this; auto: of what this machine's kernels like.", rich_help_panel=_WHAT
+    ),
+]
+MinChannels = Annotated[int, typer.Option(help="Leave every layer at least this wide.", rich_help_panel=_WHAT)]
+MaxGroupRatio = Annotated[float, typer.Option(help="Remove at most this fraction of a group.", rich_help_panel=_WHAT)]
+ExactOnly = Annotated[
+    bool, typer.Option("--exact-only", help="Only cut where removing equals zeroing.", rich_help_panel=_WHAT)
+]
+
+
+def chosen(**given: Any) -> dict[str, Any]:
+    """What ``Options`` takes: lists as tuples, numbers as numbers."""
+    lists = {k: tuple(given[k] or ()) for k in ("role_weight", "focus", "ignore", "only")}
+    text = given["round_to"]
+    return {**given, **lists, "round_to": int(text) if text.lstrip("-").isdigit() else text}

@@ -1,0 +1,90 @@
+"""From a budget to a finished cut: choose, cut, repair, verify, confirm; again if a group or a guess was wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spa_cli.analysis import Analysis
+from spa_cli.attempt import Made
+from spa_cli.budget.kernels import roundings
+from spa_cli.budget.targets import Target
+from spa_cli.channels.selection import Selection
+from spa_cli.errors import ModelError, UnreachableError
+from spa_cli.options import Options
+from spa_cli.prepare import Prepared, Progress, Subject
+
+
+@dataclass(frozen=True, eq=False)
+class Cutting:
+    """A cut that meets its budget; ``seconds``: latency before and after, where that was the budget."""
+
+    made: Made
+    left_whole: dict[int, str]
+    round_to: int
+    seconds: tuple[float, float] | None
+
+
+def cut_to(prepared: Prepared, options: Options, progress: Progress = lambda _: None) -> Cutting:
+    """Choose, cut, repair, verify and confirm under the budget of ``options``.
+
+    Raises UnreachableError if the budget can't be met, ModelError if nothing can go.
+    """
+    subject = prepared.subject
+    target = Target(subject.source, subject.analysis, prepared.rankings, prepared.attempts, options)
+    multiples = [options.round_to] if isinstance(options.round_to, int) else roundings(subject.analysis.graph)
+    for multiple in multiples:
+        try:
+            return _cut_rounded(prepared, options, target, multiple, progress)
+        except UnreachableError:
+            # only a multiple that was picked for the user gives way to the budget
+            if multiple == multiples[-1]:
+                raise
+    raise AssertionError("no multiple was tried")
+
+
+def _cut_rounded(prepared: Prepared, options: Options, target: Target, multiple: int, progress: Progress) -> Cutting:
+    analysis, attempts, curvature = prepared.subject.analysis, prepared.attempts, prepared.curvature
+    prices = target.prices() if options.recipe.only_obspa else None
+    constraints = options.constraints(multiple)
+    left_whole: dict[int, str] = {}
+    while True:
+        progress("choosing what goes")
+        order = analysis.order(prepared.rankings, constraints, {*left_whole, *prepared.unscored}, prices)
+        if not order.steps:
+            _refuse(prepared.subject, left_whole)
+        selection = target.choose(order)
+        progress("cutting, repairing and verifying" if curvature else "cutting and verifying")
+        repair = curvature.repair if curvature else None
+        made, problem = attempts.make(selection, note(options.method, selection, analysis), repair)
+        if made is None:
+            left_whole |= attempts.culprits(selection, problem)
+            continue
+        try:
+            if target.confirm(made):
+                return Cutting(made, left_whole, multiple, target.seconds)
+        except BaseException:
+            made.staged.discard()
+            raise
+        made.staged.discard()
+
+
+def _refuse(subject: Subject, left_whole: dict[int, str]) -> None:
+    """Nothing can go: say why."""
+    nothing = f"nothing in '{subject.source.name}' can be pruned"
+    if left_whole:
+        index, why = next(iter(left_whole.items()))
+        name = subject.analysis.grouping.groups[index].name
+        raise ModelError(f"{nothing}: no cut of its groups survived verification ('{name}': {why})")
+    raise ModelError(f"{nothing} under these constraints; 'spa inspect' lists the groups")
+
+
+def note(method: str, selection: Selection, analysis: Analysis) -> dict[str, object]:
+    """What the metadata entry of the result says."""
+    from spa_cli import __version__
+
+    return {
+        "version": __version__,
+        "method": method,
+        "removed_channels": selection.removed,
+        "channels": analysis.channels,
+    }

@@ -1,0 +1,95 @@
+"""Samples that the user gave: some to fit to, some held back, some that count more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spa_cli.analysis import Analysis
+from spa_cli.errors import UsageError
+from spa_cli.graph.model import Array
+from spa_cli.importance.focus import FOCUS, Focus
+from spa_cli.obspa.data import Calibration, affordable, cut, cuts_of, fixed_size, samples_in
+from spa_cli.verification.session import open_session
+
+if TYPE_CHECKING:
+    from spa_cli.options import Options
+
+
+def from_user(analysis: Analysis, data: dict[str, Array], path: str, options: Options) -> Calibration:
+    """Chunks of at most ``--calib-samples`` given samples, spread over the file, shuffled once."""
+    seed, focus = options.seed, options.focused
+    total = min(len(a) for a in data.values())
+    mixed = np.random.default_rng(seed).permutation(total)
+    if options.holds_back and total >= 4:
+        mixed = mixed[~np.isin(mixed, _held_back(total))]
+    spread = np.sort(mixed[: options.calib_samples])
+    order = np.random.default_rng(seed).permutation(len(spread))[: affordable(analysis, len(spread))]
+    index = spread[order]
+    if focus.samples is not None:
+        often = np.repeat(np.arange(total), focus.repeats(total))
+        index = np.random.default_rng(seed).permutation(often[np.isin(often, mixed)])[: len(index)]
+    return _picked(analysis, data, index, f"{len(index)} samples of {path}")
+
+
+def whole(analysis: Analysis, data: dict[str, Array], path: str) -> Calibration:
+    """All samples, in order."""
+    count = min(len(a) for a in data.values())
+    return _picked(analysis, data, np.arange(count), f"{count} samples of {path}")
+
+
+def held_back(analysis: Analysis, data: dict[str, Array], path: str) -> Calibration:
+    """The samples that ``from_user`` leaves out where it is asked to."""
+    index = _held_back(min(len(a) for a in data.values()))
+    return _picked(analysis, data, index, f"{len(index)} held-back samples of {path}")
+
+
+def _held_back(total: int) -> NDArray[np.int64]:
+    """Every fourth sample; none can be spared of fewer than four, which then serve both ends."""
+    return np.arange(3, total, 4) if total >= 4 else np.arange(total)
+
+
+def _picked(analysis: Analysis, data: dict[str, Array], index: NDArray[np.int64], about: str) -> Calibration:
+    ordered = {n: a[index] for n, a in data.items()}
+    cuts = cuts_of(analysis, ordered, len(index))
+    first = max(ordered, key=lambda n: np.ndim(ordered[n]))
+    return Calibration(cut(analysis.graph, ordered, cuts), about, index=[index[at[first]] for at in cuts])
+
+
+def emphasised(analysis: Analysis, calibration: Calibration, focus: Focus) -> Calibration:
+    """Samples of which the model says one of the classes, ``FOCUS`` times as often.
+
+    Raises UsageError if no output gives every sample class scores, or no sample is of these classes.
+    """
+    graph = analysis.graph
+    name = focus.output or next((n for n in graph.outputs if len(analysis.state.shapes.shape.get(n) or ()) == 2), "")
+    session = open_session(graph.in_memory())
+    chunks, index, hits = [], [], 0
+    free = not any(fixed_size(graph, n) for n in calibration.chunks[0])
+    for at, chunk in enumerate(calibration.chunks):
+        scores: Array = session.run([name], chunk)[0] if name else np.zeros(0)
+        if scores.ndim != 2 or len(scores) != samples_in(chunk) or max(focus.classes) >= scores.shape[1]:
+            raise UsageError(
+                f"--focus classes={','.join(map(str, focus.classes))} needs an output with scores of these classes for "
+                f"every sample; name it with --focus output=NAME (of {', '.join(graph.outputs)})"
+            )
+        wanted = np.isin(scores.argmax(1), focus.classes)
+        hits += int(wanted.sum())
+        positions = calibration.index[at] if calibration.index else None
+        if free:
+            often = np.repeat(np.arange(len(wanted)), np.where(wanted, FOCUS, 1))
+            chunks.append({n: a[often] if np.ndim(a) else a for n, a in chunk.items()})
+            index.append(positions[often] if positions is not None else often)
+        else:
+            often = np.arange(FOCUS if wanted.any() else 1)
+            chunks += [chunk for _ in often]
+            index += [positions if positions is not None else often for _ in often]
+    if not hits:
+        raise UsageError(
+            f"--focus classes={','.join(map(str, focus.classes))}: the model says none of these of any sample"
+        )
+    about = f"{calibration.about}, {hits} of the focused classes taken {FOCUS} times"
+    return replace(calibration, chunks=chunks, about=about, index=index if calibration.index else None)

@@ -1,0 +1,92 @@
+"""A sweep as people and programs read it: a table, JSON, CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.text import Text
+
+from spa_cli.report.tables import new_table
+from spa_cli.report.text import shorten
+from spa_cli.sweep.points import Point
+from spa_cli.sweep.run import Sweep
+
+_GROUPS = 10
+
+
+def sweep_json(sweep: Sweep) -> dict[str, Any]:
+    """``spa.sweep/1``."""
+    return {
+        "schema": "spa.sweep/1",
+        "input": sweep.model,
+        "by": sweep.coin,
+        "measured_on": sweep.about,
+        "original": {"accuracy": sweep.original.accuracy},
+        "points": [{"asked": p.asked, "refused": p.refused} if p.refused else asdict(p) for p in sweep.points],
+        "sensitivity": [asdict(s) for s in sweep.sensitivity],
+        "warnings": sweep.warnings,
+    }
+
+
+def sweep_csv(sweep: Sweep) -> str:
+    """One line a point."""
+    names = ["asked", "macs", "params", "bytes", "latency", "drift", "agreement", "accuracy", "pareto", "refused"]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    for point in sweep.points:
+        known = ("asked", "refused") if point.refused else names
+        writer.writerow([getattr(point, n) if n in known else "" for n in names])
+    return text.getvalue()
+
+
+def sweep_table(out: Console, sweep: Sweep) -> None:
+    """The curve, then the most sensitive groups."""
+    table = new_table(out, escape(f"{sweep.model} by {sweep.coin.removeprefix('target_')}, fractions of the original"))
+    judged = any(p.accuracy is not None for p in sweep.points)
+    for column in (
+        "asked",
+        "MACs",
+        "params",
+        "size",
+        "latency",
+        "drift",
+        "agrees",
+        *(["accuracy"] if judged else []),
+        "",
+    ):
+        table.add_column(column, justify="right", no_wrap=True)
+    for point in sweep.points:
+        if point.refused:
+            table.add_row(f"{point.asked:g}", *["-"] * (7 if judged else 6), "refused")
+            continue
+        cells = [f"{v:.3f}" for v in (point.macs, point.params, point.bytes, point.latency, point.drift)]
+        cells.append("-" if point.agreement is None else f"{point.agreement:.1%}")
+        cells += [_accuracy(point)] if judged else []
+        table.add_row(f"{point.asked:g}", *cells, "[green]best[/]" if point.pareto else "")
+    out.print(table)
+    if sweep.original.accuracy is not None:
+        out.print(f"the original's accuracy is {sweep.original.accuracy:.4g}")
+    for point in sweep.points:
+        if point.refused:
+            out.print(f"[yellow]{point.asked:g}: {escape(point.refused)}[/]", soft_wrap=True)
+    out.print(f"drift is relative L2, on {escape(sweep.about)}", soft_wrap=True)
+    shown = sweep.sensitivity[:_GROUPS]
+    groups = new_table(out, f"the {len(shown)} most sensitive of {len(sweep.sensitivity)} groups")
+    width = max(18, out.width - 48)
+    groups.add_column("half of the channels of", no_wrap=True, max_width=width)
+    for column in ("drift", "MACs saved", "params saved"):
+        groups.add_column(column, justify="right", no_wrap=True)
+    for each in shown:
+        moved = "-" if each.drift is None else f"{each.drift:.3f}"
+        groups.add_row(Text(shorten(each.group, width)), moved, f"{each.macs:.1%}", f"{each.params:.1%}")
+    out.print(groups)
+
+
+def _accuracy(point: Point) -> str:
+    return "-" if point.accuracy is None else f"{point.accuracy:.4g}"

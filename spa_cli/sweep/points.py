@@ -1,0 +1,104 @@
+"""The points of a sweep: what each budget leaves, kept on disk as they are made."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from spa_cli.errors import UsageError
+from spa_cli.graph.save import write_text
+
+STATE = "spa.sweep/1"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One budget, relative to the original where no unit is said.
+
+    ``asked``: the budget; ``seconds``: latency before and after; ``accuracy``: by labels or by --eval. ``refused``: why
+    there is no such model (its figures are then 0), "" if there is one. ``pareto``: no other is smaller and as good.
+    """
+
+    asked: float
+    macs: float = 0.0
+    params: float = 0.0
+    bytes: float = 0.0
+    latency: float = 0.0
+    seconds: tuple[float, float] = (0.0, 0.0)
+    drift: float = 0.0
+    agreement: float | None = None
+    accuracy: float | None = None
+    refused: str = ""
+    pareto: bool = False
+
+    @property
+    def loss(self) -> float:
+        """What is given up: accuracy where there is one, else drift."""
+        return self.drift if self.accuracy is None else -self.accuracy
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What losing half of its channels, alone and not repaired, does to the outputs, and what it would save."""
+
+    group: str
+    channels: int
+    drift: float | None
+    macs: float
+    params: float
+
+
+def mark_pareto(points: list[Point]) -> list[Point]:
+    """The same points, those marked that no other beats in MACs and in quality."""
+    made = [p for p in points if not p.refused]
+
+    def beaten(point: Point) -> bool:
+        return any(
+            p.macs <= point.macs and p.loss <= point.loss and (p.macs < point.macs or p.loss < point.loss) for p in made
+        )
+
+    return [Point(**{**asdict(p), "pareto": not p.refused and not beaten(p)}) for p in points]
+
+
+class State:
+    """What a sweep has found so far, in a file: a sweep that was interrupted goes on where it stopped.
+
+    ``key``: everything that decides a point but its budget. Raises UsageError for a file of another sweep, unless
+    ``force``, which starts afresh.
+    """
+
+    def __init__(self, file: Path, key: dict[str, Any], force: bool) -> None:
+        self._file, self._key = file, key
+        self.points: dict[float, Point] = {}
+        self.sensitivity: list[Sensitivity] = []
+        if not file.exists() or force:
+            return
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+            if found["key"] != json.loads(json.dumps(key)):
+                changed = sorted(k for k in key if found["key"].get(k) != json.loads(json.dumps(key[k])))
+                raise UsageError(
+                    f"'{file}' is a sweep of something else ({', '.join(changed)} differ); use --force to start "
+                    "afresh, or another folder"
+                )
+            self.points = {p["asked"]: Point(**{**p, "seconds": tuple(p["seconds"])}) for p in found["points"]}
+            self.sensitivity = [Sensitivity(**s) for s in found["sensitivity"]]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f"'{file}' is no sweep; use --force to replace it") from error
+
+    def add(self, point: Point) -> None:
+        """One more point."""
+        self.points[point.asked] = point
+        self.write()
+
+    def write(self) -> None:
+        """Replace the file, atomically."""
+        state = {
+            "schema": STATE,
+            "key": self._key,
+            "points": [asdict(p) for p in self.points.values()],
+            "sensitivity": [asdict(s) for s in self.sensitivity],
+        }
+        write_text(self._file, json.dumps(state, indent=1) + "\n")

@@ -1,0 +1,152 @@
+"""``spa sweep``: one preparation, many budgets, a record of each."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import onnx
+
+from spa_cli.budget.latency import part_of
+from spa_cli.cutting import Cutting, cut_to
+from spa_cli.errors import ModelError, UnreachableError, UsageError
+from spa_cli.graph.load import load
+from spa_cli.graph.view import build
+from spa_cli.options import Options
+from spa_cli.prepare import Prepared, Progress, prepare
+from spa_cli.quality import Measured, Quality
+from spa_cli.surgery.apply import cut
+from spa_cli.sweep.points import Point, Sensitivity, State, mark_pareto
+from spa_cli.verification.check import drift
+from spa_cli.verification.session import open_session, run
+
+Model: TypeAlias = str | os.PathLike[str] | onnx.ModelProto
+COINS = ("ratio", "target_macs", "target_params", "target_latency")
+POINTS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """All points, largest model first, and the groups, most sensitive first; ``about``: what they were measured on."""
+
+    model: str
+    coin: str
+    points: list[Point]
+    sensitivity: list[Sensitivity]
+    original: Measured
+    about: str
+    warnings: list[str]
+
+
+def sweep(
+    model: Model,
+    folder: Path,
+    options: Options,
+    coin: str = "target_macs",
+    budgets: tuple[float, ...] = POINTS,
+    *,
+    keep_models: bool = False,
+    force: bool = False,
+    progress: Progress = lambda _: None,
+) -> Sweep:
+    """Try every budget and record what it leaves in ``folder``/sweep.json; go on there if it was interrupted.
+
+    ``options`` say everything but the budget. Raises the errors of ``spa_cli.errors``; a budget that can't be reached
+    is a point that says so.
+    """
+    if coin not in COINS:
+        raise UsageError(
+            f"--by {coin} is not known; it is one of {', '.join(c.removeprefix('target_') for c in COINS)}"
+        )
+    wanted = sorted(set(budgets), reverse=coin != "ratio")
+    options = replace(options.with_budget(coin, wanted[0]), sweeping=True)
+    for value in wanted[1:]:
+        options.with_budget(coin, value)
+    source = load(model)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"the folder '{folder}' can't be made: {error.strerror or error}") from error
+    state = State(folder / "sweep.json", {"digest": source.digest(), "by": coin, **_choices(options)}, force)
+    prepared = prepare(source, options, folder / "model.onnx", progress)
+    quality = Quality(prepared.subject, options)
+    for number, value in enumerate(wanted):
+        kept = folder / f"{coin.removeprefix('target_')}-{value:g}.onnx"
+        if value in state.points and (not keep_models or kept.exists() or state.points[value].refused):
+            continue
+        progress(f"{number + 1} of {len(wanted)}: {coin.removeprefix('target_')} {value:g}")
+        state.add(_point(prepared, options.with_budget(coin, value), value, quality, kept if keep_models else None))
+    if not state.sensitivity:
+        progress("how sensitive each group is")
+        state.sensitivity = _sensitivity(prepared)
+        state.write()
+    points = mark_pareto([state.points[v] for v in wanted])
+    if all(p.refused for p in points):
+        raise UnreachableError(f"none of the budgets can be met: {points[0].refused}")
+    warnings = prepared.curvature.warnings() if prepared.curvature else []
+    return Sweep(source.name, coin, points, state.sensitivity, quality.of_original(), quality.about, warnings)
+
+
+def _choices(options: Options) -> dict[str, Any]:
+    """Everything that decides a point, as JSON has it."""
+    left_out = {*COINS, "target_size", "max_drift", "min_accuracy", "sweeping", "recipe", "focused"}
+    return {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items() if k not in left_out}
+
+
+def _point(prepared: Prepared, options: Options, value: float, quality: Quality, keep: Path | None) -> Point:
+    try:
+        towards = prepared if keep is None else replace(prepared, attempts=prepared.attempts.towards(keep))
+        cutting = cut_to(towards, options)
+    except (UnreachableError, ModelError) as error:
+        return Point(value, refused=str(error))
+    try:
+        found = _measure(prepared, cutting, value, quality.of(cutting.made.staged.path))
+        if keep is not None:
+            cutting.made.staged.publish(keep)
+        return found
+    finally:
+        cutting.made.staged.discard()
+
+
+def _measure(prepared: Prepared, cutting: Cutting, value: float, measured: Measured) -> Point:
+    costs, source = prepared.subject.analysis.costs, prepared.subject.source
+    params, macs = costs.after(cutting.made.selection)
+    before, after = cutting.seconds or prepared.attempts.latency_of(cutting.made)
+    return Point(
+        asked=value,
+        macs=macs / max(costs.macs, 1),
+        params=params / costs.params,
+        bytes=cutting.made.staged.bytes / source.bytes,
+        latency=after / before,
+        seconds=(before, after),
+        drift=measured.drift.relative_l2,
+        agreement=measured.drift.agreement,
+        accuracy=measured.accuracy,
+    )
+
+
+def _sensitivity(prepared: Prepared) -> list[Sensitivity]:
+    """Per group, the drift of the verification samples when half of it goes."""
+    subject = prepared.subject
+    analysis, grouping = subject.analysis, subject.analysis.grouping
+    count = analysis.state.ids.count
+    found = []
+    for index, group in enumerate(grouping.groups):
+        half = group.channels // 2
+        if not half:
+            continue
+        selection = part_of(grouping, count, prepared.rankings[index], index, half)
+        params, macs = analysis.costs.after(selection)
+        try:
+            work = cut(analysis.graph, analysis.state, grouping, selection, {})
+            outputs = run(open_session(build(work.model, subject.source.folder).in_memory()), subject.feeds)
+            moved: float | None = drift(subject.reference, outputs).relative_l2
+        except Exception:  # noqa: BLE001 - whatever onnxruntime raises: such a cut tells nothing
+            moved = None
+        costs = analysis.costs
+        found.append(
+            Sensitivity(group.name, group.channels, moved, 1 - macs / max(costs.macs, 1), 1 - params / costs.params)
+        )
+    return sorted(found, key=lambda s: -(-1.0 if s.drift is None else s.drift))
