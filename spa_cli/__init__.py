@@ -15,6 +15,7 @@ All raise subclasses of ``spa_cli.errors.SpaError``.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
     from spa_cli.plan import Plan
     from spa_cli.result import Result
     from spa_cli.verification.compare import Comparison
+    from spa_cli.weights.carry import Carried
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "apply", "inspect", "prune", "verify"]
+__all__ = ["__version__", "apply", "apply_weights", "inspect", "prune", "verify"]
 
 PathLike = str | os.PathLike[str]
 
@@ -80,6 +82,28 @@ def apply(
 
     chosen = plan if isinstance(plan, Plan) else Path(plan)
     return pipeline.apply(chosen, model, None if out is None else Path(out), force=force, input_shape=input_shape)
+
+
+def apply_weights(
+    plan: PathLike | Plan,
+    weights: PathLike | Mapping[str, Any],
+    out: PathLike | None = None,
+    *,
+    model: PathLike | onnx.ModelProto | None = None,
+    exported_with: PathLike | Mapping[str, Any] | None = None,
+    force: bool = False,
+) -> Carried:
+    """Carry out ``plan`` on the framework's own weights: a .safetensors, .npz or PyTorch file, or a state dict.
+
+    ``model`` helps where names differ, ``exported_with`` if the weights were trained since the export (the weights as
+    they were then). ``result.weights.state`` is what the framework loads; it is also written to ``out`` if given.
+    """
+    from spa_cli.plan import Plan
+    from spa_cli.weights.carry import carry
+
+    chosen = plan if isinstance(plan, Plan) else Path(plan)
+    target = None if out is None else Path(out)
+    return carry(chosen, weights, target, model=model, exported_with=exported_with, force=force)
 
 
 def verify(
