@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,6 @@ def _labels(file: Path, graph: Graph) -> Array | None:
                 if name in loaded.files and name not in graph.inputs:
                     array: Array = loaded[name]
                     return array.reshape(1) if array.ndim == 0 else array
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UsageError(f"the labels in '{file}' can't be read: {error}") from error
     return None
