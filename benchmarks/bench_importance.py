@@ -1,10 +1,12 @@
 """Accuracy of CIFAR-10 ResNets by importance: every criterion, aggregation and normalisation, sliced and repaired.
 
     python benchmarks/bench_importance.py [--data ../shared/bench] [--models resnet20,resnet56] [--rf 1.5,2]
-                                          [--only criteria,aggregations,normalisations,ensembles] [--jobs 2]
+                                          [--only criteria,aggregations,normalisations,ensembles] [--methods snip,...]
+                                          [--samples 512] [--images 10000] [--jobs 2]
 
-512 training images serve criteria that look at data, and the repair. Gradient criteria need ``spa-cli[train]``; without
-it they are rows that say so. The aggregations and normalisations are those of ``--method l2``.
+``--samples`` training images serve criteria that look at data, and the repair; accuracy is on ``--images`` test images.
+Gradient criteria need ``spa-cli[train]``; without it they are rows that say so. The aggregations and normalisations are
+those of ``--method l2``.
 """
 
 from __future__ import annotations
@@ -44,12 +46,12 @@ def rows(only: list[str]) -> list[Row]:
     return found
 
 
-def one(model: Path, calib: Path, test: Path, row: Row, factors: list[float]) -> list[str]:
+def one(model: Path, calib: Path, test: Path, row: Row, factors: list[float], samples: int) -> list[str]:
     """Accuracy in percent for every factor, sliced and repaired."""
     data = np.load(test)
     cells = []
     try:
-        options = Options(target_macs=0.5, calib=calib, repair=True, **row)  # type: ignore[arg-type]
+        options = Options(target_macs=0.5, calib=calib, calib_samples=samples, repair=True, **row)  # type: ignore[arg-type]
         prepared = prepare(load(model), options, None, lambda _: None)
         for factor in factors:
             for ready in (replace(prepared, curvature=None), prepared):
@@ -68,6 +70,9 @@ def main() -> None:
     parser.add_argument("--models", default="resnet20,resnet56")
     parser.add_argument("--rf", default="1.5,2")
     parser.add_argument("--only", default="criteria,aggregations,normalisations,ensembles")
+    parser.add_argument("--methods", help="only rows of these methods")
+    parser.add_argument("--samples", type=int, default=512)
+    parser.add_argument("--images", type=int, default=10000)
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
     factors = [float(f) for f in args.rf.split(",")]
@@ -76,18 +81,17 @@ def main() -> None:
         labelled = np.load(args.data / "cifar10_calib.npz")
         extra = {"labels": labelled["y"]} if "y" in labelled.files else {}
         np.savez(calib, input=normalised(args.data / "cifar10_calib.npz"), **extra)
-        np.savez(test, x=normalised(args.data / "cifar10_test.npz"), y=np.load(args.data / "cifar10_test.npz")["y"])
+        images, labels = normalised(args.data / "cifar10_test.npz"), np.load(args.data / "cifar10_test.npz")["y"]
+        each = max(1, len(images) // args.images)
+        np.savez(test, x=images[::each], y=labels[::each])
         head = " | ".join(f"{f:g}x sliced | {f:g}x repaired" for f in factors)
         print(f"| model | method | aggregation | normalisation | {head} |")
         print("|---" * (4 + 2 * len(factors)) + "|")
+        methods = args.methods.split(",") if args.methods else None
+        wanted = [r for r in rows(args.only.split(",")) if methods is None or r["method"] in methods]
         for name in args.models.split(","):
-            wanted = rows(args.only.split(","))
-            model = args.data / f"{name}.onnx"
-            for row, cells in zip(
-                wanted,
-                pool.map(one, *zip(*[(model, calib, test, r, factors) for r in wanted], strict=True)),
-                strict=True,
-            ):
+            runs = [(args.data / f"{name}.onnx", calib, test, row, factors, args.samples) for row in wanted]
+            for row, cells in zip(wanted, pool.map(one, *zip(*runs, strict=True)), strict=True):
                 words = [row["method"], row.get("aggregation", ""), row.get("normalisation", "")]
                 print(f"| {name} | {' | '.join([*words, *cells])} |", flush=True)
 
