@@ -57,9 +57,8 @@ def sweep(
     is a point that says so.
     """
     if coin not in COINS:
-        raise UsageError(
-            f"--by {coin} is not known; it is one of {', '.join(c.removeprefix('target_') for c in COINS)}"
-        )
+        names = ", ".join(c.removeprefix("target_") for c in COINS)
+        raise UsageError(f"--by {coin.removeprefix('target_')} is not known; it is one of {names}")
     wanted = sorted(set(budgets), reverse=coin != "ratio")
     options = replace(options.with_budget(coin, wanted[0]), sweeping=True)
     for value in wanted[1:]:

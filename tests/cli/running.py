@@ -8,7 +8,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from spa_cli.cli import apply, inspect, prune, verify  # noqa: F401 - each registers its command
+from spa_cli.cli import apply, criteria, inspect, prune, sweep, verify  # noqa: F401 - each registers its command
 from spa_cli.cli.app import app
 
 

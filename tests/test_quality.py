@@ -1,0 +1,94 @@
+"""The smallest model that is still good enough, on samples that nothing was fitted to."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+import spa_cli
+from spa_cli.analysis import analyse_model
+from spa_cli.errors import UnreachableError, UsageError, VerificationError
+from spa_cli.graph.load import load
+from spa_cli.obspa.user_data import from_user, held_back
+from spa_cli.options import Options
+from spa_cli.quality import evaluate
+from spa_cli.verification.inputs import read_calibration
+from tests.samples import FOLDER, calib_path, model_path
+from tests.samples import test_set as labelled_images
+
+RESNET = model_path("digits_resnet")
+TEST = FOLDER / "digits_resnet_test.npz"
+
+
+def _accuracy(model) -> float:
+    images, labels = labelled_images("digits_resnet")
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return float((session.run(None, {session.get_inputs()[0].name: images})[0].argmax(1) == labels).mean())
+
+
+def test_max_drift_is_kept_and_used_up() -> None:
+    strict, loose = (spa_cli.prune(RESNET, method="l2", max_drift=d, test=TEST) for d in (0.1, 0.6))
+    for result, limit in ((strict, 0.1), (loose, 0.6)):
+        images, _ = labelled_images("digits_resnet")
+        sessions = [ort.InferenceSession(m) for m in (RESNET.read_bytes(), result.model.SerializeToString())]
+        a, b = (s.run(None, {s.get_inputs()[0].name: images})[0] for s in sessions)
+        assert np.linalg.norm(a - b) / np.linalg.norm(a) <= limit
+    assert loose.after.macs < strict.after.macs < strict.before.macs
+
+
+def test_min_accuracy_by_labels() -> None:
+    result = spa_cli.prune(RESNET, method="l2", min_accuracy=0.9, test=TEST)
+    assert _accuracy(result.model) >= 0.9
+    smaller = spa_cli.prune(RESNET, method="l2", target_macs=result.after.macs / result.before.macs - 0.06)
+    assert _accuracy(smaller.model) < 0.95
+
+
+def test_min_accuracy_by_a_command(tmp_path) -> None:
+    script = tmp_path / "eval.py"
+    script.write_text(f"import sys, os\nprint('size', os.path.getsize(sys.argv[1]) / {RESNET.stat().st_size})\n")
+    result = spa_cli.prune(RESNET, method="l1", min_accuracy=0.6, evaluate=f"{sys.executable} {script} {{model}}")
+    assert 0.6 <= result.after.bytes / result.before.bytes <= 0.66
+
+
+def test_what_can_not_be_kept_is_refused_with_what_was_found() -> None:
+    with pytest.raises(
+        UnreachableError, match=r"accuracy is 0\.9\d+ \(the original's is 0\.9916\) at \d+% of the original"
+    ):
+        spa_cli.prune(RESNET, method="l1", min_accuracy=0.9999, test=TEST)
+    with pytest.raises(UnreachableError, match=r"--max-drift 1e-09 can't be kept: drift is"):
+        spa_cli.prune(RESNET, method="l1", max_drift=1e-9)
+
+
+@pytest.mark.parametrize("options", [{}, {"calib": calib_path("digits_resnet")}])
+def test_accuracy_needs_labels_or_a_command(options) -> None:
+    with pytest.raises(UsageError, match="--min-accuracy needs labels"):
+        spa_cli.prune(RESNET, method="l1", min_accuracy=0.9, **options)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_qualities_that_mean_nothing(value) -> None:
+    with pytest.raises(UsageError, match="has to be a positive number"):
+        Options(max_drift=value)
+
+
+def test_what_is_measured_on_was_not_fitted_to() -> None:
+    analysis = analyse_model(load(RESNET), {})
+    calib = calib_path("digits_resnet")
+    data = read_calibration(calib, analysis.graph)
+    options = Options(max_drift=0.1, calib=calib)
+    fitted, kept = from_user(analysis, data, "", options), held_back(analysis, data, "")
+    assert fitted.index is not None and kept.index is not None
+    used, apart = (set(np.concatenate(c.index).tolist()) for c in (fitted, kept))
+    assert not used & apart
+    assert used | apart == set(range(256))
+    whole = from_user(analysis, data, "", Options(ratio=0.1, calib=calib))
+    assert set(np.concatenate(whole.index).tolist()) == set(range(256))
+
+
+def test_a_command_gives_its_last_number() -> None:
+    assert evaluate("echo loss 3 acc 9.5e-1 && true {model}", RESNET) == 0.95
+    with pytest.raises(VerificationError, match="exit code 3: gone"):
+        evaluate("echo gone >&2; exit 3; {model}", RESNET)
