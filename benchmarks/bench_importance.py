@@ -55,7 +55,7 @@ def one(model: Path, calib: Path, test: Path, row: Row, factors: list[float], sa
         prepared = prepare(load(model), options, None, lambda _: None)
         for factor in factors:
             for ready in (replace(prepared, curvature=None), prepared):
-                made, _ = cut_to(ready, replace(options, target_macs=1 / factor))
+                made = cut_to(ready, replace(options, target_macs=1 / factor)).made
                 cells.append(f"{accuracy(made.staged.path, data['x'], data['y']):.2f}")
                 made.staged.discard()
     except Exception as error:  # noqa: BLE001 - a failed run is a row of the table
