@@ -33,14 +33,14 @@ def reached(prepared: Prepared, options: Options, kind: str) -> tuple[float, tup
     params, macs = analysis.costs.after(cutting.made.selection)
     size = cutting.made.staged.bytes
     if kind == "latency":
-        before, after = prepared.attempts.latency_of(cutting.made)
+        timing = prepared.attempts.latency_of(cutting.made)
     cutting.made.staged.discard()
     left = {
         "macs": macs / max(analysis.costs.macs, 1),
         "params": params / analysis.costs.params,
         "size": size / prepared.subject.source.bytes,
         "ratio": cutting.made.selection.removed / analysis.channels,
-        "latency": after / before if kind == "latency" else 0.0,
+        "latency": timing.left if kind == "latency" else 0.0,
     }
     return left[kind], (params, macs)
 

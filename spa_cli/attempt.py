@@ -17,7 +17,7 @@ from spa_cli.graph.view import build
 from spa_cli.surgery.apply import cut
 from spa_cli.surgery.cut import Cut
 from spa_cli.surgery.values import CutError
-from spa_cli.verification.check import latency, verify_file, zeroing_differs
+from spa_cli.verification.check import Timing, latency, verify_file, zeroing_differs
 from spa_cli.verification.session import Feeds, passes_checker, target
 
 # zeroing what was removed needs the whole model twice in memory
@@ -120,13 +120,12 @@ class Attempts:
         try:
             work = cut(analysis.graph, analysis.state, analysis.grouping, selection, {})
             small = build(work.model, source.folder).in_memory()
-            before, after = latency(target(source), small, self._feeds, budget=seconds)
+            return latency(target(source), small, self._feeds, budget=seconds).quiet_left
         except Exception:  # noqa: BLE001 - whatever onnxruntime raises: such a cut is no candidate
             return float("inf")
-        return after / before
 
-    def latency_of(self, made: Made) -> tuple[float, float]:
-        """Median seconds of the original and of a finished cut, measured alternately in one run."""
+    def latency_of(self, made: Made) -> Timing:
+        """The original and a finished cut, measured alternately in one run."""
         return latency(target(self._source), str(made.staged.path), self._feeds, apart=self._source.external)
 
     def culprits(self, selection: Selection, problem: str) -> dict[int, str]:

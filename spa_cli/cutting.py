@@ -12,16 +12,17 @@ from spa_cli.channels.selection import Selection
 from spa_cli.errors import ModelError, UnreachableError
 from spa_cli.options import Options
 from spa_cli.prepare import Prepared, Progress, Subject
+from spa_cli.verification.check import Timing
 
 
 @dataclass(frozen=True, eq=False)
 class Cutting:
-    """A cut that meets its budget; ``seconds``: latency before and after, where that was the budget."""
+    """A cut that meets its budget; ``timing``: of the finished file, where latency was the budget."""
 
     made: Made
     left_whole: dict[int, str]
     round_to: int
-    seconds: tuple[float, float] | None
+    timing: Timing | None
 
 
 def cut_to(prepared: Prepared, options: Options, progress: Progress = lambda _: None) -> Cutting:
@@ -61,7 +62,7 @@ def _cut_rounded(prepared: Prepared, options: Options, target: Target, multiple:
             continue
         try:
             if target.confirm(made):
-                return Cutting(made, left_whole, multiple, target.seconds)
+                return Cutting(made, left_whole, multiple, target.timing)
         except BaseException:
             made.staged.discard()
             raise

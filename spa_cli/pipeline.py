@@ -10,6 +10,7 @@ import onnx
 
 from spa_cli.analysis import analyse_model
 from spa_cli.attempt import Attempts, Made
+from spa_cli.budget.latency import LATENCY_TOLERANCE
 from spa_cli.cutting import Cutting, cut_to, note
 from spa_cli.errors import UsageError, VerificationError
 from spa_cli.graph.load import load
@@ -19,7 +20,7 @@ from spa_cli.plan import Plan, from_cut, to_selection
 from spa_cli.prepare import VERIFY_SAMPLES, Prepared, Progress, Subject, prepare
 from spa_cli.result import Figures, Result
 from spa_cli.search import smallest
-from spa_cli.verification.check import drift, latency
+from spa_cli.verification.check import Timing, drift, latency
 from spa_cli.verification.feeds import first_run
 from spa_cli.verification.session import target
 
@@ -50,7 +51,13 @@ def prune(
     cutting = (smallest if options.measures_quality else cut_to)(prepared, options, progress)
     about, warnings = account(prepared, options, cutting)
     progress("measuring latency")
-    return _finish(prepared.subject, cutting.made, about, warnings, out, plan_out, cutting.seconds)
+    timing, asked = cutting.timing, options.target_latency
+    if timing is not None and asked is not None and abs(timing.left - asked) > LATENCY_TOLERANCE * asked:
+        warnings.append(
+            f"this machine is busy: {timing.left:.3f} of the latency is left by the median, {timing.quiet_left:.3f} by "
+            "the fastest tenth of the runs; run 'spa verify' when it is idle"
+        )
+    return _finish(prepared.subject, cutting.made, about, warnings, out, plan_out, timing)
 
 
 def account(prepared: Prepared, options: Options, cutting: Cutting) -> tuple[dict[str, Any], list[str]]:
@@ -121,27 +128,27 @@ def _finish(
     warnings: list[str],
     out: Path | None,
     plan_out: Path | None,
-    seconds: tuple[float, float] | None = None,
+    timing: Timing | None = None,
 ) -> Result:
     """Measure, write what was asked for, report; whatever happens, leave nothing half-written behind."""
     source, analysis, feeds = subject.source, subject.analysis, subject.feeds
     try:
         warnings = [*source.warnings, *warnings]
-        before: float | None = None
-        after: float | None = None
         try:
-            before, after = seconds or latency(target(source), str(made.staged.path), feeds, apart=source.external)
+            timing = timing or latency(target(source), str(made.staged.path), feeds, apart=source.external)
         except Exception as error:  # noqa: BLE001 - verified models run; onnxruntime's optimiser may still stumble
             warnings.append(f"latency could not be measured: {str(error).splitlines()[0][:120]}")
         params, macs = analysis.costs.after(made.selection)
+        before, after = (timing.before, timing.after) if timing else (None, None)
+        costs, left = analysis.costs, analysis.channels - made.selection.removed
         cut_groups = [(g, int(mask.reshape(-1, g.channels)[0].sum())) for g, mask in made.selection.groups()]
         plan = from_cut(made.work, {**about, "groups": {g.name: g.channels - kept for g, kept in cut_groups}})
         result = Result(
             source=source,
             analysis=analysis,
             plan=plan,
-            before=Figures(analysis.channels, analysis.costs.params, analysis.costs.macs, source.bytes, before),
-            after=Figures(analysis.channels - made.selection.removed, params, macs, made.staged.bytes, after),
+            before=Figures(analysis.channels, costs.params, costs.macs, source.bytes, before),
+            after=Figures(left, params, macs, made.staged.bytes, after),
             drift=drift(subject.reference, made.outputs),
             cut_groups=cut_groups,
             warnings=warnings,

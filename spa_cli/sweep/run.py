@@ -112,14 +112,14 @@ def _point(prepared: Prepared, options: Options, value: float, quality: Quality,
 def _measure(prepared: Prepared, cutting: Cutting, value: float, measured: Measured) -> Point:
     costs, source = prepared.subject.analysis.costs, prepared.subject.source
     params, macs = costs.after(cutting.made.selection)
-    before, after = cutting.seconds or prepared.attempts.latency_of(cutting.made)
+    timing = cutting.timing or prepared.attempts.latency_of(cutting.made)
     return Point(
         asked=value,
         macs=macs / max(costs.macs, 1),
         params=params / costs.params,
         bytes=cutting.made.staged.bytes / source.bytes,
-        latency=after / before,
-        seconds=(before, after),
+        latency=timing.left,
+        seconds=(timing.before, timing.after),
         drift=measured.drift.relative_l2,
         agreement=measured.drift.agreement,
         accuracy=measured.accuracy,

@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 
 from spa_cli.errors import VerificationError
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.parameters import set_parameters
 from spa_cli.surgery.cut import Cut
 from spa_cli.verification.session import Feeds, checker_verdict, floats, open_session, run, shape_of
+
+_QUIET, _FEWEST, _MOST = 0.1, 5, 200
 
 
 @dataclass(frozen=True)
@@ -148,42 +151,57 @@ def removed_mask(shape: tuple[int, ...], entry: dict[str, list[int] | list[list[
     return mask
 
 
+@dataclass(frozen=True)
+class Timing:
+    """Seconds per run of two models: medians, and the fastest tenth, which other work on the machine hardly touches."""
+
+    before: float
+    after: float
+    quiet_before: float
+    quiet_after: float
+
+    @property
+    def left(self) -> float:
+        """Latency that is left, by the medians."""
+        return self.after / self.before
+
+    @property
+    def quiet_left(self) -> float:
+        """Latency that is left, by the fastest runs."""
+        return self.quiet_after / self.quiet_before
+
+
 def latency(
     before: str | onnx.ModelProto,
     after: str | onnx.ModelProto,
     feeds: Feeds,
     budget: float = 2.0,
     apart: bool = False,
-) -> tuple[float, float]:
-    """Median seconds per run of two models, measured alternately in one go; fully optimised sessions.
+) -> Timing:
+    """Two models timed alternately in one go, in fully optimised sessions, for ``budget`` seconds.
 
     ``apart``: one after the other, so that large models are not in memory together.
     """
     if apart:
-        return _median_seconds(before, feeds, budget / 2), _median_seconds(after, feeds, budget / 2)
-    sessions = [open_session(m, "all") for m in (before, after)]
+        times = [_seconds([open_session(m, "all", large=True)], feeds, budget / 2)[0] for m in (before, after)]
+    else:
+        times = _seconds([open_session(m, "all") for m in (before, after)], feeds, budget)
+    medians, quiet = np.median(times[0]), np.quantile(times[0], _QUIET)
+    return Timing(float(medians), float(np.median(times[1])), float(quiet), float(np.quantile(times[1], _QUIET)))
+
+
+def _seconds(sessions: list[ort.InferenceSession], feeds: Feeds, budget: float) -> list[list[float]]:
+    """Times of every session, in turns."""
     inputs = [{k: v for k, v in feeds.items() if k in {i.name for i in s.get_inputs()}} for s in sessions]
     for session, given in zip(sessions, inputs, strict=True):
         session.run(None, given)
-    times: list[list[float]] = [[], []]
+    times: list[list[float]] = [[] for _ in sessions]
     end = time.perf_counter() + budget
-    while len(times[0]) < 5 or (time.perf_counter() < end and len(times[0]) < 200):
+    while len(times[0]) < _FEWEST or (time.perf_counter() < end and len(times[0]) < _MOST):
         for session, given, record in zip(sessions, inputs, times, strict=True):
             start = time.perf_counter()
             session.run(None, given)
             record.append(time.perf_counter() - start)
         if time.perf_counter() > end + 8 * budget:
             break
-    return float(np.median(times[0])), float(np.median(times[1]))
-
-
-def _median_seconds(model: str | onnx.ModelProto, feeds: Feeds, budget: float) -> float:
-    session = open_session(model, "all", large=True)
-    run(session, feeds)
-    times: list[float] = []
-    end = time.perf_counter() + budget
-    while len(times) < 3 or (time.perf_counter() < end and len(times) < 200):
-        start = time.perf_counter()
-        run(session, feeds)
-        times.append(time.perf_counter() - start)
-    return float(np.median(times))
+    return times

@@ -53,12 +53,13 @@ def compare(
         work = cut(analysis.graph, analysis.state, analysis.grouping, selection, {})
         _check_shapes(work, after, read)
         zeroing = zeroing_differs(analysis.graph, work, feeds, target(after)) or "equal"
+    timing = latency(target(before), target(after), feeds)
     return Comparison(
         drift=drift(reference, outputs),
         bytes=(before.bytes, after.bytes),
         params=(analysis.costs.params, small.costs.params),
         macs=(analysis.costs.macs, small.costs.macs),
-        seconds=latency(target(before), target(after), feeds),
+        seconds=(timing.before, timing.after),
         samples=f"{calib}" if calib else "synthetic inputs",
         zeroing=zeroing,
     )
