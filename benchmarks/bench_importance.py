@@ -28,7 +28,7 @@ from spa_cli.options import Options
 from spa_cli.pipeline import cut_to
 from spa_cli.prepare import prepare
 
-ENSEMBLES = ("obspa+l2", "wanda+fpgm", "l1+taylor")
+ENSEMBLES = ("obspa+wanda", "wanda+fpgm", "l1+snip")
 Row = dict[str, str]
 
 

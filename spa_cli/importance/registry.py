@@ -49,7 +49,7 @@ CRITERIA: dict[str, Criterion] = {}
 
 
 def criterion(
-    name: str, needs: str = WEIGHTS, aggregation: str = "balanced", normalisation: str = "none"
+    name: str, needs: str = WEIGHTS, aggregation: str = "dynamic", normalisation: str = "none"
 ) -> Callable[[M], M]:
     """Enter a criterion under a name; the first line of its docstring is what ``spa criteria`` says of it."""
 
