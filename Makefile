@@ -2,10 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TRAIN := .venv-train
 
-.PHONY: demo test lint docs bench bench-samples bench-accuracy bench-real clean
+.PHONY: demo test lint docs bench bench-samples bench-accuracy bench-importance bench-budgets bench-real examples test-train clean
 BENCH ?= ../shared/bench
 REAL ?= ../shared/real
+MODELS ?= ../shared/zoo/models
 
 demo: $(VENV)/.installed ## prune a trained sample model and show the result
 	$(BIN)/spa inspect sample_models/digits_resnet.onnx
@@ -38,6 +40,18 @@ bench-accuracy: $(VENV)/.installed ## accuracy of the CIFAR-10 ResNets in $(BENC
 bench-real: $(VENV)/.installed ## drift of the trained models in $(REAL) at 1.5x MACs without data, against l2 (ten minutes)
 	$(BIN)/python benchmarks/bench_real.py --data $(REAL)
 
+bench-importance: $(VENV)/.installed ## accuracy by criterion, aggregation and normalisation (data in $(BENCH); an hour)
+	$(BIN)/python benchmarks/bench_importance.py --data $(BENCH) --samples 128 --images 2000
+
+bench-budgets: $(VENV)/.installed ## whether budgets hold on every model of $(MODELS) (five minutes)
+	$(BIN)/python benchmarks/bench_budgets.py --data $(MODELS)
+
+examples: $(TRAIN)/.installed ## pruning before, after and during training, in PyTorch (ten minutes; see examples/README.md)
+	$(TRAIN)/bin/python examples/torch_any_time.py
+
+test-train: $(TRAIN)/.installed ## the tests that need PyTorch; what is missing fails (ten minutes)
+	SPA_TRAIN=1 $(TRAIN)/bin/python -m pytest -n0 tests/examples tests/gradients tests/weights
+
 docs: $(VENV)/.installed ## the generated parts of the documentation
 	$(BIN)/python docs/make.py
 
@@ -54,5 +68,11 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	mkdir -p build
 	touch $@ $(VENV)/.installed
 
+$(TRAIN)/.installed: pyproject.toml examples/requirements-torch.txt
+	test -x $(TRAIN)/bin/python || $(PYTHON) -m venv $(TRAIN)
+	$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --requirement examples/requirements-torch.txt --editable '.[dev]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(TRAIN) build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -7,6 +7,7 @@ The same verbs as the commands, taking a path or a ``ModelProto``::
     analysis = spa_cli.inspect("model.onnx")
     result = spa_cli.prune("model.onnx", "small.onnx", ratio=0.3, method="l1")
     spa_cli.apply("plan.json", "retrained.onnx", "small.onnx")
+    curve = spa_cli.sweep("model.onnx", "sweep", points=(0.8, 0.5))
     report = spa_cli.verify("model.onnx", "small.onnx")
 
 All raise subclasses of ``spa_cli.errors.SpaError``.
@@ -15,7 +16,7 @@ All raise subclasses of ``spa_cli.errors.SpaError``.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
     from spa_cli.analysis import Analysis
     from spa_cli.plan import Plan
     from spa_cli.result import Result
+    from spa_cli.sweeping.run import Sweep
     from spa_cli.verification.compare import Comparison
     from spa_cli.weights.carry import Carried
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "apply", "apply_weights", "inspect", "prune", "verify"]
+__all__ = ["__version__", "apply", "apply_weights", "inspect", "prune", "sweep", "verify"]
 
 PathLike = str | os.PathLike[str]
 
@@ -104,6 +106,28 @@ def apply_weights(
     chosen = plan if isinstance(plan, Plan) else Path(plan)
     target = None if out is None else Path(out)
     return carry(chosen, weights, target, model=model, exported_with=exported_with, force=force)
+
+
+def sweep(
+    model: PathLike | onnx.ModelProto,
+    folder: PathLike,
+    *,
+    by: str = "macs",
+    points: Sequence[float] = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2),
+    keep_models: bool = False,
+    force: bool = False,
+    **options: Any,
+) -> Sweep:
+    """Try many budgets in ``macs``, ``params``, ``ratio`` or ``latency``; go on in ``folder`` if it was interrupted.
+
+    ``options``: those of ``prune`` but its budget.
+    """
+    from spa_cli.options import Options
+    from spa_cli.sweeping import run
+
+    coin = by if by == "ratio" else f"target_{by}"
+    chosen = Options(ratio=0.5, **options)
+    return run.sweep(model, Path(folder), chosen, coin, tuple(points), keep_models=keep_models, force=force)
 
 
 def verify(

@@ -45,6 +45,8 @@ def prune(
             check_writable(file, source, force)
     if out is not None and plan_out is not None and out.absolute() == plan_out.absolute():
         raise UsageError(f"--output and --plan-out are the same file '{out}'; give two names")
+    if (options.test or options.evaluate) and not options.measures_quality:
+        raise UsageError("--test and --eval serve --max-drift and --min-accuracy; give one of those, or leave them out")
     out, plan_out = (None, None) if dry_run else (out, plan_out)
 
     prepared = prepare(source, options, out, progress)

@@ -60,7 +60,7 @@ def sweep(
         from spa_cli.report.curve import check_picture, draw
         from spa_cli.report.sweep import sweep_csv, sweep_json, sweep_table
         from spa_cli.report.tables import console
-        from spa_cli.sweep import run
+        from spa_cli.sweeping import run
 
         try:
             budgets = tuple(float(p) for p in points.split(","))

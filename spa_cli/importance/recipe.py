@@ -61,6 +61,12 @@ class Recipe:
                     f"--aggregation does not apply to {part.criterion.name}, which adds up what the layers that read a "
                     "channel lose; leave it out, or take another --method"
                 )
+            if roles and part.criterion.ranks:
+                raise UsageError(
+                    f"--role-weight does not apply to {part.criterion.name}, which looks at consumers only"
+                )
+        if ensemble != ENSEMBLES[0] and len(parts) == 1:
+            raise UsageError(f"--ensemble {ensemble} adds up several criteria, --method {method} is one; add another")
         return Recipe(parts, aggregation, normalisation, ensemble, _roles(roles))
 
 

@@ -13,7 +13,7 @@ from spa_cli.errors import UsageError
 from spa_cli.graph.save import write_text
 from spa_cli.report.sweep import sweep_csv
 from spa_cli.report.text import shorten
-from spa_cli.sweep.run import Sweep
+from spa_cli.sweeping.run import Sweep
 
 SUFFIXES = (".html", ".pdf", ".png", ".svg")
 _GROUPS = 15

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from spa_cli.report.tables import new_table
 from spa_cli.report.text import shorten
-from spa_cli.sweep.points import Point
-from spa_cli.sweep.run import Sweep
+from spa_cli.sweeping.points import Point
+from spa_cli.sweeping.run import Sweep
 
 _GROUPS = 10
 

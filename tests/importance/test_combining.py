@@ -190,6 +190,8 @@ def _outputs(model, images) -> np.ndarray:
         ({"normalisation": "magic"}, "--normalisation magic is not known"),
         ({"ensemble": "magic"}, "--ensemble magic is not known"),
         ({"method": "obspa", "aggregation": "sum"}, "does not apply to obspa"),
+        ({"method": "obspa", "roles": ("producer=2",)}, "--role-weight does not apply to obspa"),
+        ({"ensemble": "value"}, "adds up several criteria"),
         ({"roles": ("brother=1",)}, "is not ROLE=NUMBER"),
         ({"roles": ("producer=-1",)}, "is not ROLE=NUMBER"),
         ({"roles": ("producer=0", "consumer=0")}, "leaves no role"),

@@ -14,8 +14,8 @@ import spa_cli
 from spa_cli.errors import UnreachableError, UsageError
 from spa_cli.options import Options
 from spa_cli.report.curve import check_picture
-from spa_cli.sweep import run
-from spa_cli.sweep.points import Point, mark_pareto
+from spa_cli.sweeping import run
+from spa_cli.sweeping.points import Point, mark_pareto
 from tests.cli.running import spa
 from tests.samples import FOLDER, model_path
 

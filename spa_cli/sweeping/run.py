@@ -18,7 +18,7 @@ from spa_cli.options import Options
 from spa_cli.prepare import Prepared, Progress, prepare
 from spa_cli.quality import Measured, Quality
 from spa_cli.surgery.apply import cut
-from spa_cli.sweep.points import Point, Sensitivity, State, mark_pareto
+from spa_cli.sweeping.points import Point, Sensitivity, State, mark_pareto
 from spa_cli.verification.check import drift
 from spa_cli.verification.session import open_session, run
 
