@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BLOCKS = re.findall(r"```(?:python|text)\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)
 SOURCES = [
     path.read_text(encoding="utf-8")
-    for folder in ("spa_cli/channels/rules", "tests/channels/rules")
+    for folder in ("spa_cli/channels/rules", "tests/channels/rules", "spa_cli/importance")
     for path in (ROOT / folder).glob("*.py")
 ]
 
@@ -17,6 +17,7 @@ SOURCES = [
 def test_contributing_shows_two_rules_with_their_cases() -> None:
     assert sum("@register" in block for block in BLOCKS) == 2
     assert sum("case(" in block for block in BLOCKS) == 2
+    assert sum("@criterion" in block for block in BLOCKS) == 1
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
