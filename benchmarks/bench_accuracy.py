@@ -14,6 +14,7 @@ import multiprocessing
 import resource
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,18 +49,17 @@ def accuracy(model: Path, images: np.ndarray, labels: np.ndarray) -> float:
     return 100 * hits / len(images)
 
 
-def one(queue: Any, model: Path, out: Path, method: str, calib: Path | None, rf: float) -> None:
-    """Prune in a process of its own, so that its peak memory can be read."""
+def one(model: Path, out: Path, method: str, calib: Path | None, rf: float) -> dict[str, Any]:
+    """Prune; meant for a process of its own, so that its peak memory can be read."""
     import spa_cli
 
     start = time.perf_counter()
     try:
         result = spa_cli.prune(model, out, force=True, target_macs=1 / rf, method=method, calib=calib)
     except Exception as error:  # noqa: BLE001 - a failed run is a row of the table
-        queue.put({"error": f"{type(error).__name__}: {error}"})
-        return
+        return {"error": f"{type(error).__name__}: {error}"}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    queue.put({"rf": result.rf, "rp": result.rp, "seconds": time.perf_counter() - start, "gb": peak})
+    return {"rf": result.rf, "rp": result.rp, "seconds": time.perf_counter() - start, "gb": peak}
 
 
 def main() -> None:
@@ -84,12 +84,10 @@ def main() -> None:
             print(f"| {model} | dense | 1 | {accuracy(path, images, labels):.2f} | 1 | 1 | | |", flush=True)
             for label, (method, data) in [list(RUNS.items())[int(i)] for i in args.runs.split(",")]:
                 for rf in map(float, args.rf.split(",")):
-                    queue = context.Queue()
                     calib = Path(folder) / f"{data}.npz" if data else None
-                    process = context.Process(target=one, args=(queue, path, out, method, calib, rf))
-                    process.start()
-                    found = queue.get()
-                    process.join()
+                    # a child that is killed raises here instead of leaving the table waiting
+                    with ProcessPoolExecutor(1, context) as pool:
+                        found = pool.submit(one, path, out, method, calib, rf).result()
                     if "error" in found:
                         print(f"| {model} | {label} | {rf:g} | {json.dumps(found['error'])} | | | | |", flush=True)
                         continue

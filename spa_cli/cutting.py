@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from spa_cli.analysis import Analysis
 from spa_cli.attempt import Made
+from spa_cli.budget.choose import Order
 from spa_cli.budget.kernels import roundings
 from spa_cli.budget.targets import Target
 from spa_cli.channels.selection import Selection
@@ -34,16 +36,36 @@ def cut_to(prepared: Prepared, options: Options, progress: Progress = lambda _: 
     target = Target(subject.source, subject.analysis, prepared.rankings, prepared.attempts, options)
     multiples = [options.round_to] if isinstance(options.round_to, int) else roundings(subject.analysis.graph)
     for multiple in multiples:
+        target.start()
         try:
-            return _cut_rounded(prepared, options, target, multiple, progress)
-        except UnreachableError:
+            return cut_rounded(prepared, options, target, multiple, progress)
+        except (UnreachableError, ModelError):
             # only a multiple that was picked for the user gives way to the budget
             if multiple == multiples[-1]:
                 raise
     raise AssertionError("no multiple was tried")
 
 
-def _cut_rounded(prepared: Prepared, options: Options, target: Target, multiple: int, progress: Progress) -> Cutting:
+class Aim(Protocol):
+    """What decides how far to walk along the order, and whether the finished file is what was wanted."""
+
+    timing: Timing | None
+
+    def prices(self) -> list[float]:
+        """What one channel of each group saves."""
+        ...
+
+    def choose(self, order: Order) -> Selection:
+        """What stays."""
+        ...
+
+    def confirm(self, made: Made) -> bool:
+        """Whether to stop here."""
+        ...
+
+
+def cut_rounded(prepared: Prepared, options: Options, target: Aim, multiple: int, progress: Progress) -> Cutting:
+    """One budget in multiples of channels; groups that don't survive are left whole, and it is tried again."""
     analysis, attempts, curvature = prepared.subject.analysis, prepared.attempts, prepared.curvature
     prices = target.prices() if options.recipe.only_obspa else None
     constraints = options.constraints(multiple)
@@ -52,7 +74,7 @@ def _cut_rounded(prepared: Prepared, options: Options, target: Target, multiple:
         progress("choosing what goes")
         order = analysis.order(prepared.rankings, constraints, {*left_whole, *prepared.unscored}, prices)
         if not order.steps:
-            _refuse(prepared.subject, left_whole)
+            refuse(prepared.subject, left_whole)
         selection = target.choose(order)
         progress("cutting, repairing and verifying" if curvature else "cutting and verifying")
         repair = curvature.repair if curvature else None
@@ -69,7 +91,7 @@ def _cut_rounded(prepared: Prepared, options: Options, target: Target, multiple:
         made.staged.discard()
 
 
-def _refuse(subject: Subject, left_whole: dict[int, str]) -> None:
+def refuse(subject: Subject, left_whole: dict[int, str]) -> None:
     """Nothing can go: say why."""
     nothing = f"nothing in '{subject.source.name}' can be pruned"
     if left_whole:

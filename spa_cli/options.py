@@ -61,6 +61,10 @@ class Options:
             if getattr(self, name) != "auto" and getattr(self, name) < 1:
                 flag = "--" + name.replace("_", "-")
                 raise UsageError(f"{flag} has to be at least 1, not {getattr(self, name)}")
+        if self.evaluate is not None and "{model}" not in self.evaluate:
+            raise UsageError("--eval names no {model}, the file to evaluate; write --eval 'python eval.py {model}'")
+        if self.evaluate is not None and self.max_drift is not None:
+            raise UsageError("--eval says nothing to --max-drift, which compares outputs; use --min-accuracy")
         both = set(self.ignore) & set(self.only)
         if both:
             raise UsageError(f"'{sorted(both)[0]}' is in both --ignore and --only")

@@ -17,6 +17,7 @@ from spa_cli.importance.score import rank_groups
 from spa_cli.obspa.curvature import Curvature
 from spa_cli.options import Options
 from spa_cli.verification.feeds import first_run, shapes_of
+from spa_cli.verification.inputs import read_calibration
 from spa_cli.verification.session import Feeds
 
 Progress = Callable[[str], None]
@@ -53,6 +54,8 @@ def prepare(source: Source, options: Options, out: Path | None, progress: Progre
     progress("finding which channels depend on each other")
     analysis = analyse_model(source, options.input_shape)
     _require_prunable(source, analysis)
+    if options.test is not None:
+        read_calibration(options.test, analysis.graph)
     progress("running the original")
     feeds, reference = first_run(source, analysis, options.calib, min(options.calib_samples, VERIFY_SAMPLES))
     if options.calib is None and (shapes := shapes_of(feeds)) != analysis.input_shapes:

@@ -10,18 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from spa_cli.errors import UsageError, VerificationError
 from spa_cli.graph.model import Array
-from spa_cli.obspa.data import Calibration, samples_in
+from spa_cli.obspa.data import Calibration
 from spa_cli.obspa.synthetic import synthetic
 from spa_cli.obspa.user_data import held_back, whole
 from spa_cli.options import Options
 from spa_cli.prepare import Subject
+from spa_cli.verification.accuracy import hits
 from spa_cli.verification.check import Drift, drift
 from spa_cli.verification.inputs import read_calibration
 from spa_cli.verification.labels import read_labels
-from spa_cli.verification.session import open_session, run
+from spa_cli.verification.session import floats, open_session, run
 
 _SAMPLES = 256
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
@@ -45,16 +47,29 @@ class Quality:
         self._subject, self._command = subject, options.evaluate
         self._samples, self._labels = _samples(subject, options)
         self.about = self._samples.about
-        self._scores = options.focused.output or _scores_output(subject, self._samples.chunks[0])
+        self._judges = options.min_accuracy is not None or options.sweeping
         session = open_session(subject.source)
         self._reference = [run(session, chunk) for chunk in self._samples.chunks]
-        if self._labels is not None and not self._scores:
-            self._labels = None
-        if options.min_accuracy is not None and self._labels is None and self._command is None:
+        self._scores = self._fitting(options.focused.output)
+        if options.max_drift is not None and not floats(self._reference[0]):
             raise UsageError(
-                "--min-accuracy needs labels: an array 'labels' in --test (or --calib) beside the inputs and an output "
-                "with class scores, or --eval 'command {model}' that prints a number"
+                "--max-drift can't be measured: the model has no output of floating-point numbers; use --min-accuracy"
             )
+        if options.min_accuracy is not None and self._scores is None and self._command is None:
+            raise UsageError(
+                "--min-accuracy needs labels that fit an output: an array 'labels' in --test (or --calib) beside the "
+                "inputs, class indices or one-hot, or --eval 'command {model}' that prints a number"
+            )
+
+    def _fitting(self, named: str) -> int | None:
+        """The first output (or the named one) that the labels can be about."""
+        if self._labels is None or self._samples.index is None:
+            return None
+        first = self._labels[self._samples.index[0]]
+        for at, (name, value) in enumerate(zip(self._subject.analysis.graph.outputs, self._reference[0], strict=True)):
+            if named in ("", name) and hits(value, first) is not None:
+                return at
+        return None
 
     def of_original(self) -> Measured:
         """The original's own."""
@@ -67,25 +82,29 @@ class Quality:
         flat = [[value for chunk in side for value in chunk] for side in (self._reference, outputs)]
         return Measured(drift(*flat), self._accuracy(outputs, model))
 
+    def drift_of(self, model: onnx.ModelProto) -> float:
+        """Relative L2 drift of a model in memory on the first samples; raises what onnxruntime raises."""
+        session = open_session(model)
+        return drift(self._reference[0], run(session, self._samples.chunks[0])).relative_l2
+
     def _accuracy(self, outputs: list[list[Array]], model: Path | None) -> float | None:
+        if not self._judges:
+            return None
         if self._command is not None:
             return evaluate(self._command, model) if model is not None else None
-        if self._labels is None:
+        if self._labels is None or self._scores is None or self._samples.index is None:
             return None
-        at = list(self._subject.analysis.graph.outputs).index(self._scores)
-        assert self._samples.index is not None
         pairs = zip(outputs, self._samples.index, strict=True)
-        hits = [out[at].argmax(-1).ravel() == self._labels[index].ravel() for out, index in pairs]
-        return float(np.concatenate(hits).mean())
+        found = [hits(output[self._scores], self._labels[index]) for output, index in pairs]
+        counted = [h for h in found if h is not None]
+        return float(np.concatenate(counted).mean()) if sum(map(len, counted)) else None
 
 
 def evaluate(command: str, model: Path) -> float:
     """The last number that a command prints on stdout, ``{model}`` replaced by the file.
 
-    Raises UsageError if the command does not name the model, VerificationError if it fails or prints no number.
+    Raises VerificationError if it fails or prints no number.
     """
-    if "{model}" not in command:
-        raise UsageError("--eval names no {model}, the file to evaluate; write --eval 'python eval.py {model}'")
     line = command.replace("{model}", shlex.quote(str(model)))
     done = subprocess.run(line, shell=True, capture_output=True, text=True)
     if done.returncode:
@@ -104,16 +123,8 @@ def _samples(subject: Subject, options: Options) -> tuple[Calibration, Array | N
     if path is None:
         return synthetic(subject.analysis, _SAMPLES, options.seed + 1), None
     data = read_calibration(path, graph)
-    count = len(next(iter(data.values())))
-    labels = read_labels(path, graph, count)
+    # labels of another kind are no reason to fail where nobody asks for accuracy
+    wanted = options.min_accuracy is not None or options.sweeping
+    labels = read_labels(path, graph, len(next(iter(data.values())))) if wanted and not options.evaluate else None
     choose: Callable[..., Calibration] = whole if options.test is not None else held_back
     return choose(subject.analysis, data, str(path)), labels
-
-
-def _scores_output(subject: Subject, chunk: dict[str, Array]) -> str:
-    """The first float output with class scores of every sample, "" if there is none."""
-    count = samples_in(chunk)
-    for name, value in zip(subject.analysis.graph.outputs, run(open_session(subject.source), chunk), strict=True):
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.ndim >= 2 and len(value) == count:
-            return name
-    return ""

@@ -1,45 +1,88 @@
-"""The smallest model that still is good enough: bisection over what it may cost."""
+"""The smallest model that still is good enough: bisection along the order in which channels go."""
 
 from __future__ import annotations
 
-from spa_cli.cutting import Cutting, cut_to
+from spa_cli.attempt import Made
+from spa_cli.budget.choose import Order
+from spa_cli.budget.kernels import preferred_multiple
+from spa_cli.budget.targets import Target
+from spa_cli.channels.selection import Selection
+from spa_cli.cutting import Cutting, cut_rounded, refuse
 from spa_cli.errors import UnreachableError
 from spa_cli.options import Options
 from spa_cli.prepare import Prepared, Progress
 from spa_cli.quality import Measured, Quality
+from spa_cli.verification.check import Timing
 
 # how near the last size that passed and the first that failed have to come, as fractions of the original
 _NEAR = 0.02
 
 
-def smallest(prepared: Prepared, options: Options, progress: Progress) -> Cutting:
-    """The cut with the fewest MACs (parameters, where nothing multiplies) that keeps the quality asked for.
+class _Prefix:
+    """The first ``count`` steps of the order, whatever they cost."""
 
-    Raises UnreachableError if even the least cut does not, with the quality of what was nearest.
+    timing: Timing | None = None
+
+    def __init__(self, target: Target, count: int) -> None:
+        self._target, self._count = target, count
+
+    def prices(self) -> list[float]:
+        return self._target.prices()
+
+    def choose(self, order: Order) -> Selection:
+        return order.selection(order.steps[: self._count])
+
+    def confirm(self, made: Made) -> bool:
+        return True
+
+
+def smallest(prepared: Prepared, options: Options, progress: Progress) -> Cutting:
+    """The cut farthest along the order of channels that keeps the quality asked for.
+
+    Raises UnreachableError if even the first step does not, with the quality of what was nearest.
     """
-    quality = Quality(prepared.subject, options)
-    coin = "target_macs" if prepared.subject.analysis.costs.macs else "target_params"
-    low, high = 0.0, 1.0
+    subject = prepared.subject
+    analysis, costs = subject.analysis, subject.analysis.costs
+    quality = Quality(subject, options)
+    coin = "target_macs" if costs.macs else "target_params"
+    asked, options = options, options.with_budget(coin, 0.5)
+    multiple = options.round_to if isinstance(options.round_to, int) else preferred_multiple(analysis.graph)
+    target = Target(subject.source, analysis, prepared.rankings, prepared.attempts, options)
+    prices = target.prices() if options.recipe.only_obspa else None
+    order = analysis.order(prepared.rankings, options.constraints(multiple), set(prepared.unscored), prices)
+    if not order.steps:
+        refuse(subject, {})
+
+    def left(count: int) -> float:
+        after = costs.after(order.selection(order.steps[:count]))
+        return after[1] / costs.macs if costs.macs else after[0] / costs.params
+
+    low, high = 0, len(order.steps) + 1
     best: Cutting | None = None
     nearest: tuple[float, Measured] | None = None
-    while high - low > _NEAR:
-        middle = (low + high) / 2
-        progress(f"trying {middle:.0%} of the {coin.removeprefix('target_')}")
-        try:
-            cutting = cut_to(prepared, options.with_budget(coin, middle), progress)
-        except UnreachableError:
-            low = middle
-            continue
-        measured = quality.of(cutting.made.staged.path)
-        if passes(measured, options):
-            if best is not None:
-                best.made.staged.discard()
-            best, high = cutting, middle
-        else:
-            cutting.made.staged.discard()
-            low, nearest = middle, (middle, measured)
+    try:
+        while high - low > 1 and (best is None or left(low) - left(high - 1) > _NEAR):
+            middle = (low + high) // 2
+            progress(f"trying {left(middle):.0%} of the {coin.removeprefix('target_')}")
+            cutting = cut_rounded(prepared, options, _Prefix(target, middle), multiple, progress)
+            try:
+                measured = quality.of(cutting.made.staged.path)
+            except BaseException:
+                cutting.made.staged.discard()
+                raise
+            if passes(measured, asked):
+                if best is not None:
+                    best.made.staged.discard()
+                best, low = cutting, middle
+            else:
+                cutting.made.staged.discard()
+                high, nearest = middle, (left(middle), measured)
+    except BaseException:
+        if best is not None:
+            best.made.staged.discard()
+        raise
     if best is None:
-        raise UnreachableError(_refusal(options, nearest, quality))
+        raise UnreachableError(_refusal(asked, nearest, quality))
     return best
 
 
@@ -57,8 +100,7 @@ def _refusal(options: Options, nearest: tuple[float, Measured] | None, quality: 
         if options.max_drift is not None
         else f"--min-accuracy {options.min_accuracy:g}"
     )
-    if nearest is None:
-        return f"{asked} can't be kept: no cut could be made under these constraints; loosen them"
+    assert nearest is not None
     at, measured = nearest
     found = (
         f"drift is {measured.drift.relative_l2:.3g}"

@@ -16,6 +16,7 @@ from spa_cli.obspa.user_data import from_user, held_back
 from spa_cli.options import Options
 from spa_cli.quality import evaluate
 from spa_cli.verification.inputs import read_calibration
+from tests.builders import build
 from tests.samples import FOLDER, calib_path, model_path
 from tests.samples import test_set as labelled_images
 
@@ -60,6 +61,48 @@ def test_what_can_not_be_kept_is_refused_with_what_was_found() -> None:
         spa_cli.prune(RESNET, method="l1", min_accuracy=0.9999, test=TEST)
     with pytest.raises(UnreachableError, match=r"--max-drift 1e-09 can't be kept: drift is"):
         spa_cli.prune(RESNET, method="l1", max_drift=1e-9)
+
+
+def test_a_coarse_walk_finds_the_step_that_is_still_good_enough() -> None:
+    net = build("(float[1,4] x) => (y) { h = MatMul(x, w1) r = Relu(h) y = MatMul(r, w2) }", w1=(4, 48), w2=(48, 3))
+    result = spa_cli.prune(net, method="l1", max_drift=5, round_to=16)
+    assert result.after.macs / result.before.macs == 16 / 48
+
+
+def test_drift_that_can_not_be_measured_is_not_zero() -> None:
+    net = build(
+        "(float[N,4] x) => (int64[N] y) { h = MatMul(x, w1) r = Relu(h) s = MatMul(r, w2)"
+        " y = ArgMax<axis=1, keepdims=0>(s) }",
+        w1=(4, 48),
+        w2=(48, 3),
+    )
+    result = spa_cli.prune(net, method="l1", ratio=0.5)
+    assert np.isnan(result.drift.relative_l2)
+    assert 0 <= result.drift.agreement <= 1
+    with pytest.raises(UsageError, match="--max-drift can't be measured"):
+        spa_cli.prune(net, method="l1", max_drift=0.1)
+
+
+@pytest.mark.parametrize("command", ["false {model}", "true {model}"])
+def test_a_command_that_fails_leaves_nothing_behind(tmp_path, command) -> None:
+    with pytest.raises(VerificationError):
+        spa_cli.prune(RESNET, tmp_path / "o.onnx", method="l1", min_accuracy=0.5, evaluate=command)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ({"min_accuracy": 0.5, "evaluate": "true"}, "names no {model}"),
+        ({"max_drift": 0.5, "evaluate": "true {model}"}, "says nothing to --max-drift"),
+        ({"ratio": 0.5, "test": TEST}, "serve --max-drift and --min-accuracy"),
+        ({"min_accuracy": 0.5, "test": FOLDER / "missing.npz"}, "there is no calibration file"),
+        ({"target_size": 10**9}, "is no less than the"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(options, says) -> None:
+    with pytest.raises(UsageError, match=says):
+        spa_cli.prune(RESNET, method="l1", **options)
 
 
 @pytest.mark.parametrize("options", [{}, {"calib": calib_path("digits_resnet")}])

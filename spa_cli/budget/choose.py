@@ -147,17 +147,18 @@ class Order:
         name: str,
         tolerance: float = TOLERANCE,
         exchanges: int = _EXCHANGES,
+        show: Callable[[float], str] = lambda fraction: f"{fraction:.3f} of the original",
     ) -> list[Step]:
         """Steps after which ``cost`` (relative to the dense model) is ``fraction``, at most ``tolerance`` below.
 
         Nearer where that costs nothing but a few steps: within ``tolerance`` of the request itself. ``exchanges``: how
-        many to try before refusing.
+        many to try before refusing. ``show``: a fraction as the user gave it.
         """
         low, high = 0, len(self.steps)
         least = cost(self.selection(self.steps))
         if least > fraction + 1e-9:
             raise UnreachableError(
-                f"--target-{name} {fraction:g} can't be reached: {least:.3f} of the original is the least that can be "
+                f"--target-{name} can't be reached: asked was {show(fraction)}, {show(least)} is the least that can be "
                 "left under these constraints; ask for that or loosen them"
             )
         while low < high:
@@ -186,8 +187,8 @@ class Order:
             if fraction - tolerance <= value <= fraction:
                 return candidate
         raise UnreachableError(
-            f"--target-{name} {fraction:g} can't be met within {100 * tolerance:.0f} %: "
-            f"{reached:.3f} of the original is the closest below; ask for that, or loosen the constraints"
+            f"--target-{name} can't be met within {100 * tolerance:.0f} % of the original: asked was {show(fraction)}, "
+            f"{show(reached)} is the closest below; ask for that, or loosen the constraints"
         )
 
     def _exchanges(self, end: int) -> Iterator[list[Step]]:

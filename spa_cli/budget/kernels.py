@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 
 import numpy as np
 import onnx
@@ -34,6 +35,7 @@ def roundings(graph: Graph) -> list[int]:
     return [m for m in reversed(MULTIPLES) if m <= best]
 
 
+@lru_cache(maxsize=2)
 def _costs(convolution: bool) -> dict[int, float]:
     """Median seconds per unit of work of one layer from w to w channels, for every width w."""
     make = _convolution if convolution else _product

@@ -26,8 +26,8 @@ Measure = Callable[[Selection, float], float]
 class LatencyTable:
     """What half of each group's channels saves, measured one group at a time against the dense model.
 
-    ``saved`` (g,): fraction of the latency that one channel of the group takes with it, at least 0. Groups that were
-    not measured (time ran out, or the cut does not run) count as what their MACs save at the rate of the others.
+    ``saved`` (g,): fraction of the latency that one channel of the group takes with it, at least 0; where time ran out,
+    what its MACs save at the rate of the others. ``failed``: groups whose cut could not be measured.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class LatencyTable:
         groups: list[int],
         measure: Measure,
     ) -> None:
-        self.saved = np.zeros(len(grouping.groups))
+        self.saved, self.failed = np.zeros(len(grouping.groups)), set[int]()
         known = np.zeros(len(grouping.groups), bool)
         end = time.perf_counter() + _SECONDS
         each = min(0.5, _SECONDS / max(len(groups), 1))
@@ -48,7 +48,9 @@ class LatencyTable:
             if not half or time.perf_counter() > end:
                 continue
             left = measure(part_of(grouping, count, rankings[index], index, half), each)
-            if np.isfinite(left):
+            if not np.isfinite(left):
+                self.failed.add(index)
+            else:
                 self.saved[index], known[index] = max(1 - left, 0.0) / half, True
         work = np.array(macs, float)
         rate = self.saved[known].sum() / max(work[known].sum(), 1e-30) if known.any() else 0.0
@@ -69,13 +71,16 @@ def part_of(grouping: Grouping, count: int, ranking: Ranking, index: int, gone: 
     return selection
 
 
-def walk_to(order: Order, table: LatencyTable, measure: Measure, wanted: float) -> Selection:
-    """What stays after the steps whose measured latency is nearest to ``wanted`` (relative to the dense model's).
+def walk_to(order: Order, table: LatencyTable, measure: Measure, asked: float, offset: float = 0.0) -> Selection:
+    """What stays after the steps whose measured latency is nearest to ``asked`` (relative to the dense model's).
+
+    ``offset``: what the finished file was seen to differ by.
 
     Where one step makes the latency jump past what is wanted (a kernel that likes other widths), its group is left as
     it is from there on. Raises UnreachableError if no walk comes within 5 %, with the closest that was measured.
     """
-    steps, closest = order.steps, math.inf
+    # a group whose cut does not run alone does not run in company
+    steps, closest, wanted = [s for s in order.steps if s.group not in table.failed], math.inf, asked + offset
     for _ in range(_JUMPS):
         best, reached, jump = _search(order, steps, table, measure, wanted)
         closest = min(closest, reached, key=lambda left: abs(left - wanted))
@@ -85,8 +90,12 @@ def walk_to(order: Order, table: LatencyTable, measure: Measure, wanted: float) 
             break
         steps = [*steps[:jump], *(s for s in steps[jump:] if s.group != steps[jump].group)]
     raise UnreachableError(
-        f"--target-latency {wanted:.3g} can't be met within {100 * LATENCY_TOLERANCE:.0f} %: {closest:.3f} of the "
-        "original, measured here, is the closest; ask for that, loosen the constraints, or try --round-to auto"
+        f"--target-latency {asked:g} can't be met within {100 * LATENCY_TOLERANCE:.0f} %: "
+        + (
+            f"{closest:.3f} of the original, measured here, is the closest; ask for that, or loosen the constraints"
+            if math.isfinite(closest)
+            else "no cut of these groups could be measured; use --target-macs"
+        )
     )
 
 

@@ -32,6 +32,11 @@ class Target:
         self.timing: Timing | None = None
         # what the estimate has to be corrected by: bytes of the file, or a fraction of the latency
         self._offset, self._tries = 0.0, 0
+        if options.target_size is not None and options.target_size >= source.bytes:
+            raise UsageError(
+                f"--target-size {options.target_size} is no less than the {source.bytes} bytes that '{source.name}' "
+                "has; there is nothing to do"
+            )
         self._table: LatencyTable | None = None
         if options.target_macs is not None and not analysis.costs.macs:
             raise UsageError(f"--target-macs can't be used: '{source.name}' has no operator that multiplies and adds")
@@ -41,6 +46,10 @@ class Target:
             macs = [analysis.costs.per_channel(i, g)[1] for i, g in enumerate(grouping.groups)]
             count = analysis.state.ids.count
             self._table = LatencyTable(grouping, count, rankings, macs, groups, attempts.latency_left)
+
+    def start(self) -> None:
+        """Aim afresh: another multiple of widths is another walk."""
+        self._offset, self._tries, self.timing = 0.0, 0, None
 
     def prices(self) -> list[float]:
         """What one channel of each group saves in the coin of the budget."""
@@ -68,10 +77,14 @@ class Target:
             )
         if options.target_latency is not None:
             assert self._table is not None
-            aim = options.target_latency + self._offset
-            return walk_to(order, self._table, self._attempts.latency_left, aim)
+            return walk_to(order, self._table, self._attempts.latency_left, options.target_latency, self._offset)
         assert options.target_size is not None
-        return order.selection(order.by_cost(options.target_size / self._source.bytes, self._size_left, "size"))
+        whole = self._source.bytes
+        return order.selection(
+            order.by_cost(
+                options.target_size / whole, self._size_left, "size", show=lambda f: f"{round(f * whole)} bytes"
+            )
+        )
 
     def _size_left(self, selection: Selection) -> float:
         weights = self._analysis.weight_bytes
@@ -110,7 +123,7 @@ class Target:
                 else ("--target-latency", options.target_latency)
             )
             raise UnreachableError(
-                f"{flag} {asked:g} was not confirmed on the finished model: {closest} is the closest; ask for that, "
+                f"{flag} {asked} was not confirmed on the finished model: {closest} is the closest; ask for that, "
                 "or try again on a quieter machine"
             )
         return False

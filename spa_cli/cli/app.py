@@ -39,8 +39,11 @@ def root(
 
 
 @contextlib.contextmanager
-def guarded(debug: bool) -> Iterator[None]:
-    """Errors as one sentence on stderr and a documented exit code; a traceback only with ``--debug``."""
+def guarded(debug: bool, kept: str = "nothing was written") -> Iterator[None]:
+    """Errors as one sentence on stderr and a documented exit code; a traceback only with ``--debug``.
+
+    ``kept``: what is left behind if the command does not come to its end.
+    """
     from spa_cli.errors import SpaError
 
     try:
@@ -53,7 +56,7 @@ def guarded(debug: bool) -> Iterator[None]:
     except BrokenPipeError:
         os._exit(0)
     except KeyboardInterrupt:
-        typer.echo("interrupted; nothing was written", err=True)
+        typer.echo(f"interrupted; {kept}", err=True)
         raise typer.Exit(130) from None
     except (typer.Exit, typer.Abort):
         raise
@@ -61,7 +64,7 @@ def guarded(debug: bool) -> Iterator[None]:
         if debug:
             raise
         typer.echo(
-            f"error: an unexpected {type(error).__name__} ({str(error)[:200]}); nothing was written; "
+            f"error: an unexpected {type(error).__name__} ({str(error)[:200]}); {kept}; "
             "run again with --debug and report what it prints",
             err=True,
         )

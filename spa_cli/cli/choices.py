@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -97,4 +98,7 @@ def chosen(**given: Any) -> dict[str, Any]:
     """What ``Options`` takes: lists as tuples, numbers as numbers."""
     lists = {k: tuple(given[k] or ()) for k in ("role_weight", "focus", "ignore", "only")}
     text = given["round_to"]
-    return {**given, **lists, "round_to": int(text) if text.lstrip("-").isdigit() else text}
+    # Options says what else it may be
+    with contextlib.suppress(ValueError):
+        text = int(text)
+    return {**given, **lists, "round_to": text}

@@ -53,7 +53,7 @@ def sweep(
     debug: Debug = False,
 ) -> None:
     """Try many budgets: the curve of quality against cost, and how sensitive each group is. Goes on if interrupted."""
-    with guarded(debug):
+    with guarded(debug, "what was found is in the folder, run it again to go on"):
         from spa_cli.errors import UsageError
         from spa_cli.graph.save import write_text
         from spa_cli.options import Options
@@ -67,7 +67,7 @@ def sweep(
         except ValueError:
             raise UsageError(f"--points '{points}' is not a list of numbers like 0.9,0.5,0.2") from None
         for file in picture or ():
-            check_picture(file)
+            check_picture(file, force)
         coin = by if by == "ratio" else f"target_{by}"
         options = Options(
             ratio=0.5,

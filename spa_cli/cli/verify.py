@@ -34,6 +34,7 @@ def verify(
         from spa_cli.errors import UsageError
         from spa_cli.report.json_report import verify_json
         from spa_cli.report.tables import console, verify_table
+        from spa_cli.report.text import drift_text
         from spa_cli.verification.compare import compare
 
         if min_agreement is not None and not 0 <= min_agreement <= 1:
@@ -42,8 +43,9 @@ def verify(
             raise UsageError(f"--max-drift can't be negative, not {max_drift:g}")
         comparison = compare(model, pruned, plan, calib, parse_shapes(input_shape))
         failures = []
-        if max_drift is not None and not comparison.drift.relative_l2 <= max_drift:
-            failures.append(f"output drift {comparison.drift.relative_l2:.3g} is above --max-drift {max_drift:g}")
+        moved = comparison.drift.relative_l2
+        if max_drift is not None and not moved <= max_drift:
+            failures.append(f"output drift {drift_text(moved)}, which is not within --max-drift {max_drift:g}")
         if min_agreement is not None and not (comparison.drift.agreement or 0.0) >= min_agreement:
             failures.append(
                 f"arg-max agreement {comparison.drift.agreement or 0.0:.3g} is below --min-agreement {min_agreement:g}"

@@ -21,7 +21,7 @@ def _weighted(scores: Scores, weights: Array) -> Scores:
 
 def _relative(scores: Scores) -> Scores:
     """Each member's scores relative to their mean; a member that is all zero says nothing."""
-    means = scores.reshape(len(scores), -1).mean(1).reshape(-1, *[1] * (scores.ndim - 1))
+    means = np.abs(scores).reshape(len(scores), -1).mean(1).reshape(-1, *[1] * (scores.ndim - 1))
     return np.asarray(np.divide(scores, means, out=np.zeros_like(scores), where=means != 0))
 
 
@@ -88,6 +88,10 @@ def agreement(scores: Scores) -> float:
     return float(max(pairs.mean(), 0.0))
 
 
+# those whose scores say how a channel compares with its group, not what it is worth
+RELATIVE = frozenset({"balanced", "dynamic"})
+# those that mean nothing for scores below zero
+SIGNLESS = frozenset({"product", "rss"})
 AGGREGATIONS: dict[str, Aggregation] = {
     "sum": total,
     "mean": mean,

@@ -36,7 +36,7 @@ class Evidence:
         self.graph, self.grouping = analysis.graph, analysis.grouping
         self.random = np.random.default_rng(options.seed)
         self.emphasis = options.focused.emphasis(analysis.graph)
-        self.given: dict[str, Array] | None = None
+        self.given: dict[str, dict[str, Array]] = {}
         self._derivatives: dict[str, dict[str, Array]] = {}
         self._last: tuple[tuple[str, str], Array] | None = None
 
@@ -71,8 +71,8 @@ class Evidence:
         for at, chunk in enumerate(samples.chunks):
             own = labels[samples.index[at]] if labels is not None and samples.index is not None else None
             batches.append((chunk, own, np.ones(samples_in(chunk))))
-        focus = self.options.focused
-        loss = Loss(focus.output or None, focus.classes or None, self.options.seed)
+        # focused classes are in the samples already, a focused output in what its groups count
+        loss = Loss(self.options.focused.output or None if labels is not None else None, None, self.options.seed)
         return Differentiable.of(self.graph, first, reference), batches, loss
 
     def by_element(

@@ -18,15 +18,15 @@ from spa_cli.importance.registry import Scored, criterion
 def scores(evidence: Evidence, group: Group) -> list[Scored] | None:
     """scores:FILE.npz, one array per parameter by initializer name, shaped like it."""
     given = _read(evidence)
-    return evidence.by_element(group, "scores", given.get)
+    return evidence.by_element(group, f"scores:{evidence.argument}", given.get)
 
 
 def _read(evidence: Evidence) -> dict[str, Array]:
-    if evidence.given is None:
-        evidence.given = read_scores(
+    if evidence.argument not in evidence.given:
+        evidence.given[evidence.argument] = read_scores(
             Path(evidence.argument), {n: evidence.graph.shape(n) for n in evidence.graph.parameters}
         )
-    return evidence.given
+    return evidence.given[evidence.argument]
 
 
 def read_scores(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Array]:

@@ -48,7 +48,7 @@ def by_max(scores: Scores) -> Scores:
 
 def standard(scores: Scores) -> Scores:
     """Standard score: deviations from the group's mean."""
-    return np.asarray((scores - scores.mean()) / max(float(scores.std()), _TINY))
+    return _deviations(scores, float(scores.std()))
 
 
 def gaussian(scores: Scores) -> Scores:
@@ -89,7 +89,14 @@ def hierarchical(scores: list[Scores], stages: list[Hashable]) -> list[Scores]:
         stage: float(np.std(np.concatenate([r.ravel() for r, s in zip(relative, stages, strict=True) if s == stage])))
         for stage in set(stages)
     }
-    return [np.asarray((r - 1) / max(spread[s], _TINY)) for r, s in zip(relative, stages, strict=True)]
+    return [_deviations(r, spread[s]) for r, s in zip(relative, stages, strict=True)]
+
+
+def _deviations(scores: Scores, spread: float) -> Scores:
+    """From the mean, in units of ``spread``; scores that are all equal deviate by nothing."""
+    centred = scores - scores.mean()
+    equal = spread <= 1e-9 * max(float(np.abs(scores).max()), _TINY)
+    return np.asarray(centred * 0 if equal else centred / spread)
 
 
 def _ranks(scores: Scores) -> NDArray[np.int64]:

@@ -22,10 +22,13 @@ class Ranking:
     loss: Scores
 
     @staticmethod
-    def of(scores: Scores) -> Ranking:
-        """Channels by ascending score."""
+    def of(scores: Scores, additive: bool = False) -> Ranking:
+        """Channels by ascending score.
+
+        ``additive``: scores are worth something in themselves, and one of every block goes at a time.
+        """
         by_block = np.sort(scores, axis=-1).reshape(-1, scores.shape[-1])
-        return Ranking(np.argsort(scores, axis=-1, kind="stable"), by_block.mean(0))
+        return Ranking(np.argsort(scores, axis=-1, kind="stable"), by_block.sum(0) if additive else by_block.mean(0))
 
     @property
     def scores(self) -> Scores:

@@ -8,8 +8,10 @@ from collections.abc import Hashable
 import numpy as np
 
 from spa_cli.channels.groups import Group
+from spa_cli.channels.state import PRODUCER
+from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array
-from spa_cli.importance.aggregation import AGGREGATIONS
+from spa_cli.importance.aggregation import AGGREGATIONS, RELATIVE, SIGNLESS
 from spa_cli.importance.evidence import Evidence
 from spa_cli.importance.normalisation import NORMALISATIONS
 from spa_cli.importance.ranking import Ranking, Scores
@@ -37,6 +39,7 @@ def _by_criterion(evidence: Evidence, recipe: Recipe, part: Part, unscored: dict
     evidence.argument = part.argument
     groups = evidence.grouping.groups
     scores: list[Scores] = []
+    additive = (recipe.aggregation or part.criterion.aggregation) not in RELATIVE
     orders: list[Array | None] = []
     for index, group in enumerate(groups):
         members = part.criterion.members(evidence, group)
@@ -50,17 +53,34 @@ def _by_criterion(evidence: Evidence, recipe: Recipe, part: Part, unscored: dict
         name = recipe.aggregation or part.criterion.aggregation
         scores.append(_aggregate(evidence, recipe, members, name))
         orders.append(None)
-    normalise = NORMALISATIONS[recipe.normalisation or part.criterion.normalisation]
-    normal = normalise(scores, [_stage(evidence, g) for g in groups])
-    return [Ranking.of(s) if o is None else Ranking(o, s) for s, o in zip(normal, orders, strict=True)]
+    by = recipe.normalisation or part.criterion.normalisation
+    normal = NORMALISATIONS[by](scores, [_stage(evidence, g) for g in groups])
+    additive = by == "sum" or (by == "none" and additive)
+    found = []
+    for group, given, order in zip(groups, normal, orders, strict=True):
+        if order is not None:
+            # its layers already count as much as they should
+            found.append(Ranking(order, given))
+        else:
+            found.append(Ranking.of(_emphasised(evidence, group, given), additive))
+    return found
+
+
+def _emphasised(evidence: Evidence, group: Group, scores: Scores) -> Scores:
+    """Scores of a group that leads to the focused output, ``FOCUS`` times as high."""
+    times = max((evidence.emphasis.get(m.node, 1.0) for m in group.members), default=1.0)
+    return np.asarray(np.where(scores < 0, scores / times, scores * times))
 
 
 def _aggregate(evidence: Evidence, recipe: Recipe, members: list[Scored], name: str) -> Scores:
+    # the layer that makes the channels comes first, whatever the order of the file
+    members = sorted(members, key=lambda m: m.role != PRODUCER)
     weights = np.array([recipe.roles.get(m.role, 1.0) for m in members])
     if not weights.any():
         weights = np.ones(len(members))
-    weights = weights * [evidence.emphasis.get(m.node, 1.0) for m in members]
     used = np.flatnonzero(weights)
+    if name in SIGNLESS and any((members[i].scores < 0).any() for i in used):
+        raise UsageError(f"--aggregation {name} needs scores that are not negative, and some are; use sum or dynamic")
     return AGGREGATIONS[name](np.stack([members[i].scores for i in used]), weights[used])
 
 

@@ -31,7 +31,10 @@ def from_user(analysis: Analysis, data: dict[str, Array], path: str, options: Op
     index = spread[order]
     if focus.samples is not None:
         often = np.repeat(np.arange(total), focus.repeats(total))
-        index = np.random.default_rng(seed).permutation(often[np.isin(often, mixed)])[: len(index)]
+        usable = often[np.isin(often, mixed)]
+        if len(usable) == len(mixed):
+            raise UsageError("--focus samples: the slice holds only samples that are held back to measure on")
+        index = np.random.default_rng(seed).permutation(usable)[: len(index)]
     return _picked(analysis, data, index, f"{len(index)} samples of {path}")
 
 
@@ -43,8 +46,11 @@ def whole(analysis: Analysis, data: dict[str, Array], path: str) -> Calibration:
 
 def held_back(analysis: Analysis, data: dict[str, Array], path: str) -> Calibration:
     """The samples that ``from_user`` leaves out where it is asked to."""
-    index = _held_back(min(len(a) for a in data.values()))
-    return _picked(analysis, data, index, f"{len(index)} held-back samples of {path}")
+    total = min(len(a) for a in data.values())
+    index = _held_back(total)
+    # of fewer than four none can be spared
+    kind = "held-back" if len(index) < total else "fitted"
+    return _picked(analysis, data, index, f"{len(index)} {kind} samples of {path}")
 
 
 def _held_back(total: int) -> NDArray[np.int64]:

@@ -32,8 +32,10 @@ th, td {{ padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #888
 """
 
 
-def check_picture(path: Path) -> None:
-    """Before any work is done: raises UsageError for a suffix that can't be drawn, or without matplotlib."""
+def check_picture(path: Path, force: bool) -> None:
+    """Before any work is done: raises UsageError for a file that can't be drawn or exists, or without matplotlib."""
+    if path.exists() and not force:
+        raise UsageError(f"the picture '{path}' exists; use --force to replace it")
     if path.suffix not in SUFFIXES:
         raise UsageError(f"--picture '{path}' has to end in one of {', '.join(SUFFIXES)}")
     _pyplot()
@@ -89,10 +91,12 @@ def _figure(sweep: Sweep) -> Any:
         axes.grid(alpha=0.3)
         axes.legend(loc="best", frameon=False)
     groups = sweep.sensitivity[:_GROUPS][::-1]
-    fourth.barh([shorten(s.group, 32) for s in groups], [s.drift or 0.0 for s in groups], color="#3a6ea5")
+    places = range(len(groups))
+    fourth.barh(places, [s.drift or 0.0 for s in groups], color="#3a6ea5")
+    fourth.set_yticks(places, [shorten(s.group, 32) for s in groups], parse_math=False)
     fourth.set_xlabel("drift when half of the group goes, alone")
     fourth.set_title("most sensitive groups", fontsize=9)
-    figure.suptitle(f"{sweep.model}, on {sweep.about}", fontsize=10)
+    figure.suptitle(f"{sweep.model}, on {sweep.about}", fontsize=10, parse_math=False)
     return figure
 
 

@@ -63,6 +63,7 @@ def prune_json(result: Result, schema: str) -> dict[str, Any]:
         "groups": [{"id": g.name, "channels": g.channels, "kept": kept} for g, kept in result.cut_groups],
         "input_shapes": {n: list(s) for n, s in result.analysis.input_shapes.items()},
         "method": result.plan.about.get("method"),
+        "round_to": result.plan.about.get("round_to", 1),
         "repair": result.plan.about.get("repair"),
         "warnings": result.warnings,
     }

@@ -24,7 +24,7 @@ def sweep_json(sweep: Sweep) -> dict[str, Any]:
     return {
         "schema": "spa.sweep/1",
         "input": sweep.model,
-        "by": sweep.coin,
+        "by": sweep.coin.removeprefix("target_"),
         "measured_on": sweep.about,
         "original": {"accuracy": sweep.original.accuracy},
         "points": [{"asked": p.asked, "refused": p.refused} if p.refused else asdict(p) for p in sweep.points],

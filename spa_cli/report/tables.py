@@ -14,7 +14,7 @@ from spa_cli.analysis import Analysis
 from spa_cli.channels.groups import Group
 from spa_cli.channels.rules.registry import APPROXIMATE, FOLLOWED, FROZEN
 from spa_cli.report.operators import Operator
-from spa_cli.report.text import count, duration, shorten, size
+from spa_cli.report.text import count, drift_text, duration, shorten, size
 from spa_cli.result import Result
 from spa_cli.verification.compare import Comparison
 
@@ -141,11 +141,11 @@ def prune_table(out: Console, result: Result, verb: str) -> None:
     # below a millisecond what is left is mostly overhead
     if before.seconds and after.seconds and before.seconds > 1e-3 and after.seconds > 0.97 * before.seconds:
         out.print(
-            "[yellow]smaller but not faster here: onnxruntime's kernels like widths that are multiples of 8; "
-            "try --round-to 8[/]"
+            "[yellow]smaller but not faster here: onnxruntime's kernels like some widths more than others; "
+            "try --round-to auto[/]"
         )
     agreement = "" if result.drift.agreement is None else f", arg-max agrees on {result.drift.agreement:.1%}"
-    out.print(f"output drift {result.drift.relative_l2:.3g} (relative L2{agreement})")
+    out.print(f"output drift {drift_text(result.drift.relative_l2)} (relative L2{agreement})")
     repair = result.plan.about.get("repair")
     if repair:
         parts = [f"{repair['refitted']} of {repair['layers']} layers refitted"]
@@ -155,6 +155,8 @@ def prune_table(out: Console, result: Result, verb: str) -> None:
             why, _ = Counter(repair["kept_sliced"].values()).most_common(1)[0]
             parts.append(f"{len(repair['kept_sliced'])} kept as cut ({why})")
         out.print(f"{', '.join(parts)}; calibrated on {escape(repair['calibration'])}")
+    if "round_to" in result.plan.about:
+        out.print(f"widths in multiples of {result.plan.about['round_to']}")
     touched = len(result.cut_groups)
     out.print(
         f"RF {result.rf:.2f}x MACs, RP {result.rp:.2f}x parameters; {touched} of "
@@ -188,7 +190,8 @@ def verify_table(out: Console, comparison: Comparison, failures: list[str]) -> N
     out.print(table)
     agreement = "" if comparison.drift.agreement is None else f", arg-max agrees on {comparison.drift.agreement:.1%}"
     out.print(
-        f"output drift {comparison.drift.relative_l2:.3g} (relative L2{agreement}) on {escape(comparison.samples)}",
+        f"output drift {drift_text(comparison.drift.relative_l2)} (relative L2{agreement}) "
+        f"on {escape(comparison.samples)}",
         soft_wrap=True,
     )
     if comparison.zeroing is not None:

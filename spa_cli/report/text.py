@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def count(n: float) -> str:
     """1234567 -> '1.23 M'."""
@@ -24,6 +26,11 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return "-"
     return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} us"
+
+
+def drift_text(drift: float) -> str:
+    """A drift; there is none where no output is a number."""
+    return "can't be measured" if math.isnan(drift) else f"{drift:.3g}"
 
 
 def shorten(text: str, width: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,18 +11,18 @@ from typing import Any, TypeAlias
 
 import onnx
 
+from spa_cli import __version__
 from spa_cli.budget.latency import part_of
 from spa_cli.cutting import Cutting, cut_to
 from spa_cli.errors import ModelError, UnreachableError, UsageError
 from spa_cli.graph.load import load
+from spa_cli.graph.save import check_writable
 from spa_cli.graph.view import build
-from spa_cli.options import Options
+from spa_cli.options import BUDGETS, Options
 from spa_cli.prepare import Prepared, Progress, prepare
 from spa_cli.quality import Measured, Quality
 from spa_cli.surgery.apply import cut
 from spa_cli.sweeping.points import Point, Sensitivity, State, mark_pareto
-from spa_cli.verification.check import drift
-from spa_cli.verification.session import open_session, run
 
 Model: TypeAlias = str | os.PathLike[str] | onnx.ModelProto
 COINS = ("ratio", "target_macs", "target_params", "target_latency")
@@ -68,18 +70,23 @@ def sweep(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"the folder '{folder}' can't be made: {error.strerror or error}") from error
-    state = State(folder / "sweep.json", {"digest": source.digest(), "by": coin, **_choices(options)}, force)
+    key = {"version": __version__, "digest": source.digest(), "by": coin, **_choices(options)}
+    state = State(folder / "sweep.json", key, force)
+    for value in wanted:
+        kept = _kept(folder, coin, value)
+        if keep_models and value not in state.points:
+            check_writable(kept, source, force)
     prepared = prepare(source, options, folder / "model.onnx", progress)
     quality = Quality(prepared.subject, options)
     for number, value in enumerate(wanted):
-        kept = folder / f"{coin.removeprefix('target_')}-{value:g}.onnx"
+        kept = _kept(folder, coin, value)
         if value in state.points and (not keep_models or kept.exists() or state.points[value].refused):
             continue
         progress(f"{number + 1} of {len(wanted)}: {coin.removeprefix('target_')} {value:g}")
         state.add(_point(prepared, options.with_budget(coin, value), value, quality, kept if keep_models else None))
     if not state.sensitivity:
         progress("how sensitive each group is")
-        state.sensitivity = _sensitivity(prepared)
+        state.sensitivity = _sensitivity(prepared, quality, progress)
         state.write()
     points = mark_pareto([state.points[v] for v in wanted])
     if all(p.refused for p in points):
@@ -90,8 +97,26 @@ def sweep(
 
 def _choices(options: Options) -> dict[str, Any]:
     """Everything that decides a point, as JSON has it."""
-    left_out = {*COINS, "target_size", "max_drift", "min_accuracy", "sweeping", "recipe", "focused"}
-    return {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items() if k not in left_out}
+    left_out = {*BUDGETS, "sweeping", "recipe", "focused"}
+    found = {k: v for k, v in vars(options).items() if k not in left_out}
+    for name in ("calib", "test"):
+        found[name] = found[name] and _digest(found[name])
+    scores = [p.argument for p in options.recipe.parts if p.argument]
+    return {**found, "scores": [_digest(Path(file)) for file in scores]}
+
+
+def _digest(path: Path) -> str:
+    """Of what is in a file, or in the files of a folder."""
+    files = sorted(f for f in path.iterdir() if f.is_file()) if path.is_dir() else [path]
+    try:
+        return hashlib.sha256(b"".join(hashlib.sha256(f.read_bytes()).digest() for f in files)).hexdigest()
+    except OSError as error:
+        raise UsageError(f"'{path}' can't be read: {error.strerror or error}") from error
+
+
+def _kept(folder: Path, coin: str, value: float) -> Path:
+    """Where the model of a point is kept."""
+    return folder / f"{coin.removeprefix('target_')}-{value:g}.onnx"
 
 
 def _point(prepared: Prepared, options: Options, value: float, quality: Quality, keep: Path | None) -> Point:
@@ -126,8 +151,8 @@ def _measure(prepared: Prepared, cutting: Cutting, value: float, measured: Measu
     )
 
 
-def _sensitivity(prepared: Prepared) -> list[Sensitivity]:
-    """Per group, the drift of the verification samples when half of it goes."""
+def _sensitivity(prepared: Prepared, quality: Quality, progress: Progress) -> list[Sensitivity]:
+    """Per group, the drift when half of it goes, on the first of the samples that quality is measured on."""
     subject = prepared.subject
     analysis, grouping = subject.analysis, subject.analysis.grouping
     count = analysis.state.ids.count
@@ -136,12 +161,13 @@ def _sensitivity(prepared: Prepared) -> list[Sensitivity]:
         half = group.channels // 2
         if not half:
             continue
+        progress(f"how sensitive each group is: {index + 1} of {len(grouping.groups)}")
         selection = part_of(grouping, count, prepared.rankings[index], index, half)
         params, macs = analysis.costs.after(selection)
         try:
             work = cut(analysis.graph, analysis.state, grouping, selection, {})
-            outputs = run(open_session(build(work.model, subject.source.folder).in_memory()), subject.feeds)
-            moved: float | None = drift(subject.reference, outputs).relative_l2
+            found_drift = quality.drift_of(build(work.model, subject.source.folder).in_memory())
+            moved = None if math.isnan(found_drift) else found_drift
         except Exception:  # noqa: BLE001 - whatever onnxruntime raises: such a cut tells nothing
             moved = None
         costs = analysis.costs

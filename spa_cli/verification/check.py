@@ -15,14 +15,16 @@ from spa_cli.errors import VerificationError
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.parameters import set_parameters
 from spa_cli.surgery.cut import Cut
-from spa_cli.verification.session import Feeds, checker_verdict, floats, open_session, run, shape_of
+from spa_cli.verification.session import Feeds, checker_verdict, floats, open_session, run, shape_of, tensors
 
 _QUIET, _FEWEST, _MOST = 0.1, 5, 200
 
 
 @dataclass(frozen=True)
 class Drift:
-    """How far outputs moved: relative L2 over all float outputs, and how often the arg-max agrees (if any has one)."""
+    """How far outputs moved: relative L2 over all float outputs (NaN if there is none to compare), and how often the
+    arg-max and integer outputs agree (``None`` if there are none).
+    """
 
     relative_l2: float
     agreement: float | None
@@ -90,7 +92,15 @@ def drift(before: list[Any], after: list[Any]) -> Drift:
     agreements = [
         float((a.argmax(-1) == b.argmax(-1)).mean()) for a, b in pairs if a.ndim >= 2 and a.shape[-1] > 1 and a.size
     ]
-    return Drift(moved / max(norm, 1e-12), float(np.mean(agreements)) if agreements else None)
+    whole = [(a, b) for a, b in zip(tensors(before), tensors(after), strict=True) if _discrete(a) and _discrete(b)]
+    agreements += [float((a == b).mean()) for a, b in whole if a.shape == b.shape and a.size]
+    moved = moved / max(norm, 1e-12) if pairs else float("nan")
+    return Drift(moved, float(np.mean(agreements)) if agreements else None)
+
+
+def _discrete(output: Any) -> bool:
+    """Classes, tokens, names."""
+    return isinstance(output, np.ndarray) and output.dtype.kind in "iubOUS"
 
 
 def zeroing_differs(graph: Graph, work: Cut, feeds: Feeds, pruned: str | onnx.ModelProto | None = None) -> str | None:

@@ -102,9 +102,11 @@ def shape_of(output: Any) -> tuple[Any, ...]:
 
 
 def floats(outputs: list[Any]) -> list[Array]:
-    """The floating-point tensors in outputs, as float64; maps and strings are left out."""
-    return [
-        np.asarray(o, np.float64)
-        for o in tensors(outputs)
-        if isinstance(o, np.ndarray) and (o.dtype.kind == "f" or o.dtype.name == "bfloat16")
-    ]
+    """The floating-point tensors in outputs, as float64, and the values of maps (class: probability)."""
+    found = []
+    for output in tensors(outputs):
+        if isinstance(output, np.ndarray) and (output.dtype.kind == "f" or output.dtype.name == "bfloat16"):
+            found.append(np.asarray(output, np.float64))
+        elif isinstance(output, dict) and all(isinstance(v, float) for v in output.values()):
+            found.append(np.array(list(output.values()), np.float64))
+    return found

@@ -94,6 +94,12 @@ def carry(
         taken = matches.taken | set(cutter.new)
         warnings = require_all(missing, graph, reference, taken, bool(matches.retrained), exported_with is not None)
     small = cut.with_cut(cutter.new)
+    repair = plan.about.get("repair")
+    if isinstance(repair, dict) and repair.get("refitted"):
+        warnings.append(
+            "the plan only cuts: the weights that obspa refitted are in the pruned .onnx; read them back from there, "
+            "or fine-tune"
+        )
     warnings += doubts(cutter, matches, cut, graph is None)
     if out is not None:
         progress("writing")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
+import onnx.numpy_helper
 import onnxruntime as ort
 import pytest
 from hypothesis import given
@@ -62,6 +64,50 @@ def test_blocks_are_aggregated_each_by_itself(name) -> None:
     whole = AGGREGATIONS[name](blocks, ONES)
     assert whole.shape == (2, 3)
     np.testing.assert_allclose(whole[0], whole[1])
+
+
+@pytest.mark.parametrize("name", ["balanced", "dynamic", "sum", "mean", "max"])
+def test_scores_below_zero_keep_their_order(name) -> None:
+    scores = np.array([[-3.0, 1.0, 2.0]])
+    assert np.argsort(AGGREGATIONS[name](scores, np.ones(1))).tolist() == [0, 1, 2]
+    assert np.argsort(AGGREGATIONS[name](-scores, np.ones(1))).tolist() == [2, 1, 0]
+
+
+@pytest.mark.parametrize("name", ["product", "rss"])
+def test_aggregations_that_know_no_sign_refuse_scores_below_zero(name, tmp_path) -> None:
+    np.savez(tmp_path / "s.npz", w1=-np.ones((4, 5)), wy=np.ones((5, 3)))
+    with pytest.raises(UsageError, match=f"--aggregation {name} needs scores that are not negative"):
+        rankings(analysed(NET), f"scores:{tmp_path / 's.npz'}", aggregation=name)
+
+
+def test_two_files_of_scores_are_two_criteria(tmp_path) -> None:
+    first = {"w1": np.tile(np.arange(5.0), (4, 1)), "w2": np.ones((4, 6))}
+    second = {"w1": np.tile(np.arange(5.0)[::-1], (4, 1)), "w2": np.ones((4, 6))}
+    for name, arrays_of in (("a", first), ("b", second)):
+        np.savez(tmp_path / f"{name}.npz", **arrays_of)
+    a, b = (f"scores:{tmp_path / name}.npz" for name in "ab")
+    assert np.argmax(_global(a)[:5]) == 4
+    assert np.argmax(_global(b)[:5]) == 0
+    relative = [_global(m) / _global(m).mean() for m in (a, b)]
+    np.testing.assert_allclose(_global(f"{a}+{b}", ensemble="value"), np.mean(relative, 0))
+
+
+def test_equal_scores_deviate_by_nothing() -> None:
+    for name in ("standard", "hierarchical"):
+        np.testing.assert_array_equal(NORMALISATIONS[name]([np.full(6, 0.1)], [0])[0], np.zeros(6))
+
+
+def test_a_channel_of_every_block_counts_as_what_all_of_them_are_worth() -> None:
+    found = rankings(analysed(model_path("digits_vit")), "l2", aggregation="sum", normalisation="sum")
+    assert any(r.order.ndim == 2 for r in found)
+    np.testing.assert_allclose([r.loss.sum() for r in found], 1.0)
+
+
+def test_the_first_member_is_the_layer_that_makes_the_channel() -> None:
+    reordered = build("(float[N,4] x) => (y) { a = MatMul(x, w1) h = Relu(a) y = MatMul(h, w0) }", w0=(5, 3), w1=(4, 5))
+    (found,) = rankings(analysed(reordered), "l1", aggregation="first")
+    weights = {t.name: onnx.numpy_helper.to_array(t) for t in reordered.graph.initializer}
+    np.testing.assert_allclose(found.scores, abs(weights["w1"]).sum(0), rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", NORMALISATIONS)
@@ -139,8 +185,15 @@ def test_an_ensemble_by_value_is_the_weighted_mean_of_relative_scores() -> None:
     np.testing.assert_allclose(_global("2*l1+fpgm", ensemble="value"), (2 * first + second) / 3)
 
 
-def test_a_focused_output_counts_more() -> None:
-    plain, focused = _global("l1", aggregation="sum"), _global("l1", aggregation="sum", focus=("output=z",))
+@pytest.mark.parametrize("method", ["l1", "lamp", "wanda", "l1+fpgm"])
+@pytest.mark.parametrize("aggregation", [None, "sum", "mean", "first"])
+def test_a_focused_output_counts_more(method, aggregation) -> None:
+    plain, focused = (_global(method, aggregation=aggregation, focus=f) for f in ((), ("output=z",)))
+    assert focused[5:].mean() / focused[:5].mean() > 1.5 * plain[5:].mean() / plain[:5].mean()
+
+
+def test_a_focused_output_counts_four_times() -> None:
+    plain, focused = (_global("l1", focus=f) for f in ((), ("output=z",)))
     np.testing.assert_allclose(focused[:5], plain[:5])
     np.testing.assert_allclose(focused[5:], FOCUS * plain[5:])
 

@@ -128,7 +128,7 @@ def test_pictures(tmp_path, suffix) -> None:
 
 def test_a_picture_of_another_kind_is_refused_before_any_work(tmp_path) -> None:
     with pytest.raises(UsageError, match=r"has to end in one of .html, .pdf, .png, .svg"):
-        check_picture(tmp_path / "curve.gif")
+        check_picture(tmp_path / "curve.gif", False)
 
 
 def test_the_command_prints_json_and_writes_csv(tmp_path) -> None:
