@@ -8,6 +8,7 @@ from spa_cli.channels.groups import Group
 from spa_cli.channels.state import PASS_THROUGH
 from spa_cli.graph.model import Array
 from spa_cli.importance.evidence import Evidence
+from spa_cli.importance.ranking import Ranking
 from spa_cli.importance.registry import Scored, criterion
 from spa_cli.importance.slices import shape_of, vectors
 from spa_cli.importance.tables import made_by_formula
@@ -40,10 +41,10 @@ def l2(evidence: Evidence, group: Group) -> list[Scored] | None:
     return evidence.by_element(group, "l2", lambda name: np.square(evidence.weight(name)), np.sqrt)
 
 
-@criterion("random", aggregation="mean")
-def random(evidence: Evidence, group: Group) -> list[Scored]:
+@criterion("random", aggregation="")
+def random(evidence: Evidence, group: Group) -> Ranking:
     """Uniform in [0, 1), drawn from the seed."""
-    return [Scored("", "", evidence.random.random(shape_of(group)))]
+    return Ranking.of(evidence.random.random(shape_of(group)))
 
 
 @criterion("lamp")

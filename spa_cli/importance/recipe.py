@@ -56,15 +56,12 @@ class Recipe:
         if ensemble not in ENSEMBLES:
             raise UsageError(f"--ensemble {ensemble} is not known; it is {' or '.join(ENSEMBLES)}")
         for part in parts:
-            if aggregation is not None and part.criterion.ranks:
-                raise UsageError(
-                    f"--aggregation does not apply to {part.criterion.name}, which adds up what the layers that read a "
-                    "channel lose; leave it out, or take another --method"
-                )
-            if roles and part.criterion.ranks:
-                raise UsageError(
-                    f"--role-weight does not apply to {part.criterion.name}, which looks at consumers only"
-                )
+            for flag, given in (("--aggregation", aggregation), ("--role-weight", roles)):
+                if given and part.criterion.ranks:
+                    raise UsageError(
+                        f"{flag} does not apply to {part.criterion.name}, which orders a group's channels as a whole; "
+                        "leave it out, or take another --method"
+                    )
         if ensemble != ENSEMBLES[0] and len(parts) == 1:
             raise UsageError(f"--ensemble {ensemble} adds up several criteria, --method {method} is one; add another")
         return Recipe(parts, aggregation, normalisation, ensemble, _roles(roles))
