@@ -341,7 +341,7 @@ def test_verify_is_a_verb_like_the_others() -> None:
 
 
 def test_verify_takes_models_from_memory(monkeypatch) -> None:
-    monkeypatch.setattr(compare, "latency", lambda *_: (1.0, 1.0))
+    monkeypatch.setattr(compare, "latency", lambda *_: check.Timing(1.0, 1.0, 1.0, 1.0))
     small = spa_cli.prune(_model(), ratio=0.5, method="l1").model
     report = compare.compare(_model(), small, None, None, {})
     assert report.params[1] < report.params[0]
