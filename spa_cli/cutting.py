@@ -51,6 +51,11 @@ class Aim(Protocol):
 
     timing: Timing | None
 
+    @property
+    def confirms(self) -> bool:
+        """Whether ``confirm`` looks at the file at all."""
+        ...
+
     def prices(self) -> list[float]:
         """What one channel of each group saves."""
         ...
@@ -76,19 +81,27 @@ def cut_rounded(prepared: Prepared, options: Options, target: Aim, multiple: int
         if not order.steps:
             refuse(prepared.subject, left_whole)
         selection = target.choose(order)
-        progress("cutting, repairing and verifying" if curvature else "cutting and verifying")
+        about = note(options.method, selection, analysis)
+        # neither size nor speed depends on the values of the weights: what has to be confirmed is repaired at the end
         repair = curvature.repair if curvature else None
-        made, problem = attempts.make(selection, note(options.method, selection, analysis), repair)
-        if made is None:
-            left_whole |= attempts.culprits(selection, problem)
-            continue
+        early = None if target.confirms else repair
+        progress("cutting, repairing and verifying" if early else "cutting and verifying")
+        made, problem = attempts.make(selection, about, early)
         try:
-            if target.confirm(made):
-                return Cutting(made, left_whole, multiple, target.timing)
+            if made is not None and not target.confirm(made):
+                made.staged.discard()
+                continue
         except BaseException:
-            made.staged.discard()
+            if made is not None:
+                made.staged.discard()
             raise
-        made.staged.discard()
+        if made is not None and repair is not early:
+            progress("repairing and verifying")
+            made.staged.discard()
+            made, problem = attempts.make(selection, about, repair)
+        if made is not None:
+            return Cutting(made, left_whole, multiple, target.timing)
+        left_whole |= attempts.culprits(selection, problem)
 
 
 def refuse(subject: Subject, left_whole: dict[int, str]) -> None:

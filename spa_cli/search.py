@@ -22,6 +22,7 @@ class _Prefix:
     """The first ``count`` steps of the order, whatever they cost."""
 
     timing: Timing | None = None
+    confirms = False
 
     def __init__(self, target: Target, count: int) -> None:
         self._target, self._count = target, count

@@ -47,6 +47,11 @@ class Target:
             count = analysis.state.ids.count
             self._table = LatencyTable(grouping, count, rankings, macs, groups, attempts.latency_left)
 
+    @property
+    def confirms(self) -> bool:
+        """Whether only the finished file can tell that the budget is met."""
+        return self._options.target_size is not None or self._options.target_latency is not None
+
     def start(self) -> None:
         """Aim afresh: another multiple of widths is another walk."""
         self._offset, self._tries, self.timing = 0.0, 0, None
