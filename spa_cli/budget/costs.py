@@ -115,6 +115,7 @@ class Costs:
         self.weights = graph.weights()
         self.nodes = [n for n in graph.all_nodes if n.op in COUNTED and self._complete(n)]
         self.skipped = [n for n in graph.all_nodes if n.op in COUNTED and not self._complete(n)]
+        self._per_channel: dict[int, tuple[int, int]] = {}
         self._turns = dict(_turns(graph.nodes, state, 1))
         self.macs = self._sum(self.nodes, self._dense)
         # of half a byte are elements of four bits
@@ -170,7 +171,12 @@ class Costs:
         return int(sum(self._item[w] * math.prod(shape(w)) for w in self.weights))
 
     def per_channel(self, index: int, group: Group) -> tuple[int, int]:
-        """(parameters, MACs) that go with one channel of an otherwise whole model."""
+        """(parameters, MACs) that go with one channel of an otherwise whole model; worked out once a group."""
+        if index not in self._per_channel:
+            self._per_channel[index] = self._of_channel(index, group)
+        return self._per_channel[index]
+
+    def _of_channel(self, index: int, group: Group) -> tuple[int, int]:
         selection = Selection(self._grouping, self._state.ids.count)
         mask = np.ones((len(group.blocks), group.channels) if len(group.blocks) else group.channels, bool)
         mask[..., -1] = False

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from spa_cli.cli.options import parse_shapes
 
 _IMPORTANCE, _WHAT = "Importance", "What may go"
 
@@ -94,11 +97,19 @@ ExactOnly = Annotated[
 ]
 
 
-def chosen(**given: Any) -> dict[str, Any]:
-    """What ``Options`` takes: lists as tuples, numbers as numbers."""
-    lists = {k: tuple(given[k] or ()) for k in ("role_weight", "focus", "ignore", "only")}
-    text = given["round_to"]
+_SHARED = (
+    *("method", "aggregation", "normalisation", "ensemble", "role_weight", "focus", "repair"),
+    *("calib", "calib_samples", "test", "evaluate", "seed"),
+    *("ignore", "only", "round_to", "min_channels", "max_group_ratio", "exact_only", "input_shape"),
+)
+
+
+def chosen(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``Options`` takes, out of a command's arguments: lists as tuples, numbers as numbers, shapes as shapes."""
+    found = {name: given[name] for name in _SHARED}
+    for name in ("role_weight", "focus", "ignore", "only"):
+        found[name] = tuple(found[name] or ())
     # Options says what else it may be
     with contextlib.suppress(ValueError):
-        text = int(text)
-    return {**given, **lists, "round_to": text}
+        found["round_to"] = int(found["round_to"])
+    return {**found, "input_shape": parse_shapes(found["input_shape"])}

@@ -9,7 +9,7 @@ import typer
 
 from spa_cli.cli import choices as c
 from spa_cli.cli.app import app, guarded
-from spa_cli.cli.options import Calib, Debug, Force, InputShape, Json, Model, Out, parse_shapes
+from spa_cli.cli.options import Calib, Debug, Force, InputShape, Json, Model, Out
 from spa_cli.cli.show import progress, show_result
 
 _BUDGET = "Budget (one of)"
@@ -85,6 +85,7 @@ def prune(
     debug: Debug = False,
 ) -> None:
     """Remove the least important channels and write a smaller, verified model."""
+    arguments = locals()
     with guarded(debug):
         from spa_cli import pipeline
         from spa_cli.options import Options
@@ -97,27 +98,7 @@ def prune(
             target_latency=target_latency,
             max_drift=max_drift,
             min_accuracy=min_accuracy,
-            **c.chosen(
-                method=method,
-                aggregation=aggregation,
-                normalisation=normalisation,
-                ensemble=ensemble,
-                role_weight=role_weight,
-                focus=focus,
-                repair=repair,
-                calib=calib,
-                calib_samples=calib_samples,
-                test=test,
-                evaluate=evaluate,
-                seed=seed,
-                ignore=ignore,
-                only=only,
-                round_to=round_to,
-                min_channels=min_channels,
-                max_group_ratio=max_group_ratio,
-                exact_only=exact_only,
-                input_shape=parse_shapes(input_shape),
-            ),
+            **c.chosen(arguments),
         )
         with progress() as report:
             result = pipeline.prune(

@@ -9,7 +9,7 @@ import typer
 
 from spa_cli.cli import choices as c
 from spa_cli.cli.app import app, guarded
-from spa_cli.cli.options import Calib, Debug, Force, InputShape, Json, Model, parse_shapes, print_json
+from spa_cli.cli.options import Calib, Debug, Force, InputShape, Json, Model, print_json
 from spa_cli.cli.show import progress
 
 
@@ -53,6 +53,7 @@ def sweep(
     debug: Debug = False,
 ) -> None:
     """Try many budgets: the curve of quality against cost, and how sensitive each group is. Goes on if interrupted."""
+    arguments = locals()
     with guarded(debug, "what was found is in the folder, run it again to go on"):
         from spa_cli.errors import UsageError
         from spa_cli.graph.save import write_text
@@ -69,30 +70,7 @@ def sweep(
         for file in picture or ():
             check_picture(file, force)
         coin = by if by == "ratio" else f"target_{by}"
-        options = Options(
-            ratio=0.5,
-            **c.chosen(
-                method=method,
-                aggregation=aggregation,
-                normalisation=normalisation,
-                ensemble=ensemble,
-                role_weight=role_weight,
-                focus=focus,
-                repair=repair,
-                calib=calib,
-                calib_samples=calib_samples,
-                test=test,
-                evaluate=evaluate,
-                seed=seed,
-                ignore=ignore,
-                only=only,
-                round_to=round_to,
-                min_channels=min_channels,
-                max_group_ratio=max_group_ratio,
-                exact_only=exact_only,
-                input_shape=parse_shapes(input_shape),
-            ),
-        )
+        options = Options(ratio=0.5, **c.chosen(arguments))
         with progress() as report:
             found = run.sweep(
                 model, output, options, coin, budgets, keep_models=keep_models, force=force, progress=report
