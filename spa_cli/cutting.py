@@ -13,21 +13,26 @@ from spa_cli.budget.targets import Target
 from spa_cli.channels.selection import Selection
 from spa_cli.errors import ModelError, UnreachableError
 from spa_cli.options import Options
-from spa_cli.prepare import Prepared, Progress, Subject
+from spa_cli.prepare import Prepared, Subject
+from spa_cli.progress import stage
 from spa_cli.verification.check import Timing
 
 
 @dataclass(frozen=True, eq=False)
 class Cutting:
-    """A cut that meets its budget; ``timing``: of the finished file, where latency was the budget."""
+    """A cut that meets its budget; ``timing``: of the finished file, where latency was the budget.
+
+    ``order``: the one that it was chosen from.
+    """
 
     made: Made
+    order: Order
     left_whole: dict[int, str]
     round_to: int
     timing: Timing | None
 
 
-def cut_to(prepared: Prepared, options: Options, progress: Progress = lambda _: None) -> Cutting:
+def cut_to(prepared: Prepared, options: Options) -> Cutting:
     """Choose, cut, repair, verify and confirm under the budget of ``options``.
 
     Raises UnreachableError if the budget can't be met, ModelError if nothing can go.
@@ -38,7 +43,7 @@ def cut_to(prepared: Prepared, options: Options, progress: Progress = lambda _: 
     for multiple in multiples:
         target.start()
         try:
-            return cut_rounded(prepared, options, target, multiple, progress)
+            return cut_rounded(prepared, options, target, multiple)
         except (UnreachableError, ModelError):
             # only a multiple that was picked for the user gives way to the budget
             if multiple == multiples[-1]:
@@ -69,14 +74,14 @@ class Aim(Protocol):
         ...
 
 
-def cut_rounded(prepared: Prepared, options: Options, target: Aim, multiple: int, progress: Progress) -> Cutting:
+def cut_rounded(prepared: Prepared, options: Options, target: Aim, multiple: int) -> Cutting:
     """One budget in multiples of channels; groups that don't survive are left whole, and it is tried again."""
     analysis, attempts, curvature = prepared.subject.analysis, prepared.attempts, prepared.curvature
     prices = target.prices() if options.recipe.only_obspa else None
     constraints = options.constraints(multiple)
     left_whole: dict[int, str] = {}
     while True:
-        progress("choosing what goes")
+        stage("choosing what goes")
         order = analysis.order(prepared.rankings, constraints, {*left_whole, *prepared.unscored}, prices)
         if not order.steps:
             refuse(prepared.subject, left_whole)
@@ -85,7 +90,7 @@ def cut_rounded(prepared: Prepared, options: Options, target: Aim, multiple: int
         # neither size nor speed depends on the values of the weights: what has to be confirmed is repaired at the end
         repair = curvature.repair if curvature else None
         early = None if target.confirms else repair
-        progress("cutting, repairing and verifying" if early else "cutting and verifying")
+        stage("cutting, repairing and verifying" if early else "cutting and verifying")
         made, problem = attempts.make(selection, about, early)
         try:
             if made is not None and not target.confirm(made):
@@ -96,11 +101,11 @@ def cut_rounded(prepared: Prepared, options: Options, target: Aim, multiple: int
                 made.staged.discard()
             raise
         if made is not None and repair is not early:
-            progress("repairing and verifying")
+            stage("repairing and verifying")
             made.staged.discard()
             made, problem = attempts.make(selection, about, repair)
         if made is not None:
-            return Cutting(made, left_whole, multiple, target.timing)
+            return Cutting(made, order, left_whole, multiple, target.timing)
         left_whole |= attempts.culprits(selection, problem)
 
 

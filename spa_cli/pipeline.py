@@ -17,7 +17,8 @@ from spa_cli.graph.load import load
 from spa_cli.graph.save import check_writable, write_text
 from spa_cli.options import Options
 from spa_cli.plan import Plan, from_cut, to_selection
-from spa_cli.prepare import VERIFY_SAMPLES, Prepared, Progress, Subject, prepare
+from spa_cli.prepare import VERIFY_SAMPLES, Prepared, Subject, prepare
+from spa_cli.progress import stage
 from spa_cli.result import Figures, Result
 from spa_cli.search import smallest
 from spa_cli.verification.check import Timing, drift, latency
@@ -35,10 +36,9 @@ def prune(
     force: bool = False,
     plan_out: Path | None = None,
     dry_run: bool = False,
-    progress: Progress = lambda _: None,
 ) -> Result:
     """Prune ``model``: the steps of the design, in order. Raises the errors of ``spa_cli.errors``."""
-    progress("reading the model")
+    stage("reading the model")
     source = load(model)
     for file in (out, plan_out):
         if file is not None:
@@ -49,10 +49,10 @@ def prune(
         raise UsageError("--test and --eval serve --max-drift and --min-accuracy; give one of those, or leave them out")
     out, plan_out = (None, None) if dry_run else (out, plan_out)
 
-    prepared = prepare(source, options, out, progress)
-    cutting = (smallest if options.measures_quality else cut_to)(prepared, options, progress)
+    prepared = prepare(source, options, out)
+    cutting = (smallest if options.measures_quality else cut_to)(prepared, options)
     about, warnings = account(prepared, options, cutting)
-    progress("measuring latency")
+    stage("measuring latency")
     timing, asked = cutting.timing, options.target_latency
     if timing is not None and asked is not None and abs(timing.left - asked) > LATENCY_TOLERANCE * asked:
         warnings.append(
@@ -99,26 +99,25 @@ def apply(
     *,
     force: bool = False,
     input_shape: dict[str, tuple[int, ...]] | None = None,
-    progress: Progress = lambda _: None,
 ) -> Result:
     """Carry out a plan on the model it was made for, or on a retrained one. Raises the errors of ``spa_cli.errors``."""
     plan = plan if isinstance(plan, Plan) else Plan.read(plan)
-    progress("reading the model")
+    stage("reading the model")
     source = load(model)
     if out is not None:
         check_writable(out, source, force)
-    progress("finding which channels depend on each other")
+    stage("finding which channels depend on each other")
     analysis = analyse_model(source, input_shape or plan.input_shapes(source.graph))
     selection = to_selection(plan, analysis)
     if not selection.kept:
         raise UsageError("the plan keeps everything; there is nothing to cut")
     feeds, reference = first_run(source, analysis, None, VERIFY_SAMPLES)
-    progress("cutting and verifying")
+    stage("cutting and verifying")
     attempts = Attempts(source, analysis, feeds, reference, out)
     made, problem = attempts.make(selection, note(plan.about.get("method", "plan"), selection, analysis))
     if made is None:
         raise VerificationError(f"the plan can't be carried out on '{source.name}': {problem}")
-    progress("measuring latency")
+    stage("measuring latency")
     subject = Subject(source, analysis, feeds, reference)
     return _finish(subject, made, dict(plan.about), attempts.unchecked(), out, None)
 

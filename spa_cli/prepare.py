@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,11 @@ from spa_cli.importance.ranking import Ranking
 from spa_cli.importance.score import rank_groups
 from spa_cli.obspa.curvature import Curvature
 from spa_cli.options import Options
+from spa_cli.progress import stage
 from spa_cli.verification.feeds import first_run, shapes_of
 from spa_cli.verification.inputs import read_calibration
 from spa_cli.verification.session import Feeds
 
-Progress = Callable[[str], None]
 VERIFY_SAMPLES = 8
 
 
@@ -49,21 +48,21 @@ class Prepared:
     attempts: Attempts
 
 
-def prepare(source: Source, options: Options, out: Path | None, progress: Progress) -> Prepared:
+def prepare(source: Source, options: Options, out: Path | None) -> Prepared:
     """Analyse, run and score; raises the errors of ``spa_cli.errors``."""
-    progress("finding which channels depend on each other")
+    stage("finding which channels depend on each other")
     analysis = analyse_model(source, options.input_shape)
     _require_prunable(source, analysis)
     if options.test is not None:
         read_calibration(options.test, analysis.graph)
-    progress("running the original")
+    stage("running the original")
     feeds, reference = first_run(source, analysis, options.calib, min(options.calib_samples, VERIFY_SAMPLES))
     if options.calib is None and (shapes := shapes_of(feeds)) != analysis.input_shapes:
         # the shapes that were guessed first don't run
         analysis = analyse_model(source, shapes)
         _require_prunable(source, analysis)
 
-    progress("scoring channels")
+    stage("scoring channels")
     evidence = Evidence(analysis, options)
     rankings, unscored = rank_groups(evidence, options.recipe)
     if len(unscored) == len(analysis.grouping.groups):

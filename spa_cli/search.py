@@ -10,7 +10,8 @@ from spa_cli.channels.selection import Selection
 from spa_cli.cutting import Cutting, cut_rounded, refuse
 from spa_cli.errors import UnreachableError
 from spa_cli.options import Options
-from spa_cli.prepare import Prepared, Progress
+from spa_cli.prepare import Prepared
+from spa_cli.progress import stage
 from spa_cli.quality import Measured, Quality
 from spa_cli.verification.check import Timing
 
@@ -37,7 +38,7 @@ class _Prefix:
         return True
 
 
-def smallest(prepared: Prepared, options: Options, progress: Progress) -> Cutting:
+def smallest(prepared: Prepared, options: Options) -> Cutting:
     """The cut farthest along the order of channels that keeps the quality asked for.
 
     Raises UnreachableError if even the first step does not, with the quality of what was nearest.
@@ -64,8 +65,8 @@ def smallest(prepared: Prepared, options: Options, progress: Progress) -> Cuttin
     try:
         while high - low > 1 and (best is None or left(low) - left(high - 1) > _NEAR):
             middle = (low + high) // 2
-            progress(f"trying {left(middle):.0%} of the {coin.removeprefix('target_')}")
-            cutting = cut_rounded(prepared, options, _Prefix(target, middle), multiple, progress)
+            stage(f"trying {left(middle):.0%} of the {coin.removeprefix('target_')}")
+            cutting = cut_rounded(prepared, options, _Prefix(target, middle), multiple)
             try:
                 measured = quality.of(cutting.made.staged.path)
             except BaseException:

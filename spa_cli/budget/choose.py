@@ -65,7 +65,7 @@ class Order:
 
     A walk along a fixed order: whatever a longer walk removes contains what a shorter one does, so a larger ratio can
     never give a larger model. ``prices``: what one channel of each group saves in the coin of the budget; channels go
-    in ascending order of loss per saving.
+    in ascending order of loss per saving (``priority``, per group that may lose channels, by removal).
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Order:
         self.eligible = [i for i, g in enumerate(grouping.groups) if i not in excluded and constraints.allows(g)]
         # a channel index of a blocked group stands for one channel of each block: each block drops its own least
         self._ranked = {i: rankings[i].order for i in self.eligible}
-        self._priority = {i: rankings[i].loss / (prices[i] if prices else 1.0) for i in self.eligible}
+        self.priority = {i: rankings[i].loss / (prices[i] if prices else 1.0) for i in self.eligible}
         self._floors = _Floors(grouping, weights, constraints.min_channels)
         self.total = sum(grouping.groups[i].channels for i in self.eligible)
         self.steps = self._walk(constraints)
@@ -96,7 +96,7 @@ class Order:
             channels, start = self._grouping.groups[i].channels, gone[i]
             size = (channels - start) % sizes[i] or sizes[i]
             if start + size < channels + 1 and start + size <= constraints.max_group_ratio * channels:
-                heapq.heappush(queue, (float(self._priority[i][start : start + size].mean()), i, size))
+                heapq.heappush(queue, (float(self.priority[i][start : start + size].mean()), i, size))
 
         for i in self.eligible:
             push(i)

@@ -165,6 +165,14 @@ class Costs:
         shape = self._after(selection)
         return sum(math.prod(shape(w)) for w in self.weights), self._sum(self.nodes, shape)
 
+    def by_node(self, selection: Selection | None = None) -> dict[str, int]:
+        """MACs of every node that is counted, by its label; of what a selection leaves, if one is given."""
+        shape = self._dense if selection is None else self._after(selection)
+        found: dict[str, int] = defaultdict(int)
+        for node in self.nodes:
+            found[node.label] += self._sum([node], shape)
+        return dict(found)
+
     def bytes_after(self, selection: Selection) -> int:
         """Bytes of the weights that are left."""
         shape = self._after(selection)

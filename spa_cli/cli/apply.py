@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from spa_cli.cli.app import app, guarded
-from spa_cli.cli.options import Debug, Force, InputShape, Json, Out, parse_shapes, print_json
-from spa_cli.cli.show import progress, show_result
+from spa_cli.cli.command import command
+from spa_cli.cli.options import Force, InputShape, Json, Out, parse_shapes, print_json
+from spa_cli.cli.show import show_result, warn
 
 _Weights = Annotated[
     Path | None,
@@ -26,7 +26,7 @@ _ExportedWith = Annotated[
 ]
 
 
-@app.command()
+@command()
 def apply(
     plan: Annotated[Path, typer.Argument(help="The plan, as written by --plan-out.", show_default=False)],
     output: Out,
@@ -39,28 +39,23 @@ def apply(
     input_shape: InputShape = None,
     json: Json = False,
     force: Force = False,
-    debug: Debug = False,
 ) -> None:
     """Make the same cut on the same model or on a retrained one, or on the framework's own weights."""
-    with guarded(debug):
-        from spa_cli.errors import UsageError
+    from spa_cli.errors import UsageError
 
-        if weights is not None:
-            if input_shape:
-                raise UsageError("--input-shape says nothing about --weights; leave it out")
-            _apply_weights(plan, weights, output, model, exported_with, force, json)
-            return
-        if exported_with is not None:
-            raise UsageError("--exported-with belongs to --weights; give both, or neither")
-        if model is None:
-            raise UsageError("there is nothing to cut; give the model after the plan, or --weights")
-        from spa_cli import pipeline
+    if weights is not None:
+        if input_shape:
+            raise UsageError("--input-shape says nothing about --weights; leave it out")
+        _apply_weights(plan, weights, output, model, exported_with, force, json)
+        return
+    if exported_with is not None:
+        raise UsageError("--exported-with belongs to --weights; give both, or neither")
+    if model is None:
+        raise UsageError("there is nothing to cut; give the model after the plan, or --weights")
+    from spa_cli import pipeline
 
-        with progress() as report:
-            result = pipeline.apply(
-                plan, model, output, force=force, input_shape=parse_shapes(input_shape), progress=report
-            )
-        show_result(result, json, "spa.apply/1", "applied the plan to")
+    result = pipeline.apply(plan, model, output, force=force, input_shape=parse_shapes(input_shape))
+    show_result(result, json, "spa.apply/1", "applied the plan to")
 
 
 def _apply_weights(
@@ -70,10 +65,8 @@ def _apply_weights(
     from spa_cli.report.weights import weights_json, weights_table
     from spa_cli.weights.carry import carry
 
-    with progress() as report:
-        result = carry(plan, weights, output, model=model, exported_with=exported_with, force=force, progress=report)
-    for warning in result.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+    result = carry(plan, weights, output, model=model, exported_with=exported_with, force=force)
+    warn(result.warnings)
     if json:
         print_json(weights_json(result))
     else:

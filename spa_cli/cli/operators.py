@@ -6,23 +6,21 @@ from typing import Annotated
 
 import typer
 
-from spa_cli.cli.app import app, guarded
-from spa_cli.cli.options import Debug, Json, print_json
+from spa_cli.cli.command import command
+from spa_cli.cli.options import Json, print_json
 
 
-@app.command()
+@command()
 def operators(
     name: Annotated[str, typer.Argument(help="Only operators whose name contains this.")] = "",
     json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """List every operator: followed, approximate or frozen, and how or why."""
-    with guarded(debug):
-        from spa_cli.report import operators as report
-        from spa_cli.report.tables import console, operators_table
+    from spa_cli.report import operators as report
+    from spa_cli.report.tables import console, operators_table
 
-        found = [o for o in report.operators() if name.lower() in o.name.lower()]
-        if json:
-            print_json({"schema": "spa.operators/1", "operators": [o._asdict() for o in found]})
-        else:
-            operators_table(console(), found)
+    found = [o for o in report.operators() if name.lower() in o.name.lower()]
+    if json:
+        print_json({"schema": "spa.operators/1", "operators": [o._asdict() for o in found]})
+    else:
+        operators_table(console(), found)

@@ -14,7 +14,6 @@ from spa_cli.errors import UsageError
 Model = Annotated[Path, typer.Argument(help="The .onnx file.", show_default=False)]
 Out = Annotated[Path, typer.Option("-o", "--output", help="Where to write the small model.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
 Calib = Annotated[
     Path | None,

@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from spa_cli.cli import choices as c
-from spa_cli.cli.app import app, guarded
-from spa_cli.cli.options import Calib, Debug, Force, InputShape, Json, Model, Out
-from spa_cli.cli.show import progress, show_result
+from spa_cli.cli.command import command
+from spa_cli.cli.options import Calib, Force, InputShape, Json, Model, Out
+from spa_cli.cli.show import show_result
 
 _BUDGET = "Budget (one of)"
 
 
-@app.command()
+@command()
 def prune(
     model: Model,
     output: Out,
@@ -82,26 +82,21 @@ def prune(
     json: Json = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but write.")] = False,
     force: Force = False,
-    debug: Debug = False,
 ) -> None:
     """Remove the least important channels and write a smaller, verified model."""
     arguments = locals()
-    with guarded(debug):
-        from spa_cli import pipeline
-        from spa_cli.options import Options
+    from spa_cli import pipeline
+    from spa_cli.options import Options
 
-        options = Options(
-            ratio=ratio,
-            target_macs=target_macs,
-            target_params=target_params,
-            target_size=target_size,
-            target_latency=target_latency,
-            max_drift=max_drift,
-            min_accuracy=min_accuracy,
-            **c.chosen(arguments),
-        )
-        with progress() as report:
-            result = pipeline.prune(
-                model, options, output, force=force, plan_out=plan_out, dry_run=dry_run, progress=report
-            )
-        show_result(result, json, "spa.prune/1", "pruned")
+    options = Options(
+        ratio=ratio,
+        target_macs=target_macs,
+        target_params=target_params,
+        target_size=target_size,
+        target_latency=target_latency,
+        max_drift=max_drift,
+        min_accuracy=min_accuracy,
+        **c.chosen(arguments),
+    )
+    result = pipeline.prune(model, options, output, force=force, plan_out=plan_out, dry_run=dry_run)
+    show_result(result, json, "spa.prune/1", "pruned")

@@ -1,12 +1,9 @@
-"""Progress on stderr, results on stdout."""
+"""Results on stdout, warnings on stderr."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
-
-import typer
 
 from spa_cli.cli.options import print_json
 
@@ -14,17 +11,13 @@ if TYPE_CHECKING:
     from spa_cli.result import Result
 
 
-@contextlib.contextmanager
-def progress() -> Iterator[Callable[[str], None]]:
-    """A line on stderr that says what is going on, if someone is looking."""
-    from spa_cli.report.tables import console
+def warn(warnings: Iterable[str]) -> None:
+    """The work is done: warnings go where the user listens, and results may follow."""
+    from spa_cli.progress import LOG, stage
 
-    err = console(stderr=True)
-    if not err.is_terminal:
-        yield lambda _: None
-        return
-    with err.status("starting") as status:
-        yield lambda text: status.update(text)
+    stage("")
+    for text in warnings:
+        LOG.warning("%s", text)
 
 
 def show_result(result: Result, json: bool, schema: str, verb: str) -> None:
@@ -32,8 +25,7 @@ def show_result(result: Result, json: bool, schema: str, verb: str) -> None:
     from spa_cli.report.json_report import prune_json
     from spa_cli.report.tables import console, prune_table
 
-    for warning in result.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+    warn(result.warnings)
     if json:
         print_json(prune_json(result, schema))
     else:

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from spa_cli.cli import choices as c
-from spa_cli.cli.app import app, guarded
-from spa_cli.cli.options import Calib, Debug, Force, InputShape, Json, Model, print_json
-from spa_cli.cli.show import progress
+from spa_cli.cli.command import command
+from spa_cli.cli.options import Calib, Force, InputShape, Json, Model, print_json
+from spa_cli.cli.show import warn
 
 
-@app.command()
+@command(kept="what was found is in the folder, run it again to go on")
 def sweep(
     model: Model,
     output: Annotated[
@@ -50,37 +50,31 @@ def sweep(
     input_shape: InputShape = None,
     json: Json = False,
     force: Force = False,
-    debug: Debug = False,
 ) -> None:
     """Try many budgets: the curve of quality against cost, and how sensitive each group is. Goes on if interrupted."""
     arguments = locals()
-    with guarded(debug, "what was found is in the folder, run it again to go on"):
-        from spa_cli.errors import UsageError
-        from spa_cli.graph.save import write_text
-        from spa_cli.options import Options
-        from spa_cli.report.curve import check_picture, draw
-        from spa_cli.report.sweep import sweep_csv, sweep_json, sweep_table
-        from spa_cli.report.tables import console
-        from spa_cli.sweeping import run
+    from spa_cli.errors import UsageError
+    from spa_cli.graph.save import write_text
+    from spa_cli.options import Options
+    from spa_cli.report.curve import check_picture, draw
+    from spa_cli.report.sweep import sweep_csv, sweep_json, sweep_table
+    from spa_cli.report.tables import console
+    from spa_cli.sweeping import run
 
-        try:
-            budgets = tuple(float(p) for p in points.split(","))
-        except ValueError:
-            raise UsageError(f"--points '{points}' is not a list of numbers like 0.9,0.5,0.2") from None
-        for file in picture or ():
-            check_picture(file, force)
-        coin = by if by == "ratio" else f"target_{by}"
-        options = Options(ratio=0.5, **c.chosen(arguments))
-        with progress() as report:
-            found = run.sweep(
-                model, output, options, coin, budgets, keep_models=keep_models, force=force, progress=report
-            )
-        write_text(output / "sweep.csv", sweep_csv(found))
-        for file in picture or ():
-            draw(found, file)
-        for warning in found.warnings:
-            typer.echo(f"warning: {warning}", err=True)
-        if json:
-            print_json(sweep_json(found))
-        else:
-            sweep_table(console(), found)
+    try:
+        budgets = tuple(float(p) for p in points.split(","))
+    except ValueError:
+        raise UsageError(f"--points '{points}' is not a list of numbers like 0.9,0.5,0.2") from None
+    for file in picture or ():
+        check_picture(file, force)
+    coin = by if by == "ratio" else f"target_{by}"
+    options = Options(ratio=0.5, **c.chosen(arguments))
+    found = run.sweep(model, output, options, coin, budgets, keep_models=keep_models, force=force)
+    write_text(output / "sweep.csv", sweep_csv(found))
+    for file in picture or ():
+        draw(found, file)
+    warn(found.warnings)
+    if json:
+        print_json(sweep_json(found))
+    else:
+        sweep_table(console(), found)

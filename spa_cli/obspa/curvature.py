@@ -21,6 +21,7 @@ from spa_cli.obspa.statistics import Statistics, collect
 from spa_cli.obspa.synthetic import synthetic
 from spa_cli.obspa.user_data import emphasised, from_user
 from spa_cli.obspa.walk import Repair, walk
+from spa_cli.progress import stage
 from spa_cli.surgery.cut import Cut
 from spa_cli.verification.inputs import read_calibration
 from spa_cli.verification.session import floats, open_session
@@ -72,6 +73,7 @@ class Curvature:
     @cached_property
     def statistics(self) -> dict[str, Statistics]:
         """What every layer reads and gives, by layer."""
+        stage("running the calibration samples")
         samples = self.calibration
         return collect(
             self._graph, self._analysis.state.shapes, self._layers, samples.chunks, self._seed, samples.positions
@@ -86,7 +88,9 @@ class Curvature:
     @cached_property
     def rankings(self) -> list[Ranking]:
         """Every group's channels by OBS saliency."""
-        return rank(self._graph, self._analysis.grouping, self._layers, self.statistics, self.readings)
+        found = self.readings
+        stage("ranking channels")
+        return rank(self._graph, self._analysis.grouping, self._layers, self.statistics, found)
 
     def energy_share(self, index: int) -> Scores:
         """Scores of a group that no layer reads: see ``rank.energy_share``."""

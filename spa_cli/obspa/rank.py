@@ -13,6 +13,7 @@ from spa_cli.obspa.layers import Layer
 from spa_cli.obspa.readings import Reading
 from spa_cli.obspa.saliency import Consumer, Rigid, convex, greedy
 from spa_cli.obspa.statistics import Statistics
+from spa_cli.progress import tracked
 
 
 def rank(
@@ -25,7 +26,7 @@ def rank(
     """One ranking per group, relative to the variance of what the readers' errors are added into."""
     return [
         _ranking(g, found[i]) if all(found[i]) else by_energy(graph, grouping, g, layers, statistics)
-        for i, g in enumerate(grouping.groups)
+        for i, g in enumerate(tracked(grouping.groups))
     ]
 
 

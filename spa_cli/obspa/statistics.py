@@ -11,6 +11,7 @@ from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.shapes import Shapes
 from spa_cli.obspa.layers import INTEGERS, Layer, graph_shape, sample_rows
 from spa_cli.obspa.moments import Moments
+from spa_cli.progress import tracked
 from spa_cli.obspa.stored import Read
 from spa_cli.verification.session import open_session
 
@@ -69,7 +70,7 @@ def collect(
     wanted = sorted(names - set(graph.parameters))
     model.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in wanted if n not in present)
     session = open_session(model)
-    for chunk in chunks:
+    for chunk in tracked(chunks):
         values = {**chunk, **(dict(zip(wanted, session.run(wanted, chunk), strict=True)) if wanted else {})}
         for layer in used:
             x = np.asarray(values[layer.x])

@@ -21,6 +21,7 @@ from spa_cli.obspa.schedule import schedule
 from spa_cli.obspa.side import Side
 from spa_cli.obspa.statistics import WIDEST
 from spa_cli.obspa.targets import Regression
+from spa_cli.progress import tracked
 from spa_cli.surgery.cut import Cut
 
 _HELD_BACK = 0.25
@@ -53,7 +54,7 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Ar
     for each in layers:
         reads[each.key].add(each.x)
     uses = Counter(i for names in reads.values() for i in names)
-    for proto in schedule(work.model, by_node):
+    for proto in tracked(schedule(work.model, by_node)):
         outputs = [o for o in proto.output if o]
         original = dense_nodes.get(outputs[0]) if outputs else None
         if original is None:

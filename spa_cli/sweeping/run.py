@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,17 +11,16 @@ from typing import Any, TypeAlias
 import onnx
 
 from spa_cli import __version__
-from spa_cli.budget.latency import part_of
 from spa_cli.cutting import Cutting, cut_to
 from spa_cli.errors import ModelError, UnreachableError, UsageError
 from spa_cli.graph.load import load
 from spa_cli.graph.save import check_writable
-from spa_cli.graph.view import build
 from spa_cli.options import BUDGETS, Options
-from spa_cli.prepare import Prepared, Progress, prepare
+from spa_cli.prepare import Prepared, prepare
+from spa_cli.progress import stage
 from spa_cli.quality import Measured, Quality
-from spa_cli.surgery.apply import cut
 from spa_cli.sweeping.points import Point, Sensitivity, State, mark_pareto
+from spa_cli.sweeping.sensitivity import sensitivities
 
 Model: TypeAlias = str | os.PathLike[str] | onnx.ModelProto
 COINS = ("ratio", "target_macs", "target_params", "target_latency")
@@ -51,7 +49,6 @@ def sweep(
     *,
     keep_models: bool = False,
     force: bool = False,
-    progress: Progress = lambda _: None,
 ) -> Sweep:
     """Try every budget and record what it leaves in ``folder``/sweep.json; go on there if it was interrupted.
 
@@ -76,17 +73,16 @@ def sweep(
         kept = _kept(folder, coin, value)
         if keep_models and value not in state.points:
             check_writable(kept, source, force)
-    prepared = prepare(source, options, folder / "model.onnx", progress)
+    prepared = prepare(source, options, folder / "model.onnx")
     quality = Quality(prepared.subject, options)
     for number, value in enumerate(wanted):
         kept = _kept(folder, coin, value)
         if value in state.points and (not keep_models or kept.exists() or state.points[value].refused):
             continue
-        progress(f"{number + 1} of {len(wanted)}: {coin.removeprefix('target_')} {value:g}")
+        stage(f"{number + 1} of {len(wanted)}: {coin.removeprefix('target_')} {value:g}")
         state.add(_point(prepared, options.with_budget(coin, value), value, quality, kept if keep_models else None))
     if not state.sensitivity:
-        progress("how sensitive each group is")
-        state.sensitivity = _sensitivity(prepared, quality, progress)
+        state.sensitivity = sensitivities(prepared, quality.drift_of)
         state.write()
     points = mark_pareto([state.points[v] for v in wanted])
     if all(p.refused for p in points):
@@ -149,29 +145,3 @@ def _measure(prepared: Prepared, cutting: Cutting, value: float, measured: Measu
         agreement=measured.drift.agreement,
         accuracy=measured.accuracy,
     )
-
-
-def _sensitivity(prepared: Prepared, quality: Quality, progress: Progress) -> list[Sensitivity]:
-    """Per group, the drift when half of it goes, on the first of the samples that quality is measured on."""
-    subject = prepared.subject
-    analysis, grouping = subject.analysis, subject.analysis.grouping
-    count = analysis.state.ids.count
-    found = []
-    for index, group in enumerate(grouping.groups):
-        half = group.channels // 2
-        if not half:
-            continue
-        progress(f"how sensitive each group is: {index + 1} of {len(grouping.groups)}")
-        selection = part_of(grouping, count, prepared.rankings[index], index, half)
-        params, macs = analysis.costs.after(selection)
-        try:
-            work = cut(analysis.graph, analysis.state, grouping, selection, {})
-            found_drift = quality.drift_of(build(work.model, subject.source.folder).in_memory())
-            moved = None if math.isnan(found_drift) else found_drift
-        except Exception:  # noqa: BLE001 - whatever onnxruntime raises: such a cut tells nothing
-            moved = None
-        costs = analysis.costs
-        found.append(
-            Sensitivity(group.name, group.channels, moved, 1 - macs / max(costs.macs, 1), 1 - params / costs.params)
-        )
-    return sorted(found, key=lambda s: -(-1.0 if s.drift is None else s.drift))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,6 +14,7 @@ from spa_cli.errors import UsageError
 from spa_cli.graph.load import load
 from spa_cli.graph.model import Graph
 from spa_cli.plan import Plan, to_selection
+from spa_cli.progress import stage
 from spa_cli.weights.constants import settle
 from spa_cli.weights.cut import Cutter
 from spa_cli.weights.doubts import doubts
@@ -50,7 +51,6 @@ def carry(
     model: str | os.PathLike[str] | onnx.ModelProto | None = None,
     exported_with: Given | None = None,
     force: bool = False,
-    progress: Callable[[str], None] = lambda _: None,
 ) -> Carried:
     """Cut ``weights`` as ``plan`` says.
 
@@ -68,23 +68,23 @@ def carry(
     entries = {n: axes for n, axes in (plan.kept | plan.hidden).items() if axes}
     if not entries:
         raise UsageError("the plan keeps everything; there is nothing to cut")
-    progress("reading the weights")
+    stage("reading the weights")
     cut = _read(weights)
     reference = cut if exported_with is None else _read(exported_with)
     if exported_with is not None:
         _require_alike(cut, reference)
     graph, warnings = None, list[str]()
     if model is not None:
-        progress("reading the model")
+        stage("reading the model")
         graph = _checked(plan, model)
 
-    progress("matching names and values")
+    stage("matching names and values")
     if graph is None:
         matches = match_names(entries, reference)
     else:
         axes_cut = {n: {int(a) for a in axes} | _block_axis(axes) for n, axes in entries.items()}
         matches = match_model(axes_cut, graph, reference)
-    progress("cutting")
+    stage("cutting")
     cutter = Cutter(entries, matches, reference, cut)
     cutter.cut_matched()
     cutter.cut_tied(sure=graph is not None)
@@ -102,7 +102,7 @@ def carry(
         )
     warnings += doubts(cutter, matches, cut, graph is None)
     if out is not None:
-        progress("writing")
+        stage("writing")
         warnings += write(small, out)
     return _result(cut, small, matches, cutter, entries, out, warnings)
 

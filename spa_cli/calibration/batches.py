@@ -1,0 +1,101 @@
+"""What a user's function gave, as one array per input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from spa_cli.calibration.check import checked, rank_of
+from spa_cli.calibration.samples import Samples, joined, label_name
+from spa_cli.errors import UsageError
+from spa_cli.graph.model import Array, Graph
+
+_FORMS = (
+    "a dict with an array per input (and labels), batches or samples of them one after the other, or pairs with a label"
+)
+
+
+def gather(given: Any, graph: Graph, where: str, limit: int | None) -> Samples:
+    """From a dict of arrays (samples along axis 0, perhaps with ``labels``), a pair of such and labels, or an iterable
+    of dicts, of arrays for a single input, or of (dict or array, label) pairs: batches, or samples of one axis less.
+
+    An iterable is taken no further than ``limit`` samples. Raises UsageError for anything else.
+    """
+    if isinstance(given, Mapping) or hasattr(given, "__array__") or _is_pair(given):
+        items: Iterable[Any] = [given]
+    elif isinstance(given, Iterable) and not isinstance(given, str | bytes):
+        items = given
+    else:
+        raise UsageError(f"'{where}' gave a {type(given).__name__}; it has to give {_FORMS}")
+    parts: dict[str, list[Array]] = {}
+    labels: list[Array | UsageError | None] = []
+    count = 0
+    for number, item in enumerate(items):
+        data, label = _split(item, graph, where)
+        batch = {n: _batch(n, a, graph, where, number) for n, a in data.items() if n in graph.inputs}
+        lacking = [n for n in graph.inputs if n not in batch]
+        if lacking:
+            raise UsageError(f"item {number} of '{where}' lacks input '{lacking[0]}'; it has {', '.join(data)}")
+        for name, (array, _) in batch.items():
+            parts.setdefault(name, []).append(array)
+        single = any(alone for _, alone in batch.values())
+        labels.append(label[None] if label is not None and single else label)
+        count += len(next(iter(batch.values()))[0])
+        if limit is not None and count >= limit and given is items:
+            break
+    if not parts:
+        raise UsageError(f"'{where}' gave no samples; it has to give {_FORMS}")
+    try:
+        stacked = {n: np.concatenate(arrays) for n, arrays in parts.items()}
+    except ValueError as error:
+        raise UsageError(f"what '{where}' gave does not fit together: {error}") from error
+    data = checked(stacked, graph, where)
+    most = limit if given is items else None
+    found = joined(labels, [f"item {i} of '{where}'" for i in range(len(labels))], where)
+    kept = found if found is None or isinstance(found, UsageError) else found[:most]
+    return Samples({n: a[:most] for n, a in data.items()}, where, kept)
+
+
+def _is_pair(given: Any) -> bool:
+    """(data, labels) as a whole, not two items that follow each other."""
+    return isinstance(given, tuple) and len(given) == 2 and not isinstance(given[1], Mapping | tuple | list)
+
+
+def _split(item: Any, graph: Graph, where: str) -> tuple[dict[str, Array], Array | None]:
+    """An item's arrays by input, and its label."""
+    label = None
+    # torch's loaders give lists
+    if isinstance(item, tuple | list) and len(item) == 2:
+        item, label = item[0], _array(item[1])
+    if isinstance(item, Mapping):
+        data = {str(name): _array(value) for name, value in item.items()}
+        name = label_name(data, graph)
+        return data, data.pop(name) if name is not None and label is None else label
+    if len(graph.inputs) != 1:
+        raise UsageError(
+            f"'{where}' gives arrays without names, the model has {len(graph.inputs)} inputs; give dicts that name "
+            f"{', '.join(graph.inputs)}"
+        )
+    return {next(iter(graph.inputs)): _array(item)}, label
+
+
+def _batch(name: str, array: Array, graph: Graph, where: str, number: int) -> tuple[Array, bool]:
+    """(1, ...) of a single sample, (n, ...) of a batch; whether it was single."""
+    rank = rank_of(graph.inputs[name])
+    if rank is not None and array.ndim == rank - 1:
+        return array[None], True
+    if array.ndim != (rank or max(array.ndim, 1)):
+        raise UsageError(
+            f"item {number} of '{where}' has shape {array.shape} for input '{name}', which takes {rank} axes; give "
+            "batches of that many, or samples of one less"
+        )
+    return array, False
+
+
+def _array(value: Any) -> Array:
+    """Also of a tensor that a gradient or another device holds."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+    return np.asarray(value)

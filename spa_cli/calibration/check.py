@@ -1,0 +1,59 @@
+"""Whether arrays are what a model takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+
+from spa_cli.errors import UsageError
+from spa_cli.graph.model import Array, Graph
+from spa_cli.verification.inputs import input_dims
+
+
+def rank_of(info: onnx.ValueInfoProto) -> int | None:
+    """Axes of a batch of this input (an input without any takes one number per sample); ``None`` if not declared."""
+    dims = input_dims(info)
+    return None if dims is None else len(dims) or 1
+
+
+def checked(arrays: Mapping[str, Array], graph: Graph, where: str) -> dict[str, Array]:
+    """The graph's inputs, (n, ...) each.
+
+    Raises UsageError if one is missing, has the wrong shape, holds no numbers or none that are finite, or if their
+    numbers of samples differ.
+    """
+    missing = [n for n in graph.inputs if n not in arrays]
+    if missing:
+        raise UsageError(
+            f"the calibration data '{where}' lacks input '{missing[0]}'; it has {', '.join(arrays) or 'nothing'}"
+        )
+    for name, info in graph.inputs.items():
+        _check(where, name, arrays[name], info)
+    counts = {len(arrays[n]) for n in graph.inputs}
+    if len(counts) > 1:
+        raise UsageError(f"the inputs in '{where}' have different numbers of samples: {sorted(counts)}")
+    return {n: arrays[n] for n in graph.inputs}
+
+
+def _check(where: str, name: str, array: Array, info: onnx.ValueInfoProto) -> None:
+    dims = input_dims(info)
+    if dims == []:
+        dims = [""]  # one number per sample
+    if dims is None and array.ndim == 0:
+        raise UsageError(f"calibration data for input '{name}' in '{where}' is a single number; stack samples on axis 0")
+    if dims is not None:
+        fits = array.ndim == len(dims) and all(
+            i == 0 or not isinstance(d, int) or d == s for i, (d, s) in enumerate(zip(dims, array.shape, strict=True))
+        )
+        if not fits:
+            raise UsageError(
+                f"calibration data for input '{name}' in '{where}' has shape {array.shape}, the model takes {dims}"
+            )
+    if array.dtype.kind not in "fiub" and info.type.tensor_type.elem_type != onnx.TensorProto.STRING:
+        raise UsageError(f"calibration data for input '{name}' in '{where}' is of type {array.dtype}, not numbers")
+    if len(array) == 0:
+        raise UsageError(f"calibration data for input '{name}' in '{where}' holds no samples")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise UsageError(f"calibration data for input '{name}' in '{where}' holds values that are not finite")

@@ -1,0 +1,114 @@
+"""One picture as the array that a model's image input takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spa_cli.calibration.extras import extra
+from spa_cli.calibration.reading import Reading
+from spa_cli.errors import UsageError
+from spa_cli.graph.model import Array, Graph
+from spa_cli.verification.inputs import input_dims, input_dtype, input_shapes
+
+# Pillow's name of what a model with so many channels sees
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def pillow() -> Any:
+    """Pillow's Image; raises UsageError without the extra."""
+    extra("PIL.ImageOps", "images", "images need Pillow")
+    return extra("PIL.Image", "images", "images need Pillow")
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """The one input of a model that takes images, and how they are prepared for it.
+
+    ``axes``: "nchw", "nhwc", or "nhw" for grey images without an axis of channels. ``size``: height and width, 0 where
+    the model leaves them free.
+    """
+
+    name: str
+    channels: int
+    axes: str
+    size: tuple[int, int]
+    dtype: type
+    reading: Reading
+
+    @staticmethod
+    def of(graph: Graph, reading: Reading) -> ImageInput:
+        """Raises UsageError for a model that takes no images, or not only one, or options that don't fit it."""
+        if len(graph.inputs) != 1:
+            raise UsageError(
+                f"images serve a model with one input, this one has {', '.join(graph.inputs)}; give an .npz with an "
+                "array for each"
+            )
+        ((name, info),) = graph.inputs.items()
+        dims = input_dims(info) or []
+        axes = _axes(name, dims, reading.layout)
+        declared = dims[axes.index("c")] if "c" in axes else 1
+        channels = declared if isinstance(declared, int) else 3
+        if channels not in _MODES:
+            raise UsageError(f"input '{name}' has {channels} channels, images have 1, 3 or 4; give an .npz")
+        given = dict(reading.input_shape).get(name, ())
+        sizes = [next((d for d in (dims[a], *given[a : a + 1]) if isinstance(d, int)), 0) for a in map(axes.index, "hw")]
+        dtype = input_dtype(info.type.tensor_type.elem_type)
+        if dtype in (np.int8, np.bool_):
+            raise UsageError(f"input '{name}' is of type {dtype.__name__}, which holds no pixels; give an .npz")
+        if np.issubdtype(dtype, np.integer) and (reading.normalises or reading.image_range != 1):
+            raise UsageError(
+                f"input '{name}' takes pixels from 0 to 255 as they are; leave --mean, --std and --image-range out"
+            )
+        for flag, values in (("--mean", reading.mean), ("--std", reading.std)):
+            if len(values) not in (1, channels):
+                raise UsageError(f"{flag} has {len(values)} values, input '{name}' has {channels} channels")
+        return ImageInput(name, channels, axes, (sizes[0], sizes[1]), dtype, reading)
+
+    def sized(self, sizes: Sequence[tuple[int, int]], graph: Graph) -> tuple[int, int]:
+        """(height, width) to bring images of such (width, height) to.
+
+        The model's or the user's; where it is free the one they have in common, or the one the model is analysed at.
+        """
+        if len(set(sizes)) == 1:
+            width, height = sizes[0]
+        else:
+            shape = next(input_shapes(graph, dict(self.reading.input_shape)))[self.name]
+            height, width = (shape[self.axes.index(a)] for a in "hw")
+        return self.size[0] or height, self.size[1] or width
+
+    def array(self, image: Any, size: tuple[int, int]) -> Array:
+        """A Pillow image: its shorter side resized, its middle cut out, pixels in the model's order and range."""
+        if image.mode == "F":
+            raise ValueError("its pixels are floating-point numbers; give an .npz")
+        if image.mode.startswith("I"):
+            # 16 bits a pixel: Pillow would clip instead of scale
+            image = pillow().fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
+        image = image.convert(_MODES[self.channels])
+        fit = extra("PIL.ImageOps", "images", "images need Pillow").fit
+        image = fit(image, (size[1], size[0]), pillow().Resampling.BILINEAR)
+        pixels = np.asarray(image).reshape(*size, self.channels)
+        if self.reading.color == "bgr" and self.channels >= 3:
+            pixels = pixels[..., [2, 1, 0, *range(3, self.channels)]]
+        if np.issubdtype(self.dtype, np.floating):
+            scaled = pixels.astype(np.float32) / np.float32(255 / self.reading.image_range)
+            pixels = (scaled - np.float32(self.reading.mean)) / np.float32(self.reading.std)
+        if self.axes == "nchw":
+            pixels = pixels.transpose(2, 0, 1)
+        return pixels[..., 0] if self.axes == "nhw" else np.ascontiguousarray(pixels)
+
+
+def _axes(name: str, dims: list[int | str], layout: str) -> str:
+    if len(dims) == 3:
+        return "nhw"
+    if len(dims) != 4:
+        raise UsageError(f"input '{name}' takes {dims}, which is no image; give an .npz")
+    if layout != "auto":
+        return layout
+    for axes in ("nchw", "nhwc"):
+        if dims[axes.index("c")] in _MODES:
+            return axes
+    raise UsageError(f"input '{name}' takes {dims}: it can't be told where its channels are; give --layout nchw or nhwc")

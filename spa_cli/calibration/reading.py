@@ -1,0 +1,81 @@
+"""How images and text become what a model takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from spa_cli.errors import UsageError
+
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+Numbers: TypeAlias = str | float | Sequence[float]
+LAYOUTS, COLORS, RANGES = ("auto", "nchw", "nhwc"), ("rgb", "bgr"), (1, 255)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Names as on the command line; raises UsageError for what is out of range.
+
+    ``mean``, ``std``: one value, or one a channel, in the units of ``image_range``. ``input_shape``: those the user
+    gave, (name, shape) each.
+    """
+
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    layout: str = "auto"
+    color: str = "rgb"
+    image_range: int = 1
+    tokenizer: Path | None = None
+    max_length: int | None = None
+    input_shape: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    @staticmethod
+    def of(
+        mean: Numbers = 0.0,
+        std: Numbers = 1.0,
+        layout: str = "auto",
+        color: str = "rgb",
+        image_range: int = 1,
+        tokenizer: str | Path | None = None,
+        max_length: int | None = None,
+        input_shape: Shapes | None = None,
+    ) -> Reading:
+        """From options as they are given: "0.485,0.456,0.406", one number, or several."""
+        file = None if tokenizer is None else Path(tokenizer)
+        shapes = tuple((name, tuple(shape)) for name, shape in (input_shape or {}).items())
+        return Reading(
+            numbers("--mean", mean), numbers("--std", std), layout, color, image_range, file, max_length, shapes
+        )
+
+    def __post_init__(self) -> None:
+        if not all(value > 0 for value in self.std):
+            raise UsageError(f"--std has to be positive, not {','.join(f'{v:g}' for v in self.std)}")
+        for name, value, known in (
+            ("--layout", self.layout, LAYOUTS),
+            ("--color", self.color, COLORS),
+            ("--image-range", self.image_range, RANGES),
+        ):
+            if value not in known:
+                raise UsageError(f"{name} {value} is not known; it is one of {', '.join(map(str, known))}")
+        if self.max_length is not None and self.max_length < 1:
+            raise UsageError(f"--max-length has to be at least 1, not {self.max_length}")
+
+    @property
+    def normalises(self) -> bool:
+        """Whether pixels are moved or scaled by the user's wish."""
+        return any(self.mean) or any(value != 1 for value in self.std)
+
+
+def numbers(flag: str, given: Numbers) -> tuple[float, ...]:
+    """The numbers in "0.1,0.2", in a sequence, or a single one; raises UsageError where that is none of these."""
+    parts = given.split(",") if isinstance(given, str) else [given] if isinstance(given, int | float) else given
+    try:
+        found = tuple(float(part) for part in parts)
+    except (TypeError, ValueError):
+        found = ()
+    if not found or not all(map(math.isfinite, found)):
+        raise UsageError(f"{flag} '{given}' is not a number, or one a channel like 0.485,0.456,0.406")
+    return found

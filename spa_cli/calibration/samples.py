@@ -1,0 +1,76 @@
+"""Samples of the user, one array per input of the model, and the labels that lie beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from spa_cli.errors import UsageError
+from spa_cli.graph.model import Array, Graph
+
+LABELS = ("labels", "label", "y", "targets")
+SampleSource: TypeAlias = Path | Callable[[], Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """``data``: (n, ...) per input. ``about``: where they are from, for a message.
+
+    ``found``: labels as they were found, (n, ...), ``None`` if there are none, or what is wrong with them.
+    """
+
+    data: dict[str, Array]
+    about: str
+    found: Array | UsageError | None = None
+
+    @property
+    def count(self) -> int:
+        """How many samples there are."""
+        return min(len(array) for array in self.data.values())
+
+    @property
+    def labels(self) -> Array | None:
+        """(n, ...), ``None`` if there are none.
+
+        Raises UsageError for labels that can't be used: only here, since samples are good for much without labels.
+        """
+        if isinstance(self.found, UsageError):
+            raise self.found
+        if self.found is None:
+            return None
+        if self.found.dtype.kind not in "fiub" or (self.found.dtype.kind == "f" and not np.isfinite(self.found).all()):
+            raise UsageError(f"the labels in '{self.about}' are not all finite numbers; give class indices or values")
+        if len(self.found) != self.count:
+            raise UsageError(
+                f"'{self.about}' holds {len(self.found)} labels for {self.count} samples; give one label a sample"
+            )
+        return self.found
+
+
+def label_name(names: Mapping[str, Any] | Sequence[str], graph: Graph) -> str | None:
+    """Which of the names is that of labels: "labels" ("label", "y", "targets") that is no input of the graph."""
+    return next((name for name in LABELS if name in names and name not in graph.inputs), None)
+
+
+def joined(parts: Sequence[Array | UsageError | None], whose: Sequence[str], where: str) -> Array | UsageError | None:
+    """Labels of several parts (files, batches, lines) one after the other, or what is wrong with them.
+
+    ``whose``: what to call each part in a message.
+    """
+    for part in parts:
+        if isinstance(part, UsageError):
+            return part
+    found = [np.atleast_1d(part) for part in parts if part is not None and not isinstance(part, UsageError)]
+    if not found:
+        return None
+    if len(found) < len(parts):
+        lacking = next(name for name, part in zip(whose, parts, strict=True) if part is None)
+        return UsageError(f"{lacking} has no labels, others in '{where}' have; give all of them some, or none")
+    try:
+        return np.concatenate(found)
+    except ValueError as error:
+        return UsageError(f"the labels in '{where}' don't fit together: {error}")

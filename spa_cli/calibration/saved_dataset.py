@@ -1,0 +1,106 @@
+"""Samples in a folder that Hugging Face's datasets saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spa_cli.calibration.check import checked
+from spa_cli.calibration.extras import extra
+from spa_cli.calibration.pixels import ImageInput, pillow
+from spa_cli.calibration.reading import Reading
+from spa_cli.calibration.samples import Samples, label_name
+from spa_cli.calibration.spread import part, spread
+from spa_cli.calibration.tokens import TextInputs
+from spa_cli.errors import UsageError
+from spa_cli.graph.model import Array, Graph
+
+_SPLITS = ("validation", "test", "train")
+_MARKS = ("dataset_info.json", "dataset_dict.json")
+# bytes of a sample whose columns are taken as they are, where nobody knows
+_SAMPLE = 1_000_000
+
+
+def is_saved_dataset(path: Path) -> bool:
+    """Whether ``save_to_disk`` wrote this folder."""
+    return any((path / name).is_file() for name in _MARKS)
+
+
+def read_saved_dataset(path: Path, graph: Graph, reading: Reading, limit: int | None) -> Samples:
+    """At most ``limit`` rows, evenly spread, of ``Dataset.save_to_disk``, or of the first split of a ``DatasetDict``.
+
+    Columns named as the inputs are taken as they are, else a column of images or of text is prepared. Labels: a column
+    "labels", "label". Raises UsageError without the extra, or for a dataset that does not serve the model.
+    """
+    library = extra("datasets", "datasets", "a saved dataset needs datasets")
+    try:
+        table = library.load_from_disk(str(path))
+    except Exception as error:  # pyarrow's and fsspec's kinds are their own
+        raise UsageError(f"the dataset '{path}' can't be read: {_first(error)}") from error
+    where = str(path)
+    if isinstance(table, library.DatasetDict):
+        split = next((s for s in (*_SPLITS, *table) if s in table), None)
+        if split is None:
+            raise UsageError(f"the dataset '{path}' has no splits; save one with rows")
+        table, where = table[split], f"{path}, split {split}"
+    if not len(table):
+        raise UsageError(f"the dataset '{where}' holds no rows")
+    columns = _Columns(library, table, where, limit)
+    data = columns.data(graph, reading)
+    about = f"{where} ({part(len(columns.rows), len(table), 'rows')})"
+    return Samples(checked(data, graph, where), about, columns.labels(graph))
+
+
+class _Columns:
+    """``rows``: those that are read, known when ``data`` was."""
+
+    def __init__(self, library: Any, table: Any, where: str, limit: int | None) -> None:
+        self._library, self._table, self._where, self._limit = library, table, where, limit
+        self.rows: list[int] = []
+
+    def data(self, graph: Graph, reading: Reading) -> dict[str, Array]:
+        """(rows, ...) per input."""
+        features = self._table.features
+        images = [n for n, f in features.items() if isinstance(f, self._library.Image)]
+        texts = [n for n, f in features.items() if getattr(f, "dtype", "") in ("string", "large_string")]
+        if all(n in features and n not in (*images, *texts) for n in graph.inputs):
+            self.rows = spread(len(self._table), self._limit, _SAMPLE)
+            return {n: self._as_it_is(n) for n in graph.inputs}
+        if images:
+            return self._images(images[0], ImageInput.of(graph, reading), graph)
+        if texts:
+            target = TextInputs.of(graph, reading, self._where)
+            self.rows = spread(len(self._table), self._limit)
+            return target.arrays([str(t or "") for t in self._taken("text" if "text" in texts else texts[0])])
+        raise UsageError(
+            f"the dataset '{self._where}' has the columns {', '.join(features)}; name them as the model's inputs "
+            f"{', '.join(graph.inputs)}, or give one of images or text"
+        )
+
+    def labels(self, graph: Graph) -> Array | None:
+        """(rows, ...)."""
+        name = label_name(list(self._table.features), graph)
+        return None if name is None else np.asarray(self._taken(name))
+
+    def _taken(self, name: str) -> list[Any]:
+        return list(self._table.select(self.rows).select_columns([name])[:][name])
+
+    def _as_it_is(self, name: str) -> Array:
+        found = np.asarray(self._table.select(self.rows).select_columns([name]).with_format("numpy")[:][name])
+        if found.dtype == object:
+            raise UsageError(f"column '{name}' of '{self._where}' holds arrays of several shapes; pad them to one")
+        return found
+
+    def _images(self, name: str, target: ImageInput, graph: Graph) -> dict[str, Array]:
+        pillow()
+        column = self._table.select_columns([name])
+        some = [column[at][name] for at in spread(len(column), 64)]
+        size = target.sized([image.size for image in some], graph)
+        self.rows = spread(len(column), self._limit, size[0] * size[1] * target.channels * 4)
+        return {target.name: np.stack([target.array(column[at][name], size) for at in self.rows])}
+
+
+def _first(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

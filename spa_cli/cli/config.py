@@ -1,0 +1,101 @@
+"""Options from ``spa.toml`` or ``[tool.spa]``: named as the flags, for all commands or (in a table) for one."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from spa_cli.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+OWN, SHARED = "spa.toml", "pyproject.toml"
+# what is read: a relative path of these is looked for beside the configuration
+_READ = {"calib", "test", "tokenizer", "plan"}
+_NEVER = {"config", "help"}
+
+
+def defaults(context: typer.Context, given: Path | None) -> tuple[Path | None, dict[str, Any]]:
+    """The file used and values for the options of the command of ``context``, by parameter name.
+
+    Raises UsageError for a file that can't be read and for a key that no command has.
+    """
+    file = given or find(Path.cwd())
+    if file is None:
+        return None, {}
+    table = read(file, must=given is not None)
+    group = context.parent.command if context.parent else context.command
+    commands = {name: _flags(c) for name, c in getattr(group, "commands", {}).items()}
+    mine = str(context.info_name)
+    known = {flag for flags in commands.values() for flag in flags}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            _check(file, key, set(commands), "command")
+            for inner in value:
+                _check(file, inner, set(commands[key]), f"option of '{key}'")
+        else:
+            _check(file, key, known, "option")
+    chosen = {k: v for k, v in table.items() if not isinstance(v, dict) and k in commands[mine]}
+    chosen |= table.get(mine, {})
+    return file, {commands[mine][flag]: _beside(file, flag, value) for flag, value in chosen.items()}
+
+
+def find(folder: Path) -> Path | None:
+    """The nearest configuration, here or above, not beyond the repository."""
+    for place in (folder, *folder.parents):
+        if (place / OWN).is_file():
+            return place / OWN
+        if (place / SHARED).is_file() and "spa" in _toml(place / SHARED).get("tool", {}):
+            return place / SHARED
+        if (place / ".git").exists():
+            return None
+    return None
+
+
+def read(file: Path, must: bool) -> dict[str, Any]:
+    """The table of a configuration; ``must``: raises UsageError if there is none in a ``pyproject.toml``."""
+    table = _toml(file)
+    if file.name != SHARED:
+        return table
+    found: Any = table.get("tool", {}).get("spa")
+    if found is None and must:
+        raise UsageError(f"'{file}' has no table [tool.spa]; add one, or name another file")
+    if not isinstance(found or {}, dict):
+        raise UsageError(f"'tool.spa' in '{file}' is no table; write [tool.spa] and one option a line")
+    return found or {}
+
+
+def _toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the configuration '{file}' can't be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"the configuration '{file}' is not valid TOML: {error}") from error
+
+
+def _flags(command: Any) -> dict[str, str]:
+    """Options of a command without their dashes, and the parameters they set."""
+    options = [p for p in command.params if p.param_type_name == "option" and p.name not in _NEVER]
+    return {flag.lstrip("-"): p.name for p in options for flag in p.opts if flag.startswith("--")}
+
+
+def _check(file: Path, key: str, known: set[str], kind: str) -> None:
+    if key in known:
+        return
+    near = difflib.get_close_matches(key.replace("_", "-"), sorted(known), 1)
+    advice = f"did you mean '{near[0]}'?" if near else "'spa COMMAND --help' lists them, without the dashes"
+    raise UsageError(f"'{key}' in '{file}' is no {kind}; {advice}")
+
+
+def _beside(file: Path, flag: str, value: Any) -> Any:
+    if flag in _READ and isinstance(value, str) and (file.parent / value).exists():
+        return str(file.parent / value)
+    return value

@@ -1,0 +1,107 @@
+"""What the user sees and keeps of the log: a bar or lines on stderr, a file."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from spa_cli.errors import UsageError
+from spa_cli.progress import LOG, PART
+
+
+@contextlib.contextmanager
+def listening(quiet: bool, verbose: bool, log_file: Path | None) -> Iterator[None]:
+    """Show warnings, and what is going on: in lines with ``verbose``, else as a bar where stderr is a terminal.
+
+    ``quiet``: neither. ``log_file``: all of it also goes there. Raises UsageError if that can't be written.
+    """
+    handlers: list[logging.Handler] = []
+    if not quiet:
+        handlers.append(_Lines() if verbose else _Bar())
+    if log_file is not None:
+        handlers.append(_file(log_file))
+    level = LOG.level
+    LOG.setLevel(min([h.level for h in handlers], default=logging.CRITICAL))
+    for handler in handlers:
+        LOG.addHandler(handler)
+    try:
+        yield
+    finally:
+        LOG.setLevel(level)
+        for handler in handlers:
+            LOG.removeHandler(handler)
+            handler.close()
+
+
+def _file(path: Path) -> logging.Handler:
+    try:
+        handler = logging.FileHandler(path, mode="a", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"the log file '{path}' can't be written: {error.strerror or error}") from error
+    handler.setLevel(logging.DEBUG)
+    handler.addFilter(lambda record: bool(record.getMessage()))
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    return handler
+
+
+class _Lines(logging.Handler):
+    """Stages and warnings, one a line, stages with the seconds since the command began."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self._start = time.perf_counter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.levelno == logging.WARNING:
+            typer.echo(f"warning: {text}", err=True)
+        elif record.levelno == logging.INFO and text:
+            typer.echo(f"{time.perf_counter() - self._start:7.1f} s  {text}", err=True)
+
+
+class _Bar(logging.Handler):
+    """The current stage, how much of it is done and how long the rest will take, if stderr is a terminal; warnings."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self._shown: Any = None
+        self._task: Any = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        part, text = getattr(record, PART, None), record.getMessage()
+        if part is not None:
+            if self._shown is not None:
+                self._shown.update(self._task, total=1.0, completed=part)
+            return
+        # a bar that is being drawn would swallow what is printed beside it
+        self.close()
+        if record.levelno == logging.WARNING:
+            typer.echo(f"warning: {text}", err=True)
+        elif record.levelno == logging.INFO and text and sys.stderr.isatty():
+            self._shown = _progress()
+            self._task = self._shown.add_task(text, total=None)
+            self._shown.start()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._shown is not None:
+            self._shown.stop()
+            self._shown = None
+        super().close()
+
+
+def _progress() -> Any:
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from spa_cli.report.tables import console
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=20))
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(compact=True))
+    return Progress(*columns, *times, console=console(stderr=True), transient=True)

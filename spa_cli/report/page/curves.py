@@ -1,0 +1,171 @@
+"""Figures of quality: what each removal loses, how sensitive groups are, drift against what is left, by how much outputs moved."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spa_cli.graph.model import Array
+from spa_cli.report.page.theme import (
+    ACCENT,
+    AFTER,
+    BEFORE,
+    GONE,
+    GRID,
+    INK,
+    PAPER,
+    WIDTH,
+    Drawn,
+    Number,
+    canvas,
+    clean,
+    drawing,
+    inline,
+)
+from spa_cli.report.text import count, shorten
+from spa_cli.sweeping.points import Sensitivity
+
+# marks a group has at most, groups that are drawn at most
+_MARKS, _GROUPS, _SENSITIVE = 48, 160, 30
+_NAME, _TALL = 34, 40
+Strip = tuple[str, Array, int]
+
+
+def importance(strips: list[Strip], per: str) -> Drawn:
+    """``strips``: (group, what each removal loses in the order in which they would go, how many went)."""
+    shown = strips[:_GROUPS]
+    label = f"What each channel's removal loses, for {len(strips)} groups; removed channels are marked"
+    positive = np.concatenate([[np.inf], *(s[s > 0] for _, s, _ in shown)]).min()
+    logarithmic = bool(np.isfinite(positive)) and not any((s < 0).any() for _, s, _ in shown)
+    with drawing():
+        figure, axes = canvas(0.75 + 0.2 * max(len(shown), 2), WIDTH)
+        for colour, marker, name, kept in ((GONE, "x", "removed", False), (AFTER, "o", "kept", True)):
+            x, y = [], []
+            for place, (_, losses, gone) in enumerate(shown):
+                part = losses[gone:] if kept else losses[:gone]
+                picked = part[np.unique(np.linspace(0, len(part) - 1, min(len(part), _MARKS)).astype(int))]
+                x += list(np.maximum(picked, positive) if logarithmic else picked)
+                y += [place] * len(picked)
+            style = {"linewidths": 0.9} if marker == "x" else {"linewidths": 0, "alpha": 0.55}
+            axes.scatter(x, y, s=11, c=colour, marker=marker, label=name, **style)
+        if logarithmic:
+            axes.set_xscale("log")
+        axes.set_yticks(range(len(shown)), [shorten(clean(n), _NAME) for n, _, _ in shown], fontsize=8)
+        axes.set_ylim(len(shown) - 0.4, -0.6)
+        axes.tick_params("y", length=0)
+        axes.tick_params("x", labelsize=8)
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel(per, fontsize=8)
+        figure.legend(loc="outside upper right", ncols=2, fontsize=8)
+        svg = inline(figure, "importance", label)
+    rows: list[list[str | Number]] = []
+    for name, losses, gone in strips:
+        quarters = [float(np.quantile(losses, q)) for q in (0, 0.5, 1)]
+        rows.append([name, Number(len(losses), str(len(losses))), Number(gone, str(gone)), *map(_short, quarters)])
+    caption = (
+        f"One row a group, in network order; one mark a channel{' (evenly picked where there are many)' if _many(shown) else ''}. "
+        "Channels go from the left, in all groups at once, as far as the budget asks."
+    )
+    head = ["group", "channels", "removed", "least", "median", "most"]
+    return Drawn("importance", label, svg, caption, head, rows, tall=len(shown) > _TALL)
+
+
+def _many(strips: list[Strip]) -> bool:
+    return any(len(losses) > 2 * _MARKS for _, losses, _ in strips)
+
+
+def _short(value: float) -> Number:
+    return Number(value, f"{value:.3g}")
+
+
+def sensitivity(found: list[Sensitivity]) -> Drawn:
+    """Groups by how far the outputs move when half of each goes, alone."""
+    known = [(s, s.drift) for s in found if s.drift is not None]
+    shown = known[:_SENSITIVE]
+    label = f"Output drift when half of a group goes, alone: {len(known)} groups, the most sensitive first"
+    with drawing():
+        figure, axes = canvas(0.6 + 0.22 * max(len(shown), 2), WIDTH)
+        axes.barh(range(len(shown)), [d for _, d in shown], height=0.6, color=ACCENT)
+        most = max((d for _, d in shown), default=0.0) or 1.0
+        for place, (_, drift) in enumerate(shown):
+            axes.text(drift + 0.012 * most, place, f"{drift:.3g}", va="center", fontsize=8, color=INK)
+        axes.set_yticks(range(len(shown)), [shorten(clean(s.group), _NAME) for s, _ in shown], fontsize=8)
+        axes.set_ylim(len(shown) - 0.4, -0.6)
+        axes.set_xlim(0, most * 1.12)
+        axes.tick_params("y", length=0)
+        axes.tick_params("x", labelsize=8)
+        axes.grid(axis="y", visible=False)
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel("output drift (relative L2)", fontsize=8)
+        svg = inline(figure, "sensitivity", label)
+    rows: list[list[str | Number]] = [
+        [
+            s.group,
+            Number(s.channels, str(s.channels)),
+            "-" if s.drift is None else _short(s.drift),
+            Number(s.macs, f"{s.macs:.1%}"),
+            Number(s.params, f"{s.params:.1%}"),
+        ]
+        for s in found
+    ]
+    caption = "The least important half of one group goes, nothing else, and nothing is repaired."
+    if len(shown) < len(known):
+        caption += f" Drawn are the {len(shown)} most sensitive of {len(known)}; the table has all."
+    head = ["half of the channels of", "channels", "drift", "MACs saved", "parameters saved"]
+    return Drawn("sensitivity", label, svg, caption, head, rows)
+
+
+def trade(curve: list[tuple[float, float]], here: tuple[float, float], coin: str, repaired: bool) -> Drawn:
+    """Drift against what is left: sliced only along the order, and this model."""
+    label = f"Output drift against {coin} left: {len(curve)} budgets, sliced only, and this model"
+    line = sorted([*curve, (1.0, 0.0)])
+    with drawing():
+        figure, axes = canvas(3.6, WIDTH)
+        axes.plot([x for x, _ in line], [y for _, y in line], color=BEFORE, linewidth=1.6, zorder=2)
+        axes.scatter(*zip(*line, strict=True), s=26, c=PAPER, edgecolors=INK, linewidths=1.2, zorder=3, label="sliced only")
+        name = "this model, repaired" if repaired else "this model"
+        axes.scatter([here[0]], [here[1]], s=90, c=AFTER, marker="D", zorder=4, label=name)
+        axes.vlines(here[0], 0, here[1], color=AFTER, linewidth=0.8, linestyle=":", zorder=1)
+        axes.set_xlim(1.03, 0)
+        axes.set_ylim(0, 1.12 * max(y for _, y in [*line, here]) or 1)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.set_xlabel(f"{coin} left", fontsize=8)
+        axes.set_ylabel("output drift (relative L2)", fontsize=8)
+        axes.tick_params(labelsize=8)
+        axes.legend(loc="upper left", fontsize=8)
+        svg = inline(figure, "trade", label)
+    rows: list[list[str | Number]] = [
+        ["the original", Number(1.0, "100.0%"), _short(0.0)],
+        *(["sliced only", Number(x, f"{x:.1%}"), _short(y)] for x, y in sorted(curve, reverse=True)),
+        [name, Number(here[0], f"{here[0]:.1%}"), _short(here[1])],
+    ]
+    caption = "Cuts along the same order of channels, larger models on the left."
+    if repaired:
+        caption += " The distance between the line and the diamond is what the repair wins back."
+    return Drawn("trade", label, svg, caption, ["model", f"{coin} left", "drift"], rows)
+
+
+def moved(differences: Array, samples: str) -> Drawn:
+    """``differences``: of every output value, pruned less original, relative to the spread of its output."""
+    inside = np.clip(differences, *np.quantile(differences, [0.001, 0.999])) if len(differences) > 1000 else differences
+    reach = max(float(np.abs(inside).max()), 1e-9)
+    counts, edges = np.histogram(inside, bins=41, range=(-reach, reach))
+    label = f"By how much {len(differences)} output values moved, relative to the spread of their output"
+    with drawing():
+        figure, axes = canvas(2.8, WIDTH)
+        axes.axvspan(-1, 1, color=GRID, alpha=0.45, linewidth=0, label="within one standard deviation of the output")
+        axes.bar(edges[:-1], counts / counts.sum(), width=np.diff(edges) * 0.92, align="edge", color=AFTER)
+        axes.axvline(0, color=INK, linewidth=0.8)
+        axes.set_xlim(-reach * 1.05, reach * 1.05)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.set_xlabel("pruned less original, in standard deviations of the original output", fontsize=8)
+        axes.set_ylabel("output values", fontsize=8)
+        axes.tick_params(labelsize=8)
+        axes.grid(axis="x", visible=False)
+        figure.legend(loc="outside upper right", fontsize=8)
+        svg = inline(figure, "moved", label)
+    size = np.abs(differences)
+    rows: list[list[str | Number]] = [
+        [f"{share:.0%} of the values moved at most", _short(float(np.quantile(size, share)))] for share in (0.5, 0.9, 0.99, 1)
+    ]
+    caption = f"{count(len(differences))} values, on {samples}."
+    return Drawn("moved", label, svg, caption, ["", "standard deviations"], rows)

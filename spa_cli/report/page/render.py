@@ -1,0 +1,70 @@
+"""Templates to pages."""
+
+from __future__ import annotations
+
+import platform
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spa_cli.errors import UsageError
+from spa_cli.graph.load import Source
+from spa_cli.graph.save import check_writable
+from spa_cli.report.page.theme import Number, clean, require
+from spa_cli.report.text import count, drift_text, duration, shorten, size
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+def check_page(path: Path, source: Source, force: bool, option: str) -> None:
+    """Before any work is done: raises UsageError if the page could not be written or made."""
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{option} '{path}' has to end in .html; give it that name")
+    check_writable(path, source, force)
+    require()
+
+
+def render(template: str, **values: Any) -> str:
+    """A page; everything in it is escaped but the figures."""
+    return _environment().get_template(template).render(made_by=_versions(), **values)
+
+
+def percent(before: float, after: float) -> str:
+    """The change as people read it, with a minus sign that screen readers know."""
+    if not before:
+        return "-"
+    change = round(100 * (after / before - 1), 1)
+    return "±0.0 %" if not change else f"{change:+.1f} %".replace("-", "\N{MINUS SIGN}")
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    found = Environment(
+        loader=PackageLoader("spa_cli.report.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: clean(value) if type(value) is str else value,
+    )
+    found.filters |= {
+        "count": count,
+        "size": size,
+        "duration": duration,
+        "drift": drift_text,
+        "shorten": shorten,
+    }
+    found.globals["percent"] = percent
+    found.tests["number"] = lambda value: isinstance(value, Number)
+    return found
+
+
+def _versions() -> list[tuple[str, str]]:
+    from spa_cli import __version__
+
+    found = [(p, version(p)) for p in ("onnx", "onnxruntime", "numpy")]
+    return [("spa", __version__), *found, ("Python", platform.python_version())]

@@ -1,0 +1,88 @@
+"""What losing channels does when nothing is repaired: group by group, and along the order in which they go."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+import onnx
+
+from spa_cli.budget.choose import Order
+from spa_cli.budget.latency import part_of
+from spa_cli.channels.selection import Selection
+from spa_cli.graph.view import build
+from spa_cli.prepare import Prepared
+from spa_cli.progress import stage
+from spa_cli.surgery.apply import cut
+from spa_cli.sweeping.points import Sensitivity
+
+DriftOf = Callable[[onnx.ModelProto], float]
+
+
+def sliced_drift(prepared: Prepared, selection: Selection, drift_of: DriftOf) -> float | None:
+    """Drift after a cut that nothing repairs; ``None`` where it does not run or no output is a number."""
+    analysis, source = prepared.subject.analysis, prepared.subject.source
+    try:
+        work = cut(analysis.graph, analysis.state, analysis.grouping, selection, {})
+        moved = drift_of(build(work.model, source.folder).in_memory())
+    except Exception:  # noqa: BLE001 - whatever onnxruntime raises: such a cut tells nothing
+        return None
+    return None if math.isnan(moved) else moved
+
+
+def sensitivities(prepared: Prepared, drift_of: DriftOf, seconds: float = math.inf) -> list[Sensitivity]:
+    """Per group, the drift when half of it goes, alone; the most sensitive first.
+
+    Groups of most MACs are tried first; those that ``seconds`` are too few for are not in the list.
+    """
+    analysis, end = prepared.subject.analysis, time.perf_counter() + seconds
+    groups, costs = analysis.grouping.groups, analysis.costs
+    wide = [i for i, g in enumerate(groups) if g.channels > 1]
+    if seconds < math.inf:
+        wide.sort(key=lambda i: -costs.per_channel(i, groups[i])[1] * groups[i].channels)
+    found: dict[int, Sensitivity] = {}
+    for number, index in enumerate(wide):
+        if time.perf_counter() > end:
+            break
+        group = groups[index]
+        stage(f"how sensitive each group is: {number + 1} of {len(wide)}")
+        ranking = prepared.rankings[index]
+        selection = part_of(analysis.grouping, analysis.state.ids.count, ranking, index, group.channels // 2)
+        params, macs = costs.after(selection)
+        moved = sliced_drift(prepared, selection, drift_of)
+        saved = (1 - macs / max(costs.macs, 1), 1 - params / costs.params)
+        found[index] = Sensitivity(group.name, group.channels, moved, *saved)
+    return sorted(
+        (found[i] for i in sorted(found)), key=lambda s: -(-1.0 if s.drift is None else s.drift)
+    )
+
+
+def drift_along(
+    prepared: Prepared, order: Order, fractions: tuple[float, ...], drift_of: DriftOf, seconds: float
+) -> list[tuple[float, float]]:
+    """(MACs left, drift) after as many steps of the order as leave each of ``fractions``, as long as there is time.
+
+    Of parameters, where no MACs are counted.
+    """
+    costs, end = prepared.subject.analysis.costs, time.perf_counter() + seconds
+    found: dict[int, tuple[float, float]] = {}
+
+    def left(steps: int) -> float:
+        params, macs = costs.after(order.selection(order.steps[:steps]))
+        return macs / costs.macs if costs.macs else params / costs.params
+
+    for number, fraction in enumerate(fractions):
+        if time.perf_counter() > end:
+            break
+        stage(f"drift against what is left: {number + 1} of {len(fractions)}")
+        low, high = 0, len(order.steps)
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if left(middle) <= fraction else (middle + 1, high)
+        if low in found or not low:
+            continue
+        moved = sliced_drift(prepared, order.selection(order.steps[:low]), drift_of)
+        if moved is not None:
+            found[low] = (left(low), moved)
+    return [found[steps] for steps in sorted(found)]
