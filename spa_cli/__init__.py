@@ -16,7 +16,7 @@ All raise subclasses of ``spa_cli.errors.SpaError``.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,12 +50,14 @@ def prune(
     *,
     force: bool = False,
     plan_out: PathLike | None = None,
+    report: PathLike | None = None,
     dry_run: bool = False,
     **options: Any,
 ) -> Result:
     """Prune ``model``; ``options`` are the fields of ``spa_cli.options.Options``, named as on the command line.
 
-    ``result.model`` is the small model; it is also written to ``out`` if given.
+    ``result.model`` is the small model; it is also written to ``out`` if given, and all there is to see of it to
+    ``report``, an HTML page (``pip install 'spa-cli[report]'``).
     """
     from spa_cli import pipeline
     from spa_cli.options import Options
@@ -66,6 +68,7 @@ def prune(
         None if out is None else Path(out),
         force=force,
         plan_out=None if plan_out is None else Path(plan_out),
+        report=None if report is None else Path(report),
         dry_run=dry_run,
     )
 
@@ -135,16 +138,36 @@ def verify(
     pruned: PathLike | onnx.ModelProto,
     *,
     plan: PathLike | None = None,
-    calib: PathLike | None = None,
+    calib: PathLike | Callable[[], Any] | None = None,
     input_shape: dict[str, tuple[int, ...]] | None = None,
+    mean: str | float | Sequence[float] = 0.0,
+    std: str | float | Sequence[float] = 1.0,
+    layout: str = "auto",
+    color: str = "rgb",
+    image_range: int = 1,
+    tokenizer: PathLike | None = None,
+    max_length: int | None = None,
+    provider: str | Sequence[str] = "cpu",
+    **limits: Any,
 ) -> Comparison:
-    """Compare a model with its pruned version: signature, drift, size, latency."""
+    """Compare a model with its pruned version: signature, drift, size, latency.
+
+    ``calib`` and how it is read (``mean`` to ``max_length``): as in ``prune``.
+    ``provider``: what latency is measured on.
+    ``limits``: the gates, fields of ``spa_cli.verification.gates.Limits``, named as on the command line;
+    ``Comparison.passed`` says whether all let it through, ``Comparison.gates`` what each found.
+    """
+    from spa_cli.calibration.reading import Reading
     from spa_cli.verification.compare import compare
+    from spa_cli.verification.gates import Limits
 
     return compare(
         model,
         pruned,
         None if plan is None else Path(plan),
-        None if calib is None else Path(calib),
+        calib if calib is None or callable(calib) else Path(calib),
         input_shape or {},
+        Limits(**limits),
+        Reading.of(mean, std, layout, color, image_range, tokenizer, max_length, input_shape),
+        provider,
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from spa_cli.budget.choose import Constraints
+from spa_cli.calibration.reading import Numbers, Reading
+from spa_cli.calibration.samples import SampleSource
 from spa_cli.errors import UsageError
 from spa_cli.importance.focus import Focus
 from spa_cli.importance.recipe import Recipe
@@ -26,7 +29,7 @@ class Options:
     target_latency: float | None = None
     max_drift: float | None = None
     min_accuracy: float | None = None
-    test: Path | None = None
+    test: str | SampleSource | None = None
     evaluate: str | None = None
     method: str = "obspa"
     aggregation: str | None = None
@@ -36,8 +39,16 @@ class Options:
     focus: tuple[str, ...] = ()
     repair: bool | None = None
     sweeping: bool = False
-    calib: Path | None = None
+    calib: str | SampleSource | None = None
     calib_samples: int = 512
+    mean: Numbers = 0.0
+    std: Numbers = 1.0
+    layout: str = "auto"
+    color: str = "rgb"
+    image_range: int = 1
+    tokenizer: str | os.PathLike[str] | None = None
+    max_length: int | None = None
+    provider: str | tuple[str, ...] = "cpu"
     seed: int = 0
     ignore: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
@@ -51,6 +62,8 @@ class Options:
         for name in ("calib", "test"):
             if isinstance(getattr(self, name), str):
                 object.__setattr__(self, name, Path(getattr(self, name)))
+        for name in ("mean", "std", "tokenizer"):
+            object.__setattr__(self, name, getattr(self.reading, name))
         self._check_budget()
         self._check_importance()
         if not 0 < self.max_group_ratio <= 1:
@@ -86,6 +99,20 @@ class Options:
     def focused(self) -> Focus:
         """What counts more."""
         return Focus.of(tuple(self.focus))
+
+    @cached_property
+    def reading(self) -> Reading:
+        """How images and text among the samples become what the model takes."""
+        return Reading.of(
+            self.mean,
+            self.std,
+            self.layout,
+            self.color,
+            self.image_range,
+            self.tokenizer,
+            self.max_length,
+            self.input_shape,
+        )
 
     @property
     def measures_quality(self) -> bool:

@@ -19,15 +19,18 @@ from spa_cli.options import Options
 from spa_cli.plan import Plan, from_cut, to_selection
 from spa_cli.prepare import VERIFY_SAMPLES, Prepared, Subject, prepare
 from spa_cli.progress import stage
+from spa_cli.report.page.render import check_page
 from spa_cli.result import Figures, Result
 from spa_cli.search import smallest
 from spa_cli.verification.check import Timing, drift, latency
 from spa_cli.verification.feeds import first_run
+from spa_cli.verification.providers import on_its_providers
 from spa_cli.verification.session import target
 
 Model: TypeAlias = str | os.PathLike[str] | onnx.ModelProto
 
 
+@on_its_providers
 def prune(
     model: Model,
     options: Options,
@@ -35,6 +38,7 @@ def prune(
     *,
     force: bool = False,
     plan_out: Path | None = None,
+    report: Path | None = None,
     dry_run: bool = False,
 ) -> Result:
     """Prune ``model``: the steps of the design, in order. Raises the errors of ``spa_cli.errors``."""
@@ -45,9 +49,14 @@ def prune(
             check_writable(file, source, force)
     if out is not None and plan_out is not None and out.absolute() == plan_out.absolute():
         raise UsageError(f"--output and --plan-out are the same file '{out}'; give two names")
+    if report is not None:
+        check_page(report, source, force, "--report")
+        for flag, file in (("--output", out), ("--plan-out", plan_out)):
+            if file is not None and file.absolute() == report.absolute():
+                raise UsageError(f"{flag} and --report are the same file '{report}'; give two names")
     if (options.test or options.evaluate) and not options.measures_quality:
         raise UsageError("--test and --eval serve --max-drift and --min-accuracy; give one of those, or leave them out")
-    out, plan_out = (None, None) if dry_run else (out, plan_out)
+    out, plan_out, report = (None, None, None) if dry_run else (out, plan_out, report)
 
     prepared = prepare(source, options, out)
     cutting = (smallest if options.measures_quality else cut_to)(prepared, options)
@@ -59,7 +68,13 @@ def prune(
             f"this machine is busy: {timing.left:.3f} of the latency is left by the median, {timing.quiet_left:.3f} by "
             "the fastest tenth of the runs; run 'spa verify' when it is idle"
         )
-    return _finish(prepared.subject, cutting.made, about, warnings, out, plan_out, timing)
+    result = _finish(prepared.subject, cutting.made, about, warnings, out, plan_out, timing)
+    if report is not None:
+        # what it is made with is an extra
+        from spa_cli.report.page.prune import prune_page
+
+        write_text(report, prune_page(result, prepared, cutting, options))
+    return result
 
 
 def account(prepared: Prepared, options: Options, cutting: Cutting) -> tuple[dict[str, Any], list[str]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from spa_cli.analysis import Analysis, analyse_model
 from spa_cli.attempt import Attempts
+from spa_cli.calibration.read import samples_to_fit, samples_to_test
 from spa_cli.errors import ModelError
 from spa_cli.graph.load import Source
 from spa_cli.importance.evidence import Evidence
@@ -17,7 +18,6 @@ from spa_cli.obspa.curvature import Curvature
 from spa_cli.options import Options
 from spa_cli.progress import stage
 from spa_cli.verification.feeds import first_run, shapes_of
-from spa_cli.verification.inputs import read_calibration
 from spa_cli.verification.session import Feeds
 
 VERIFY_SAMPLES = 8
@@ -53,11 +53,12 @@ def prepare(source: Source, options: Options, out: Path | None) -> Prepared:
     stage("finding which channels depend on each other")
     analysis = analyse_model(source, options.input_shape)
     _require_prunable(source, analysis)
-    if options.test is not None:
-        read_calibration(options.test, analysis.graph)
+    given = samples_to_fit(options, analysis.graph)
+    # what can't be read is refused before any work
+    samples_to_test(options, analysis.graph)
     stage("running the original")
-    feeds, reference = first_run(source, analysis, options.calib, min(options.calib_samples, VERIFY_SAMPLES))
-    if options.calib is None and (shapes := shapes_of(feeds)) != analysis.input_shapes:
+    feeds, reference = first_run(source, analysis, given, min(options.calib_samples, VERIFY_SAMPLES))
+    if given is None and (shapes := shapes_of(feeds)) != analysis.input_shapes:
         # the shapes that were guessed first don't run
         analysis = analyse_model(source, shapes)
         _require_prunable(source, analysis)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from spa_cli.calibration.read import samples_to_fit, samples_to_test
 from spa_cli.errors import UsageError, VerificationError
 from spa_cli.graph.model import Array
 from spa_cli.obspa.data import Calibration
@@ -21,8 +22,7 @@ from spa_cli.options import Options
 from spa_cli.prepare import Subject
 from spa_cli.verification.accuracy import hits
 from spa_cli.verification.check import Drift, drift
-from spa_cli.verification.inputs import read_calibration
-from spa_cli.verification.labels import read_labels
+from spa_cli.verification.providers import chosen
 from spa_cli.verification.session import floats, open_session, run
 
 _SAMPLES = 256
@@ -48,7 +48,7 @@ class Quality:
         self._samples, self._labels = _samples(subject, options)
         self.about = self._samples.about
         self._judges = options.min_accuracy is not None or options.sweeping
-        session = open_session(subject.source)
+        session = open_session(subject.source, providers=chosen())
         self._reference = [run(session, chunk) for chunk in self._samples.chunks]
         self._scores = self._fitting(options.focused.output)
         if options.max_drift is not None and not floats(self._reference[0]):
@@ -77,14 +77,14 @@ class Quality:
 
     def of(self, model: Path) -> Measured:
         """A model in a file; raises VerificationError if it does not run or the user's command fails."""
-        session = open_session(str(model))
+        session = open_session(str(model), providers=chosen())
         outputs = [run(session, chunk) for chunk in self._samples.chunks]
         flat = [[value for chunk in side for value in chunk] for side in (self._reference, outputs)]
         return Measured(drift(*flat), self._accuracy(outputs, model))
 
     def drift_of(self, model: onnx.ModelProto) -> float:
         """Relative L2 drift of a model in memory on the first samples; raises what onnxruntime raises."""
-        session = open_session(model)
+        session = open_session(model, providers=chosen())
         return drift(self._reference[0], run(session, self._samples.chunks[0])).relative_l2
 
     def _accuracy(self, outputs: list[list[Array]], model: Path | None) -> float | None:
@@ -119,12 +119,11 @@ def evaluate(command: str, model: Path) -> float:
 def _samples(subject: Subject, options: Options) -> tuple[Calibration, Array | None]:
     """Samples to measure on and their labels: ``--test``, a held-back part of ``--calib``, or synthetic ones."""
     graph = subject.analysis.graph
-    path = options.test or options.calib
-    if path is None:
+    given = samples_to_test(options, graph) or samples_to_fit(options, graph)
+    if given is None:
         return synthetic(subject.analysis, _SAMPLES, options.seed + 1), None
-    data = read_calibration(path, graph)
     # labels of another kind are no reason to fail where nobody asks for accuracy
     wanted = options.min_accuracy is not None or options.sweeping
-    labels = read_labels(path, graph, len(next(iter(data.values())))) if wanted and not options.evaluate else None
+    labels = given.labels if wanted and not options.evaluate else None
     choose: Callable[..., Calibration] = whole if options.test is not None else held_back
-    return choose(subject.analysis, data, str(path)), labels
+    return choose(subject.analysis, given.data, given.about), labels

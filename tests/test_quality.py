@@ -10,12 +10,12 @@ import pytest
 
 import spa_cli
 from spa_cli.analysis import analyse_model
+from spa_cli.calibration.read import read_samples
 from spa_cli.errors import UnreachableError, UsageError, VerificationError
 from spa_cli.graph.load import load
 from spa_cli.obspa.user_data import from_user, held_back
 from spa_cli.options import Options
 from spa_cli.quality import evaluate
-from spa_cli.verification.inputs import read_calibration
 from tests.builders import build
 from tests.samples import FOLDER, calib_path, model_path
 from tests.samples import test_set as labelled_images
@@ -120,7 +120,7 @@ def test_qualities_that_mean_nothing(value) -> None:
 def test_what_is_measured_on_was_not_fitted_to() -> None:
     analysis = analyse_model(load(RESNET), {})
     calib = calib_path("digits_resnet")
-    data = read_calibration(calib, analysis.graph)
+    data = read_samples(calib, analysis.graph).data
     options = Options(max_drift=0.1, calib=calib)
     fitted, kept = from_user(analysis, data, "", options), held_back(analysis, data, "")
     assert fitted.index is not None and kept.index is not None

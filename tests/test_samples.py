@@ -7,8 +7,9 @@ import onnx
 import pytest
 
 import spa_cli
+from spa_cli.calibration.read import read_samples
 from spa_cli.verification.check import removed_mask, zeroing_differs
-from spa_cli.verification.inputs import batch_of, read_calibration
+from spa_cli.verification.inputs import batch_of
 from spa_cli.verification.session import open_session
 from tests import samples
 from tests.samples import MANIFEST, SAMPLES, calib_path, model_path
@@ -41,7 +42,7 @@ def test_pruned_by_a_third_it_is_valid_smaller_and_learned_something(name, tmp_p
 def test_exact_cut_equals_zeroing_on_real_data(name) -> None:
     result = spa_cli.prune(model_path(name), ratio=0.3, method="l1", exact_only=True)
     analysis = result.analysis
-    feeds = batch_of(read_calibration(calib_path(name), analysis.graph), analysis.graph, 32)
+    feeds = batch_of(read_samples(calib_path(name), analysis.graph).data, analysis.graph, 32)
 
     class Done:
         """The finished cut, as zeroing_differs reads one."""

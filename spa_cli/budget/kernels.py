@@ -10,6 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from spa_cli.graph.model import Graph
+from spa_cli.verification.providers import chosen
 from spa_cli.verification.session import open_session
 
 MULTIPLES = (1, 2, 4, 8, 16)
@@ -39,7 +40,7 @@ def roundings(graph: Graph) -> list[int]:
 def _costs(convolution: bool) -> dict[int, float]:
     """Median seconds per unit of work of one layer from w to w channels, for every width w."""
     make = _convolution if convolution else _product
-    sessions = {w: open_session(make(w), "all") for w in _WIDTHS}
+    sessions = {w: open_session(make(w), "all", providers=chosen()) for w in _WIDTHS}
     feeds = {w: {"x": np.ones([d.dim_value for d in _shape(make(w))], np.float32)} for w in _WIDTHS}
     times: dict[int, list[float]] = {w: [] for w in _WIDTHS}
     for width, session in sessions.items():

@@ -43,14 +43,15 @@ def read_arrays(path: Path, graph: Graph) -> Samples:
 
 def _read(file: Path, graph: Graph) -> tuple[dict[str, Array], Array | UsageError | None]:
     try:
-        loaded = np.load(file, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            if len(graph.inputs) != 1:
-                raise UsageError(
-                    f"'{file}' holds one array, the model has {len(graph.inputs)} inputs; give an .npz with one each"
-                )
-            return {next(iter(graph.inputs)): loaded}, None
-        with loaded:
+        # numpy leaves a file open that it can't read
+        with file.open("rb") as stream:
+            loaded = np.load(stream, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                if len(graph.inputs) != 1:
+                    raise UsageError(
+                        f"'{file}' holds one array, the model has {len(graph.inputs)} inputs; give an .npz with all"
+                    )
+                return {next(iter(graph.inputs)): loaded}, None
             label = label_name(loaded.files, graph)
             # what is no input is never read: it is only named where an input is missing
             arrays = {k: loaded[k] if k in graph.inputs else np.empty(0) for k in loaded.files if k != label}

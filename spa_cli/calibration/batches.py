@@ -9,6 +9,7 @@ import numpy as np
 
 from spa_cli.calibration.check import checked, rank_of
 from spa_cli.calibration.samples import Samples, joined, label_name
+from spa_cli.calibration.spread import BYTES
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array, Graph
 
@@ -21,7 +22,7 @@ def gather(given: Any, graph: Graph, where: str, limit: int | None) -> Samples:
     """From a dict of arrays (samples along axis 0, perhaps with ``labels``), a pair of such and labels, or an iterable
     of dicts, of arrays for a single input, or of (dict or array, label) pairs: batches, or samples of one axis less.
 
-    An iterable is taken no further than ``limit`` samples. Raises UsageError for anything else.
+    An iterable is taken no further than ``limit`` samples, or what fits in memory. Raises UsageError for anything else.
     """
     if isinstance(given, Mapping) or hasattr(given, "__array__") or _is_pair(given):
         items: Iterable[Any] = [given]
@@ -31,8 +32,11 @@ def gather(given: Any, graph: Graph, where: str, limit: int | None) -> Samples:
         raise UsageError(f"'{where}' gave a {type(given).__name__}; it has to give {_FORMS}")
     parts: dict[str, list[Array]] = {}
     labels: list[Array | UsageError | None] = []
-    count = 0
+    count, size, more = 0, 0, False
     for number, item in enumerate(items):
+        if given is items and (size >= BYTES or (limit is not None and count >= limit)):
+            more = True
+            break
         data, label = _split(item, graph, where)
         batch = {n: _batch(n, a, graph, where, number) for n, a in data.items() if n in graph.inputs}
         lacking = [n for n in graph.inputs if n not in batch]
@@ -43,8 +47,7 @@ def gather(given: Any, graph: Graph, where: str, limit: int | None) -> Samples:
         single = any(alone for _, alone in batch.values())
         labels.append(label[None] if label is not None and single else label)
         count += len(next(iter(batch.values()))[0])
-        if limit is not None and count >= limit and given is items:
-            break
+        size += sum(array.nbytes for array, _ in batch.values())
     if not parts:
         raise UsageError(f"'{where}' gave no samples; it has to give {_FORMS}")
     try:
@@ -55,12 +58,12 @@ def gather(given: Any, graph: Graph, where: str, limit: int | None) -> Samples:
     most = limit if given is items else None
     found = joined(labels, [f"item {i} of '{where}'" for i in range(len(labels))], where)
     kept = found if found is None or isinstance(found, UsageError) else found[:most]
-    return Samples({n: a[:most] for n, a in data.items()}, where, kept)
+    return Samples({n: a[:most] for n, a in data.items()}, f"{where} (its first)" if more else where, kept)
 
 
 def _is_pair(given: Any) -> bool:
     """(data, labels) as a whole, not two items that follow each other."""
-    return isinstance(given, tuple) and len(given) == 2 and not isinstance(given[1], Mapping | tuple | list)
+    return isinstance(given, tuple) and len(given) == 2 and not isinstance(given[1], Mapping | tuple)
 
 
 def _split(item: Any, graph: Graph, where: str) -> tuple[dict[str, Array], Array | None]:

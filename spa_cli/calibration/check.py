@@ -42,7 +42,9 @@ def _check(where: str, name: str, array: Array, info: onnx.ValueInfoProto) -> No
     if dims == []:
         dims = [""]  # one number per sample
     if dims is None and array.ndim == 0:
-        raise UsageError(f"calibration data for input '{name}' in '{where}' is a single number; stack samples on axis 0")
+        raise UsageError(
+            f"calibration data for input '{name}' in '{where}' is a single number; stack samples on axis 0"
+        )
     if dims is not None:
         fits = array.ndim == len(dims) and all(
             i == 0 or not isinstance(d, int) or d == s for i, (d, s) in enumerate(zip(dims, array.shape, strict=True))

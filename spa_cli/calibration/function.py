@@ -16,7 +16,7 @@ from typing import Any
 
 from spa_cli.calibration.batches import gather
 from spa_cli.calibration.samples import Samples, SampleSource
-from spa_cli.errors import UsageError, SpaError
+from spa_cli.errors import SpaError, UsageError
 from spa_cli.graph.model import Graph
 
 _NAMED = re.compile(r"(?P<file>.+\.py):(?P<in_file>[^\W\d]\w*)|(?P<module>[^\W\d][\w.]*):(?P<in_module>[^\W\d]\w*)")
@@ -55,7 +55,7 @@ def find(text: str) -> Callable[[], Any]:
         module = _from_file(Path(place)) if is_file else importlib.import_module(place)
     function = getattr(module, name, None)
     if function is None:
-        raise UsageError(f"'{place}' has no function '{name}'; see --calib {text}")
+        raise UsageError(f"'{place}' has no function '{name}'; add one that gives samples, or mend the name")
     if not callable(function):
         raise UsageError(f"'{text}' is no function but of type {type(function).__name__}; name one that gives samples")
     return function  # type: ignore[no-any-return]
@@ -105,8 +105,16 @@ def _told(name: str, file: str | None) -> Iterator[None]:
     except SpaError:
         raise
     except (Exception, SystemExit) as error:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
+        module = name.rpartition(":")[0]
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
+            raise UsageError(
+                f"there is no calibration file '{name}', and no module '{error.name}' in '{os.getcwd()}' or installed"
+            ) from error
+        here = os.path.dirname(__file__)
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if os.path.dirname(f.filename) != here]
         own = [f for f in frames if f.filename == file] or [f for f in frames if "importlib" not in f.filename]
         where = f" at {os.path.basename(own[-1].filename)}:{own[-1].lineno}" if own else ""
         said = (str(error).strip().splitlines() or ["no message"])[0][:200]
-        raise UsageError(f"'{name}' failed with {type(error).__name__}: {said}{where}; mend it and run again") from error
+        raise UsageError(
+            f"'{name}' failed with {type(error).__name__}: {said}{where}; mend it and run again"
+        ) from error

@@ -19,7 +19,7 @@ from spa_cli.graph.model import Array, Graph
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 # to tell a size that images have in common from sizes of their own
-_LOOKED_AT = 64
+LOOKED_AT = 64
 Found = TypeVar("Found")
 
 
@@ -46,7 +46,7 @@ def read_images(path: Path, graph: Graph, reading: Reading, limit: int | None) -
     target = ImageInput.of(graph, reading)
     files = image_files(path)
     library = pillow()
-    some = [files[at] for at in spread(len(files), _LOOKED_AT)]
+    some = [files[at] for at in spread(len(files), LOOKED_AT)]
     size = target.sized([_with(library, file, lambda image: image.size) for file in some], graph)
     bytes_each = size[0] * size[1] * target.channels * np.dtype(np.float32).itemsize
     chosen = [files[at] for at in spread(len(files), limit, bytes_each)]

@@ -55,7 +55,9 @@ class ImageInput:
         if channels not in _MODES:
             raise UsageError(f"input '{name}' has {channels} channels, images have 1, 3 or 4; give an .npz")
         given = dict(reading.input_shape).get(name, ())
-        sizes = [next((d for d in (dims[a], *given[a : a + 1]) if isinstance(d, int)), 0) for a in map(axes.index, "hw")]
+        sizes = [
+            next((d for d in (dims[a], *given[a : a + 1]) if isinstance(d, int)), 0) for a in map(axes.index, "hw")
+        ]
         dtype = input_dtype(info.type.tensor_type.elem_type)
         if dtype in (np.int8, np.bool_):
             raise UsageError(f"input '{name}' is of type {dtype.__name__}, which holds no pixels; give an .npz")
@@ -95,7 +97,7 @@ class ImageInput:
             pixels = pixels[..., [2, 1, 0, *range(3, self.channels)]]
         if np.issubdtype(self.dtype, np.floating):
             scaled = pixels.astype(np.float32) / np.float32(255 / self.reading.image_range)
-            pixels = (scaled - np.float32(self.reading.mean)) / np.float32(self.reading.std)
+            pixels = (scaled - np.array(self.reading.mean, np.float32)) / np.array(self.reading.std, np.float32)
         if self.axes == "nchw":
             pixels = pixels.transpose(2, 0, 1)
         return pixels[..., 0] if self.axes == "nhw" else np.ascontiguousarray(pixels)
@@ -111,4 +113,6 @@ def _axes(name: str, dims: list[int | str], layout: str) -> str:
     for axes in ("nchw", "nhwc"):
         if dims[axes.index("c")] in _MODES:
             return axes
-    raise UsageError(f"input '{name}' takes {dims}: it can't be told where its channels are; give --layout nchw or nhwc")
+    raise UsageError(
+        f"input '{name}' takes {dims}: it can't be told where its channels are; give --layout nchw or nhwc"
+    )

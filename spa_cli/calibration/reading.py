@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ class Reading:
         layout: str = "auto",
         color: str = "rgb",
         image_range: int = 1,
-        tokenizer: str | Path | None = None,
+        tokenizer: str | os.PathLike[str] | None = None,
         max_length: int | None = None,
         input_shape: Shapes | None = None,
     ) -> Reading:
@@ -71,7 +72,13 @@ class Reading:
 
 def numbers(flag: str, given: Numbers) -> tuple[float, ...]:
     """The numbers in "0.1,0.2", in a sequence, or a single one; raises UsageError where that is none of these."""
-    parts = given.split(",") if isinstance(given, str) else [given] if isinstance(given, int | float) else given
+    parts = (
+        given.strip("[] ").split(",")
+        if isinstance(given, str)
+        else [given]
+        if isinstance(given, int | float)
+        else given
+    )
     try:
         found = tuple(float(part) for part in parts)
     except (TypeError, ValueError):

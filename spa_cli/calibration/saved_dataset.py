@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from spa_cli.calibration.check import checked
 from spa_cli.calibration.extras import extra
+from spa_cli.calibration.images import LOOKED_AT, Found
 from spa_cli.calibration.pixels import ImageInput, pillow
 from spa_cli.calibration.reading import Reading
 from spa_cli.calibration.samples import Samples, label_name
@@ -96,10 +98,19 @@ class _Columns:
     def _images(self, name: str, target: ImageInput, graph: Graph) -> dict[str, Array]:
         pillow()
         column = self._table.select_columns([name])
-        some = [column[at][name] for at in spread(len(column), 64)]
-        size = target.sized([image.size for image in some], graph)
+        some = [self._image(column, name, at, lambda image: image.size) for at in spread(len(column), LOOKED_AT)]
+        size = target.sized(some, graph)
         self.rows = spread(len(column), self._limit, size[0] * size[1] * target.channels * 4)
-        return {target.name: np.stack([target.array(column[at][name], size) for at in self.rows])}
+        found = [self._image(column, name, at, lambda image: target.array(image, size)) for at in self.rows]
+        return {target.name: np.stack(found)}
+
+    def _image(self, column: Any, name: str, at: int, use: Callable[[Any], Found]) -> Found:
+        try:
+            return use(column[at][name])
+        except (OSError, ValueError, SyntaxError, AttributeError) as error:
+            raise UsageError(
+                f"row {at} of '{self._where}' holds no image that can be read ({_first(error)})"
+            ) from error
 
 
 def _first(error: Exception) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 # what all samples together may take
-_BYTES = 2_000_000_000
+BYTES = 2_000_000_000
 
 
 def spread(total: int, limit: int | None, bytes_each: int = 1) -> list[int]:
     """Positions of at most ``limit`` of ``total`` samples, evenly spread: folders are sorted by class."""
-    most = max(1, _BYTES // max(bytes_each, 1))
+    most = max(1, BYTES // max(bytes_each, 1))
     count = min(total, most if limit is None else limit, most)
     return [position * total // count for position in range(count)]
 

@@ -36,7 +36,9 @@ def read_text(path: Path, graph: Graph, reading: Reading, limit: int | None) -> 
     if path.suffix.lower() == ".jsonl":
         objects = [_object(path, number, line) for number, line in rows]
         texts = [text for text, _ in objects]
-        labels = joined([label for _, label in objects], [f"line {number} of '{path}'" for number, _ in rows], str(path))
+        labels = joined(
+            [label for _, label in objects], [f"line {number} of '{path}'" for number, _ in rows], str(path)
+        )
     else:
         texts = [line for _, line in rows]
     data = checked(target.arrays(texts), graph, str(path))
@@ -62,8 +64,7 @@ def _object(path: Path, number: int, line: str) -> tuple[str, Array | None]:
             raise TypeError
     except (ValueError, KeyError, TypeError):
         raise UsageError(
-            f"line {number} of '{path}' is no object with a text, write {{\"text\": \"...\"}} with or without a "
-            '"label"'
+            f'line {number} of \'{path}\' is no object with a text, write {{"text": "..."}} with or without a "label"'
         ) from None
     label = found.get("label")
     return text, None if label is None else np.array([label])

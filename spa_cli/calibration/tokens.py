@@ -51,18 +51,27 @@ class TextInputs:
         return TextInputs(names, fixed, longest, _tokenizer(reading))
 
     def arrays(self, texts: list[str]) -> dict[str, Array]:
-        """(texts, length) per input: padded to the model's fixed length, else to the longest of the texts."""
-        self.tokenizer.enable_truncation(self.longest)
+        """(texts, length) per input: padded to the model's fixed length, else to the longest of the texts.
+
+        Raises UsageError for texts the tokenizer can't take, and if what it adds to each is more than fits.
+        """
         own = self.tokenizer.padding or {"pad_id": self._padding(), "pad_type_id": 0, "direction": "right"}
         kept = {k: own[k] for k in ("direction", "pad_id", "pad_type_id", "pad_token") if k in own}
         self.tokenizer.enable_padding(**kept, length=self.fixed or None)
-        encoded = self.tokenizer.encode_batch(texts)
+        try:
+            self.tokenizer.enable_truncation(self.longest)
+            encoded = self.tokenizer.encode_batch(texts)
+        except Exception as error:  # the library raises plain Exception
+            raise UsageError(f"the tokenizer can't take these texts: {error}; give the model's own") from error
+        if not any(e.ids for e in encoded):
+            raise UsageError("the tokenizer finds no token in any of the texts; give the model's own")
+        if len(encoded[0].ids) > max(self.longest, self.fixed):
+            raise UsageError(f"the tokenizer adds more to every text than {self.longest} tokens; allow more")
         mask = np.array([e.attention_mask for e in encoded], np.int64)
         # counted from the first token that is no padding, which may be on the left
         positions = np.maximum(np.arange(mask.shape[1]) - mask.argmax(1)[:, None], 0)
-        columns = (np.array([e.ids for e in encoded], np.int64), mask)
-        columns += (np.array([e.type_ids for e in encoded], np.int64), positions)
-        found = dict(zip(FILLED, columns, strict=True))
+        ids, types = (np.array([getattr(e, n) for e in encoded], np.int64) for n in ("ids", "type_ids"))
+        found = dict(zip(FILLED, (ids, mask, types, positions), strict=True))
         return {name: found[kind] for name, kind in self.names.items()}
 
     def _padding(self) -> int:

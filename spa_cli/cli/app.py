@@ -35,8 +35,13 @@ def root(
     """Structurally prune any trained network in an ONNX file."""
 
 
+def commands() -> typer.Typer:
+    """The application with all its commands."""
+    from spa_cli.cli import apply, criteria, inspect, operators, prune, schema, sweep, verify  # noqa: F401 - each registers its command
+
+    return app
+
+
 def main() -> None:
     """Entry point."""
-    from spa_cli.cli import apply, criteria, inspect, operators, prune, sweep, verify  # noqa: F401 - each registers its command
-
-    app()
+    commands()()

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from spa_cli.cli.command import command
-from spa_cli.cli.options import Force, InputShape, Json, Out, parse_shapes, print_json
-from spa_cli.cli.show import show_result, warn
+from spa_cli.cli.options import Force, InputShape, Json, Out, print_json
+from spa_cli.cli.shapes import parse_shapes
+from spa_cli.cli.show import show_report, warn
 
 _Weights = Annotated[
     Path | None,
@@ -53,9 +54,10 @@ def apply(
     if model is None:
         raise UsageError("there is nothing to cut; give the model after the plan, or --weights")
     from spa_cli import pipeline
+    from spa_cli.report.json_report import prune_json
 
     result = pipeline.apply(plan, model, output, force=force, input_shape=parse_shapes(input_shape))
-    show_result(result, json, "spa.apply/1", "applied the plan to")
+    show_report(prune_json(result, "spa.apply/1"), json, "applied the plan to")
 
 
 def _apply_weights(

@@ -1,17 +1,20 @@
-"""Options about importance and about what may go, shared by the commands that choose channels."""
+"""Options about importance, samples and what may go, shared by the commands that choose channels."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spa_cli.cli.options import parse_shapes
+from spa_cli.cli.shapes import parse_shapes
 
-_IMPORTANCE, _WHAT = "Importance", "What may go"
+if TYPE_CHECKING:
+    from spa_cli.calibration.reading import Reading
+
+_IMPORTANCE, _WHAT, _DATA = "Importance", "What may go", "Calibration data"
 
 Method = Annotated[
     str,
@@ -56,12 +59,46 @@ Repair = Annotated[
         help="Refit what is left (default: with obspa only).", rich_help_panel=_IMPORTANCE, show_default=False
     ),
 ]
-CalibSamples = Annotated[int, typer.Option(help="Calibration samples to use at most.")]
+Calib = Annotated[
+    Path | None,
+    typer.Option(
+        help="Samples: .npz with an array per input, .npy, a folder of them or of images, .txt, .jsonl, a saved "
+        "dataset, or module:function.",
+        rich_help_panel=_DATA,
+        show_default=False,
+    ),
+]
+CalibSamples = Annotated[int, typer.Option(help="Calibration samples to use at most.", rich_help_panel=_DATA)]
 Test = Annotated[
     Path | None,
     typer.Option(
-        help="Samples to measure drift on, with labels for accuracy (default: a part of --calib).", show_default=False
+        help="Samples to measure drift on, with labels for accuracy (default: a part of --calib).",
+        rich_help_panel=_DATA,
+        show_default=False,
     ),
+]
+Mean = Annotated[
+    str,
+    typer.Option(help="Taken off pixels, one number or one a channel: 0.485,0.456,0.406.", rich_help_panel=_DATA),
+]
+Std = Annotated[str, typer.Option(help="What pixels are divided by then, as --mean.", rich_help_panel=_DATA)]
+Layout = Annotated[str, typer.Option(help="Order of an image's axes: nchw, nhwc or auto.", rich_help_panel=_DATA)]
+Color = Annotated[str, typer.Option(help="Order of an image's channels: rgb or bgr.", rich_help_panel=_DATA)]
+ImageRange = Annotated[int, typer.Option(help="Pixels go from 0 to this: 1 or 255.", rich_help_panel=_DATA)]
+Tokenizer = Annotated[
+    Path | None, typer.Option(help="The tokenizer.json for text.", rich_help_panel=_DATA, show_default=False)
+]
+MaxLength = Annotated[
+    int | None,
+    typer.Option(
+        help="Tokens a text has at most (default: what the model takes, or 128).",
+        rich_help_panel=_DATA,
+        show_default=False,
+    ),
+]
+Provider = Annotated[
+    str,
+    typer.Option(help="What onnxruntime calibrates and times on: cuda,cpu.", rich_help_panel=_DATA),
 ]
 Evaluate = Annotated[
     str | None,
@@ -97,11 +134,19 @@ ExactOnly = Annotated[
 ]
 
 
+_READING = ("mean", "std", "layout", "color", "image_range", "tokenizer", "max_length")
 _SHARED = (
     *("method", "aggregation", "normalisation", "ensemble", "role_weight", "focus", "repair"),
-    *("calib", "calib_samples", "test", "evaluate", "seed"),
+    *("calib", "calib_samples", *_READING, "test", "evaluate", "seed", "provider"),
     *("ignore", "only", "round_to", "min_channels", "max_group_ratio", "exact_only", "input_shape"),
 )
+
+
+def reading(given: Mapping[str, Any]) -> Reading:
+    """How samples are read, out of a command's arguments."""
+    from spa_cli.calibration.reading import Reading
+
+    return Reading.of(**{name: given[name] for name in _READING}, input_shape=parse_shapes(given["input_shape"]))
 
 
 def chosen(given: Mapping[str, Any]) -> dict[str, Any]:

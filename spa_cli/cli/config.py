@@ -47,6 +47,18 @@ def defaults(context: typer.Context, given: Path | None) -> tuple[Path | None, d
     return file, {commands[mine][flag]: _beside(file, flag, value) for flag, value in chosen.items()}
 
 
+def one_budget(context: typer.Context, given: dict[str, Any]) -> dict[str, Any]:
+    """Budgets by parameter name: one on the command line takes the place of the configured one."""
+
+    def typed(name: str) -> bool:
+        source = context.get_parameter_source(name)
+        return source is not None and source.name == "COMMANDLINE"
+
+    if not any(typed(name) for name in given):
+        return given
+    return {name: value if typed(name) else None for name, value in given.items()}
+
+
 def find(folder: Path) -> Path | None:
     """The nearest configuration, here or above, not beyond the repository."""
     for place in (folder, *folder.parents):

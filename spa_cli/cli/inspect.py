@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from spa_cli.cli.command import command
-from spa_cli.cli.options import InputShape, Json, Model, parse_shapes, print_json
+from spa_cli.cli.options import InputShape, Json, Model, print_json
+from spa_cli.cli.shapes import parse_shapes
 from spa_cli.cli.show import warn
 
 

@@ -9,37 +9,19 @@ from typing import Annotated, Any
 
 import typer
 
-from spa_cli.errors import UsageError
-
 Model = Annotated[Path, typer.Argument(help="The .onnx file.", show_default=False)]
 Out = Annotated[Path, typer.Option("-o", "--output", help="Where to write the small model.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
-Calib = Annotated[
-    Path | None,
-    typer.Option(
-        help="Calibration data: .npz with one array per input, .npy, or a folder of them.", show_default=False
-    ),
-]
 InputShape = Annotated[
     list[str] | None,
-    typer.Option("--input-shape", help="Concrete shape of an input, NAME:1,3,224,224.", show_default=False),
+    typer.Option(
+        "--input-shape",
+        "--input-shapes",
+        help="Concrete shape of an input: NAME:1,3,224,224, or as polygraphy, trtexec and onnxsim write it.",
+        show_default=False,
+    ),
 ]
-
-
-def parse_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
-    """``NAME:1,3,224,224`` (also ``1x3x224x224``) to shapes."""
-    shapes = {}
-    for text in texts or []:
-        name, _, dims = text.rpartition(":")
-        try:
-            shape = tuple(int(d) for d in dims.replace("x", ",").split(",") if d)
-        except ValueError:
-            shape = ()
-        if not name or not shape or any(d < 1 for d in shape):
-            raise UsageError(f"--input-shape '{text}' is not NAME:1,3,224,224")
-        shapes[name] = shape
-    return shapes
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -9,15 +9,19 @@ import typer
 
 from spa_cli.cli import choices as c
 from spa_cli.cli.command import command
-from spa_cli.cli.options import Calib, Force, InputShape, Json, Model, Out
-from spa_cli.cli.show import show_result
+from spa_cli.cli.config import one_budget
+from spa_cli.cli.options import Force, InputShape, Json, Out
+from spa_cli.cli.show import show_outcomes, show_report
 
-_BUDGET = "Budget (one of)"
+_BUDGET, _OUTPUT = "Budget (one of)", "Output"
 
 
 @command()
 def prune(
-    model: Model,
+    context: typer.Context,
+    model: Annotated[
+        list[Path], typer.Argument(help="The .onnx file, or several, or folders of them.", show_default=False)
+    ],
     output: Out,
     ratio: Annotated[
         float | None,
@@ -66,10 +70,18 @@ def prune(
     role_weight: c.RoleWeight = None,
     focus: c.Focus = None,
     repair: c.Repair = None,
-    calib: Calib = None,
+    calib: c.Calib = None,
     calib_samples: c.CalibSamples = 512,
+    mean: c.Mean = "0",
+    std: c.Std = "1",
+    layout: c.Layout = "auto",
+    color: c.Color = "rgb",
+    image_range: c.ImageRange = 1,
+    tokenizer: c.Tokenizer = None,
+    max_length: c.MaxLength = None,
     test: c.Test = None,
     evaluate: c.Evaluate = None,
+    provider: c.Provider = "cpu",
     seed: c.Seed = 0,
     ignore: c.Ignore = None,
     only: c.Only = None,
@@ -78,25 +90,33 @@ def prune(
     max_group_ratio: c.MaxGroupRatio = 1.0,
     exact_only: c.ExactOnly = False,
     input_shape: InputShape = None,
-    plan_out: Annotated[Path | None, typer.Option(help="Also write the plan (JSON).", show_default=False)] = None,
+    plan_out: Annotated[
+        Path | None, typer.Option(help="Also write the plan (JSON).", rich_help_panel=_OUTPUT, show_default=False)
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder that remembers results by what is in the files.",
+            rich_help_panel=_OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
     json: Json = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but write.")] = False,
     force: Force = False,
 ) -> None:
-    """Remove the least important channels and write a smaller, verified model."""
-    arguments = locals()
-    from spa_cli import pipeline
-    from spa_cli.options import Options
+    """Remove the least important channels and write a smaller, verified model.
 
-    options = Options(
-        ratio=ratio,
-        target_macs=target_macs,
-        target_params=target_params,
-        target_size=target_size,
-        target_latency=target_latency,
-        max_drift=max_drift,
-        min_accuracy=min_accuracy,
-        **c.chosen(arguments),
-    )
-    result = pipeline.prune(model, options, output, force=force, plan_out=plan_out, dry_run=dry_run)
-    show_result(result, json, "spa.prune/1", "pruned")
+    Several models, or a folder of them, go to a folder; --plan-out is a folder then, too.
+    """
+    arguments = locals()
+    from spa_cli.batch import Wanted, prune_file, prune_files
+    from spa_cli.options import BUDGETS, Options
+
+    budgets = one_budget(context, {name: arguments[name] for name in BUDGETS})
+    options = Options(**budgets, **c.chosen(arguments))
+    wanted = Wanted(output, plan_out, None, force, dry_run, cache)
+    if len(model) == 1 and not model[0].is_dir():
+        show_report(prune_file(model[0], options, wanted), json, "pruned")
+    else:
+        show_outcomes(prune_files(model, options, wanted), json)

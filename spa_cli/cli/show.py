@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import typer
 
 from spa_cli.cli.options import print_json
 
 if TYPE_CHECKING:
-    from spa_cli.result import Result
+    from spa_cli.batch import Outcome
 
 
 def warn(warnings: Iterable[str]) -> None:
@@ -20,13 +22,35 @@ def warn(warnings: Iterable[str]) -> None:
         LOG.warning("%s", text)
 
 
-def show_result(result: Result, json: bool, schema: str, verb: str) -> None:
+def show_report(report: dict[str, Any], json: bool, verb: str) -> None:
     """Warnings on stderr; the table or the JSON object on stdout."""
-    from spa_cli.report.json_report import prune_json
-    from spa_cli.report.tables import console, prune_table
+    from spa_cli.report.summary import prune_table
+    from spa_cli.report.tables import console
 
-    warn(result.warnings)
+    warn(report["warnings"])
     if json:
-        print_json(prune_json(result, schema))
+        print_json(report)
     else:
-        prune_table(console(), result, verb)
+        prune_table(console(), report, verb)
+
+
+def show_outcomes(outcomes: Iterable[Outcome], json: bool) -> None:
+    """Errors on stderr as they come, all results at the end; leaves with the highest exit code."""
+    from spa_cli.report.summary import batch_json, batch_table
+    from spa_cli.report.tables import console
+
+    found = []
+    for outcome in outcomes:
+        found.append(outcome)
+        if outcome.report is not None:
+            warn(f"{outcome.input}: {text}" for text in outcome.report["warnings"])
+        else:
+            warn(())
+            typer.echo(f"error: {outcome.input}: {outcome.error}", err=True)
+    if json:
+        print_json(batch_json(found))
+    else:
+        batch_table(console(), found)
+    code = max(o.exit_code for o in found)
+    if code:
+        raise typer.Exit(code)

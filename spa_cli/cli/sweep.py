@@ -9,7 +9,7 @@ import typer
 
 from spa_cli.cli import choices as c
 from spa_cli.cli.command import command
-from spa_cli.cli.options import Calib, Force, InputShape, Json, Model, print_json
+from spa_cli.cli.options import Force, InputShape, Json, Model, print_json
 from spa_cli.cli.show import warn
 
 
@@ -36,10 +36,18 @@ def sweep(
     role_weight: c.RoleWeight = None,
     focus: c.Focus = None,
     repair: c.Repair = None,
-    calib: Calib = None,
+    calib: c.Calib = None,
     calib_samples: c.CalibSamples = 512,
+    mean: c.Mean = "0",
+    std: c.Std = "1",
+    layout: c.Layout = "auto",
+    color: c.Color = "rgb",
+    image_range: c.ImageRange = 1,
+    tokenizer: c.Tokenizer = None,
+    max_length: c.MaxLength = None,
     test: c.Test = None,
     evaluate: c.Evaluate = None,
+    provider: c.Provider = "cpu",
     seed: c.Seed = 0,
     ignore: c.Ignore = None,
     only: c.Only = None,

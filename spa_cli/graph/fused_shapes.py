@@ -57,7 +57,7 @@ def as_standard(node: Node) -> onnx.NodeProto:
 
 
 def fused_shapes(node: Node, known: Shapes) -> list[Shape] | None:
-    """Shapes of the outputs of a fused attention or embedding, ``None`` if it is not one or they can't be told."""
+    """Shapes of the outputs of a fused attention, embedding or LSTM, ``None`` if it is none or they can't be told."""
     if node.domain != "com.microsoft" or node.op not in _SHAPES:
         return None
     shapes = [known.shape.get(i) if i else None for i in node.inputs]
@@ -100,7 +100,15 @@ def _embedding(node: Node, shapes: list[Shape | None]) -> list[Shape]:
     return [total, (batch,), total]
 
 
+def _lstm(node: Node, shapes: list[Shape | None]) -> list[Shape]:
+    steps, batch, _ = shapes[0] or ()
+    directions, hidden = (shapes[2] or ())[:2]
+    last = (directions, batch, hidden)
+    return [(steps, directions, batch, hidden), last, last]
+
+
 _SHAPES = {
+    "DynamicQuantizeLSTM": _lstm,
     "Attention": _attention,
     "QAttention": _attention,
     "MultiHeadAttention": _multi_head,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spa_cli.analysis import Analysis
+from spa_cli.calibration.read import samples_to_fit
 from spa_cli.channels.groups import Group
 from spa_cli.graph.model import Array
 from spa_cli.importance.registry import Scored
@@ -16,8 +17,6 @@ from spa_cli.importance.slices import sums
 from spa_cli.importance.tables import made_by_formula
 from spa_cli.obspa.curvature import Curvature
 from spa_cli.obspa.data import samples_in
-from spa_cli.verification.inputs import read_calibration
-from spa_cli.verification.labels import read_labels
 from spa_cli.verification.session import open_session, run
 
 if TYPE_CHECKING:
@@ -60,11 +59,8 @@ class Evidence:
         from spa_cli.gradients.differentiable import Differentiable
         from spa_cli.gradients.loss import Loss
 
-        samples, calib = self.curvature.calibration, self.options.calib
-        labels = None
-        if calib is not None and samples.index is not None:
-            count = len(next(iter(read_calibration(calib, self.graph).values())))
-            labels = read_labels(calib, self.graph, count)
+        samples, given = self.curvature.calibration, samples_to_fit(self.options, self.graph)
+        labels = given.labels if given is not None and samples.index is not None else None
         first = samples.chunks[0]
         reference = run(open_session(self.graph.in_memory()), first)
         batches: list[Batch] = []

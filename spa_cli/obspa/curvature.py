@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from spa_cli.analysis import Analysis
+from spa_cli.calibration.read import samples_to_fit
 from spa_cli.errors import UsageError
 from spa_cli.graph.view import build
 from spa_cli.importance.ranking import Ranking, Scores
@@ -23,7 +24,7 @@ from spa_cli.obspa.user_data import emphasised, from_user
 from spa_cli.obspa.walk import Repair, walk
 from spa_cli.progress import stage
 from spa_cli.surgery.cut import Cut
-from spa_cli.verification.inputs import read_calibration
+from spa_cli.verification.providers import chosen
 from spa_cli.verification.session import floats, open_session
 
 if TYPE_CHECKING:
@@ -59,9 +60,9 @@ class Curvature:
                 "weights are more than onnxruntime takes from there (2 GB); use --method l2 --no-repair"
             )
         focus = options.focused
-        if options.calib is not None:
-            data = read_calibration(options.calib, analysis.graph)
-            chosen = from_user(analysis, data, str(options.calib), options)
+        given = samples_to_fit(options, analysis.graph)
+        if given is not None:
+            chosen = from_user(analysis, given.data, given.about, options)
         elif focus.samples is not None:
             raise UsageError("--focus samples counts the samples of --calib; give the file")
         else:
@@ -127,7 +128,7 @@ class Curvature:
         chunks, count = self.calibration.chunks, 0
         graph = self._graph
         cut = build(work.model, graph.folder).in_memory() if graph.folder else work.model
-        dense, pruned = open_session(graph.in_memory()), open_session(cut)
+        dense, pruned = open_session(graph.in_memory(), providers=chosen()), open_session(cut, providers=chosen())
         moved = norm = 0.0
         for chunk in reversed(chunks):
             pairs = zip(floats(dense.run(None, chunk)), floats(pruned.run(None, chunk)), strict=True)

@@ -12,6 +12,7 @@ from onnx.external_data_helper import uses_external_data
 from spa_cli.graph.bodies import captured_names
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.sparse import dense, store
+from spa_cli.verification.providers import chosen
 from spa_cli.verification.session import open_session
 
 
@@ -114,7 +115,7 @@ class Side:
         outputs = [helper.make_empty_tensor_value_info(o) for o in proto.output if o]
         graph = helper.make_graph([proto], "node", inputs, outputs, constants)
         model = helper.make_model(graph, opset_imports=self.model.opset_import, ir_version=self.model.ir_version)
-        return open_session(model)
+        return open_session(model, providers=chosen())
 
 
 def _sequence_info(name: str, values: list[Array]) -> onnx.ValueInfoProto:

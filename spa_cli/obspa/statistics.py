@@ -11,8 +11,9 @@ from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.shapes import Shapes
 from spa_cli.obspa.layers import INTEGERS, Layer, graph_shape, sample_rows
 from spa_cli.obspa.moments import Moments
-from spa_cli.progress import tracked
 from spa_cli.obspa.stored import Read
+from spa_cli.progress import tracked
+from spa_cli.verification.providers import chosen
 from spa_cli.verification.session import open_session
 
 # a Hessian of this many coordinates takes half a gigabyte
@@ -69,7 +70,7 @@ def collect(
     present = {o.name for o in model.graph.output}
     wanted = sorted(names - set(graph.parameters))
     model.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in wanted if n not in present)
-    session = open_session(model)
+    session = open_session(model, providers=chosen())
     for chunk in tracked(chunks):
         values = {**chunk, **(dict(zip(wanted, session.run(wanted, chunk), strict=True)) if wanted else {})}
         for layer in used:

@@ -10,6 +10,7 @@ from spa_cli.graph.model import Array, Graph
 from spa_cli.obspa.data import Calibration, affordable, chunked
 from spa_cli.obspa.leaves import dead_leaves
 from spa_cli.verification.inputs import input_dims, input_dtype
+from spa_cli.verification.providers import chosen
 from spa_cli.verification.session import open_session
 
 # of the samples of a classifier, one in this many is kept
@@ -52,7 +53,7 @@ def _class_scores(analysis: Analysis) -> str:
 
 def _evenly_spread(analysis: Analysis, data: dict[str, Array], scores: str, count: int) -> Array:
     """Indices of ``count`` samples, as equally many of each predicted class as there are."""
-    session = open_session(analysis.graph.in_memory())
+    session = open_session(analysis.graph.in_memory(), providers=chosen())
     size = len(next(iter(data.values())))
     predicted = np.concatenate([session.run([scores], c)[0].argmax(1) for c in chunked(analysis, data, size)])
     if len(predicted) != size:

@@ -13,6 +13,7 @@ from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array
 from spa_cli.importance.focus import FOCUS, Focus
 from spa_cli.obspa.data import Calibration, affordable, cut, cuts_of, fixed_size, samples_in
+from spa_cli.verification.providers import chosen
 from spa_cli.verification.session import open_session
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def emphasised(analysis: Analysis, calibration: Calibration, focus: Focus) -> Ca
     """
     graph = analysis.graph
     name = focus.output or next((n for n in graph.outputs if len(analysis.state.shapes.shape.get(n) or ()) == 2), "")
-    session = open_session(graph.in_memory())
+    session = open_session(graph.in_memory(), providers=chosen())
     chunks, index, hits = [], [], 0
     free = not any(fixed_size(graph, n) for n in calibration.chunks[0])
     for at, chunk in enumerate(calibration.chunks):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from spa_cli.analysis import Analysis
@@ -61,6 +62,7 @@ def prune_json(result: Result, schema: str) -> dict[str, Any]:
         "rp": result.rp,
         "drift": {"relative_l2": result.drift.relative_l2, "agreement": result.drift.agreement},
         "groups": [{"id": g.name, "channels": g.channels, "kept": kept} for g, kept in result.cut_groups],
+        "groups_total": len(result.analysis.grouping.groups),
         "input_shapes": {n: list(s) for n, s in result.analysis.input_shapes.items()},
         "method": result.plan.about.get("method"),
         "round_to": result.plan.about.get("round_to", 1),
@@ -79,25 +81,28 @@ def _figures(figures: Figures) -> dict[str, Any]:
     }
 
 
-def verify_json(comparison: Comparison, failures: list[str]) -> dict[str, Any]:
+def verify_json(comparison: Comparison) -> dict[str, Any]:
     """``spa.verify/1``."""
+    sides = (("before", comparison.timing.before), ("after", comparison.timing.after))
     return {
         "schema": "spa.verify/1",
-        "passed": not failures,
-        "failures": failures,
+        "passed": comparison.passed,
+        "gates": [asdict(g) for g in comparison.gates],
+        "failures": [g.text for g in comparison.gates if not g.passed],
         "drift": {
             "relative_l2": comparison.drift.relative_l2,
             "agreement": comparison.drift.agreement,
             "samples": comparison.samples,
         },
         "zeroing": comparison.zeroing,
+        "latency_ratio": comparison.timing.left,
         **{
             side: {
                 "params": comparison.params[i],
                 "macs": comparison.macs[i],
                 "bytes": comparison.bytes[i],
-                "latency_ms": comparison.seconds[i] * 1e3,
+                "latency_ms": seconds * 1e3,
             }
-            for i, side in enumerate(("before", "after"))
+            for i, (side, seconds) in enumerate(sides)
         },
     }

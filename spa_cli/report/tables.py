@@ -14,9 +14,7 @@ from spa_cli.analysis import Analysis
 from spa_cli.channels.groups import Group
 from spa_cli.channels.rules.registry import APPROXIMATE, FOLLOWED, FROZEN
 from spa_cli.report.operators import Operator
-from spa_cli.report.text import count, drift_text, duration, shorten, size
-from spa_cli.result import Result
-from spa_cli.verification.compare import Comparison
+from spa_cli.report.text import count, shorten, size
 
 
 def console(stderr: bool = False) -> Console:
@@ -116,85 +114,3 @@ def _frozen(out: Console, analysis: Analysis, everything: bool) -> None:
     out.print(table)
     if len(shown) < len(ranked):
         out.print(f"[dim]... and {len(ranked) - len(shown)} more reasons; --all lists them[/]")
-
-
-def prune_table(out: Console, result: Result, verb: str) -> None:
-    """Before and after."""
-    before, after = result.before, result.after
-    table = new_table(out, escape(f"{verb} {result.source.name}"))
-    table.add_column("")
-    for column in ("before", "after", "change"):
-        table.add_column(column, justify="right", no_wrap=True)
-    rows = [
-        ("channels", before.channels, after.channels, count),
-        ("parameters", before.params, after.params, count),
-        ("MACs", before.macs, after.macs, count),
-        ("file size", before.bytes, after.bytes, size),
-    ]
-    for label, a, b, show in rows:
-        table.add_row(label, show(a), show(b), _change(a, b))
-    if before.seconds and after.seconds:
-        table.add_row(
-            "latency", duration(before.seconds), duration(after.seconds), _change(before.seconds, after.seconds)
-        )
-    out.print(table)
-    # below a millisecond what is left is mostly overhead
-    if before.seconds and after.seconds and before.seconds > 1e-3 and after.seconds > 0.97 * before.seconds:
-        out.print(
-            "[yellow]smaller but not faster here: onnxruntime's kernels like some widths more than others; "
-            "try --round-to auto[/]"
-        )
-    agreement = "" if result.drift.agreement is None else f", arg-max agrees on {result.drift.agreement:.1%}"
-    out.print(f"output drift {drift_text(result.drift.relative_l2)} (relative L2{agreement})")
-    repair = result.plan.about.get("repair")
-    if repair:
-        parts = [f"{repair['refitted']} of {repair['layers']} layers refitted"]
-        if repair["recalibrated"]:
-            parts.append(f"{repair['recalibrated']} layers or norms recalibrated")
-        if repair["kept_sliced"]:
-            why, _ = Counter(repair["kept_sliced"].values()).most_common(1)[0]
-            parts.append(f"{len(repair['kept_sliced'])} kept as cut ({why})")
-        out.print(f"{', '.join(parts)}; calibrated on {escape(repair['calibration'])}")
-    if "round_to" in result.plan.about:
-        out.print(f"widths in multiples of {result.plan.about['round_to']}")
-    touched = len(result.cut_groups)
-    out.print(
-        f"RF {result.rf:.2f}x MACs, RP {result.rp:.2f}x parameters; {touched} of "
-        f"{len(result.analysis.grouping.groups)} groups cut"
-    )
-    if result.out:
-        out.print(f"written to [bold]{escape(str(result.out))}[/]", soft_wrap=True)
-    else:
-        out.print("nothing was written")
-
-
-def _change(before: float, after: float) -> str:
-    if not before:
-        return "-"
-    change = after / before - 1
-    colour = "green" if change < -0.005 else "red" if change > 0.02 else "dim"
-    return f"[{colour}]{change:+.1%}[/]"
-
-
-def verify_table(out: Console, comparison: Comparison, failures: list[str]) -> None:
-    """The figures of a gate."""
-    table = new_table(out, "verified" if not failures else "not verified")
-    table.add_column("")
-    for column in ("original", "pruned", "change"):
-        table.add_column(column, justify="right", no_wrap=True)
-    (pa, pb), (ma, mb), (ba, bb), (sa, sb) = comparison.params, comparison.macs, comparison.bytes, comparison.seconds
-    table.add_row("parameters", count(pa), count(pb), _change(pa, pb))
-    table.add_row("MACs", count(ma), count(mb), _change(ma, mb))
-    table.add_row("file size", size(ba), size(bb), _change(ba, bb))
-    table.add_row("latency", duration(sa), duration(sb), _change(sa, sb))
-    out.print(table)
-    agreement = "" if comparison.drift.agreement is None else f", arg-max agrees on {comparison.drift.agreement:.1%}"
-    out.print(
-        f"output drift {drift_text(comparison.drift.relative_l2)} (relative L2{agreement}) "
-        f"on {escape(comparison.samples)}",
-        soft_wrap=True,
-    )
-    if comparison.zeroing is not None:
-        out.print(f"the plan's cut against zeroing what it removes: {escape(comparison.zeroing)}", soft_wrap=True)
-    for failure in failures:
-        out.print(f"[red]{escape(failure)}[/]", soft_wrap=True)

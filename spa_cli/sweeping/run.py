@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import onnx
 
 from spa_cli import __version__
 from spa_cli.cutting import Cutting, cut_to
 from spa_cli.errors import ModelError, UnreachableError, UsageError
+from spa_cli.fingerprint import choices
 from spa_cli.graph.load import load
 from spa_cli.graph.save import check_writable
-from spa_cli.options import BUDGETS, Options
+from spa_cli.options import Options
 from spa_cli.prepare import Prepared, prepare
 from spa_cli.progress import stage
 from spa_cli.quality import Measured, Quality
 from spa_cli.sweeping.points import Point, Sensitivity, State, mark_pareto
 from spa_cli.sweeping.sensitivity import sensitivities
+from spa_cli.verification.providers import on_its_providers
 
 Model: TypeAlias = str | os.PathLike[str] | onnx.ModelProto
 COINS = ("ratio", "target_macs", "target_params", "target_latency")
@@ -40,6 +41,7 @@ class Sweep:
     warnings: list[str]
 
 
+@on_its_providers
 def sweep(
     model: Model,
     folder: Path,
@@ -67,7 +69,7 @@ def sweep(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"the folder '{folder}' can't be made: {error.strerror or error}") from error
-    key = {"version": __version__, "digest": source.digest(), "by": coin, **_choices(options)}
+    key = {"version": __version__, "digest": source.digest(), "by": coin, **choices(options)}
     state = State(folder / "sweep.json", key, force)
     for value in wanted:
         kept = _kept(folder, coin, value)
@@ -89,25 +91,6 @@ def sweep(
         raise UnreachableError(f"none of the budgets can be met: {points[0].refused}")
     warnings = prepared.curvature.warnings() if prepared.curvature else []
     return Sweep(source.name, coin, points, state.sensitivity, quality.of_original(), quality.about, warnings)
-
-
-def _choices(options: Options) -> dict[str, Any]:
-    """Everything that decides a point, as JSON has it."""
-    left_out = {*BUDGETS, "sweeping", "recipe", "focused"}
-    found = {k: v for k, v in vars(options).items() if k not in left_out}
-    for name in ("calib", "test"):
-        found[name] = found[name] and _digest(found[name])
-    scores = [p.argument for p in options.recipe.parts if p.argument]
-    return {**found, "scores": [_digest(Path(file)) for file in scores]}
-
-
-def _digest(path: Path) -> str:
-    """Of what is in a file, or in the files of a folder."""
-    files = sorted(f for f in path.iterdir() if f.is_file()) if path.is_dir() else [path]
-    try:
-        return hashlib.sha256(b"".join(hashlib.sha256(f.read_bytes()).digest() for f in files)).hexdigest()
-    except OSError as error:
-        raise UsageError(f"'{path}' can't be read: {error.strerror or error}") from error
 
 
 def _kept(folder: Path, coin: str, value: float) -> Path:

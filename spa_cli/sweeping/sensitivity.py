@@ -53,9 +53,7 @@ def sensitivities(prepared: Prepared, drift_of: DriftOf, seconds: float = math.i
         moved = sliced_drift(prepared, selection, drift_of)
         saved = (1 - macs / max(costs.macs, 1), 1 - params / costs.params)
         found[index] = Sensitivity(group.name, group.channels, moved, *saved)
-    return sorted(
-        (found[i] for i in sorted(found)), key=lambda s: -(-1.0 if s.drift is None else s.drift)
-    )
+    return sorted((found[i] for i in sorted(found)), key=lambda s: -(-1.0 if s.drift is None else s.drift))
 
 
 def drift_along(

@@ -15,6 +15,7 @@ from spa_cli.errors import VerificationError
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.parameters import set_parameters
 from spa_cli.surgery.cut import Cut
+from spa_cli.verification.providers import chosen
 from spa_cli.verification.session import Feeds, checker_verdict, floats, open_session, run, shape_of, tensors
 
 _QUIET, _FEWEST, _MOST = 0.1, 5, 200
@@ -193,9 +194,12 @@ def latency(
     ``apart``: one after the other, so that large models are not in memory together.
     """
     if apart:
-        times = [_seconds([open_session(m, "all", large=True)], feeds, budget / 2)[0] for m in (before, after)]
+        times = [
+            _seconds([open_session(m, "all", large=True, providers=chosen())], feeds, budget / 2)[0]
+            for m in (before, after)
+        ]
     else:
-        times = _seconds([open_session(m, "all") for m in (before, after)], feeds, budget)
+        times = _seconds([open_session(m, "all", providers=chosen()) for m in (before, after)], feeds, budget)
     medians, quiet = np.median(times[0]), np.quantile(times[0], _QUIET)
     return Timing(float(medians), float(np.median(times[1])), float(quiet), float(np.quantile(times[1], _QUIET)))
 

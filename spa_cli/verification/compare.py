@@ -3,46 +3,67 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
 
 from spa_cli.analysis import analyse_model
+from spa_cli.calibration.read import read_samples
+from spa_cli.calibration.reading import Reading
+from spa_cli.calibration.samples import SampleSource
 from spa_cli.errors import VerificationError
 from spa_cli.graph.load import Source, load
 from spa_cli.plan import Plan, to_selection
 from spa_cli.surgery.apply import cut
 from spa_cli.surgery.cut import Cut
-from spa_cli.verification.check import Drift, drift, latency, verify_file, zeroing_differs
+from spa_cli.verification.check import Drift, Timing, drift, latency, verify_file, zeroing_differs
 from spa_cli.verification.feeds import first_run
+from spa_cli.verification.gates import Gate, Limits, check
+from spa_cli.verification.providers import running_on
 from spa_cli.verification.session import passes_checker, target
+
+_SAMPLES = 256
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """``zeroing``: with a plan, "equal" or how the plan's cut differs from zeroing what it removes."""
+    """``zeroing``: with a plan, "equal" or how the plan's cut differs from zeroing what it removes.
+
+    ``gates``: those that were asked for.
+    """
 
     drift: Drift
     bytes: tuple[int, int]
     params: tuple[int, int]
     macs: tuple[int, int]
-    seconds: tuple[float, float]
+    timing: Timing
     samples: str
     zeroing: str | None
+    gates: tuple[Gate, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gate lets the pruned model through."""
+        return all(g.passed for g in self.gates)
 
 
 def compare(
     model: str | os.PathLike[str] | onnx.ModelProto,
     pruned: str | os.PathLike[str] | onnx.ModelProto,
     plan: Path | None,
-    calib: Path | None,
+    calib: SampleSource | None,
     input_shape: dict[str, tuple[int, ...]],
+    limits: Limits = Limits(),
+    reading: Reading = Reading(),
+    provider: str | Sequence[str] = "cpu",
 ) -> Comparison:
     """Run both models side by side; raises VerificationError if the second can't take the first one's place."""
     before, after = load(model), load(pruned)
     analysis = analyse_model(before, input_shape)
-    feeds, reference = first_run(before, analysis, calib, 256, seed=1)
+    given = None if calib is None else read_samples(calib, analysis.graph, reading, _SAMPLES)
+    feeds, reference = first_run(before, analysis, given, _SAMPLES, seed=1)
     checked = passes_checker(before)
     outputs = verify_file(target(after), before.model, checked, reference, feeds, free=analysis.free_sizes())
     small = analyse_model(after, input_shape)
@@ -53,16 +74,18 @@ def compare(
         work = cut(analysis.graph, analysis.state, analysis.grouping, selection, {})
         _check_shapes(work, after, read)
         zeroing = zeroing_differs(analysis.graph, work, feeds, target(after)) or "equal"
-    timing = latency(target(before), target(after), feeds)
-    return Comparison(
+    with running_on(provider):
+        timing = latency(target(before), target(after), feeds)
+    found = Comparison(
         drift=drift(reference, outputs),
         bytes=(before.bytes, after.bytes),
         params=(analysis.costs.params, small.costs.params),
         macs=(analysis.costs.macs, small.costs.macs),
-        seconds=(timing.before, timing.after),
-        samples=f"{calib}" if calib else "synthetic inputs",
+        timing=timing,
+        samples=given.about if given else "synthetic inputs",
         zeroing=zeroing,
     )
+    return replace(found, gates=check(found, limits))
 
 
 def _check_shapes(work: Cut, after: Source, plan: Plan) -> None:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spa_cli.analysis import Analysis
+from spa_cli.calibration.samples import Samples
 from spa_cli.errors import ModelError, VerificationError
 from spa_cli.graph.load import Source
-from spa_cli.verification.inputs import batch_of, read_calibration, synthetic
+from spa_cli.verification.inputs import batch_of, synthetic
 from spa_cli.verification.session import Feeds, open_session, run
 
 
 def first_run(
-    source: Source, analysis: Analysis, calib: Path | None, samples: int, seed: int = 0
+    source: Source, analysis: Analysis, given: Samples | None, samples: int, seed: int = 0
 ) -> tuple[Feeds, list[Any]]:
-    """(inputs, outputs) of one run of the original: on ``samples`` of the calibration data, else on synthetic inputs.
+    """(inputs, outputs) of one run of the original: on ``samples`` of those given, else on synthetic inputs.
 
     Raises ModelError if onnxruntime can't load it, VerificationError if no inputs make it run.
     """
@@ -26,8 +26,8 @@ def first_run(
         session = open_session(source, large=source.external)
     except Exception as error:
         raise ModelError(f"onnxruntime can't load '{source.name}': {_line(error)}") from error
-    if calib is not None:
-        tries = [batch_of(read_calibration(calib, graph), graph, samples)]
+    if given is not None:
+        tries = [batch_of(given.data, graph, samples)]
     else:
         tries = [synthetic(graph, shapes, seed) for shapes in (analysis.input_shapes, *analysis.other_shapes)]
     failure = ""
@@ -36,7 +36,7 @@ def first_run(
             return feeds, run(session, feeds)
         except Exception as error:  # noqa: BLE001 - onnxruntime's kinds are its own
             failure = failure or _line(error)
-    kind = "the calibration data" if calib else "synthetic inputs"
+    kind = "the calibration data" if given else "synthetic inputs"
     raise VerificationError(f"'{source.name}' does not run on {kind} ({failure}); give --input-shape or --calib")
 
 

@@ -1,12 +1,9 @@
-"""Inputs to run a model on: concrete shapes for its free dimensions, synthetic values, calibration files."""
+"""Inputs to run a model on: concrete shapes for its free dimensions, synthetic values, batches of samples."""
 
 from __future__ import annotations
 
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -128,72 +125,6 @@ def synthetic(graph: Graph, shapes: dict[str, tuple[int, ...]], seed: int = 0) -
         else:
             feeds[name] = rng.integers(0, 2, shape).astype(dtype)
     return feeds
-
-
-def read_calibration(path: Path, graph: Graph, limit: int | None = None) -> dict[str, Array]:
-    """Samples per input, stacked along axis 0: an .npz, an .npy (one input), or a folder of such files.
-
-    Raises UsageError if a file is missing, misses an input, has the wrong shape or isn't finite.
-    """
-    if not path.exists():
-        raise UsageError(f"there is no calibration file '{path}'")
-    files = sorted(p for p in path.iterdir() if p.suffix in (".npz", ".npy")) if path.is_dir() else [path]
-    if not files:
-        raise UsageError(f"the calibration folder '{path}' holds no .npz or .npy file")
-    parts: dict[str, list[Array]] = {}
-    for file in files:
-        for name, array in _read_arrays(file, graph).items():
-            parts.setdefault(name, []).append(array)
-    try:
-        data = {name: np.concatenate(arrays) for name, arrays in parts.items()}
-    except ValueError as error:
-        raise UsageError(f"the files in '{path}' don't fit together: {error}") from error
-    missing = [n for n in graph.inputs if n not in data]
-    if missing:
-        raise UsageError(
-            f"the calibration data '{path}' lacks input '{missing[0]}'; it has {', '.join(data) or 'nothing'}"
-        )
-    for name in graph.inputs:
-        _check(path, name, data[name], graph.inputs[name])
-    counts = {len(data[n]) for n in graph.inputs}
-    if len(counts) > 1:
-        raise UsageError(f"the inputs in '{path}' have different numbers of samples: {sorted(counts)}")
-    return {n: data[n][:limit] for n in graph.inputs}
-
-
-def _read_arrays(file: Path, graph: Graph) -> dict[str, Array]:
-    try:
-        loaded = np.load(file, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            if len(graph.inputs) != 1:
-                raise UsageError(
-                    f"'{file}' holds one array, the model has {len(graph.inputs)} inputs; give an .npz with one each"
-                )
-            return {next(iter(graph.inputs)): loaded}
-        with loaded:
-            return {k: loaded[k] for k in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UsageError(f"the calibration file '{file}' can't be read: {error}") from error
-
-
-def _check(path: Path, name: str, array: Array, info: onnx.ValueInfoProto) -> None:
-    dims = input_dims(info)
-    if dims == []:
-        dims = [""]  # one number per sample
-    if dims is not None:
-        fits = array.ndim == len(dims) and all(
-            i == 0 or not isinstance(d, int) or d == s for i, (d, s) in enumerate(zip(dims, array.shape, strict=True))
-        )
-        if not fits:
-            raise UsageError(
-                f"calibration data for input '{name}' in '{path}' has shape {array.shape}, the model takes {dims}"
-            )
-    if array.dtype.kind not in "fiub" and info.type.tensor_type.elem_type != onnx.TensorProto.STRING:
-        raise UsageError(f"calibration data for input '{name}' in '{path}' is of type {array.dtype}, not numbers")
-    if len(array) == 0:
-        raise UsageError(f"calibration data for input '{name}' in '{path}' holds no samples")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise UsageError(f"calibration data for input '{name}' in '{path}' holds values that are not finite")
 
 
 def batch_of(data: dict[str, Array], graph: Graph, count: int) -> Feeds:

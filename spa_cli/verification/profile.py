@@ -7,6 +7,7 @@ import re
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,19 +39,43 @@ class Profile:
         return sum(self.nodes.values()) + sum(self.others.values())
 
 
-def profile(model: onnx.ModelProto, feeds: Feeds, folder: str = "", seconds: float = 1.0) -> Profile:
-    """Run a model, fully optimised, for about ``seconds``; ``folder``: where its external data lies.
+def profile(models: Sequence[tuple[onnx.ModelProto, str]], feeds: Feeds, seconds: float = 1.0) -> list[Profile]:
+    """Run models (each with the folder of its external data), fully optimised, in turns, for ``seconds`` each.
 
     Raises what onnxruntime raises.
     """
+    with tempfile.TemporaryDirectory(prefix="spa-profile-") as private:
+        sessions = [_session(model, folder, str(Path(private) / str(at))) for at, (model, folder) in enumerate(models)]
+        inputs = [{k: v for k, v in feeds.items() if k in {i.name for i in s.get_inputs()}} for s in sessions]
+        end = time.perf_counter() + seconds * len(sessions)
+        for turn in range(_MOST):
+            for session, given in zip(sessions, inputs, strict=True):
+                session.run(None, given)
+            if turn >= _FEWEST and time.perf_counter() > end:
+                break
+        files = [Path(s.end_profiling()) for s in sessions]
+        events = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    return [_attributed(model, own) for (model, _), own in zip(models, events, strict=True)]
+
+
+def _session(model: onnx.ModelProto, folder: str, prefix: str) -> ort.InferenceSession:
+    """A session on a copy whose nodes have names that survive fusing."""
     named = onnx.ModelProto()
     named.CopyFrom(model)
-    labels = [n.name or f"{n.op_type}->{n.output[0] if n.output else '?'}" for n in named.graph.node]
     for index, node in enumerate(named.graph.node):
         node.name = f"spa:{index}:"
         _hide(node)
-    with tempfile.TemporaryDirectory(prefix="spa-profile-") as private:
-        events = _events(named, feeds, folder, seconds, private)
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.enable_profiling = True
+    options.profile_file_prefix = prefix
+    if folder:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+    return ort.InferenceSession(named.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _attributed(model: onnx.ModelProto, events: list[dict[str, Any]]) -> Profile:
+    labels = [n.name or f"{n.op_type}->{n.output[0] if n.output else '?'}" for n in model.graph.node]
     makers = {output: i for i, node in enumerate(model.graph.node) for output in node.output if output}
     times: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     for event in events:
@@ -75,24 +100,6 @@ def _hide(node: onnx.NodeProto) -> None:
         for inner in body.node:
             inner.name = "spa-inside"
             _hide(inner)
-
-
-def _events(model: onnx.ModelProto, feeds: Feeds, folder: str, seconds: float, private: str) -> list[dict[str, Any]]:
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.enable_profiling = True
-    options.profile_file_prefix = str(Path(private) / "profile")
-    if folder:
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    given = {k: v for k, v in feeds.items() if k in {i.name for i in session.get_inputs()}}
-    end = time.perf_counter() + seconds
-    for turn in range(_MOST):
-        session.run(None, given)
-        if turn >= _FEWEST and time.perf_counter() > end:
-            break
-    found: list[dict[str, Any]] = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    return found
 
 
 def _origin(name: str, op: str, makers: dict[str, int], model: onnx.ModelProto) -> int | None:

@@ -8,7 +8,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array
+from spa_cli.verification.providers import CPU
 
 if TYPE_CHECKING:
     from spa_cli.graph.load import Source
@@ -29,9 +31,9 @@ def target(source: Source) -> str | onnx.ModelProto:
 
 
 def open_session(
-    model: Source | onnx.ModelProto | str, level: str = "none", large: bool = False
+    model: Source | onnx.ModelProto | str, level: str = "none", large: bool = False, providers: tuple[str, ...] = CPU
 ) -> ort.InferenceSession:
-    """A CPU session on a file, or on a model in memory; raises what onnxruntime raises.
+    """A session on a file, or on a model in memory; raises what onnxruntime raises.
 
     ``large``: weights stay in their file, mapped into memory, where onnxruntime would pack a copy of each.
     """
@@ -43,13 +45,26 @@ def open_session(
     opened = model if isinstance(model, (onnx.ModelProto, str)) else target(model)
     what: Any = opened.SerializeToString() if isinstance(opened, onnx.ModelProto) else opened
     try:
-        return ort.InferenceSession(what, options, providers=["CPUExecutionProvider"])
+        return _opened(what, options, providers)
+    except UsageError:
+        raise
     except Exception:
         if level != "none":
             raise
         # some operators only exist as fused kernels: they need the optimiser
         options.graph_optimization_level = _LEVELS["all"]
-        return ort.InferenceSession(what, options, providers=["CPUExecutionProvider"])
+        return _opened(what, options, providers)
+
+
+def _opened(what: Any, options: ort.SessionOptions, providers: tuple[str, ...]) -> ort.InferenceSession:
+    session = ort.InferenceSession(what, options, providers=list(providers))
+    # onnxruntime itself says nothing when a provider does not load
+    if session.get_providers()[0] != providers[0]:
+        raise UsageError(
+            f"{providers[0]} does not load here, onnxruntime would compute on {session.get_providers()[0]}; install "
+            "what it needs, or leave --provider out"
+        )
+    return session
 
 
 def graph_verdict(model: onnx.ModelProto) -> str | None:

@@ -228,6 +228,15 @@ def test_multi_head_attention_of_onnxruntime() -> None:
     assert separate == 2 * (2 * 6 * 10 * 32)
 
 
+def test_lstm_that_onnxruntime_quantised(tmp_path) -> None:
+    from onnxruntime.quantization import quantize_dynamic
+
+    quantize_dynamic(model_path("digits_lstm"), tmp_path / "small.onnx")
+    assert "DynamicQuantizeLSTM" in {n.op_type for n in onnx.load(tmp_path / "small.onnx").graph.node}
+    original = _analysis(onnx.load(model_path("digits_lstm"))).costs
+    assert _analysis(onnx.load(tmp_path / "small.onnx")).costs.macs == original.macs
+
+
 def test_matmul_of_onnxruntime() -> None:
     shapes = {"a": (3, 7, 2), "b": (3, 5, 7), "y": (3, 2, 5)}
     proto = helper.make_node("FusedMatMul", ["a", "b"], ["y"], domain="com.microsoft", transA=1, transB=1)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from spa_cli.cli import apply, criteria, inspect, prune, sweep, verify  # noqa: F401 - each registers its command
-from spa_cli.cli.app import app
+from spa_cli.cli.app import commands
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Ran:
 
 def spa(*arguments: object) -> Ran:
     """Run ``spa`` with these arguments; anything but an orderly exit is raised."""
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    result = CliRunner().invoke(commands(), [str(a) for a in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Ran(result.exit_code, result.stdout, result.stderr)

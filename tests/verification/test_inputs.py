@@ -1,16 +1,13 @@
-"""Calibration data and synthetic inputs."""
+"""Batches and synthetic inputs."""
 
 from __future__ import annotations
 
 import numpy as np
-import onnx
-import pytest
 from onnx import TensorProto, helper
 
-from spa_cli.errors import UsageError
 from spa_cli.graph.model import Graph
 from spa_cli.graph.view import build
-from spa_cli.verification.inputs import batch_of, read_calibration, synthetic
+from spa_cli.verification.inputs import batch_of, synthetic
 
 
 def _graph(**inputs: tuple[int, list[int | str]]) -> Graph:
@@ -19,43 +16,6 @@ def _graph(**inputs: tuple[int, list[int | str]]) -> Graph:
 
 
 ONE = _graph(x=(TensorProto.FLOAT, ["n", 3]))
-TWO = _graph(x=(TensorProto.FLOAT, ["n", 3]), ids=(TensorProto.INT64, ["n", "t"]))
-
-
-def test_an_npy_serves_a_single_input(tmp_path) -> None:
-    np.save(tmp_path / "c.npy", np.arange(12.0).reshape(4, 3))
-    data = read_calibration(tmp_path / "c.npy", ONE)
-    assert data["x"].shape == (4, 3)
-    assert read_calibration(tmp_path / "c.npy", ONE, limit=2)["x"].shape == (2, 3)
-    with pytest.raises(UsageError, match="the model has 2 inputs"):
-        read_calibration(tmp_path / "c.npy", TWO)
-
-
-def test_a_folder_is_stacked_in_the_order_of_names(tmp_path) -> None:
-    for i, name in enumerate(("b.npz", "a.npz", "c.npz")):
-        np.savez(tmp_path / name, x=np.full((i + 1, 3), i, np.float32), ids=np.full((i + 1, 5), i))
-    (tmp_path / "notes.txt").write_text("ignored")
-    data = read_calibration(tmp_path, TWO)
-    assert data["x"][:, 0].tolist() == [1, 1, 0, 2, 2, 2]
-    assert data["ids"].shape == (6, 5)
-
-
-def test_files_that_do_not_fit_together(tmp_path) -> None:
-    np.savez(tmp_path / "a.npz", x=np.ones((2, 3), np.float32), ids=np.ones((2, 5), int))
-    np.savez(tmp_path / "b.npz", x=np.ones((2, 3), np.float32), ids=np.ones((2, 6), int))
-    with pytest.raises(UsageError, match="don't fit together"):
-        read_calibration(tmp_path, TWO)
-
-
-def test_inputs_have_equal_numbers_of_samples(tmp_path) -> None:
-    np.savez(tmp_path / "c.npz", x=np.ones((2, 3), np.float32), ids=np.ones((4, 5), int))
-    with pytest.raises(UsageError, match=r"different numbers of samples: \[2, 4\]"):
-        read_calibration(tmp_path / "c.npz", TWO)
-
-
-def test_arrays_nobody_asked_for_are_ignored(tmp_path) -> None:
-    np.savez(tmp_path / "c.npz", x=np.ones((2, 3), np.float32), labels=np.full(7, np.nan))
-    assert set(read_calibration(tmp_path / "c.npz", ONE)) == {"x"}
 
 
 def test_a_batch_has_the_types_and_the_batch_of_the_model() -> None:
@@ -84,10 +44,3 @@ def test_synthetic_inputs_are_valid_and_repeatable() -> None:
     assert feeds["text"].tolist() == ["a", "a"]
     assert np.array_equal(feeds["x"], synthetic(graph, shapes, seed=5)["x"])
     assert not np.array_equal(feeds["x"], synthetic(graph, shapes, seed=6)["x"])
-
-
-def test_fixed_dimensions_of_the_model_bind_the_samples(tmp_path) -> None:
-    np.save(tmp_path / "c.npy", np.ones((4, 5), np.float32))
-    with pytest.raises(UsageError, match=r"has shape \(4, 5\)"):
-        read_calibration(tmp_path / "c.npy", ONE)
-    assert isinstance(ONE.model, onnx.ModelProto)

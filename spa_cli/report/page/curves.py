@@ -10,7 +10,6 @@ from spa_cli.report.page.theme import (
     AFTER,
     BEFORE,
     GONE,
-    GRID,
     INK,
     PAPER,
     WIDTH,
@@ -49,6 +48,9 @@ def importance(strips: list[Strip], per: str) -> Drawn:
             axes.scatter(x, y, s=11, c=colour, marker=marker, label=name, **style)
         if logarithmic:
             axes.set_xscale("log")
+            # the usual labels are formulas, which a page can't show
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e"))
+            axes.xaxis.set_minor_formatter(lambda *_: "")
         axes.set_yticks(range(len(shown)), [shorten(clean(n), _NAME) for n, _, _ in shown], fontsize=8)
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.tick_params("y", length=0)
@@ -152,7 +154,6 @@ def moved(differences: Array, samples: str) -> Drawn:
     label = f"By how much {len(differences)} output values moved, relative to the spread of their output"
     with drawing():
         figure, axes = canvas(2.8, WIDTH)
-        axes.axvspan(-1, 1, color=GRID, alpha=0.45, linewidth=0, label="within one standard deviation of the output")
         axes.bar(edges[:-1], counts / counts.sum(), width=np.diff(edges) * 0.92, align="edge", color=AFTER)
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.set_xlim(-reach * 1.05, reach * 1.05)
@@ -161,7 +162,6 @@ def moved(differences: Array, samples: str) -> Drawn:
         axes.set_ylabel("output values", fontsize=8)
         axes.tick_params(labelsize=8)
         axes.grid(axis="x", visible=False)
-        figure.legend(loc="outside upper right", fontsize=8)
         svg = inline(figure, "moved", label)
     size = np.abs(differences)
     rows: list[list[str | Number]] = [

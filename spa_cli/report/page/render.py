@@ -12,7 +12,7 @@ from spa_cli.errors import UsageError
 from spa_cli.graph.load import Source
 from spa_cli.graph.save import check_writable
 from spa_cli.report.page.theme import Number, clean, require
-from spa_cli.report.text import count, drift_text, duration, shorten, size
+from spa_cli.report.text import count, drift_text, duration, size
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -51,14 +51,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: clean(value) if type(value) is str else value,
     )
-    found.filters |= {
-        "count": count,
-        "size": size,
-        "duration": duration,
-        "drift": drift_text,
-        "shorten": shorten,
-    }
-    found.globals["percent"] = percent
+    found.filters |= {"count": count, "drift": drift_text}
+    found.globals |= {"percent": percent, "count": count, "size": size, "duration": duration}
     found.tests["number"] = lambda value: isinstance(value, Number)
     return found
 

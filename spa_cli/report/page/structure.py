@@ -19,6 +19,7 @@ from spa_cli.report.page.theme import (
     PAPER,
     WIDTH,
     Drawn,
+    Number,
     clean,
     drawing,
     inline,
@@ -28,8 +29,13 @@ from spa_cli.report.text import shorten
 # inches: a row, a lane, the names, the arcs; characters of a name
 _ROW, _LANE, _NAMES, _ARCS = 0.19, 0.3, 2.55, 1.15
 _NAME, _TALL = 36, 40
-_TOP = 2.4
+_TOP = 2.6
 _STRONGER = {PASS_THROUGH: 0, CONSUMER: 1, PRODUCER: 2}
+_MARKS: dict[str, dict[str, Any]] = {
+    PRODUCER: {"marker": "s", "s": 24},
+    PASS_THROUGH: {"marker": "_", "s": 34},
+    CONSUMER: {"marker": "o", "s": 24},
+}
 
 
 @dataclass(frozen=True)
@@ -52,8 +58,8 @@ def structure(analysis: Analysis) -> Drawn:
     label = f"{len(groups)} groups of coupled channels over {len(names)} nodes, in network order"
     with drawing():
         svg = inline(_figure(names, _arcs(analysis.graph, rows), lanes), "structure", label)
-    table = [
-        [str(lane.number), groups[lane.number - 1].name, *(_named(lane, names, r) for r in _STRONGER_FIRST)]
+    table: list[list[str | Number]] = [
+        [Number(lane.number, str(lane.number)), groups[lane.number - 1].name, *(_named(lane, names, role) for role in _MARKS)]
         for lane in sorted(lanes, key=lambda lane: lane.number)
     ]
     caption = (
@@ -62,11 +68,7 @@ def structure(analysis: Analysis) -> Drawn:
         "them. Lanes of groups that never meet share a column; the numbers are those of the table."
     )
     head = ["number", "group", "made by", "passes through", "read by"]
-    rows_of_table: list[Any] = list(table)
-    return Drawn("structure", label, svg, caption, head, rows_of_table, tall=len(names) > _TALL)
-
-
-_STRONGER_FIRST = (PRODUCER, PASS_THROUGH, CONSUMER)
+    return Drawn("structure", label, svg, caption, head, table, tall=len(names) > _TALL)
 
 
 def _named(lane: Lane, names: list[str], role: str) -> str:
@@ -122,7 +124,7 @@ def _figure(names: list[str], arcs: list[tuple[int, int]], lanes: list[Lane]) ->
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set_xlim(0, width)
-    axes.set_ylim(len(names) - 0.3, -_TOP - 0.3 + 0.6)
+    axes.set_ylim(len(names) - 0.3, -_TOP + 0.3)
     # few lanes spread over the room there is
     pitch = min(0.9, (width - spine - 0.5) / columns)
     for at, name in enumerate(names):
@@ -142,13 +144,6 @@ def _figure(names: list[str], arcs: list[tuple[int, int]], lanes: list[Lane]) ->
             axes.scatter([x] * len(at), at, c=fill, edgecolors=colour, linewidths=1.1, zorder=3, **style)
     _legend(figure)
     return figure
-
-
-_MARKS: dict[str, dict[str, Any]] = {
-    PRODUCER: {"marker": "s", "s": 24},
-    PASS_THROUGH: {"marker": "_", "s": 34},
-    CONSUMER: {"marker": "o", "s": 24},
-}
 
 
 def _draw_arcs(axes: Any, arcs: list[tuple[int, int]], rows: int, spine: float) -> None:

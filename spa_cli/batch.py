@@ -1,0 +1,135 @@
+"""One file or many: through the cache if there is one, each to its own place, one failure not stopping the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spa_cli import pipeline
+from spa_cli.cache import Cache, key_of, uncacheable
+from spa_cli.errors import SpaError, UsageError
+from spa_cli.graph.load import load
+from spa_cli.graph.save import check_writable
+from spa_cli.options import Options
+from spa_cli.progress import LOG, stage
+from spa_cli.report.json_report import prune_json
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Where things go, and how: files for one model, folders for many."""
+
+    out: Path
+    plan_out: Path | None = None
+    report: Path | None = None
+    force: bool = False
+    dry_run: bool = False
+    cache: Path | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file: its ``spa.prune/1``, or why there is none."""
+
+    input: str
+    report: dict[str, Any] | None
+    error: SpaError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """As if it had been pruned alone."""
+        return self.error.exit_code if self.error else 0
+
+
+def prune_file(model: Path, options: Options, wanted: Wanted) -> dict[str, Any]:
+    """Prune one file and give its ``spa.prune/1``; raises the errors of ``spa_cli.errors``."""
+    key = ""
+    if wanted.cache is not None and not wanted.dry_run:
+        why = uncacheable(options)
+        if why:
+            LOG.warning("this is not cached: %s", why)
+        else:
+            stage("looking into the cache")
+            source = load(model)
+            places = _places(wanted, source.external)
+            for file in places.values():
+                check_writable(file, source, wanted.force)
+            key = key_of(source, options)
+            if source.external:
+                # the model names the file that its weights lie in
+                key = f"{key}-{wanted.out.name}"
+            found = Cache(wanted.cache).fetch(key, places)
+            if found is not None:
+                return {**found, "input": model.name, "output": str(wanted.out), "cached": True}
+    result = pipeline.prune(
+        model,
+        options,
+        wanted.out,
+        force=wanted.force,
+        plan_out=wanted.plan_out,
+        dry_run=wanted.dry_run,
+    )
+    report = {**prune_json(result, "spa.prune/1"), "cached": False}
+    if key and wanted.cache is not None:
+        Cache(wanted.cache).keep(key, _places(wanted, result.source.external), report)
+    return report
+
+
+def _places(wanted: Wanted, external: bool) -> dict[str, Path]:
+    """The files of a result, by what they are."""
+    beside = wanted.out.with_name(f"{wanted.out.name}.data") if external else None
+    files = {"model": wanted.out, "data": beside, "plan": wanted.plan_out, "report": wanted.report}
+    return {name: file for name, file in files.items() if file is not None}
+
+
+def prune_files(models: Sequence[Path], options: Options, wanted: Wanted) -> Iterator[Outcome]:
+    """Prune every file, and every .onnx file under every folder, into folders; one outcome each, as they are made.
+
+    Raises UsageError, before any work, if two would go to the same place or a folder can't be made.
+    """
+    files = _found(models)
+    for flag, folder in (("--output", wanted.out), ("--plan-out", wanted.plan_out), ("--report", wanted.report)):
+        if folder is not None and folder.suffix in (".onnx", ".json", ".html") and not folder.is_dir():
+            raise UsageError(f"several models go to a folder, and {flag} '{folder}' names a file; name a folder")
+    for folder in {wanted.out, wanted.plan_out, wanted.report} - {None}:
+        assert folder is not None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"the folder '{folder}' can't be made: {error.strerror or error}") from error
+    for number, (name, file) in enumerate(files.items()):
+        stage(f"{number + 1} of {len(files)}: {name}")
+        try:
+            yield Outcome(str(file), prune_file(file, options, _own(wanted, name)))
+        except SpaError as error:
+            yield Outcome(str(file), None, error)
+
+
+def _own(wanted: Wanted, name: str) -> Wanted:
+    """Where the things of one file of many go."""
+    stem = name.removesuffix(".onnx")
+
+    def inside(folder: Path | None, suffix: str) -> Path | None:
+        return None if folder is None else folder / f"{stem}{suffix}"
+
+    plan, page = inside(wanted.plan_out, ".json"), inside(wanted.report, ".html")
+    return Wanted(wanted.out / name, plan, page, wanted.force, wanted.dry_run, wanted.cache)
+
+
+def _found(models: Sequence[Path]) -> dict[str, Path]:
+    """The files by the name of their results: paths inside a folder with "-" for "/"."""
+    found: dict[str, Path] = {}
+    for model in models:
+        inside = sorted(model.rglob("*.onnx")) if model.is_dir() else [model]
+        if not inside:
+            raise UsageError(f"the folder '{model}' holds no .onnx file; name a file, or another folder")
+        for file in inside:
+            name = "-".join(file.relative_to(model).parts) if model.is_dir() else file.name
+            if name in found:
+                raise UsageError(
+                    f"'{found[name]}' and '{file}' would both become '{name}'; rename one, or prune them one by one"
+                )
+            found[name] = file
+    return found

@@ -1,0 +1,103 @@
+"""Results by what they depend on: the same file, options and data give the same model, so it is made once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from spa_cli import __version__
+from spa_cli.calibration.digest import digest
+from spa_cli.errors import UsageError
+from spa_cli.fingerprint import budget, choices
+from spa_cli.graph.load import Source
+from spa_cli.options import Options
+from spa_cli.progress import LOG
+
+_ENTRY = "entry.json"
+# other versions may round otherwise
+_PARTS = ("numpy", "onnx", "onnxruntime")
+
+
+def uncacheable(options: Options) -> str:
+    """Why a result is made anew each time; "" if it need not be."""
+    if options.target_latency is not None:
+        return "--target-latency is measured each time"
+    if options.round_to == "auto":
+        return "--round-to auto is measured each time"
+    if options.evaluate is not None:
+        return "what --eval says may change"
+    if callable(options.calib) or callable(options.test) or ":" in f"{options.calib}{options.test}":
+        return "what a function gives as samples may change"
+    return ""
+
+
+def key_of(source: Source, options: Options) -> str:
+    """SHA-256 of the model's files, the options, the data and the versions of what computes."""
+    assert source.path is not None
+    files = [digest(file) for file in (source.path, *source.data_files)]
+    versions = {"spa": __version__, "machine": platform.machine(), **{p: version(p) for p in _PARTS}}
+    parts = {"files": files, "budget": budget(options), "choices": choices(options), "versions": versions}
+    # weights in a file of their own are named in the model
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+class Cache:
+    """A folder with one folder an entry. It can be deleted at any time; nothing in it is used if it was changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def fetch(self, key: str, places: Mapping[str, Path]) -> dict[str, Any] | None:
+        """Put the files of an entry in their places and give its report; ``None`` if there is none with all of them."""
+        entry = self._folder / key
+        try:
+            found = json.loads((entry / _ENTRY).read_text(encoding="utf-8"))
+            if not places.keys() <= found["files"].keys():
+                return None
+            if any(digest(entry / name) != found["files"][name] for name in places):
+                LOG.warning("the cached result '%s' was changed; it is made anew", entry)
+                return None
+        except (OSError, ValueError, KeyError, TypeError, UsageError):
+            return None
+        for name, place in places.items():
+            _copy(entry / name, place)
+        report: dict[str, Any] = found["report"]
+        return report
+
+    def keep(self, key: str, files: Mapping[str, Path], report: dict[str, Any]) -> None:
+        """Remember a result; raises UsageError if the folder can't be written to."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            staged = Path(tempfile.mkdtemp(prefix=".spa-", dir=self._folder))
+        except OSError as error:
+            raise UsageError(f"the cache '{self._folder}' can't be written: {error.strerror or error}") from error
+        try:
+            for name, file in files.items():
+                shutil.copyfile(file, staged / name)
+            entry = {"files": {name: digest(staged / name) for name in files}, "report": report}
+            (staged / _ENTRY).write_text(json.dumps(entry), encoding="utf-8")
+            shutil.rmtree(self._folder / key, ignore_errors=True)
+            os.replace(staged, self._folder / key)
+        except OSError as error:
+            raise UsageError(f"the cache '{self._folder}' can't be written: {error.strerror or error}") from error
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+
+
+def _copy(file: Path, place: Path) -> None:
+    temporary = place.with_name(f".spa-{place.name}")
+    try:
+        shutil.copyfile(file, temporary)
+        os.replace(temporary, place)
+    except OSError as error:
+        raise UsageError(f"the output '{place}' can't be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)

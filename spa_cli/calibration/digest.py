@@ -1,0 +1,44 @@
+"""What tells the user's samples from others."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from spa_cli.calibration.function import called, file_of, find, names_function
+from spa_cli.calibration.samples import SampleSource
+from spa_cli.errors import UsageError
+
+_CHUNK = 1 << 20
+
+
+def digest(source: SampleSource) -> str:
+    """Of a file, of every file under a folder with its name, or of the file and the name of a function.
+
+    Raises UsageError for what can't be read.
+    """
+    found = hashlib.sha256()
+    try:
+        if callable(source) or (not source.exists() and names_function(str(source))):
+            function = source if callable(source) else find(str(source))
+            file = file_of(function)
+            found.update(called(source).encode())
+            files = [Path(file)] if file is not None and Path(file).is_file() else []
+        elif source.is_dir():
+            files = sorted(f for f in source.rglob("*") if f.is_file())
+            found.update("\n".join(str(f.relative_to(source)) for f in files).encode())
+        else:
+            files = [source]
+        for path in files:
+            found.update(_of_file(path))
+    except OSError as error:
+        raise UsageError(f"'{source}' can't be read: {error.strerror or error}") from error
+    return found.hexdigest()
+
+
+def _of_file(path: Path) -> bytes:
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            found.update(chunk)
+    return found.digest()

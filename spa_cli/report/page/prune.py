@@ -1,0 +1,95 @@
+"""The page of ``spa prune --report``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spa_cli.cutting import Cutting
+from spa_cli.options import BUDGETS, Options
+from spa_cli.prepare import Prepared
+from spa_cli.progress import stage
+from spa_cli.report.json_report import prune_json
+from spa_cli.report.page import measure, parts
+from spa_cli.report.page.curves import importance, moved, sensitivity, trade
+from spa_cli.report.page.layers import layers
+from spa_cli.report.page.render import render
+from spa_cli.report.page.structure import structure
+from spa_cli.report.text import size
+from spa_cli.result import Result
+
+
+def prune_page(result: Result, prepared: Prepared, cutting: Cutting, options: Options) -> str:
+    """Everything there is to see of a pruning; what can't be measured is a sentence on the page."""
+    subject, selection = prepared.subject, cutting.made.selection
+    analysis, source = result.analysis, result.source
+    found = layers(analysis, selection)
+    # weights in files of their own lie beside the output, if there is one
+    beside = str(result.out.parent.absolute()) if result.out is not None and source.external else ""
+    profiled = measure.profiles(subject.feeds, (source.model, source.folder), (result.model, beside))
+    quality = measure.quality(prepared, cutting)
+    stage("drawing the report")
+    coin = "MACs" if analysis.costs.macs else "parameters"
+    here = (measure.left(prepared, selection), result.drift.relative_l2)
+    differences = measure.differences(subject.reference, cutting.made.outputs)
+    samples = f"the first samples of {options.calib}" if options.calib else "synthetic inputs"
+    groups = analysis.grouping.groups
+    went = {i: groups[i].channels - int(m.reshape(-1, groups[i].channels)[0].sum()) for i, m in selection.kept.items()}
+    strips = [(groups[i].name, cutting.order.priority[i], went.get(i, 0)) for i in cutting.order.eligible]
+    per = "loss per saving of the removal" if options.recipe.only_obspa else "score of the removed channel"
+    ops = {n.label: n.op for n in analysis.graph.all_nodes}
+    return render(
+        "prune.html.j2",
+        json=prune_json(result, "spa.prune/1"),
+        result=result,
+        how=_how(result, options, samples),
+        widths=parts.widths(found, True),
+        macs=parts.macs(found, True),
+        latency=parts.latency(found, profiled, True),
+        rest=profiled.rest(found, ops),
+        latency_problem=profiled.problem,
+        importance=importance(strips, per),
+        unranked=len(groups) - len(strips),
+        sensitivity=sensitivity(quality.sensitivities) if quality.sensitivities else None,
+        trade=trade(quality.curve, here, coin, prepared.curvature is not None) if quality.curve else None,
+        problems=quality.problems,
+        moved=moved(differences, samples) if len(differences) else None,
+        structure=structure(analysis),
+        groups=parts.groups_table(analysis, selection),
+        frozen=parts.frozen(analysis),
+    )
+
+
+def _how(result: Result, options: Options, samples: str) -> list[tuple[str, str]]:
+    """How the model came about, in words."""
+    budget = next(name for name in BUDGETS if getattr(options, name) is not None)
+    asked = getattr(options, budget)
+    about = result.plan.about
+    found: list[tuple[str, Any]] = [
+        ("budget", f"--{budget.replace('_', '-')} {size(asked) if budget == 'target_size' else format(asked, 'g')}"),
+        ("method", options.method),
+        ("aggregation", options.aggregation),
+        ("normalisation", options.normalisation),
+        ("focus", " ".join(options.focus)),
+        ("only", " ".join(options.only)),
+        ("ignore", " ".join(options.ignore)),
+        ("widths", f"multiples of {about['round_to']}" if "round_to" in about else ""),
+        ("repair", _repair(about.get("repair"))),
+        ("calibration data", (about.get("repair") or {}).get("calibration") or options.calib or "none"),
+        ("drift was measured on", samples),
+        ("input shapes", ", ".join(f"{n} {'x'.join(map(str, s)) or 'scalar'}" for n, s in about["input_shapes"].items())),
+        ("seed", options.seed),
+        ("digest of the original", about["digest"]),
+        ("written to", result.out or "nowhere"),
+    ]
+    return [(name, str(text)) for name, text in found if text not in (None, "")]
+
+
+def _repair(repair: dict[str, Any] | None) -> str:
+    if repair is None:
+        return "none"
+    found = [f"{repair['refitted']} of {repair['layers']} layers refitted"]
+    if repair["recalibrated"]:
+        found.append(f"{repair['recalibrated']} layers or norms recalibrated")
+    if repair["kept_sliced"]:
+        found.append(f"{len(repair['kept_sliced'])} kept as cut")
+    return ", ".join(found)

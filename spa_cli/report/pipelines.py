@@ -1,0 +1,71 @@
+"""Gates as CI systems read them: JUnit XML, and GitHub's annotations and job summary."""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.etree import ElementTree
+
+from spa_cli.report.text import drift_text, duration, size
+
+
+def junit(report: dict[str, Any], name: str, error: str | None = None) -> str:
+    """A test suite with one case for the model itself and one for each gate; ``error``: why there is no report."""
+    gates = report.get("gates", [])
+    failed = sum(not g["passed"] for g in gates) + (error is not None)
+    counts = {"tests": str(len(gates) + 1), "failures": str(failed)}
+    root = ElementTree.Element("testsuites", counts)
+    suite = ElementTree.SubElement(root, "testsuite", {"name": f"spa verify {name}", **counts, "errors": "0"})
+    case = ElementTree.SubElement(suite, "testcase", {"classname": name, "name": "takes the original's place"})
+    if error is not None:
+        ElementTree.SubElement(case, "failure", {"message": _clean(error)})
+    for gate in gates:
+        case = ElementTree.SubElement(suite, "testcase", {"classname": name, "name": gate["name"]})
+        if gate["passed"]:
+            ElementTree.SubElement(case, "system-out").text = _clean(gate["text"])
+        else:
+            ElementTree.SubElement(case, "failure", {"message": _clean(gate["text"])})
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _clean(text: str) -> str:
+    """Without the characters that XML has no way to write."""
+    return "".join(c for c in text if c >= " " or c in "\t\n")
+
+
+def workflow_commands(report: dict[str, Any], file: str, error: str | None = None) -> str:
+    """GitHub's workflow commands: an error for each gate that failed, a notice if all passed."""
+    failures = [error] if error is not None else report["failures"]
+    lines = [f"::error file={_property(file)},title=spa verify::{_data(text)}" for text in failures]
+    return "\n".join(lines or [f"::notice file={_property(file)},title=spa verify::{_data(_sentence(report))}"])
+
+
+def summary(report: dict[str, Any], name: str, error: str | None = None) -> str:
+    """Markdown for GitHub's job summary."""
+    if error is not None:
+        return f"### spa verify {name}: failed\n\n{error}\n"
+    word = "passed" if report["passed"] else "failed"
+    before, after = report["before"], report["after"]
+    rows = [
+        ("parameters", f"{before['params']:,}", f"{after['params']:,}"),
+        ("MACs", f"{before['macs']:,}", f"{after['macs']:,}"),
+        ("file size", size(before["bytes"]), size(after["bytes"])),
+        ("latency", duration(before["latency_ms"] / 1e3), duration(after["latency_ms"] / 1e3)),
+    ]
+    table = ["| | original | pruned |", "|---|---:|---:|", *(f"| {' | '.join(row)} |" for row in rows)]
+    gates = [f"- {'passed' if g['passed'] else '**failed**'}: {g['text']}" for g in report["gates"]]
+    return "\n".join([f"### spa verify {name}: {word}", "", *table, "", *gates, ""])
+
+
+def _sentence(report: dict[str, Any]) -> str:
+    moved, left = report["drift"]["relative_l2"], report["after"]["bytes"] / report["before"]["bytes"]
+    shown = drift_text(float("nan") if moved is None else moved)
+    return f"{len(report['gates'])} gates passed: output drift {shown}, {left:.0%} of the file size"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

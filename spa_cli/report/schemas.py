@@ -1,0 +1,174 @@
+"""What ``--json`` and plans look like, as JSON Schema (draft 2020-12): ``spa schema NAME``.
+
+A later ``spa`` may add properties; a change that a reader would notice gets a new number (``spa.prune/2``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Schema = dict[str, Any]
+
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+TEXT: Schema = {"type": "string"}
+NUMBER: Schema = {"type": "number"}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+FLAG: Schema = {"type": "boolean"}
+
+
+def _object(**properties: Schema) -> Schema:
+    """Of which every property is there."""
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _map(values: Schema) -> Schema:
+    return {"type": "object", "additionalProperties": values}
+
+
+def _or_null(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _said(schema: Schema, text: str) -> Schema:
+    return {**schema, "description": text}
+
+
+_SHAPES = _said(_map(_list(COUNT)), "the input shapes that MACs are counted at")
+_LATENCY = _said(_or_null(NUMBER), "median of one run in onnxruntime on this machine; null: not measured")
+_FIGURES = _object(channels=COUNT, params=COUNT, macs=COUNT, bytes=COUNT, latency_ms=_LATENCY)
+_L2 = _said(_or_null(NUMBER), "|pruned - original| / |original| over all outputs; null: no output is a number")
+_AGREEMENT = _said(_or_null(NUMBER), "how often arg-max and integer outputs agree, 0 to 1; null: there are none")
+_DRIFT = _object(relative_l2=_L2, agreement=_AGREEMENT)
+_REPAIR = _object(
+    calibration=TEXT, layers=COUNT, refitted=COUNT, recalibrated=COUNT, kept_sliced=_said(_map(TEXT), "layer: why")
+)
+_PRUNED = {
+    "input": TEXT,
+    "output": _said(_or_null(TEXT), "null: nothing was written"),
+    "before": _FIGURES,
+    "after": _FIGURES,
+    "rf": _said(NUMBER, "MACs before / after"),
+    "rp": _said(NUMBER, "parameters before / after"),
+    "drift": _DRIFT,
+    "groups": _said(_list(_object(id=TEXT, channels=COUNT, kept=COUNT)), "groups that were cut"),
+    "groups_total": COUNT,
+    "input_shapes": _SHAPES,
+    "method": _or_null(TEXT),
+    "round_to": COUNT,
+    "repair": _or_null(_REPAIR),
+    "warnings": _list(TEXT),
+}
+_INDICES = {"anyOf": [_list(COUNT), _list(_list(COUNT))], "description": "kept; a list of lists: one per block"}
+_KEPT = _map({"type": "object", "patternProperties": {"^[0-9]+$": _INDICES}, "additionalProperties": False})
+_MEMBER = _object(tensor=TEXT, axis=COUNT, role={"enum": ["producer", "pass-through", "consumer"]}, node=TEXT)
+_GATE = _object(name=TEXT, passed=FLAG, found=_or_null(NUMBER), limit=NUMBER, text=TEXT)
+_SIDE = _object(params=COUNT, macs=COUNT, bytes=COUNT, latency_ms=_LATENCY)
+_FRACTION = _said(NUMBER, "of the original")
+_POINT = _object(
+    asked=NUMBER,
+    macs=_FRACTION,
+    params=_FRACTION,
+    bytes=_FRACTION,
+    latency=_FRACTION,
+    seconds=_list(NUMBER),
+    drift=_or_null(NUMBER),
+    agreement=_AGREEMENT,
+    accuracy=_or_null(NUMBER),
+    pareto=FLAG,
+    refused=TEXT,
+)
+_GROUP = _object(
+    id=TEXT,
+    channels=COUNT,
+    exact=FLAG,
+    inexact_because=_or_null(TEXT),
+    blocks=COUNT,
+    members=_list(_MEMBER),
+    params_per_channel=NUMBER,
+    macs_per_channel=NUMBER,
+)
+_MODEL = _object(
+    params=COUNT,
+    macs=COUNT,
+    bytes=COUNT,
+    opset=COUNT,
+    nodes=COUNT,
+    channels=COUNT,
+    producer=TEXT,
+    input_shapes=_SHAPES,
+    macs_not_counted=_list(TEXT),
+)
+_NAMED = _object(name=TEXT, summary=TEXT)
+_BODIES: dict[str, dict[str, Schema]] = {
+    "inspect": {
+        "groups": _list(_GROUP),
+        "frozen": _list(_object(tensor=TEXT, axis=COUNT, reason=TEXT, node=_or_null(TEXT))),
+        "model": _MODEL,
+    },
+    "prune": {**_PRUNED, "cached": FLAG},
+    "apply": _PRUNED,
+    "apply-weights": {
+        "input": TEXT,
+        "output": _or_null(TEXT),
+        "params": _object(before=COUNT, after=COUNT),
+        "warnings": _list(TEXT),
+    },
+    "batch": {
+        "results": _list(
+            _object(input=TEXT, exit_code=COUNT, error=_or_null(TEXT), report=_or_null({"$ref": "#/$defs/prune"}))
+        )
+    },
+    "verify": {
+        "passed": FLAG,
+        "gates": _list(_GATE),
+        "failures": _said(_list(TEXT), "the text of every gate that failed"),
+        "drift": _object(relative_l2=_L2, agreement=_AGREEMENT, samples=TEXT),
+        "zeroing": _said(
+            _or_null(TEXT), '"equal", or how the plan\'s cut differs from zeroing; null: no plan was given'
+        ),
+        "latency_ratio": NUMBER,
+        "before": _SIDE,
+        "after": _SIDE,
+    },
+    "sweep": {
+        "input": TEXT,
+        "by": TEXT,
+        "measured_on": TEXT,
+        "original": _object(accuracy=_or_null(NUMBER)),
+        "points": _list({"anyOf": [_POINT, _object(asked=NUMBER, refused=TEXT)]}),
+        "sensitivity": _list(
+            _object(group=TEXT, channels=COUNT, drift=_or_null(NUMBER), macs=_FRACTION, params=_FRACTION)
+        ),
+        "warnings": _list(TEXT),
+    },
+    "criteria": {
+        "criteria": _list(_object(name=TEXT, summary=TEXT, needs=TEXT, aggregation=_or_null(TEXT), normalisation=TEXT)),
+        "aggregations": _list(_NAMED),
+        "normalisations": _list(_NAMED),
+    },
+    "operators": {
+        "operators": _list(
+            _object(domain=TEXT, name=TEXT, behaviour={"enum": ["followed", "approximate", "frozen"]}, note=TEXT)
+        )
+    },
+    "plan": {"kept": _said(_KEPT, "per initializer and axis, what stays")},
+}
+NAMES = tuple(_BODIES)
+
+
+def schema(name: str) -> Schema:
+    """The JSON Schema of ``spa.NAME/1``; KeyError if there is none."""
+    found = {"$schema": _DRAFT, "title": f"spa.{name}/1", **_document(name)}
+    if name == "plan":
+        found["properties"]["kept_hidden"] = _KEPT
+    if name == "batch":
+        found["$defs"] = {"prune": _document("prune")}
+    return found
+
+
+def _document(name: str) -> Schema:
+    return _object(schema={"const": f"spa.{name}/1"}, **_BODIES[name])

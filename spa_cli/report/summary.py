@@ -1,0 +1,135 @@
+"""What ``prune``, ``apply`` and ``verify`` found as people read it, from the same objects that ``--json`` prints."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.text import Text
+
+from spa_cli.report.tables import new_table
+from spa_cli.report.text import count, drift_text, duration, shorten, size
+
+if TYPE_CHECKING:
+    from spa_cli.batch import Outcome
+
+_ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("channels", "channels", count),
+    ("parameters", "params", count),
+    ("MACs", "macs", count),
+    ("file size", "bytes", size),
+    ("latency", "latency_ms", lambda ms: duration(ms / 1e3)),
+)
+
+
+def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
+    """Before and after, of a ``spa.prune/1`` or ``spa.apply/1``."""
+    _before_and_after(out, f"{verb} {report['input']}", ("before", "after"), report)
+    before, after = (report[side]["latency_ms"] for side in ("before", "after"))
+    # below a millisecond what is left is mostly overhead
+    if before and after and before > 1 and after > 0.97 * before:
+        out.print(
+            "[yellow]smaller but not faster here: onnxruntime's kernels like some widths more than others; "
+            "try --round-to auto[/]"
+        )
+    out.print(_drift(report["drift"]))
+    if report["repair"]:
+        out.print(f"{', '.join(_repair(report['repair']))}; calibrated on {escape(report['repair']['calibration'])}")
+    if report["round_to"] != 1:
+        out.print(f"widths in multiples of {report['round_to']}")
+    touched, total = len(report["groups"]), report["groups_total"]
+    out.print(f"RF {report['rf']:.2f}x MACs, RP {report['rp']:.2f}x parameters; {touched} of {total} groups cut")
+    if report["output"]:
+        cached = " (from the cache)" if report.get("cached") else ""
+        out.print(f"written to [bold]{escape(report['output'])}[/]{cached}", soft_wrap=True)
+    else:
+        out.print("nothing was written")
+
+
+def verify_table(out: Console, report: dict[str, Any]) -> None:
+    """The figures of a gate, of a ``spa.verify/1``."""
+    title = "verified" if report["passed"] else "not verified"
+    _before_and_after(out, title, ("original", "pruned"), report)
+    out.print(f"{_drift(report['drift'])} on {escape(report['drift']['samples'])}", soft_wrap=True)
+    if report["zeroing"] is not None:
+        out.print(f"the plan's cut against zeroing what it removes: {escape(report['zeroing'])}", soft_wrap=True)
+    for gate in report["gates"]:
+        colour, word = ("green", "passed") if gate["passed"] else ("red", "failed")
+        out.print(f"[{colour}]{word}[/] {escape(gate['text'])}", soft_wrap=True)
+
+
+def batch_table(out: Console, outcomes: Sequence[Outcome]) -> None:
+    """One line a file."""
+    table = new_table(out, f"{sum(o.report is not None for o in outcomes)} of {len(outcomes)} models pruned")
+    table.add_column("model", no_wrap=True, max_width=max(18, out.width - 66))
+    for column in ("params", "MACs", "size", "latency", "drift"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for outcome in outcomes:
+        name = Text(shorten(outcome.input, max(18, out.width - 66)))
+        report = outcome.report
+        if report is None:
+            table.add_row(name, *["-"] * 5, f"[red]exit {outcome.exit_code}[/]")
+            continue
+        before, after, moved = report["before"], report["after"], report["drift"]["relative_l2"]
+        cells = [change(before[n], after[n]) if before[n] and after[n] else "-" for _, n, _ in _ROWS[1:]]
+        drift = drift_text(moved) if moved is not None and not math.isnan(moved) else "-"
+        table.add_row(name, *cells, drift, "cached" if report["cached"] else "")
+    out.print(table)
+
+
+def batch_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """``spa.batch/1``."""
+    return {
+        "schema": "spa.batch/1",
+        "results": [
+            {
+                "input": o.input,
+                "exit_code": o.exit_code,
+                "error": str(o.error) if o.error else None,
+                "report": o.report,
+            }
+            for o in outcomes
+        ],
+    }
+
+
+def _before_and_after(out: Console, title: str, columns: Iterable[str], report: dict[str, Any]) -> None:
+    table = new_table(out, escape(title))
+    table.add_column("")
+    for column in (*columns, "change"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for label, name, show in _ROWS:
+        a, b = report["before"].get(name), report["after"].get(name)
+        if a is not None and b is not None:
+            table.add_row(label, show(a), show(b), change(a, b))
+    out.print(table)
+
+
+def _drift(drift: dict[str, Any]) -> str:
+    agreement = "" if drift["agreement"] is None else f", arg-max agrees on {drift['agreement']:.1%}"
+    moved = drift["relative_l2"]
+    return f"output drift {drift_text(float('nan') if moved is None else moved)} (relative L2{agreement})"
+
+
+def _repair(repair: dict[str, Any]) -> list[str]:
+    parts = [f"{repair['refitted']} of {repair['layers']} layers refitted"]
+    if repair["recalibrated"]:
+        parts.append(f"{repair['recalibrated']} layers or norms recalibrated")
+    if repair["kept_sliced"]:
+        why, _ = Counter(repair["kept_sliced"].values()).most_common(1)[0]
+        parts.append(f"{len(repair['kept_sliced'])} kept as cut ({escape(why)})")
+    return parts
+
+
+def change(before: float, after: float) -> str:
+    """A relative change, coloured."""
+    if not before:
+        return "-"
+    moved = after / before - 1
+    colour = "green" if moved < -0.005 else "red" if moved > 0.02 else "dim"
+    return f"[{colour}]{moved:+.1%}[/]"

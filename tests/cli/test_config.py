@@ -1,0 +1,107 @@
+"""Options from spa.toml and [tool.spa]."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import refused, spa
+from tests.samples import calib_path, model_path
+
+MLP = model_path("digits_mlp")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A project of its own, which is the current directory."""
+    (tmp_path / ".git").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _channels(*arguments: object) -> dict[str, int]:
+    ran = spa("prune", MLP, "-o", "s.onnx", "--force", "--json", *arguments)
+    assert ran.code == 0, ran.err
+    return {g["id"]: g["kept"] for g in json.loads(ran.out)["groups"]}
+
+
+def test_options_of_all_commands_and_of_one(folder) -> None:
+    by_hand = _channels("--ratio", 0.3, "--method", "l1", "--round-to", 8)
+    (folder / "spa.toml").write_text('round-to = 8\n[prune]\nratio = 0.3\nmethod = "l1"\n')
+    assert _channels() == by_hand
+    assert spa("inspect", MLP).code == 0
+
+
+def test_the_table_of_a_pyproject_above(folder, monkeypatch) -> None:
+    by_hand = _channels("--ratio", 0.3, "--method", "l2")
+    (folder / "pyproject.toml").write_text('[tool.spa.prune]\nratio = 0.3\nmethod = "l2"\n')
+    (folder / "deep" / "er").mkdir(parents=True)
+    monkeypatch.chdir(folder / "deep" / "er")
+    assert _channels() == by_hand
+
+
+def test_what_is_beyond_the_repository_does_not_count(folder, monkeypatch) -> None:
+    (folder / "spa.toml").write_text("ratio = 0.3\n")
+    (folder / "inner" / ".git").mkdir(parents=True)
+    monkeypatch.chdir(folder / "inner")
+    assert "give one of --ratio" in refused(2, "prune", MLP, "-o", "s.onnx")
+
+
+def test_the_command_line_wins(folder) -> None:
+    (folder / "spa.toml").write_text('ratio = 0.3\nmethod = "l2"\n')
+    assert _channels("--method", "l1") == _channels("--ratio", 0.3, "--method", "l1")
+
+
+def test_a_budget_on_the_command_line_takes_the_place_of_the_configured_one(folder) -> None:
+    (folder / "spa.toml").write_text('ratio = 0.3\nmethod = "l1"\n')
+    assert _channels("--target-macs", 0.5) == _channels(
+        "--target-macs", 0.5, "--method", "l1", "--config", _empty(folder)
+    )
+
+
+def _empty(folder: Path) -> Path:
+    (folder / "empty.toml").write_text("")
+    return folder / "empty.toml"
+
+
+def test_lists_flags_and_paths_beside_the_file(folder) -> None:
+    (folder / "conf").mkdir()
+    (folder / "conf" / "calib.npz").write_bytes(calib_path("digits_mlp").read_bytes())
+    (folder / "conf" / "my.toml").write_text(
+        'ratio = 0.3\nmethod = "wanda"\nrepair = false\ncalib = "calib.npz"\nignore = ["none*", "nothing*"]\n'
+    )
+    asked = ("--ratio", 0.3, "--method", "wanda", "--no-repair", "--calib", calib_path("digits_mlp"))
+    assert _channels("--config", folder / "conf" / "my.toml") == _channels(*asked)
+
+
+def test_verbose_says_which_file_was_read(folder) -> None:
+    (folder / "spa.toml").write_text("ratio = 0.3\n")
+    assert "options from" in spa("prune", MLP, "-o", "s.onnx", "--method", "l1", "-v").err
+    assert "spa.toml" in spa("prune", MLP, "-o", "t.onnx", "--method", "l1", "-v").err
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("target_mac = 0.5", "'target_mac' in '{file}' is no option; did you mean 'target-macs'?"),
+        ("nonsense = 1", "'nonsense' in '{file}' is no option; 'spa COMMAND --help' lists them"),
+        ("[prun]\nratio = 0.3", "'prun' in '{file}' is no command; did you mean 'prune'?"),
+        ("[verify]\nratio = 0.3", "'ratio' in '{file}' is no option of 'verify'"),
+        ("ratio = ", "is not valid TOML"),
+    ],
+)
+def test_what_is_wrong_with_a_file(folder, text, says) -> None:
+    file = folder / "spa.toml"
+    file.write_text(text)
+    assert says.format(file=file) in refused(2, "prune", MLP, "-o", "s.onnx", "--ratio", 0.3)
+
+
+def test_files_that_can_not_be_used(folder) -> None:
+    arguments = ("prune", MLP, "-o", "s.onnx", "--config")
+    assert "can't be read" in refused(2, *arguments, folder / "none.toml")
+    (folder / "pyproject.toml").write_text("[project]\nname = 'x'\n")
+    assert "has no table [tool.spa]" in refused(2, *arguments, folder / "pyproject.toml")
+    (folder / "pyproject.toml").write_text("[tool]\nspa = 3\n")
+    assert "'tool.spa' in" in refused(2, *arguments, folder / "pyproject.toml")

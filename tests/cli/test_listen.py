@@ -1,0 +1,99 @@
+"""What is said while a command works, and what is left when it is stopped."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.cli.running import contents, refused, spa
+from tests.cli.test_terminal import ROOT, _terminal
+from tests.samples import model_path
+
+RESNET = model_path("digits_resnet")
+PRUNE = ("prune", RESNET, "--ratio", 0.3, "--method", "l1")
+STAGES = [
+    "reading the model",
+    "finding which channels depend on each other",
+    "running the original",
+    "scoring channels",
+]
+
+
+def test_verbose_says_every_step(tmp_path) -> None:
+    err = spa(*PRUNE, "-o", tmp_path / "s.onnx", "--verbose").err
+    said = [re.sub(r"^ *\d+\.\d s  ", "", line) for line in err.splitlines()]
+    assert said[:4] == STAGES
+    assert said[-1] == "measuring latency"
+
+
+def test_piped_nothing_is_said_unless_asked(tmp_path) -> None:
+    assert spa(*PRUNE, "-o", tmp_path / "s.onnx").err == ""
+
+
+def test_a_bar_on_a_terminal_and_none_when_quiet(tmp_path) -> None:
+    shown = _terminal(*PRUNE, "-o", tmp_path / "s.onnx")
+    assert "measuring latency" in shown
+    assert "left" in shown
+    quiet = _terminal(*PRUNE, "-o", tmp_path / "t.onnx", "--quiet")
+    assert "measuring latency" not in quiet
+    assert "pruned digits_resnet.onnx" in quiet
+
+
+def test_quiet_leaves_warnings_out(tmp_path) -> None:
+    (tmp_path / "calib.py").write_text(
+        "import numpy as np\ndef f():\n    return {'image': np.ones((8, 1, 8, 8), 'f')}\n"
+    )
+    asked = (*PRUNE, "--calib", f"{tmp_path / 'calib.py'}:f", "--cache", tmp_path / "c")
+    assert "warning: this is not cached" in spa(*asked, "-o", tmp_path / "s.onnx").err
+    assert spa(*asked, "-o", tmp_path / "t.onnx", "-q").err == ""
+
+
+def test_a_log_file_has_steps_warnings_and_errors(tmp_path) -> None:
+    log = tmp_path / "spa.log"
+    assert spa(*PRUNE, "-o", tmp_path / "s.onnx", "--log-file", log).code == 0
+    refused(2, *PRUNE, "-o", tmp_path / "s.onnx", "--log-file", log)
+    lines = log.read_text().splitlines()
+    assert [line.split("INFO ")[1] for line in lines if "INFO" in line][:4] == STAGES
+    assert any("ERROR" in line and "exists; use --force" in line for line in lines)
+    assert any("UsageError" in line for line in lines)
+
+
+def test_a_log_file_that_can_not_be_written(tmp_path) -> None:
+    text = refused(2, *PRUNE, "-o", tmp_path / "s.onnx", "--log-file", tmp_path / "none" / "spa.log")
+    assert "the log file" in text
+    assert "can't be written" in text
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_nothing_behind_and_says_so(tmp_path, stop) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "spa_cli",
+        "prune",
+        RESNET,
+        "-o",
+        tmp_path / "s.onnx",
+        "--target-macs",
+        "0.5",
+        "-v",
+    ]
+    with subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "choosing what goes" in line:
+                # the cut that follows is staged beside the output
+                time.sleep(0.05)
+                break
+        os.kill(process.pid, stop)
+        rest = process.stderr.read()
+    assert process.returncode == 130
+    assert rest.splitlines()[-1] == "interrupted; nothing was written"
+    assert contents(tmp_path) == {}
+    assert list(tmp_path.iterdir()) == []

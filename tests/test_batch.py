@@ -1,0 +1,153 @@
+"""Many files at once, and results that are remembered."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import refused, spa
+from tests.samples import calib_path, model_path
+
+MLP, LSTM = model_path("digits_mlp"), model_path("digits_lstm")
+L1 = ("--ratio", 0.3, "--method", "l1")
+
+
+def _json(*arguments: object, code: int = 0) -> dict:
+    ran = spa(*arguments, "--json")
+    assert ran.code == code, ran.err
+    found: dict = json.loads(ran.out)
+    return found
+
+
+def test_every_file_goes_to_the_folder(tmp_path) -> None:
+    out, plans = tmp_path / "small", tmp_path / "plans"
+    found = _json("prune", MLP, LSTM, "-o", out, "--plan-out", plans, *L1)
+    assert [r["report"]["input"] for r in found["results"]] == [MLP.name, LSTM.name]
+    assert sorted(p.name for p in out.iterdir()) == sorted([MLP.name, LSTM.name])
+    assert sorted(p.name for p in plans.iterdir()) == ["digits_lstm.json", "digits_mlp.json"]
+    alone = tmp_path / "alone.onnx"
+    assert spa("prune", MLP, "-o", alone, *L1).code == 0
+    assert alone.read_bytes() == (out / MLP.name).read_bytes()
+
+
+def test_a_folder_is_every_model_in_it(tmp_path) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    shutil.copy(MLP, tmp_path / "in" / "a.onnx")
+    shutil.copy(MLP, tmp_path / "in" / "deep" / "b.onnx")
+    assert spa("prune", tmp_path / "in", "-o", tmp_path / "out", *L1).code == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.onnx", "deep-b.onnx"]
+
+
+def test_one_failure_does_not_stop_the_rest_and_is_loud(tmp_path) -> None:
+    bad = tmp_path / "bad.onnx"
+    bad.write_bytes(b"no model")
+    ran = spa("prune", bad, MLP, "-o", tmp_path / "out", *L1)
+    assert ran.code == 3
+    assert ran.err.startswith(f"error: {bad}: ")
+    assert "1 of 2 models pruned" in ran.out
+    assert "exit 3" in ran.out
+    assert [p.name for p in (tmp_path / "out").iterdir()] == [MLP.name]
+    found = _json("prune", bad, MLP, "-o", tmp_path / "more", *L1, code=3)
+    assert [(r["exit_code"], r["report"] is None) for r in found["results"]] == [(3, True), (0, False)]
+
+
+def test_the_highest_exit_code_counts(tmp_path) -> None:
+    bad = tmp_path / "bad.onnx"
+    bad.write_bytes(b"no model")
+    asked = ("--target-macs", 0.001, "--method", "l1")
+    assert spa("prune", bad, MLP, "-o", tmp_path / "out", *asked).code == 4
+
+
+def test_two_files_that_would_become_one(tmp_path) -> None:
+    other = tmp_path / MLP.name
+    shutil.copy(MLP, other)
+    text = refused(2, "prune", MLP, other, "-o", tmp_path / "out", *L1)
+    assert f"would both become '{MLP.name}'" in text
+
+
+def test_folders_that_can_not_be_used(tmp_path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "holds no .onnx file" in refused(2, "prune", tmp_path / "empty", "-o", tmp_path / "out", *L1)
+    (tmp_path / "file").write_text("")
+    assert "can't be made" in refused(2, "prune", MLP, LSTM, "-o", tmp_path / "file" / "out", *L1)
+
+
+# -- the cache --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cached(tmp_path) -> tuple[Path, dict]:
+    """A cache with one result in it, and its report."""
+    found = _json("prune", MLP, "-o", tmp_path / "s.onnx", "--cache", tmp_path / "c", "--plan-out", tmp_path / "p", *L1)
+    assert found["cached"] is False
+    return tmp_path / "c", found
+
+
+def test_the_same_is_made_once(cached, tmp_path) -> None:
+    cache, first = cached
+    shutil.copy(MLP, tmp_path / "renamed.onnx")
+    options = ("-o", tmp_path / "t.onnx", "--plan-out", tmp_path / "q", "--cache", cache)
+    found = _json("prune", tmp_path / "renamed.onnx", *options, *L1)
+    assert found["cached"] is True
+    assert (found["input"], found["output"]) == ("renamed.onnx", str(tmp_path / "t.onnx"))
+    assert {k: v for k, v in found.items() if k not in ("cached", "input", "output")} == {
+        k: v for k, v in first.items() if k not in ("cached", "input", "output")
+    }
+    assert (tmp_path / "t.onnx").read_bytes() == (tmp_path / "s.onnx").read_bytes()
+    assert (tmp_path / "q").read_text() == (tmp_path / "p").read_text()
+    assert "(from the cache)" in spa("prune", MLP, "-o", tmp_path / "u.onnx", "--cache", cache, *L1).out
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        ("--ratio", 0.31, "--method", "l1"),
+        ("--ratio", 0.3, "--method", "l2"),
+        (*L1, "--repair"),
+        (*L1, "--repair", "--calib", calib_path("digits_mlp")),
+        (*L1, "--ignore", "nothing*"),
+        (*L1, "--seed", 1),
+    ],
+)
+def test_what_was_asked_differently_is_made_anew(cached, tmp_path, changed) -> None:
+    assert _json("prune", MLP, "-o", tmp_path / "t.onnx", "--cache", cached[0], *changed)["cached"] is False
+
+
+def test_another_model_or_other_data_is_made_anew(cached, tmp_path) -> None:
+    calib = tmp_path / "calib.npz"
+    shutil.copy(calib_path("digits_mlp"), calib)
+    asked = ("--cache", cached[0], "--calib", calib, "--ratio", 0.3, "--method", "wanda", "--no-repair", "--force")
+    assert _json("prune", MLP, "-o", tmp_path / "t.onnx", *asked)["cached"] is False
+    assert _json("prune", MLP, "-o", tmp_path / "t.onnx", *asked)["cached"] is True
+    shutil.copy(calib_path("digits_mlp").with_name("digits_mlp_test.npz"), calib)
+    assert _json("prune", MLP, "-o", tmp_path / "t.onnx", *asked)["cached"] is False
+    assert _json("prune", LSTM, "-o", tmp_path / "t.onnx", "--force", "--cache", cached[0], *L1)["cached"] is False
+
+
+def test_a_changed_entry_is_not_used(cached, tmp_path) -> None:
+    (model,) = cached[0].glob("*/model")
+    model.write_bytes(model.read_bytes()[:-1])
+    ran = spa("prune", MLP, "-o", tmp_path / "t.onnx", "--cache", cached[0], *L1)
+    assert "was changed; it is made anew" in ran.err
+    assert (tmp_path / "t.onnx").read_bytes() == (tmp_path / "s.onnx").read_bytes()
+
+
+def test_what_is_measured_is_measured_anew_and_says_so(tmp_path) -> None:
+    asked = ("--ratio", 0.3, "--round-to", "auto", "--method", "l1", "--cache", tmp_path / "c")
+    assert "warning: this is not cached: --round-to auto" in spa("prune", MLP, "-o", tmp_path / "s.onnx", *asked).err
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_cache_does_not_replace_what_exists(cached, tmp_path) -> None:
+    text = refused(2, "prune", MLP, "-o", tmp_path / "s.onnx", "--cache", cached[0], *L1)
+    assert "exists; use --force" in text
+
+
+def test_a_cache_that_can_not_be_written(tmp_path) -> None:
+    (tmp_path / "c").write_text("")
+    text = refused(2, "prune", MLP, "-o", tmp_path / "s.onnx", "--cache", tmp_path / "c", *L1)
+    assert "the cache" in text
+    assert "can't be written" in text
