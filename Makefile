@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TRAIN := .venv-train
 
-.PHONY: demo test lint docs bench bench-samples bench-accuracy bench-importance bench-budgets bench-real examples test-train clean
+.PHONY: demo test lint docs bench bench-samples bench-accuracy bench-importance bench-budgets bench-real bench-ecosystem examples test-train clean
 BENCH ?= ../shared/bench
 REAL ?= ../shared/real
 MODELS ?= ../shared/zoo/models
@@ -39,6 +39,9 @@ bench-accuracy: $(VENV)/.installed ## accuracy of the CIFAR-10 ResNets in $(BENC
 
 bench-real: $(VENV)/.installed ## drift of the trained models in $(REAL) at 1.5x MACs without data, against l2 (ten minutes)
 	$(BIN)/python benchmarks/bench_real.py --data $(REAL)
+
+bench-ecosystem: $(VENV)/.dev ## spa before and after onnxsim, onnxslim, ORT's optimisation and quantisation (data in $(REAL), $(BENCH); 20 minutes)
+	$(BIN)/python benchmarks/bench_ecosystem.py --real $(REAL) --bench $(BENCH)
 
 bench-importance: $(VENV)/.installed ## accuracy by criterion, aggregation and normalisation (data in $(BENCH); an hour)
 	$(BIN)/python benchmarks/bench_importance.py --data $(BENCH) --samples 128 --images 2000

@@ -118,7 +118,7 @@ def static(source: Path, target: Path, calib: Path, wide: bool = False) -> None:
 
 
 def dynamic(source: Path, target: Path, _: Path) -> None:
-    """ORT's dynamic quantisation; unsigned weights, because onnxruntime's ConvInteger takes no others."""
+    """ORT's dynamic quantisation, with unsigned weights."""
     with quiet():
         quantize_dynamic(str(prepared(source, target)), str(target), weight_type=QuantType.QUInt8)
 

@@ -84,7 +84,7 @@ def find_contraction(
     ranks = (len(sizes), len(given)) if weight_at == 0 else (len(given), len(sizes))
     if node.attr("transBatchA", 0) or node.attr("transBatchB", 0):
         return None
-    if node.op == "Gemm":
+    if node.op in ("Gemm", "FusedGemm"):
         a = ("k", "m") if node.attr("transA", 0) else ("m", "k")
         b = ("n", "k") if node.attr("transB", 0) else ("k", "n")
         terms, y = [list(a), list(b)], ["m", "n"]

@@ -22,6 +22,7 @@ from spa_cli.obspa.windows import output_size, patches
 
 ShapeOf = Callable[[str], tuple[int, ...]]
 _CONVS = frozenset({"Conv", "FusedConv", "ConvInteger", "QLinearConv"})
+_GEMMS = frozenset({"Gemm", "FusedGemm"})
 _INTEGER = frozenset({"ConvInteger", "QLinearConv", "MatMulInteger"})
 INTEGERS = "it computes with integers"
 RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
@@ -169,7 +170,9 @@ def find_layers(graph: Graph, shapes: Shapes) -> list[Layer]:
 
 
 def _layer(graph: Graph, shapes: Shapes, node: Node) -> Layer | None:
-    if node.op in (*_CONVS, "ConvTranspose") and not node.attr("activation"):
+    if not _seen_through(graph, node):
+        return None
+    if node.op in (*_CONVS, "ConvTranspose"):
         weight_at = 3 if node.op == "QLinearConv" else 1
         size = graph_shape(graph, shapes, node.inputs[weight_at])
         bias = "" if node.op in _INTEGER else node.input(2)
@@ -182,13 +185,19 @@ def _layer(graph: Graph, shapes: Shapes, node: Node) -> Layer | None:
     if node.op in RECURRENT:
         made = _made(graph, node, 0, 1, "", 0, 0)
         return made and replace(made, terms=Contraction(("t", "b", "i"), ("d", "g", "i"), ("t", "d", "b", "h")))
-    if len(node.inputs) < 2 or node.op not in ("Gemm", "MatMul", "FusedMatMul", "MatMulInteger", "Einsum"):
+    if len(node.inputs) < 2 or node.op not in (*_GEMMS, "MatMul", "FusedMatMul", "MatMulInteger", "Einsum"):
         return None
     for at in (1, 0):
         made = _dense(graph, shapes, node, at)
         if made is not None:
             return made
     return None
+
+
+def _seen_through(graph: Graph, node: Node) -> bool:
+    """Whether the node's output tells what its product was, but where a fused activation is flat."""
+    added = node.input(3) if node.op == "FusedConv" else ""
+    return node.attr("activation", "") in ("", "Relu", "Clip") and added not in graph.parameters
 
 
 def _dense(graph: Graph, shapes: Shapes, node: Node, weight_at: int) -> Layer | None:
@@ -201,7 +210,7 @@ def _dense(graph: Graph, shapes: Shapes, node: Node, weight_at: int) -> Layer | 
     wide = [label for label in terms.outer if label in terms.y]
     channel = len(terms.y) - terms.y.index(wide[0]) if len(wide) == 1 and not terms.groups else 0
     alpha, beta = float(node.attr("alpha", 1.0)), float(node.attr("beta", 1.0))
-    bias = node.input(2) if node.op == "Gemm" and beta else ""
+    bias = node.input(2) if node.op in _GEMMS and beta else ""
     made = _made(graph, node, 1 - weight_at, weight_at, bias, width, channel)
     return made and replace(made, terms=terms, alpha=alpha or 1.0, beta=beta)
 

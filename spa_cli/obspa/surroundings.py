@@ -54,6 +54,10 @@ def surroundings(
     if own is not None and math.prod(graph.shape(own.name)) != width:
         own = None
     fixed = bias if own is None else ""
+    if node.attr("activation", "") or (node.op == "FusedConv" and node.input(3)):
+        # nothing stands between the product and what the node itself adds and applies
+        added = node.input(3) if node.op == "FusedConv" else ""
+        return Surroundings(output, own, fixed, None, node if added else None, added, (), _inside(graph, node, output))
     if not bias and channel:
         add = only_reader(graph, output)
         if add is not None and add.op == "Add":
@@ -124,6 +128,17 @@ def _flat(graph: Graph, target: str) -> tuple[float, float]:
         high = _bound(graph, node, 2, "max", math.inf)
         return nothing if low is None or high is None else (low, high)
     return nothing
+
+
+def _inside(graph: Graph, node: Node, output: str) -> tuple[float, float]:
+    """The same of the activation in the node, else of the one behind it."""
+    name = node.attr("activation", "")
+    if name == "Relu":
+        return 0.0, math.inf
+    if name == "Clip":
+        low, high = node.attr("activation_params", None) or (-math.inf, math.inf)
+        return float(low), float(high)
+    return _flat(graph, output)
 
 
 def _bound(graph: Graph, node: Node, at: int, name: str, default: float) -> float | None:

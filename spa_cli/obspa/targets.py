@@ -49,6 +49,8 @@ class Regression:
             target = self._columns(chunk, rows)
             return Rows(inputs, target, target) if target.shape[:2] == inputs.shape[:2] else "its input was cut"
         around = layer.around
+        if around.join is layer.node and not self.joined:
+            return "what it adds is not at hand"
         name = around.target if self.joined else around.after_norm
         wanted = aligned(self._work, name, self._dense.values[name][chunk])
         if isinstance(wanted, str):
