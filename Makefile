@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TRAIN := .venv-train
 
-.PHONY: demo test lint docs bench bench-samples bench-accuracy bench-importance bench-budgets bench-real bench-ecosystem examples test-train clean
+.PHONY: demo test lint docs site bench bench-samples bench-accuracy bench-importance bench-budgets bench-real bench-ecosystem examples test-train clean
 BENCH ?= ../shared/bench
 REAL ?= ../shared/real
 MODELS ?= ../shared/zoo/models
@@ -12,7 +12,7 @@ MODELS ?= ../shared/zoo/models
 demo: $(VENV)/.installed ## prune a trained sample model and show the result
 	$(BIN)/spa inspect sample_models/digits_resnet.onnx
 	$(BIN)/spa prune sample_models/digits_resnet.onnx --target-macs 0.5 \
-	  --calib sample_models/digits_resnet_calib.npz -o build/small.onnx --plan-out build/plan.json --force
+	  --calib sample_models/digits_resnet_calib.npz -o build/small.onnx --plan-out build/plan.json --report build/report.html --force
 	$(BIN)/spa verify sample_models/digits_resnet.onnx build/small.onnx \
 	  --calib sample_models/digits_resnet_test.npz --min-agreement 0.9
 
@@ -58,11 +58,14 @@ test-train: $(TRAIN)/.installed ## the tests that need PyTorch; what is missing 
 docs: $(VENV)/.installed ## the generated parts of the documentation
 	$(BIN)/python docs/make.py
 
+site: $(VENV)/.dev ## the documentation as HTML, in build/site; warnings are errors
+	$(BIN)/sphinx-build -q -W --keep-going -n -b html -d build/site-doctrees docs build/site
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[report]'
 	mkdir -p build
 	touch $@
 

@@ -13,7 +13,7 @@ from spa_cli.errors import SpaError, UsageError
 from spa_cli.graph.load import load
 from spa_cli.graph.save import check_writable
 from spa_cli.options import Options
-from spa_cli.progress import LOG, stage
+from spa_cli.progress import LOG, stage, within
 from spa_cli.report.json_report import prune_json
 
 
@@ -69,6 +69,7 @@ def prune_file(model: Path, options: Options, wanted: Wanted) -> dict[str, Any]:
         wanted.out,
         force=wanted.force,
         plan_out=wanted.plan_out,
+        report=wanted.report,
         dry_run=wanted.dry_run,
     )
     report = {**prune_json(result, "spa.prune/1"), "cached": False}
@@ -98,11 +99,12 @@ def prune_files(models: Sequence[Path], options: Options, wanted: Wanted) -> Ite
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(f"the folder '{folder}' can't be made: {error.strerror or error}") from error
+            raise UsageError(f"the folder '{folder}' can't be made: {error.strerror or error}; name another") from error
     for number, (name, file) in enumerate(files.items()):
-        stage(f"{number + 1} of {len(files)}: {name}")
         try:
-            yield Outcome(str(file), prune_file(file, options, _own(wanted, name)))
+            with within(f"{number + 1} of {len(files)}, {name}"):
+                report = prune_file(file, options, _own(wanted, name))
+            yield Outcome(str(file), report)
         except SpaError as error:
             yield Outcome(str(file), None, error)
 

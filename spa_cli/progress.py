@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 LOG = logging.getLogger("spa_cli")
@@ -15,12 +17,24 @@ LOG.addHandler(logging.NullHandler())
 # attribute of a record: which fraction of the stage is done
 PART = "spa_part"
 
+_within: ContextVar[str] = ContextVar("within", default="")
+
 T = TypeVar("T")
 
 
 def stage(text: str) -> None:
     """A new step has begun; an empty text: none has, results are about to be shown."""
-    LOG.info(text)
+    LOG.info(_within.get() + text if text else "")
+
+
+@contextmanager
+def within(text: str) -> Iterator[None]:
+    """Stages inside are steps of this."""
+    token = _within.set(f"{_within.get()}{text}: ")
+    try:
+        yield
+    finally:
+        _within.reset(token)
 
 
 def tracked(items: Collection[T]) -> Iterator[T]:

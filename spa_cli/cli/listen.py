@@ -44,7 +44,7 @@ def _file(path: Path) -> logging.Handler:
     try:
         handler = logging.FileHandler(path, mode="a", encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"the log file '{path}' can't be written: {error.strerror or error}") from error
+        raise UsageError(f"the log file '{path}' can't be written: {error.strerror or error}; name another") from error
     handler.setLevel(logging.DEBUG)
     handler.addFilter(lambda record: bool(record.getMessage()))
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -98,10 +98,18 @@ class _Bar(logging.Handler):
 
 
 def _progress() -> Any:
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+    from rich.text import Text
 
     from spa_cli.report.tables import console
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=20))
-    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(compact=True))
-    return Progress(*columns, *times, console=console(stderr=True), transient=True)
+    class Times(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            left = task.time_remaining
+            about = f", about {left:.0f} s left" if left is not None and task.total is not None else ""
+            return Text(f"{task.elapsed or 0:.0f} s{about}", style="dim")
+
+    text = TextColumn("{task.description}", markup=False)
+    return Progress(
+        SpinnerColumn(), text, BarColumn(bar_width=12), Times(), console=console(stderr=True), transient=True
+    )

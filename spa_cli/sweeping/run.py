@@ -17,7 +17,7 @@ from spa_cli.graph.load import load
 from spa_cli.graph.save import check_writable
 from spa_cli.options import Options
 from spa_cli.prepare import Prepared, prepare
-from spa_cli.progress import stage
+from spa_cli.progress import within
 from spa_cli.quality import Measured, Quality
 from spa_cli.sweeping.points import Point, Sensitivity, State, mark_pareto
 from spa_cli.sweeping.sensitivity import sensitivities
@@ -59,7 +59,7 @@ def sweep(
     """
     if coin not in COINS:
         names = ", ".join(c.removeprefix("target_") for c in COINS)
-        raise UsageError(f"--by {coin.removeprefix('target_')} is not known; it is one of {names}")
+        raise UsageError(f"--by {coin.removeprefix('target_')} can't be swept; use one of {names}")
     wanted = sorted(set(budgets), reverse=coin != "ratio")
     options = replace(options.with_budget(coin, wanted[0]), sweeping=True)
     for value in wanted[1:]:
@@ -68,7 +68,7 @@ def sweep(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"the folder '{folder}' can't be made: {error.strerror or error}") from error
+        raise UsageError(f"the folder '{folder}' can't be made: {error.strerror or error}; name another") from error
     key = {"version": __version__, "digest": source.digest(), "by": coin, **choices(options)}
     state = State(folder / "sweep.json", key, force)
     for value in wanted:
@@ -81,8 +81,9 @@ def sweep(
         kept = _kept(folder, coin, value)
         if value in state.points and (not keep_models or kept.exists() or state.points[value].refused):
             continue
-        stage(f"{number + 1} of {len(wanted)}: {coin.removeprefix('target_')} {value:g}")
-        state.add(_point(prepared, options.with_budget(coin, value), value, quality, kept if keep_models else None))
+        with within(f"{number + 1} of {len(wanted)}, {coin.removeprefix('target_')} {value:g}"):
+            point = _point(prepared, options.with_budget(coin, value), value, quality, kept if keep_models else None)
+        state.add(point)
     if not state.sensitivity:
         state.sensitivity = sensitivities(prepared, quality.drift_of)
         state.write()

