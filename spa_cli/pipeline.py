@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import onnx
@@ -68,13 +70,15 @@ def prune(
             f"this machine is busy: {timing.left:.3f} of the latency is left by the median, {timing.quiet_left:.3f} by "
             "the fastest tenth of the runs; run 'spa verify' when it is idle"
         )
-    result = _finish(prepared.subject, cutting.made, about, warnings, out, plan_out, timing)
-    if report is not None:
+
+    def page(result: Result) -> str:
         # what it is made with is an extra
         from spa_cli.report.page.prune import prune_page
 
-        write_text(report, prune_page(result, prepared, cutting, options))
-    return result
+        return prune_page(result, prepared, cutting, options)
+
+    pages = {} if report is None else {report: page}
+    return _finish(prepared.subject, cutting.made, about, warnings, out, plan_out, timing, pages)
 
 
 def account(prepared: Prepared, options: Options, cutting: Cutting) -> tuple[dict[str, Any], list[str]]:
@@ -125,13 +129,15 @@ def apply(
     analysis = analyse_model(source, input_shape or plan.input_shapes(source.graph))
     selection = to_selection(plan, analysis)
     if not selection.kept:
-        raise UsageError("the plan keeps everything; there is nothing to cut")
+        raise UsageError("the plan keeps everything, there is nothing to cut; give one that removes channels")
     feeds, reference = first_run(source, analysis, None, VERIFY_SAMPLES)
     stage("cutting and verifying")
     attempts = Attempts(source, analysis, feeds, reference, out)
     made, problem = attempts.make(selection, note(plan.about.get("method", "plan"), selection, analysis))
     if made is None:
-        raise VerificationError(f"the plan can't be carried out on '{source.name}': {problem}")
+        raise VerificationError(
+            f"the plan can't be carried out on '{source.name}': {problem}; make a plan from this model"
+        )
     stage("measuring latency")
     subject = Subject(source, analysis, feeds, reference)
     return _finish(subject, made, dict(plan.about), attempts.unchecked(), out, None)
@@ -145,6 +151,7 @@ def _finish(
     out: Path | None,
     plan_out: Path | None,
     timing: Timing | None = None,
+    pages: Mapping[Path, Callable[[Result], str]] = MappingProxyType({}),
 ) -> Result:
     """Measure, write what was asked for, report; whatever happens, leave nothing half-written behind."""
     source, analysis, feeds = subject.source, subject.analysis, subject.feeds
@@ -171,12 +178,16 @@ def _finish(
             out=out,
             model=made.work.model,
         )
+        # all of it is made before any of it is written
+        texts = {file: make(result) for file, make in pages.items()}
+        if plan_out is not None:
+            texts[plan_out] = plan.to_json()
         if out is not None:
             made.staged.publish(out)
         elif source.external:
             made.staged.read_into(made.work.model)
-        if plan_out is not None:
-            write_text(plan_out, plan.to_json())
+        for file, text in texts.items():
+            write_text(file, text)
         return result
     finally:
         made.staged.discard()

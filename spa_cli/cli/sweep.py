@@ -26,7 +26,7 @@ def sweep(
     ] = "0.9,0.8,0.7,0.6,0.5,0.4,0.3,0.2",
     picture: Annotated[
         list[Path] | None,
-        typer.Option(help="Also draw it: a .png, .svg, .pdf or .html file (spa-cli[plot]).", show_default=False),
+        typer.Option(help="Also draw it: a .png, .svg, .pdf or .html file (spa-cli[report]).", show_default=False),
     ] = None,
     keep_models: Annotated[bool, typer.Option("--keep-models", help="Keep the model of every point.")] = False,
     method: c.Method = "obspa",
@@ -72,7 +72,9 @@ def sweep(
     try:
         budgets = tuple(float(p) for p in points.split(","))
     except ValueError:
-        raise UsageError(f"--points '{points}' is not a list of numbers like 0.9,0.5,0.2") from None
+        raise UsageError(
+            f"--points '{points}' is not a list of numbers like 0.9,0.5,0.2; write them with commas between"
+        ) from None
     for file in picture or ():
         check_picture(file, force)
     coin = by if by == "ratio" else f"target_{by}"

@@ -56,8 +56,8 @@ def surroundings(
     fixed = bias if own is None else ""
     if node.attr("activation", "") or (node.op == "FusedConv" and node.input(3)):
         # nothing stands between the product and what the node itself adds and applies
-        added = node.input(3) if node.op == "FusedConv" else ""
-        return Surroundings(output, own, fixed, None, node if added else None, added, (), _inside(graph, node, output))
+        inner = node.input(3) if node.op == "FusedConv" else ""
+        return Surroundings(output, own, fixed, None, node if inner else None, inner, (), _inside(graph, node, output))
     if not bias and channel:
         add = only_reader(graph, output)
         if add is not None and add.op == "Add":

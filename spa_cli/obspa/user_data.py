@@ -34,7 +34,9 @@ def from_user(analysis: Analysis, data: dict[str, Array], path: str, options: Op
         often = np.repeat(np.arange(total), focus.repeats(total))
         usable = often[np.isin(often, mixed)]
         if len(usable) == len(mixed):
-            raise UsageError("--focus samples: the slice holds only samples that are held back to measure on")
+            raise UsageError(
+                "--focus samples: the slice holds only samples held back to measure on; widen it, or give --test"
+            )
         index = np.random.default_rng(seed).permutation(usable)[: len(index)]
     return _picked(analysis, data, index, f"{len(index)} samples of {path}")
 
@@ -96,7 +98,8 @@ def emphasised(analysis: Analysis, calibration: Calibration, focus: Focus) -> Ca
             index += [positions if positions is not None else often for _ in often]
     if not hits:
         raise UsageError(
-            f"--focus classes={','.join(map(str, focus.classes))}: the model says none of these of any sample"
+            f"--focus classes={','.join(map(str, focus.classes))}: the model says none of these of any sample; "
+            "give samples of them, or other classes"
         )
     about = f"{calibration.about}, {hits} of the focused classes taken {FOCUS} times"
     return replace(calibration, chunks=chunks, about=about, index=index if calibration.index else None)

@@ -17,6 +17,7 @@ import onnx
 import onnxruntime as ort
 
 from spa_cli.graph.bodies import own_bodies
+from spa_cli.verification.providers import chosen
 from spa_cli.verification.session import Feeds
 
 _FEWEST, _MOST = 5, 50
@@ -71,7 +72,7 @@ def _session(model: onnx.ModelProto, folder: str, prefix: str) -> ort.InferenceS
     options.profile_file_prefix = prefix
     if folder:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
-    return ort.InferenceSession(named.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(named.SerializeToString(), options, providers=list(chosen()))
 
 
 def _attributed(model: onnx.ModelProto, events: list[dict[str, Any]]) -> Profile:

@@ -6,13 +6,26 @@ from collections.abc import Callable
 from typing import Any
 
 from spa_cli.report.page.render import percent
-from spa_cli.report.page.theme import AFTER, BEFORE, INK, MUTED, WIDTH, Drawn, Number, canvas, clean, drawing, inline
+from spa_cli.report.page.theme import (
+    AFTER,
+    BEFORE,
+    INK,
+    MUTED,
+    WIDTH,
+    Drawn,
+    Number,
+    axis_on_top,
+    canvas,
+    clean,
+    drawing,
+    inline,
+)
 from spa_cli.report.text import shorten
 
 # inches a bar takes, and those of the axis and the legend together
 _ROW, _REST = 0.22, 0.75
 # characters of a name beside its bar, and bars that are drawn at once
-_NAME, _MOST = 34, 80
+_NAME, _MOST = 34, 160
 _TALL = 40
 Show = Callable[[float], str]
 Bar = tuple[str, float, float | None]
@@ -53,6 +66,7 @@ def _figure(bars: list[Bar], show: Show, unit: str) -> Any:
         axes.text(end, place, text, va="center", color=MUTED if same and both else INK, fontsize=8)
     axes.set_yticks(places, [shorten(clean(n), _NAME) for n, _, _ in bars], fontsize=8)
     axes.tick_params("y", length=0)
+    axes.tick_params("x", labelsize=8)
     axes.set_ylim(len(bars) - 0.4, -0.6)
     # room for the text at the end of the longest bar
     axes.set_xlim(0, most * 1.26)
@@ -60,9 +74,11 @@ def _figure(bars: list[Bar], show: Show, unit: str) -> Any:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: show(value)))
     axes.set_xlabel(unit, fontsize=8)
     axes.grid(axis="y", visible=False)
+    if len(bars) > _TALL:
+        axis_on_top(axes)
     axes.spines["left"].set_visible(False)
     if both:
-        figure.legend(loc="outside upper right", ncols=2, fontsize=8)
+        figure.legend(loc="outside upper left", ncols=2, fontsize=8)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Figures of quality: what each removal loses, how sensitive groups are, drift against what is left, by how much outputs moved."""
+"""Figures of quality: what removals lose, sensitive groups, drift against what is left, by how much outputs moved."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from spa_cli.report.page.theme import (
     WIDTH,
     Drawn,
     Number,
+    axis_on_top,
     canvas,
     clean,
     drawing,
@@ -26,6 +27,12 @@ from spa_cli.sweeping.points import Sensitivity
 # marks a group has at most, groups that are drawn at most
 _MARKS, _GROUPS, _SENSITIVE = 48, 160, 30
 _NAME, _TALL = 34, 40
+# below this ratio of the largest to the least, powers of ten alone label too little
+_DECADES = 300
+# inches of a figure without names, which fits a phone as it is
+_NARROW = 5.0
+# values of which each is shown where it is, and what is gathered at either end of more
+_SINGLE, _TAIL = 1000, 0.005
 Strip = tuple[str, Array, int]
 
 
@@ -35,6 +42,8 @@ def importance(strips: list[Strip], per: str) -> Drawn:
     label = f"What each channel's removal loses, for {len(strips)} groups; removed channels are marked"
     positive = np.concatenate([[np.inf], *(s[s > 0] for _, s, _ in shown)]).min()
     logarithmic = bool(np.isfinite(positive)) and not any((s < 0).any() for _, s, _ in shown)
+    from matplotlib.ticker import LogLocator
+
     with drawing():
         figure, axes = canvas(0.75 + 0.2 * max(len(shown), 2), WIDTH)
         for colour, marker, name, kept in ((GONE, "x", "removed", False), (AFTER, "o", "kept", True)):
@@ -48,8 +57,10 @@ def importance(strips: list[Strip], per: str) -> Drawn:
             axes.scatter(x, y, s=11, c=colour, marker=marker, label=name, **style)
         if logarithmic:
             axes.set_xscale("log")
+            if max(float(s.max()) for _, s, _ in shown) < _DECADES * positive:
+                axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
             # the usual labels are formulas, which a page can't show
-            axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e"))
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("e-0", "e-"))
             axes.xaxis.set_minor_formatter(lambda *_: "")
         axes.set_yticks(range(len(shown)), [shorten(clean(n), _NAME) for n, _, _ in shown], fontsize=8)
         axes.set_ylim(len(shown) - 0.4, -0.6)
@@ -57,15 +68,18 @@ def importance(strips: list[Strip], per: str) -> Drawn:
         axes.tick_params("x", labelsize=8)
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(per, fontsize=8)
-        figure.legend(loc="outside upper right", ncols=2, fontsize=8)
+        if len(shown) > _TALL:
+            axis_on_top(axes)
+        figure.legend(loc="outside upper left", ncols=2, fontsize=8)
         svg = inline(figure, "importance", label)
     rows: list[list[str | Number]] = []
     for name, losses, gone in strips:
         quarters = [float(np.quantile(losses, q)) for q in (0, 0.5, 1)]
         rows.append([name, Number(len(losses), str(len(losses))), Number(gone, str(gone)), *map(_short, quarters)])
+    picked_from = " (evenly picked where there are many)" if _many(shown) else ""
     caption = (
-        f"One row a group, in network order; one mark a channel{' (evenly picked where there are many)' if _many(shown) else ''}. "
-        "Channels go from the left, in all groups at once, as far as the budget asks."
+        f"One row a group, in network order; one mark a channel{picked_from}. Channels go from the left, in all groups "
+        "at once, as far as the budget asks."
     )
     head = ["group", "channels", "removed", "least", "median", "most"]
     return Drawn("importance", label, svg, caption, head, rows, tall=len(shown) > _TALL)
@@ -121,9 +135,11 @@ def trade(curve: list[tuple[float, float]], here: tuple[float, float], coin: str
     label = f"Output drift against {coin} left: {len(curve)} budgets, sliced only, and this model"
     line = sorted([*curve, (1.0, 0.0)])
     with drawing():
-        figure, axes = canvas(3.6, WIDTH)
+        figure, axes = canvas(3.3, _NARROW)
         axes.plot([x for x, _ in line], [y for _, y in line], color=BEFORE, linewidth=1.6, zorder=2)
-        axes.scatter(*zip(*line, strict=True), s=26, c=PAPER, edgecolors=INK, linewidths=1.2, zorder=3, label="sliced only")
+        axes.scatter(
+            *zip(*line, strict=True), s=26, c=PAPER, edgecolors=INK, linewidths=1.2, zorder=3, label="sliced only"
+        )
         name = "this model, repaired" if repaired else "this model"
         axes.scatter([here[0]], [here[1]], s=90, c=AFTER, marker="D", zorder=4, label=name)
         axes.vlines(here[0], 0, here[1], color=AFTER, linewidth=0.8, linestyle=":", zorder=1)
@@ -133,39 +149,40 @@ def trade(curve: list[tuple[float, float]], here: tuple[float, float], coin: str
         axes.set_xlabel(f"{coin} left", fontsize=8)
         axes.set_ylabel("output drift (relative L2)", fontsize=8)
         axes.tick_params(labelsize=8)
-        axes.legend(loc="upper left", fontsize=8)
+        figure.legend(loc="outside upper left", ncols=2, fontsize=8)
         svg = inline(figure, "trade", label)
-    rows: list[list[str | Number]] = [
-        ["the original", Number(1.0, "100.0%"), _short(0.0)],
-        *(["sliced only", Number(x, f"{x:.1%}"), _short(y)] for x, y in sorted(curve, reverse=True)),
-        [name, Number(here[0], f"{here[0]:.1%}"), _short(here[1])],
-    ]
+    points = [("the original", 1.0, 0.0), *(("sliced only", *p) for p in sorted(curve, reverse=True)), (name, *here)]
+    rows: list[list[str | Number]] = [[what, Number(x, f"{x:.1%}"), _short(y)] for what, x, y in points]
     caption = "Cuts along the same order of channels, larger models on the left."
     if repaired:
         caption += " The distance between the line and the diamond is what the repair wins back."
-    return Drawn("trade", label, svg, caption, ["model", f"{coin} left", "drift"], rows)
+    return Drawn("trade", label, svg, caption, ["model", f"{coin} left", "drift"], rows, fits=True)
 
 
 def moved(differences: Array, samples: str) -> Drawn:
     """``differences``: of every output value, pruned less original, relative to the spread of its output."""
-    inside = np.clip(differences, *np.quantile(differences, [0.001, 0.999])) if len(differences) > 1000 else differences
+    many = len(differences) > _SINGLE
+    inside = np.clip(differences, *np.quantile(differences, [_TAIL, 1 - _TAIL])) if many else differences
     reach = max(float(np.abs(inside).max()), 1e-9)
     counts, edges = np.histogram(inside, bins=41, range=(-reach, reach))
     label = f"By how much {len(differences)} output values moved, relative to the spread of their output"
     with drawing():
-        figure, axes = canvas(2.8, WIDTH)
+        figure, axes = canvas(2.7, _NARROW)
         axes.bar(edges[:-1], counts / counts.sum(), width=np.diff(edges) * 0.92, align="edge", color=AFTER)
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.set_xlim(-reach * 1.05, reach * 1.05)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-        axes.set_xlabel("pruned less original, in standard deviations of the original output", fontsize=8)
+        axes.set_xlabel("moved by, in standard deviations of the original output", fontsize=8)
         axes.set_ylabel("output values", fontsize=8)
         axes.tick_params(labelsize=8)
         axes.grid(axis="x", visible=False)
         svg = inline(figure, "moved", label)
     size = np.abs(differences)
     rows: list[list[str | Number]] = [
-        [f"{share:.0%} of the values moved at most", _short(float(np.quantile(size, share)))] for share in (0.5, 0.9, 0.99, 1)
+        [f"{share:.0%} of the values moved at most", _short(float(np.quantile(size, share)))]
+        for share in (0.5, 0.9, 0.99, 1)
     ]
     caption = f"{count(len(differences))} values, on {samples}."
-    return Drawn("moved", label, svg, caption, ["", "standard deviations"], rows)
+    if many:
+        caption += f" The outermost bars hold the {_TAIL:.1%} at either end, however far out."
+    return Drawn("moved", label, svg, caption, ["", "standard deviations"], rows, fits=True)

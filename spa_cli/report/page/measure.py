@@ -41,7 +41,9 @@ class Profiles:
         if self.before is None:
             return []
         after = self.after.nodes if self.after else None
-        times = [(x.name, self.before.nodes.get(x.name, 0.0), after and after.get(x.name, 0.0)) for x in layers]
+        times: list[tuple[str, float, float | None]] = []
+        for name in (x.name for x in layers):
+            times.append((name, self.before.nodes.get(name, 0.0), None if after is None else after.get(name, 0.0)))
         return [bar for bar in times if bar[1] or bar[2]]
 
     def rest(self, layers: list[Layer], ops: dict[str, str]) -> list[list[str | Number]]:
@@ -54,7 +56,9 @@ class Profiles:
                 if name not in own:
                     found.setdefault(ops.get(name, "?"), [0.0] * len(sides))[at] += seconds
             for op, seconds in side.others.items():
-                found.setdefault(f"{op} (onnxruntime's own, of no layer that can be told)", [0.0] * len(sides))[at] += seconds
+                found.setdefault(f"{op} (onnxruntime's own, of no layer that can be told)", [0.0] * len(sides))[at] += (
+                    seconds
+                )
         ranked = sorted(found.items(), key=lambda item: (-max(item[1]), item[0]))
         return [[what, *(Number(s, duration(s)) for s in times)] for what, times in ranked]
 
@@ -87,7 +91,9 @@ def quality(prepared: Prepared, cutting: Cutting) -> Quality:
     """Measured on the verification samples, in about ``SECONDS``."""
     subject, end = prepared.subject, time.perf_counter() + SECONDS
     if subject.source.bytes > _LARGEST:
-        text = f"Sensitivity and the curve of drift were not measured: the model is larger than {_LARGEST / 1e6:.0f} MB."
+        text = (
+            f"Sensitivity and the curve of drift were not measured: the model is larger than {_LARGEST / 1e6:.0f} MB."
+        )
         return Quality([], [], [text])
     if not floats(subject.reference):
         return Quality([], [], ["Sensitivity and drift can't be measured: no output is of floating-point numbers."])

@@ -45,7 +45,10 @@ def groups_table(analysis: Analysis, selection: Selection | None = None) -> list
             [
                 Number(index + 1, str(index + 1)),
                 group.name,
-                Number(group.channels, f"{len(group.blocks)} x {group.channels}" if len(group.blocks) else str(group.channels)),
+                Number(
+                    group.channels,
+                    f"{len(group.blocks)} x {group.channels}" if len(group.blocks) else str(group.channels),
+                ),
                 *([Number(kept, str(kept))] if selection is not None else []),
                 Number(len(group.members), str(len(group.members))),
                 Number(params, count(params)),
@@ -86,7 +89,7 @@ def latency(found: list[Layer], measured: Profiles, pruned: bool) -> Drawn | Non
     label = f"Latency of {len(bars)} layers{', before and after' if pruned else ''}"
     caption = (
         f"From onnxruntime's profile of the optimised graph: the median over runs, on this machine. Layers take "
-        f"{measured.share(found):.0%} of all kernels' time in the original; an activation or norm that was fused into a "
-        "layer counts as its own."
+        f"{measured.share(found):.0%} of all kernels' time in the original; an activation or norm that was fused into "
+        "a layer counts as its own."
     )
     return before_and_after("latency", bars, duration, "time per run", label, caption)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from spa_cli.calibration.read import samples_to_fit
 from spa_cli.cutting import Cutting
 from spa_cli.options import BUDGETS, Options
 from spa_cli.prepare import Prepared
@@ -23,15 +24,16 @@ def prune_page(result: Result, prepared: Prepared, cutting: Cutting, options: Op
     subject, selection = prepared.subject, cutting.made.selection
     analysis, source = result.analysis, result.source
     found = layers(analysis, selection)
-    # weights in files of their own lie beside the output, if there is one
-    beside = str(result.out.parent.absolute()) if result.out is not None and source.external else ""
+    # weights in files of their own lie beside the model, which is not in its place yet
+    beside = str(cutting.made.staged.path.parent) if source.external else ""
     profiled = measure.profiles(subject.feeds, (source.model, source.folder), (result.model, beside))
     quality = measure.quality(prepared, cutting)
     stage("drawing the report")
     coin = "MACs" if analysis.costs.macs else "parameters"
     here = (measure.left(prepared, selection), result.drift.relative_l2)
     differences = measure.differences(subject.reference, cutting.made.outputs)
-    samples = f"the first samples of {options.calib}" if options.calib else "synthetic inputs"
+    given = samples_to_fit(options, analysis.graph)
+    samples = f"the first of {given.about}" if given else "synthetic inputs"
     groups = analysis.grouping.groups
     went = {i: groups[i].channels - int(m.reshape(-1, groups[i].channels)[0].sum()) for i, m in selection.kept.items()}
     strips = [(groups[i].name, cutting.order.priority[i], went.get(i, 0)) for i in cutting.order.eligible]
@@ -74,12 +76,14 @@ def _how(result: Result, options: Options, samples: str) -> list[tuple[str, str]
         ("ignore", " ".join(options.ignore)),
         ("widths", f"multiples of {about['round_to']}" if "round_to" in about else ""),
         ("repair", _repair(about.get("repair"))),
-        ("calibration data", (about.get("repair") or {}).get("calibration") or options.calib or "none"),
+        ("calibration data", (about.get("repair") or {}).get("calibration") or ""),
         ("drift was measured on", samples),
-        ("input shapes", ", ".join(f"{n} {'x'.join(map(str, s)) or 'scalar'}" for n, s in about["input_shapes"].items())),
+        (
+            "input shapes",
+            ", ".join(f"{n} {'x'.join(map(str, s)) or 'scalar'}" for n, s in about["input_shapes"].items()),
+        ),
         ("seed", options.seed),
         ("digest of the original", about["digest"]),
-        ("written to", result.out or "nowhere"),
     ]
     return [(name, str(text)) for name, text in found if text not in (None, "")]
 

@@ -36,7 +36,9 @@ def percent(before: float, after: float) -> str:
     if not before:
         return "-"
     change = round(100 * (after / before - 1), 1)
-    return "±0.0 %" if not change else f"{change:+.1f} %".replace("-", "\N{MINUS SIGN}")
+    return (
+        "±0.0\N{NO-BREAK SPACE}%" if not change else f"{change:+.1f}\N{NO-BREAK SPACE}%".replace("-", "\N{MINUS SIGN}")
+    )
 
 
 @lru_cache(maxsize=1)

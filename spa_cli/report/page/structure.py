@@ -26,8 +26,8 @@ from spa_cli.report.page.theme import (
 )
 from spa_cli.report.text import shorten
 
-# inches: a row, a lane, the names, the arcs; characters of a name
-_ROW, _LANE, _NAMES, _ARCS = 0.19, 0.3, 2.55, 1.15
+# inches: a row, a lane, the arcs, a character of a name at most; how many of those
+_ROW, _LANE, _ARCS, _LETTER = 0.19, 0.3, 1.15, 0.068
 _NAME, _TALL = 36, 40
 _TOP = 2.6
 _STRONGER = {PASS_THROUGH: 0, CONSUMER: 1, PRODUCER: 2}
@@ -59,13 +59,17 @@ def structure(analysis: Analysis) -> Drawn:
     with drawing():
         svg = inline(_figure(names, _arcs(analysis.graph, rows), lanes), "structure", label)
     table: list[list[str | Number]] = [
-        [Number(lane.number, str(lane.number)), groups[lane.number - 1].name, *(_named(lane, names, role) for role in _MARKS)]
+        [
+            Number(lane.number, str(lane.number)),
+            groups[lane.number - 1].name,
+            *(_named(lane, names, role) for role in _MARKS),
+        ]
         for lane in sorted(lanes, key=lambda lane: lane.number)
     ]
     caption = (
-        "From top to bottom the nodes whose weights are cut, in the order in which they run; the arcs on the left say which "
-        "feeds which. Every lane on the right is a group: the channels that leave its producers, and all that has to go with "
-        "them. Lanes of groups that never meet share a column; the numbers are those of the table."
+        "From top to bottom the nodes whose weights are cut, in the order in which they run; the arcs on the left say "
+        "which feeds which. Every lane on the right is a group: the channels that leave its producers, and all that "
+        "has to go with them. Lanes of groups that never meet share a column; the numbers are those of the table."
     )
     head = ["number", "group", "made by", "passes through", "read by"]
     return Drawn("structure", label, svg, caption, head, table, tall=len(names) > _TALL)
@@ -117,7 +121,9 @@ def _figure(names: list[str], arcs: list[tuple[int, int]], lanes: list[Lane]) ->
     from matplotlib.figure import Figure
 
     columns = 1 + max((lane.column for lane in lanes), default=0)
-    spine = _NAMES + _ARCS
+    shown = [shorten(clean(name), _NAME) for name in names]
+    beside = 0.25 + _LETTER * max(map(len, shown), default=0)
+    spine = beside + _ARCS
     width = max(WIDTH, spine + 0.5 + columns * _LANE)
     height = (_TOP + len(names)) * _ROW
     figure = Figure(figsize=(width, height))
@@ -127,10 +133,10 @@ def _figure(names: list[str], arcs: list[tuple[int, int]], lanes: list[Lane]) ->
     axes.set_ylim(len(names) - 0.3, -_TOP + 0.3)
     # few lanes spread over the room there is
     pitch = min(0.9, (width - spine - 0.5) / columns)
-    for at, name in enumerate(names):
+    for at, name in enumerate(shown):
         if at % 2 == 0:
             axes.axhspan(at - 0.5, at + 0.5, color=BAND, linewidth=0, zorder=0)
-        axes.text(_NAMES - 0.1, at, shorten(clean(name), _NAME), ha="right", va="center", fontsize=7.5)
+        axes.text(beside - 0.1, at, name, ha="right", va="center", fontsize=7.5)
     _draw_arcs(axes, arcs, len(names), spine)
     for lane in lanes:
         x = spine + 0.4 + lane.column * pitch
@@ -139,9 +145,9 @@ def _figure(names: list[str], arcs: list[tuple[int, int]], lanes: list[Lane]) ->
         axes.plot([x, x], [first, last], color=colour, linewidth=1.4, zorder=2, solid_capstyle="round")
         axes.text(x, first - 0.78, str(lane.number), ha="center", va="center", fontsize=6.5, color=MUTED, zorder=4)
         for role, style in _MARKS.items():
-            at = [row for row, own in lane.marks.items() if own == role]
+            places = [row for row, own in lane.marks.items() if own == role]
             fill = PAPER if role == CONSUMER else colour
-            axes.scatter([x] * len(at), at, c=fill, edgecolors=colour, linewidths=1.1, zorder=3, **style)
+            axes.scatter([x] * len(places), places, c=fill, edgecolors=colour, linewidths=1.1, zorder=3, **style)
     _legend(figure)
     return figure
 
@@ -164,14 +170,16 @@ def _draw_arcs(axes: Any, arcs: list[tuple[int, int]], rows: int, spine: float) 
 def _legend(figure: Any) -> None:
     from matplotlib.lines import Line2D
 
-    def entry(text: str, colour: str, marker: str, fill: str, line: str = "none") -> Any:
-        return Line2D([], [], color=colour, marker=marker, markerfacecolor=fill, markersize=5, linestyle=line, label=text)
+    def entry(text: str, colour: str, marker: str = "", fill: str = INK) -> Any:
+        line: Any = "none" if marker else "-"
+        style = {"marker": marker, "markerfacecolor": fill, "markersize": 5, "linestyle": line}
+        return Line2D([], [], color=colour, label=text, **style)
 
     entries = [
-        entry("makes the channels", INK, "s", INK),
-        entry("passes them through", INK, "_", INK),
+        entry("makes the channels", INK, "s"),
+        entry("passes them through", INK, "_"),
         entry("reads them", INK, "o", PAPER),
-        entry("exact", AFTER, "", AFTER, "-"),
-        entry("approximate", GONE, "", GONE, "-"),
+        entry("exact", AFTER),
+        entry("approximate", GONE),
     ]
     figure.legend(handles=entries, loc="upper left", ncols=5, fontsize=7.5, handlelength=1.2, columnspacing=1.2)

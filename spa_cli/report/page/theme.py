@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import re
+import unicodedata
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +30,9 @@ COLOURS = {
 INK, MUTED, GRID, BAND, PAPER, BEFORE, AFTER, GONE, ACCENT = COLOURS.values()
 # inches: wide enough for names beside bars, narrow enough for its text to be read on a phone
 WIDTH = 7.5
-_SETTINGS = {
+# controls, marks that turn the direction of what follows, halves of characters, lines and paragraphs
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "spa",
     "text.parse_math": False,
@@ -63,7 +67,10 @@ class Number:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure with all its numbers; ``svg`` is finished markup, everything else is plain text."""
+    """A figure with all its numbers; ``svg`` is finished markup, everything else is plain text.
+
+    ``tall``: scrolls in a window of its own. ``fits``: can be read on a phone as it is.
+    """
 
     key: str
     label: str
@@ -72,13 +79,14 @@ class Drawn:
     head: list[str] = field(default_factory=list)
     rows: list[list[str | Number]] = field(default_factory=list)
     tall: bool = False
+    fits: bool = False
 
 
 def require() -> None:
     """Raise UsageError where a package of the extra is missing."""
     try:
-        import jinja2
-        import matplotlib  # noqa: F401 - looked for, not used
+        for name in ("jinja2", "matplotlib"):
+            importlib.import_module(name)
     except ImportError as error:
         raise UsageError(
             f"reports and pictures need {error.name}, which is not installed; pip install 'spa-cli[report]'"
@@ -103,9 +111,16 @@ def canvas(height: float, width: float = WIDTH) -> tuple[Any, Any]:
     return figure, figure.subplots()
 
 
+def axis_on_top(axes: Any) -> None:
+    """Where a figure is so tall that its foot is out of sight."""
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    axes.spines["bottom"].set_visible(False)
+
+
 def clean(text: str) -> str:
     """A name without what neither SVG nor HTML can hold."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return "".join(c if unicodedata.category(c) not in _UNSEEN else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def inline(figure: Any, key: str, label: str) -> str:
