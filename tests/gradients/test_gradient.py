@@ -1,7 +1,8 @@
 import pytest
 
-pytest.importorskip("torch")
-pytest.importorskip("onnx2torch")
+from tests.extras import needs
+
+needs("torch", "onnx2torch")
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from tests.gradients.networks import (
 )
 def test_gradients_are_those_of_the_module_that_was_exported(network, how) -> None:
     if how == "dynamo":
-        pytest.importorskip("onnxscript")
+        needs("onnxscript")
     module, inputs = made(network)
     model = exported(module, inputs, how)
     found_by = differentiable(model, feeds_of(module, inputs))

@@ -1,7 +1,8 @@
 import pytest
 
-pytest.importorskip("torch")
-pytest.importorskip("onnx2torch")
+from tests.extras import needs
+
+needs("torch", "onnx2torch")
 
 from typing import Any
 
@@ -85,7 +86,7 @@ def test_the_first_output_that_fits_or_the_named_one() -> None:
     outputs = {"boxes": drawn(4, 7, 4), "a": drawn(4, 3), "b": drawn(4, 3)}
     assert losses(outputs, np.array([0, 2, 1, 2]), 4)[2][0].output == "a"
     assert losses(outputs, np.array([0, 2, 1, 2]), 4, output="b")[2][0].output == "b"
-    with pytest.raises(UsageError, match="names 'c', which is no output; outputs are boxes, a, b"):
+    with pytest.raises(UsageError, match="names 'c', which is no output; name one of boxes, a, b"):
         losses(outputs, None, 4, output="c")
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-pytest.importorskip("torch")
-pytest.importorskip("onnx2torch")
+from tests.extras import needs
+
+needs("torch", "onnx2torch")
 
 import numpy as np
 

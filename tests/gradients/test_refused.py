@@ -10,6 +10,7 @@ from spa_cli.gradients import backend
 from spa_cli.gradients.differentiable import Differentiable
 from spa_cli.graph.load import load
 from tests.builders import build
+from tests.extras import needs
 
 PRODUCT = "(float[N,5] x) => (float[N,4] y) { y = MatMul(x, w) }"
 INSTEAD = "use a criterion that needs no gradients, such as obspa, or --method scores:FILE.npz"
@@ -19,7 +20,7 @@ def test_without_the_extra_everything_else_still_imports_and_a_gradient_says_wha
     code = """
 import sys
 sys.modules["torch"] = None
-import spa_cli.cli, spa_cli.verification.labels, spa_cli.gradients.loss
+import spa_cli.cli, spa_cli.calibration.read, spa_cli.gradients.loss
 from spa_cli.errors import UsageError
 from spa_cli.gradients.differentiable import Differentiable
 try:
@@ -38,7 +39,7 @@ def test_nothing_imports_torch_before_a_gradient_is_asked_for() -> None:
 
 
 def test_the_stand_in_for_torchvision_goes_again() -> None:
-    pytest.importorskip("torch")
+    needs("torch")
     backend.require()
     assert "onnx2torch" in sys.modules
     stood_in = getattr(sys.modules.get("torchvision"), "__file__", None) is None
@@ -47,8 +48,8 @@ def test_the_stand_in_for_torchvision_goes_again() -> None:
 
 @pytest.fixture
 def torch() -> object:
-    pytest.importorskip("torch")
-    return pytest.importorskip("onnx2torch")
+    needs("torch", "onnx2torch")
+    return sys.modules["onnx2torch"]
 
 
 def test_an_operator_without_a_converter_is_named(torch) -> None:
@@ -84,6 +85,31 @@ def test_a_model_that_computes_something_else_is_not_trusted(torch) -> None:
         Differentiable.of(graph, {"x": x}, [right * 1.01])
     with pytest.raises(ModelError, match="error of inf"):
         Differentiable.of(graph, {"x": x}, [right[:1]])
+
+
+def test_what_torch_or_onnxruntime_make_of_it_is_one_sentence(torch, monkeypatch) -> None:
+    def fails(*_args: object, **_kwargs: object) -> None:
+        raise RuntimeError("out of memory\nand more")
+
+    from spa_cli.gradients import convert, static
+
+    x, graph = np.ones((2, 5), np.float32), load(build(PRODUCT, w=(5, 4))).graph
+    right = [x @ graph.array("w")]
+    by = Differentiable.of(graph, {"x": x}, right)
+    with pytest.raises(ModelError, match=f"input 'x' holds <U1, through which no gradient passes; {INSTEAD}"):
+        by.forward({"x": np.array([["a"] * 5])})
+    with monkeypatch.context() as patched:
+        patched.setattr(by.function({"x": x}).module, "forward", fails)
+        with pytest.raises(ModelError, match=f"model doesn't run in torch .out of memory.; {INSTEAD}"):
+            by.forward({"x": x})
+    with monkeypatch.context() as patched:
+        patched.setattr(convert.onnx2torch, "convert", fails)
+        with pytest.raises(ModelError, match=f"onnx2torch can't convert the model .out of memory.; {INSTEAD}"):
+            Differentiable.of(graph, {"x": x}, right)
+    sized = load(build("(float[N,5] x) => (y) { s = Shape(x)\n a = Mul(x, w)\n y = Reshape(a, s) }", w=(1, 5))).graph
+    monkeypatch.setattr(static, "open_session", fails)
+    with pytest.raises(ModelError, match="onnxruntime can't compute the shapes in the model"):
+        Differentiable.of(sized, {"x": x}, [x * sized.array("w")])
 
 
 def test_a_model_without_weights_or_real_outputs_has_no_loss(torch) -> None:

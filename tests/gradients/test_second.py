@@ -1,7 +1,8 @@
 import pytest
 
-pytest.importorskip("torch")
-pytest.importorskip("onnx2torch")
+from tests.extras import needs
+
+needs("torch", "onnx2torch")
 
 from typing import Any
 

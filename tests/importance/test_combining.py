@@ -239,14 +239,14 @@ def _outputs(model, images) -> np.ndarray:
         ({"method": "0*l1"}, "'0\\*l1' is no criterion"),
         ({"method": "scores"}, "'scores' is no criterion"),
         ({"method": "l1:file"}, "'l1:file' is no criterion"),
-        ({"aggregation": "magic"}, "--aggregation magic is not known"),
+        ({"aggregation": "magic"}, "--aggregation magic is not known; it is one of sum"),
         ({"normalisation": "magic"}, "--normalisation magic is not known"),
-        ({"ensemble": "magic"}, "--ensemble magic is not known"),
+        ({"ensemble": "magic"}, "--ensemble magic is not known; use rank or"),
         ({"method": "obspa", "aggregation": "sum"}, "does not apply to obspa"),
         ({"method": "obspa", "roles": ("producer=2",)}, "--role-weight does not apply to obspa"),
         ({"ensemble": "value"}, "adds up several criteria"),
-        ({"roles": ("brother=1",)}, "is not ROLE=NUMBER"),
-        ({"roles": ("producer=-1",)}, "is not ROLE=NUMBER"),
+        ({"roles": ("brother=1",)}, "is not known; write ROLE=NUMBER"),
+        ({"roles": ("producer=-1",)}, "is not known; write ROLE=NUMBER"),
         ({"roles": ("producer=0", "consumer=0")}, "leaves no role"),
     ],
 )
@@ -257,7 +257,7 @@ def test_recipes_that_are_refused(options, says) -> None:
 
 @pytest.mark.parametrize("text", ["classes=", "classes=a", "classes=-1", "samples=3", "samples=a:b", "output=", "x=1"])
 def test_a_focus_that_can_not_be_read(text) -> None:
-    with pytest.raises(UsageError, match="is not output=NAME"):
+    with pytest.raises(UsageError, match="is not known; write output=NAME"):
         Focus.of((text,))
 
 
@@ -265,10 +265,13 @@ def test_a_focus_that_can_not_be_read(text) -> None:
     "options, says",
     [
         ({"method": "l1", "focus": ("classes=1",)}, "looks at no data"),
-        ({"focus": ("samples=0:5",)}, "give the file"),
+        ({"focus": ("samples=0:5",)}, "counts the samples of --calib; give the file"),
         ({"focus": ("classes=77",)}, "scores of these classes"),
-        ({"focus": ("output=nothing",)}, "no such output"),
-        ({"focus": ("samples=9999:",), "calib": calib_path("digits_resnet")}, "holds none"),
+        ({"focus": ("output=nothing",)}, "the model has no such output; name one of"),
+        (
+            {"focus": ("samples=9999:",), "calib": calib_path("digits_resnet")},
+            "holds none of the .* calibration samples; give one within",
+        ),
     ],
 )
 def test_a_focus_that_does_not_apply(options, says) -> None:

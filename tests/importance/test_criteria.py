@@ -156,10 +156,10 @@ def test_scores_of_the_user(tmp_path) -> None:
 @pytest.mark.parametrize(
     "arrays, says",
     [
-        ({"w9": np.zeros(3)}, "'w9', which this model doesn't have"),
-        ({"w1": np.zeros((C, 3))}, "have shape"),
-        ({"w1": np.full(W1.shape, np.nan)}, "not finite"),
-        ({}, "hold no array"),
+        ({"w9": np.zeros(3)}, "'w9', which this model doesn't have; name the arrays as its parameters"),
+        ({"w1": np.zeros((C, 3))}, "the parameter .*; give one for each of its elements"),
+        ({"w1": np.full(W1.shape, np.nan)}, "are not finite numbers; replace NaN and infinity"),
+        ({}, "hold no array; save one for each parameter"),
     ],
 )
 def test_scores_that_do_not_fit(tmp_path, arrays, says) -> None:
@@ -171,7 +171,7 @@ def test_scores_that_do_not_fit(tmp_path, arrays, says) -> None:
 def test_scores_from_a_file_that_is_none(tmp_path) -> None:
     (tmp_path / "s.npz").write_bytes(b"nothing")
     for name in ("s.npz", "missing.npz"):
-        with pytest.raises(UsageError, match="can't be read"):
+        with pytest.raises(UsageError, match=r"can't be read as an \.npz file: .*; save them with numpy.savez"):
             scores(f"scores:{tmp_path / name}")
 
 

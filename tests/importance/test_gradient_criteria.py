@@ -10,6 +10,7 @@ from spa_cli.errors import UsageError
 from spa_cli.gradients import backend
 from spa_cli.importance.criteria import CRITERIA, GRADIENTS
 from tests.builders import analysed, build, random, rankings
+from tests.extras import needs
 
 NAMES = sorted(n for n, c in CRITERIA.items() if c.needs == GRADIENTS)
 W1, W2 = random((5, 8), "g1"), random((8, 3), "g2")
@@ -18,7 +19,9 @@ NET = build("(float[N,5] x) => (y) { a = MatMul(x, w1) h = Relu(a) y = MatMul(h,
 
 def _module():
     """(w1, w2) as torch has them, and the loss of the labelled samples, one by one."""
-    torch = pytest.importorskip("torch")
+    needs("torch")
+    import torch
+
     try:
         backend.require()
     except UsageError as error:

@@ -14,10 +14,13 @@ import pytest
 import spa_cli
 from spa_cli import pipeline
 from spa_cli.errors import UsageError
-from spa_cli.weights.files import read
+from spa_cli.weights.files import of_mapping, read, write
+from tests.extras import needs
 from tests.weights import mlp, planned, smaller
 
-torch = pytest.importorskip("torch")
+needs("torch")
+import torch
+
 HEADS = 4
 
 
@@ -92,7 +95,7 @@ EXPORTERS = {
 def exported(request, tmp_path, monkeypatch) -> Path:
     """A folder with model.onnx, its pruned small.onnx, plan.json and net.pt."""
     if EXPORTERS[request.param]["dynamo"]:
-        pytest.importorskip("onnxscript")
+        needs("onnxscript")
     monkeypatch.setattr(pipeline, "latency", functools.partial(pipeline.latency, budget=0.02))
     model = export(tmp_path / "model.onnx", **EXPORTERS[request.param])
     options = {"method": "l1", "ratio": 0.4, "ignore": ("*/blocks",), "plan_out": tmp_path / "plan.json"}
@@ -220,6 +223,8 @@ def test_what_numpy_can_not_hold_stays_or_is_refused(job, tmp_path) -> None:
     state["sparse"] = torch.eye(3).to_sparse()
     torch.save(state, tmp_path / "w.pt")
     spa_cli.apply_weights(plan, tmp_path / "w.pt", tmp_path / "small.pt")
+    with pytest.raises(UsageError, match="PyTorch has no type for str96; write another format"):
+        write(of_mapping({"t": np.array(["abc"])}), tmp_path / "text.pt")
     found = torch.load(tmp_path / "small.pt", weights_only=True)
     assert torch.equal(found.pop("sparse").to_dense(), torch.eye(3))
     assert _same(found, wanted)
