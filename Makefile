@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TRAIN := .venv-train
+COMPARE := .venv-compare
 
-.PHONY: demo test lint docs site bench bench-samples bench-accuracy bench-importance bench-budgets bench-real bench-ecosystem examples test-train clean
+.PHONY: demo test lint docs pictures site bench bench-samples bench-accuracy bench-importance bench-budgets bench-real bench-ecosystem bench-compare examples test-train clean
 BENCH ?= ../shared/bench
 REAL ?= ../shared/real
 MODELS ?= ../shared/zoo/models
@@ -43,6 +44,9 @@ bench-real: $(VENV)/.installed ## drift of the trained models in $(REAL) at 1.5x
 bench-ecosystem: $(VENV)/.dev ## spa before and after onnxsim, onnxslim, ORT's optimisation and quantisation (data in $(REAL), $(BENCH); 20 minutes)
 	$(BIN)/python benchmarks/bench_ecosystem.py --real $(REAL) --bench $(BENCH)
 
+bench-compare: $(COMPARE)/.installed ## spa beside Torch-Pruning and onnxsim (docs/comparison.md; CIFAR in $(BENCH); eight minutes)
+	OMP_NUM_THREADS=1 $(COMPARE)/bin/python benchmarks/bench_compare.py --bench $(BENCH)
+
 bench-importance: $(VENV)/.installed ## accuracy by criterion, aggregation and normalisation (data in $(BENCH); an hour)
 	$(BIN)/python benchmarks/bench_importance.py --data $(BENCH) --samples 128 --images 2000
 
@@ -57,6 +61,9 @@ test-train: $(TRAIN)/.installed ## the tests that need PyTorch; what is missing 
 
 docs: $(VENV)/.installed ## the generated parts of the documentation
 	$(BIN)/python docs/make.py
+
+pictures: $(VENV)/.installed ## the pictures of the documentation, from runs on the sample models (a minute)
+	$(BIN)/python docs/pictures.py
 
 site: $(VENV)/.dev ## the documentation as HTML, in build/site; warnings are errors
 	$(BIN)/sphinx-build -q -W --keep-going -n -b html -d build/site-doctrees docs build/site
@@ -80,5 +87,11 @@ $(TRAIN)/.installed: pyproject.toml examples/requirements-torch.txt
 	  --requirement examples/requirements-torch.txt --editable '.[dev]'
 	touch $@
 
+$(COMPARE)/.installed: pyproject.toml benchmarks/requirements-compare.txt
+	test -x $(COMPARE)/bin/python || $(PYTHON) -m venv $(COMPARE)
+	$(COMPARE)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --requirement benchmarks/requirements-compare.txt --editable .
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(TRAIN) build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(TRAIN) $(COMPARE) build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -108,6 +108,25 @@ def test_version_and_help() -> None:
         assert word in ran.stdout
 
 
+def test_help_imports_nothing_heavy() -> None:
+    heavy = "{'numpy', 'onnx', 'onnxruntime', 'onnx_graphsurgeon', 'matplotlib', 'jinja2', 'torch'}"
+    script = f"import sys; from spa_cli.cli.app import commands; commands(); print(sorted({heavy} & set(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [("spa pru", ["prune"]), ("spa prune --target-m", ["--target-macs"]), ("spa s", ["schema", "sweep"])],
+)
+def test_the_shell_completes_commands_and_options(words, found) -> None:
+    count = str(len(words.split()) - 1)
+    command = [str(Path(sys.executable).with_name("spa"))]
+    env = {**os.environ, "_SPA_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": count}
+    ran = subprocess.run(command, capture_output=True, text=True, env=env, check=True)
+    assert ran.stdout.split() == found
+
+
 def test_closed_pipe_is_not_an_error() -> None:
     script = f"{sys.executable} -m spa_cli inspect {RESNET} --json | head -n 1; exit ${{PIPESTATUS[0]}}"
     ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=300)

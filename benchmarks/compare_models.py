@@ -1,0 +1,128 @@
+"""The models of ``bench_compare.py`` as PyTorch modules: what Torch-Pruning takes, with weights from the ``.onnx``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import nn
+from torch.nn import functional
+
+from spa_cli.gradients.backend import require
+
+SAMPLES = Path(__file__).resolve().parent.parent / "sample_models"
+sys.path.append(str(SAMPLES / "train"))  # the training scripts import each other by their bare names
+
+
+class BasicBlock(nn.Module):
+    """Two convolutions; where the width doubles, the shortcut is strided and padded with zero channels."""
+
+    def __init__(self, width_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width_in, width, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.stride, self.pad = stride, (width - width_in) // 2
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The block as akamaster/pytorch_resnet_cifar10 has it (its option A)."""
+        y = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
+        if self.pad:
+            x = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad, self.pad))
+        return functional.relu(y + x)
+
+
+class CifarResNet(nn.Module):
+    """ResNet-20 for CIFAR-10."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
+        self.layer1 = nn.Sequential(*(BasicBlock(16, 16, 1) for _ in range(3)))
+        self.layer2 = nn.Sequential(BasicBlock(16, 32, 2), BasicBlock(32, 32, 1), BasicBlock(32, 32, 1))
+        self.layer3 = nn.Sequential(BasicBlock(32, 64, 2), BasicBlock(64, 64, 1), BasicBlock(64, 64, 1))
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Scores of ten classes."""
+        x = self.layer3(self.layer2(self.layer1(functional.relu(self.bn1(self.conv1(x))))))
+        return self.linear(functional.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+def sized_by_weights(self: Any, x: torch.Tensor) -> torch.Tensor:
+    """The ViT's attention with every size read off the weights, which a pruned one needs."""
+    batch, tokens, _ = x.shape
+    heads = sys.modules["train_vit"].HEADS
+    qkv = self.qkv(x).reshape(batch, tokens, 3, heads, -1).permute(2, 0, 3, 1, 4)
+    q, k, v = qkv.unbind(0)
+    # not the root of what is left: the queries were trained with this scale
+    weights = ((q * sys.modules["train_vit"].HEAD_DIM ** -0.5) @ k.transpose(-2, -1)).softmax(dim=-1)
+    return self.proj((weights @ v).transpose(1, 2).reshape(batch, tokens, -1))
+
+
+def torch_gates(weight: np.ndarray) -> np.ndarray:
+    """ONNX orders an LSTM's gates input, output, forget, cell; PyTorch input, forget, cell, output."""
+    i, o, f, c = np.split(weight, 4)
+    return np.concatenate([i, f, c, o])
+
+
+def lstm_weights(nodes: list[onnx.NodeProto], values: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    """The old exporter renames, reorders and joins them."""
+    for layer, node in enumerate(nodes):
+        w, r, b = (values[name][0] for name in node.input[1:4])
+        bias_w, bias_r = np.split(b, 2)
+        for name, value in (("weight_ih", w), ("weight_hh", r), ("bias_ih", bias_w), ("bias_hh", bias_r)):
+            yield f"lstm.{name}_l{layer}", torch_gates(value)
+
+
+def load(module: nn.Module, path: Path) -> nn.Module:
+    """Fill a module from the file it was exported to, by name; what the exporter renamed, by the order of the nodes."""
+    graph = onnx.load(path).graph
+    values = {t.name: np.array(numpy_helper.to_array(t)) for t in graph.initializer}
+    wanted = module.state_dict()
+    state = {n: v for n, v in values.items() if n in wanted}
+    state |= lstm_weights([n for n in graph.node if n.op_type == "LSTM"], values)
+    missing = [n for n in wanted if n not in state and not n.endswith("num_batches_tracked")]
+    # nn.Linear over tokens becomes a MatMul with the transposed weight; they come in the order of the forward pass
+    products = [values[n.input[1]].T for n in graph.node if n.op_type == "MatMul" and n.input[1] in values]
+    state |= zip(missing, products, strict=True)
+    module.load_state_dict({n: torch.from_numpy(np.ascontiguousarray(v)) for n, v in state.items()}, strict=False)
+    return module.eval()
+
+
+def converted(path: Path) -> nn.Module:
+    """Through onnx2torch, as for a model whose PyTorch source is not at hand, or never was."""
+    require()  # imports onnx2torch also where torchvision does not load
+    from onnx2torch import convert
+
+    return convert(str(path)).eval()
+
+
+SOURCES = {"digits_resnet": "train_resnet", "digits_vit": "train_vit", "digits_lstm": "train_lstm"}
+CLASSES = {"digits_resnet": "ResNet", "digits_vit": "VisionTransformer", "digits_lstm": "RowReader"}
+
+
+def module_of(name: str, path: Path) -> tuple[nn.Module, str]:
+    """(the module, where it is from)."""
+    if name == "resnet20":
+        return load(CifarResNet(), path), "rebuilt in PyTorch"
+    if name in SOURCES:
+        # digits.py, which the training scripts share, imports scikit-learn for the images; the class needs none
+        source = importlib.import_module(SOURCES[name])
+        return load(getattr(source, CLASSES[name])(), path), "rebuilt in PyTorch"
+    return converted(path), "by onnx2torch"
+
+
+def export(module: nn.Module, sample: torch.Tensor, out: Path) -> None:
+    """By the exporter that needs no further package, batch free, BatchNorm folded."""
+    axes = {"input": {0: "batch"}, "output": {0: "batch"}}
+    names: dict[str, Any] = {"input_names": ["input"], "output_names": ["output"], "dynamic_axes": axes}
+    torch.onnx.export(module, (sample,), str(out), dynamo=False, **names)
