@@ -1,13 +1,22 @@
-"""Write what is generated: docs/operators.md, and the table of operators in the README."""
+"""Write what is generated: docs/cli.md, docs/operators.md, and the table of operators in the README."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
 
+import typer
+
+from spa_cli.cli.app import commands
 from spa_cli.report.operators import reference, summary
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- operators: make docs -->\n", "<!-- /operators -->"
+# every command has these; they are told once
+COMMON = ("config", "quiet", "verbose", "log_file", "debug")
+KINDS = {float: "X", int: "N", Path: "PATH", str: "TEXT", bool: ""}
 
 
 def readme(text: str) -> str:
@@ -17,7 +26,101 @@ def readme(text: str) -> str:
     return f"{before}{BEGIN}{summary()}\n{END}{after}"
 
 
+def cli() -> str:
+    """Markdown: every command with its arguments and options, read off the application itself."""
+    app: Any = typer.main.get_command(commands())
+    names = sorted(app.commands)
+    parts = ["# Commands\n\nMade by `make docs` from the commands themselves; `spa COMMAND --help` prints the same.\n"]
+    parts.append(f"{_plain(app.help)} {_plain(app.epilog)}\n")
+    options = [p for p in app.params if p.name in ("version", "install_completion", "show_completion")]
+    parts += ["## `spa`\n", *_table("option", options), "\n## Options of every command\n"]
+    shared = {p.name: p for p in app.commands[names[0]].params}
+    parts += _table("option", [shared[name] for name in COMMON])
+    for name in names:
+        parts += _command(name, app.commands[name])
+    return "\n".join(parts) + "\n"
+
+
+def _kinds() -> dict[str, str]:
+    """What an option's value is, by its parameter's name; the same name is the same kind in every command."""
+    found = {}
+    for each in commands().registered_commands:
+        assert each.callback is not None
+        for name, parameter in inspect.signature(each.callback).parameters.items():
+            found[name] = next((kind for of, kind in KINDS.items() if of in _types(parameter.annotation)), "")
+    return found
+
+
+def _types(annotation: Any) -> set[Any]:
+    """All types in an annotation: of ``Annotated[list[str] | None, ...]`` str, too."""
+    if get_origin(annotation) is Annotated:
+        return _types(annotation.__origin__)
+    inside = get_args(annotation)
+    return {t for part in inside for t in _types(part)} if inside else {annotation}
+
+
+def _command(name: str, command: Any) -> Iterator[str]:
+    params = [p for p in command.params if p.name not in COMMON and not p.hidden]
+    arguments = [p for p in params if p.param_type_name == "argument"]
+    needed = [f"{p.opts[0]} {_kinds()[p.name]}" for p in params if p.required and p not in arguments]
+    usage = " ".join(["spa", name, *map(_argument, arguments), *needed, "[OPTIONS]"])
+    yield f"\n## `spa {name}`\n"
+    yield f"`{usage}`\n"
+    yield f"{_plain(command.help)}"
+    if arguments:
+        yield from ["", *_table("argument", arguments)]
+    panels: dict[str, list[Any]] = {}
+    for param in params:
+        if param.param_type_name == "option":
+            panels.setdefault(param.rich_help_panel or "Options", []).append(param)
+    for panel in sorted(panels, key=lambda p: p != "Options"):
+        yield f"\n### {panel}\n" if len(panels) > 1 else ""
+        yield from _table("option", panels[panel])
+
+
+def _table(what: str, params: list[Any]) -> Iterator[str]:
+    yield f"| {what} | meaning | default |"
+    yield "|---|---|---|"
+    for param in params:
+        name = f"`{_argument(param)}`" if what == "argument" else _option(param)
+        yield f"| {name} | {_plain(param.help)} | {_default(param)} |"
+
+
+def _argument(param: Any) -> str:
+    name = param.name.upper() + ("..." if param.nargs != 1 else "")
+    return name if param.required else f"[{name}]"
+
+
+def _option(param: Any) -> str:
+    """All its names, and what it takes; what is given more than once ends in dots."""
+    kind = "" if param.is_flag else _kinds().get(param.name, "")
+    takes = f" {kind}" if kind else ""
+    names = [f"`{flag}{takes}`" for flag in (*param.opts, *param.secondary_opts)]
+    return ", ".join(names) + (" ..." if param.multiple else "") + (" (required)" if param.required else "")
+
+
+def _default(param: Any) -> str:
+    if param.default in (None, "", (), False):
+        return ""
+    return f"`{param.default}`"
+
+
+def _plain(text: str | None) -> str:
+    """Without the terminal's markup and line breaks."""
+    words = " ".join((text or "").replace("\\[", "[").split())
+    return words.replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;")
+
+
+def made() -> dict[Path, str]:
+    """Every generated file with what should be in it."""
+    page = ROOT / "README.md"
+    return {
+        ROOT / "docs" / "cli.md": cli(),
+        ROOT / "docs" / "operators.md": reference(),
+        page: readme(page.read_text(encoding="utf-8")),
+    }
+
+
 if __name__ == "__main__":
-    (ROOT / "docs" / "operators.md").write_text(reference(), encoding="utf-8")
-    path = ROOT / "README.md"
-    path.write_text(readme(path.read_text(encoding="utf-8")), encoding="utf-8")
+    for file, content in made().items():
+        file.write_text(content, encoding="utf-8")

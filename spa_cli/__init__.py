@@ -10,13 +10,16 @@ The same verbs as the commands, taking a path or a ``ModelProto``::
     curve = spa_cli.sweep("model.onnx", "sweep", points=(0.8, 0.5))
     report = spa_cli.verify("model.onnx", "small.onnx")
 
+``prune_many`` takes many files, or folders of them; ``criteria``, ``operators`` and ``schema`` say what the commands of
+that name print. What goes on is logged to the logger ``spa_cli``.
+
 All raise subclasses of ``spa_cli.errors.SpaError``.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,24 +27,56 @@ if TYPE_CHECKING:
     import onnx
 
     from spa_cli.analysis import Analysis
+    from spa_cli.batch import Outcome
     from spa_cli.plan import Plan
+    from spa_cli.report.operators import Operator
     from spa_cli.result import Result
     from spa_cli.sweeping.run import Sweep
     from spa_cli.verification.compare import Comparison
     from spa_cli.weights.carry import Carried
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "apply", "apply_weights", "inspect", "prune", "sweep", "verify"]
+__all__ = [
+    "__version__",
+    "apply",
+    "apply_weights",
+    "criteria",
+    "inspect",
+    "operators",
+    "prune",
+    "prune_many",
+    "schema",
+    "sweep",
+    "verify",
+]
 
 PathLike = str | os.PathLike[str]
 
 
-def inspect(model: PathLike | onnx.ModelProto, *, input_shape: dict[str, tuple[int, ...]] | None = None) -> Analysis:
-    """Groups of coupled channels, frozen axes with reasons, and costs of ``model``."""
+def inspect(
+    model: PathLike | onnx.ModelProto,
+    *,
+    input_shape: dict[str, tuple[int, ...]] | None = None,
+    html: PathLike | None = None,
+    force: bool = False,
+) -> Analysis:
+    """Groups of coupled channels, frozen axes with reasons, and costs of ``model``.
+
+    ``html``: where to write them as a page with figures, too (``pip install 'spa-cli[report]'``).
+    """
     from spa_cli.analysis import analyse_model
     from spa_cli.graph.load import load
+    from spa_cli.graph.save import write_text
+    from spa_cli.report.page.inspect import inspect_page
+    from spa_cli.report.page.render import check_page
 
-    return analyse_model(load(model), input_shape or {})
+    source, page = load(model), None if html is None else Path(html)
+    if page is not None:
+        check_page(page, source, force, "--html")
+    analysis = analyse_model(source, input_shape or {})
+    if page is not None:
+        write_text(page, inspect_page(analysis, source))
+    return analysis
 
 
 def prune(
@@ -71,6 +106,30 @@ def prune(
         report=None if report is None else Path(report),
         dry_run=dry_run,
     )
+
+
+def prune_many(
+    models: Sequence[PathLike],
+    out: PathLike,
+    *,
+    force: bool = False,
+    plan_out: PathLike | None = None,
+    report: PathLike | None = None,
+    dry_run: bool = False,
+    cache: PathLike | None = None,
+    **options: Any,
+) -> Iterator[Outcome]:
+    """Prune files, and every .onnx file under folders, into the folder ``out``; one ``Outcome`` each, as they are made.
+
+    ``plan_out`` and ``report`` are folders, too; ``cache``: a folder that remembers results by what is in the files.
+    ``options``: as for ``prune``. A file that fails is an ``Outcome`` that says why, and does not stop the rest.
+    """
+    from spa_cli.batch import Wanted, prune_files
+    from spa_cli.options import Options
+
+    plans, pages, remembered = (None if f is None else Path(f) for f in (plan_out, report, cache))
+    wanted = Wanted(Path(out), plans, pages, force, dry_run, remembered)
+    return prune_files([Path(m) for m in models], Options(**options), wanted)
 
 
 def apply(
@@ -117,20 +176,32 @@ def sweep(
     *,
     by: str = "macs",
     points: Sequence[float] = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2),
+    picture: Sequence[PathLike] = (),
     keep_models: bool = False,
     force: bool = False,
     **options: Any,
 ) -> Sweep:
     """Try many budgets in ``macs``, ``params``, ``ratio`` or ``latency``; go on in ``folder`` if it was interrupted.
 
-    ``options``: those of ``prune`` but its budget.
+    ``folder`` then holds sweep.json and sweep.csv. ``picture``: files to draw it in, too (.png, .svg, .pdf or .html;
+    ``pip install 'spa-cli[report]'``). ``options``: those of ``prune`` but its budget.
     """
+    from spa_cli.graph.save import write_text
     from spa_cli.options import Options
+    from spa_cli.report.curve import check_picture, draw
+    from spa_cli.report.sweep import sweep_csv
     from spa_cli.sweeping import run
 
+    pictures = [Path(p) for p in picture]
+    for file in pictures:
+        check_picture(file, force)
     coin = by if by == "ratio" else f"target_{by}"
     chosen = Options(ratio=0.5, **options)
-    return run.sweep(model, Path(folder), chosen, coin, tuple(points), keep_models=keep_models, force=force)
+    found = run.sweep(model, Path(folder), chosen, coin, tuple(points), keep_models=keep_models, force=force)
+    write_text(Path(folder) / "sweep.csv", sweep_csv(found))
+    for file in pictures:
+        draw(found, file)
+    return found
 
 
 def verify(
@@ -148,26 +219,68 @@ def verify(
     tokenizer: PathLike | None = None,
     max_length: int | None = None,
     provider: str | Sequence[str] = "cpu",
+    junit: PathLike | None = None,
     **limits: Any,
 ) -> Comparison:
     """Compare a model with its pruned version: signature, drift, size, latency.
 
     ``calib`` and how it is read (``mean`` to ``max_length``): as in ``prune``.
-    ``provider``: what latency is measured on.
+    ``provider``: what latency is measured on. ``junit``: where to write the gates as JUnit XML.
     ``limits``: the gates, fields of ``spa_cli.verification.gates.Limits``, named as on the command line;
     ``Comparison.passed`` says whether all let it through, ``Comparison.gates`` what each found.
     """
     from spa_cli.calibration.reading import Reading
+    from spa_cli.errors import SpaError
+    from spa_cli.graph.save import write_text
+    from spa_cli.report.json_report import verify_json
+    from spa_cli.report.pipelines import junit as as_junit
     from spa_cli.verification.compare import compare
     from spa_cli.verification.gates import Limits
 
-    return compare(
-        model,
-        pruned,
-        None if plan is None else Path(plan),
-        calib if calib is None or callable(calib) else Path(calib),
-        input_shape or {},
-        Limits(**limits),
-        Reading.of(mean, std, layout, color, image_range, tokenizer, max_length, input_shape),
-        provider,
-    )
+    gates, name = Limits(**limits), Path(pruned).name if isinstance(pruned, str | os.PathLike) else "model"
+    try:
+        found = compare(
+            model,
+            pruned,
+            None if plan is None else Path(plan),
+            calib if calib is None or callable(calib) else Path(calib),
+            input_shape or {},
+            gates,
+            Reading.of(mean, std, layout, color, image_range, tokenizer, max_length, input_shape),
+            provider,
+        )
+    except SpaError as error:
+        if junit is not None:
+            write_text(Path(junit), as_junit({}, name, str(error)))
+        raise
+    if junit is not None:
+        write_text(Path(junit), as_junit(verify_json(found), name))
+    return found
+
+
+def criteria() -> dict[str, Any]:
+    """What ``method``, ``aggregation`` and ``normalisation`` know, as ``spa criteria --json`` prints it."""
+    from spa_cli.report.criteria import criteria_json
+
+    return criteria_json()
+
+
+def operators(name: str = "") -> list[Operator]:
+    """Every operator whose name contains ``name``: followed, approximate or frozen, and how or why."""
+    from spa_cli.report.operators import operators as known
+
+    return [o for o in known() if name.lower() in o.name.lower()]
+
+
+def schema(name: str) -> dict[str, Any]:
+    """The JSON Schema of what ``--json`` of a command prints ("prune", "verify", ...), or of plans ("plan").
+
+    Raises UsageError for a name that has none, with those that do.
+    """
+    from spa_cli.errors import UsageError
+    from spa_cli.report import schemas
+
+    wanted = name.removeprefix("spa.").removesuffix("/1")
+    if wanted not in schemas.NAMES:
+        raise UsageError(f"there is no schema '{name}'; use one of {', '.join(schemas.NAMES)}")
+    return schemas.schema(wanted)

@@ -78,7 +78,9 @@ class Cache:
             self._folder.mkdir(parents=True, exist_ok=True)
             staged = Path(tempfile.mkdtemp(prefix=".spa-", dir=self._folder))
         except OSError as error:
-            raise UsageError(f"the cache '{self._folder}' can't be written: {error.strerror or error}") from error
+            raise UsageError(
+                f"the cache '{self._folder}' can't be written: {error.strerror or error}; name another"
+            ) from error
         try:
             for name, file in files.items():
                 shutil.copyfile(file, staged / name)
@@ -87,7 +89,9 @@ class Cache:
             shutil.rmtree(self._folder / key, ignore_errors=True)
             os.replace(staged, self._folder / key)
         except OSError as error:
-            raise UsageError(f"the cache '{self._folder}' can't be written: {error.strerror or error}") from error
+            raise UsageError(
+                f"the cache '{self._folder}' can't be written: {error.strerror or error}; name another"
+            ) from error
         finally:
             shutil.rmtree(staged, ignore_errors=True)
 
@@ -98,6 +102,8 @@ def _copy(file: Path, place: Path) -> None:
         shutil.copyfile(file, temporary)
         os.replace(temporary, place)
     except OSError as error:
-        raise UsageError(f"the output '{place}' can't be written: {error.strerror or error}") from error
+        raise UsageError(
+            f"the output '{place}' can't be written from the cache: {error.strerror or error}; choose another name"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -115,7 +115,7 @@ def refuse(subject: Subject, left_whole: dict[int, str]) -> None:
     if left_whole:
         index, why = next(iter(left_whole.items()))
         name = subject.analysis.grouping.groups[index].name
-        raise ModelError(f"{nothing}: no cut of its groups survived verification ('{name}': {why})")
+        raise ModelError(f"{nothing}: no cut of its groups survived verification ('{name}': {why}); please report it")
     raise ModelError(f"{nothing} under these constraints; 'spa inspect' lists the groups")
 
 

@@ -80,7 +80,7 @@ class Options:
             raise UsageError("--eval says nothing to --max-drift, which compares outputs; use --min-accuracy")
         both = set(self.ignore) & set(self.only)
         if both:
-            raise UsageError(f"'{sorted(both)[0]}' is in both --ignore and --only")
+            raise UsageError(f"'{sorted(both)[0]}' is in both --ignore and --only; take it out of one")
 
     def _check_importance(self) -> None:
         on_data = self.focused.on_data

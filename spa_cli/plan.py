@@ -45,7 +45,9 @@ class Plan:
         shapes = {}
         for name, shape in given.items():
             if not isinstance(shape, list) or not all(isinstance(d, int) and d > 0 for d in shape):
-                raise UsageError(f"the plan's \"input_shapes\" for '{name}' is not a list of sizes")
+                raise UsageError(
+                    f"the plan's \"input_shapes\" for '{name}' is no list of sizes; write whole numbers above 0"
+                )
             if name in graph.inputs:
                 shapes[name] = tuple(shape)
         return shapes
@@ -56,22 +58,26 @@ class Plan:
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise UsageError(f"the plan '{path}' can't be read: {error.strerror or error}") from error
+            raise UsageError(
+                f"the plan '{path}' can't be read: {error.strerror or error}; give the file that --plan-out wrote"
+            ) from error
         except ValueError as error:
-            raise UsageError(f"the plan '{path}' is not JSON: {error}") from error
+            raise UsageError(f"the plan '{path}' is not JSON: {error}; make it again with --plan-out") from error
         if not isinstance(data, dict) or data.get("schema") != SCHEMA or not isinstance(data.get("kept"), dict):
-            raise UsageError(f'\'{path}\' is not a plan: it needs "schema": "{SCHEMA}" and "kept"')
+            raise UsageError(
+                f'\'{path}\' is not a plan, which has "schema": "{SCHEMA}" and "kept"; make one with --plan-out'
+            )
         hidden = data.pop("kept_hidden", {})
         if not isinstance(hidden, dict):
             raise UsageError(
-                f"the plan '{path}' is malformed at \"kept_hidden\": expected {{tensor: {{axis: [indices]}}}}"
+                f"the plan '{path}' is malformed at \"kept_hidden\"; write {{tensor: {{axis: [indices]}}}}"
             )
         for name, axes in (*data["kept"].items(), *hidden.items()):
             ok = isinstance(axes, dict) and all(
                 _is_axis(a) and isinstance(k, list) and _is_indices(k) for a, k in axes.items()
             )
             if not ok:
-                raise UsageError(f"the plan '{path}' is malformed at tensor '{name}': expected {{axis: [indices]}}")
+                raise UsageError(f"the plan '{path}' is malformed at tensor '{name}'; write {{axis: [indices]}}")
         return Plan(data.pop("kept"), {k: v for k, v in data.items() if k != "schema"}, hidden)
 
 
@@ -98,7 +104,9 @@ def to_selection(plan: Plan, analysis: Analysis) -> Selection:
     masks = {}
     for name, axes in (*plan.kept.items(), *plan.hidden.items()):
         if name not in known:
-            raise UsageError(f"the plan names tensor '{name}', which this model doesn't have")
+            raise UsageError(
+                f"the plan names tensor '{name}', which this model doesn't have; give the model it was made from"
+            )
         masks[name] = _entry_masks(name, axes, analysis.graph.shape(name))
     selection = Selection(grouping, analysis.state.ids.count)
     for index, group in enumerate(grouping.groups):
@@ -106,9 +114,12 @@ def to_selection(plan: Plan, analysis: Analysis) -> Selection:
         if keep is None or keep.all():
             continue
         if keep.ndim == 2 and len(set(keep.sum(1).tolist())) > 1:
-            raise UsageError(f"the plan keeps different numbers of channels in the blocks of group '{group.name}'")
+            raise UsageError(
+                f"the plan keeps different numbers of channels in the blocks of group '{group.name}'; "
+                "keep as many in each"
+            )
         if not keep.any():
-            raise UsageError(f"the plan keeps no channel of group '{group.name}'")
+            raise UsageError(f"the plan keeps no channel of group '{group.name}'; keep at least one")
         selection.keep(index, keep)
     _check_carried_out(grouping, selection, masks)
     return selection
@@ -120,7 +131,10 @@ def _entry_masks(name: str, axes: dict[str, Any], shape: tuple[int, ...]) -> dic
         axis = int(axis_name)
         lists = kept if kept and isinstance(kept[0], list) else [kept]
         if axis >= len(shape) or any(i >= shape[axis] for k in lists for i in k):
-            raise UsageError(f"the plan keeps an index of '{name}' axis {axis} that this model doesn't have")
+            raise UsageError(
+                f"the plan keeps an index of '{name}' axis {axis} that this model doesn't have; "
+                "give the model it was made from"
+            )
         mask = np.zeros((len(lists), shape[axis]), bool)
         for row, k in zip(mask, lists, strict=True):
             row[k] = True
@@ -142,14 +156,18 @@ def _read_group(grouping: Grouping, group: Group, masks: dict[str, dict[int, Any
         slots = slot_of(rows, group.ids)
         if not blocked:
             if mask.ndim == 2 and not (mask == mask[0]).all():
-                raise UsageError(f"the blocks of '{member.tensor}' axis {member.axis} can't keep different indices")
+                raise UsageError(
+                    f"the plan keeps other indices in each block of '{member.tensor}' axis {member.axis}; "
+                    "keep the same in all"
+                )
             keep[slots[(slots >= 0) & (mask if mask.ndim == 1 else mask.any(0))]] = True
             continue
         block = slot_of(rows, group.blocks)
         if (block >= 0).any():
             if mask.ndim == 2:
                 raise UsageError(
-                    f"the plan lists blocks for '{member.tensor}' axis {member.axis}, which is one list of indices"
+                    f"the plan lists blocks for '{member.tensor}' axis {member.axis}, which has none; "
+                    "write one list of indices"
                 )
             here = (slots >= 0) & mask
             keep[block[here], slots[here]] = True
@@ -157,7 +175,7 @@ def _read_group(grouping: Grouping, group: Group, masks: dict[str, dict[int, Any
             if len(mask) != len(group.blocks):
                 raise UsageError(
                     f"the plan gives '{member.tensor}' axis {member.axis} in {len(mask)} blocks, "
-                    f"it has {len(group.blocks)}"
+                    f"it has {len(group.blocks)}; write a list for every block"
                 )
             for b, line in enumerate(mask):
                 keep[b, slots[(slots >= 0) & line]] = True
@@ -177,7 +195,9 @@ def _check_carried_out(grouping: Grouping, selection: Selection, masks: dict[str
         for axis, mask in axes.items():
             rows = grouping.rows.get((name, axis))
             if rows is None:
-                raise UsageError(f"the plan cuts '{name}' axis {axis}, of which nothing can be removed")
+                raise UsageError(
+                    f"the plan cuts '{name}' axis {axis}, of which nothing can be removed; take it out of the plan"
+                )
             found = selection.mask(rows)
             agrees = np.array_equal(found, mask) if mask.ndim == 1 else found.sum() == mask[0].sum()
             if not agrees:
@@ -191,5 +211,5 @@ def _check_carried_out(grouping: Grouping, selection: Selection, masks: dict[str
             if member.axis not in masks.get(member.tensor, {}) and not keep.all():
                 raise UsageError(
                     f"the plan is not consistent: it cuts group '{group.name}' "
-                    f"but not '{member.tensor}' axis {member.axis}"
+                    f"but not '{member.tensor}' axis {member.axis}; cut all members of a group or none"
                 )

@@ -80,7 +80,7 @@ def _require_prunable(source: Source, analysis: Analysis) -> None:
     if analysis.grouping.groups:
         return
     if not analysis.graph.weights():
-        raise ModelError(f"nothing in '{source.name}' can be pruned: it has no weights")
+        raise ModelError(f"nothing in '{source.name}' can be pruned: it has no weights; export it with them")
     reasons = [f.reason.text for f in analysis.grouping.frozen if f.reason.text != "has a single channel"]
     ranked = sorted(set(reasons), key=lambda r: (-reasons.count(r), r))
     why = (

@@ -57,8 +57,8 @@ class Quality:
             )
         if options.min_accuracy is not None and self._scores is None and self._command is None:
             raise UsageError(
-                "--min-accuracy needs labels that fit an output: an array 'labels' in --test (or --calib) beside the "
-                "inputs, class indices or one-hot, or --eval 'command {model}' that prints a number"
+                "--min-accuracy needs labels that fit an output; give an array 'labels' in --test (or --calib) beside "
+                "the inputs, class indices or one-hot, or --eval 'command {model}' that prints a number"
             )
 
     def _fitting(self, named: str) -> int | None:
@@ -109,7 +109,7 @@ def evaluate(command: str, model: Path) -> float:
     done = subprocess.run(line, shell=True, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip() or "it printed nothing").splitlines()[-1]
-        raise VerificationError(f"--eval failed with exit code {done.returncode}: {last[:200]}")
+        raise VerificationError(f"--eval failed with exit code {done.returncode}: {last[:200]}; mend the command")
     numbers = _NUMBER.findall(done.stdout)
     if not numbers:
         raise VerificationError("--eval printed no number on stdout; print the accuracy last")

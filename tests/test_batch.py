@@ -146,8 +146,20 @@ def test_a_cache_does_not_replace_what_exists(cached, tmp_path) -> None:
     assert "exists; use --force" in text
 
 
+def test_a_full_disk(cached, tmp_path, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    text = refused(2, "prune", MLP, "-o", tmp_path / "t.onnx", "--cache", cached[0], *L1)
+    assert text.endswith("t.onnx' can't be written from the cache: No space left on device; choose another name")
+    text = refused(2, "prune", MLP, "-o", tmp_path / "t.onnx", "--cache", tmp_path / "d", *L1)
+    assert text == f"the cache '{tmp_path / 'd'}' can't be written: No space left on device; name another"
+    assert list((tmp_path / "d").iterdir()) == []
+
+
 def test_a_cache_that_can_not_be_written(tmp_path) -> None:
     (tmp_path / "c").write_text("")
     text = refused(2, "prune", MLP, "-o", tmp_path / "s.onnx", "--cache", tmp_path / "c", *L1)
-    assert "the cache" in text
-    assert "can't be written" in text
+    assert f"the cache '{tmp_path / 'c'}' can't be written: " in text
+    assert text.endswith("; name another")

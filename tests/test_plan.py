@@ -11,9 +11,11 @@ from spa_cli.analysis import Analysis, analyse_model
 from spa_cli.channels.selection import Selection
 from spa_cli.errors import UsageError
 from spa_cli.graph.load import load
+from spa_cli.importance.slices import slot_of
 from spa_cli.plan import Plan, from_cut, to_selection
 from spa_cli.surgery.apply import cut
 from spa_cli.surgery.cut import gather
+from tests.builders import build
 from tests.samples import SAMPLES, model_path
 
 
@@ -123,20 +125,45 @@ def test_blocks_have_to_keep_equal_numbers() -> None:
     plan, _ = _cut(analysis, _random_selection(analysis, 3, 0.3))
     tensor, axis = next((t, a) for t, axes in plan.kept.items() for a, k in axes.items() if len(k) < 192 and "qkv" in t)
     uneven = {**plan.kept, tensor: {**plan.kept[tensor], axis: plan.kept[tensor][axis][1:]}}
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match=r"the plan is not consistent at .*; change all members of a group together"):
         to_selection(Plan(uneven), analysis)
+    # a channel that is gone everywhere, but of one block only
+    group, kept = next(g for g in analysis.grouping.groups if len(g.blocks)), {}
+    for member in group.members:
+        rows = analysis.grouping.rows[member.tensor, member.axis]
+        gone = (slot_of(rows, group.blocks) == 0) & (slot_of(rows, group.ids) == 0)
+        kept.setdefault(member.tensor, {})[str(member.axis)] = np.flatnonzero(~gone).tolist()
+    with pytest.raises(UsageError, match=r"different numbers of channels in the blocks of group '.*'; keep"):
+        to_selection(Plan(kept), analysis)
+
+
+def test_what_no_plan_of_whole_groups_says() -> None:
+    """Blocks of an axis that names them itself; a group that is cut where another axis keeps everything."""
+    analysis = _analysis("digits_vit")
+    group = next(g for g in analysis.grouping.groups if len(g.blocks))
+    inner = next(m for m in group.members if len(analysis.grouping.rows[m.tensor, m.axis]) > group.channels)
+    plan, _ = _cut(analysis, _random_selection(analysis, 3, 0.3))
+    kept = plan.kept[inner.tensor][str(inner.axis)]
+    split = {**plan.kept, inner.tensor: {**plan.kept[inner.tensor], str(inner.axis): [kept, kept]}}
+    with pytest.raises(UsageError, match=r"axis \d, which has none; write one list of indices"):
+        to_selection(Plan(split), analysis)
+    resnet = _analysis("digits_resnet")
+    lacking = _group_plan(resnet, "stage1.0.conv1.weight", [0, 1, 2])
+    lacking.popitem()
+    with pytest.raises(
+        UsageError, match=r"it cuts group '.*' but not '.*' axis \d; cut all members of a group or none"
+    ):
+        to_selection(Plan(lacking), resnet)
 
 
 def test_a_plan_of_another_model_is_refused() -> None:
     plan, _ = _cut(*(lambda a: (a, _random_selection(a, 0, 0.3)))(_analysis("digits_resnet")))
-    with pytest.raises(UsageError, match="which this model doesn't have"):
+    with pytest.raises(UsageError, match="which this model doesn't have; give the model it was made from"):
         to_selection(plan, _analysis("digits_vit"))
 
 
 def test_too_many_blocks_are_refused() -> None:
-    analysis = _analysis("digits_vit")
-    group = next(g for g in analysis.grouping.groups if len(g.blocks))
-    member = group.members[0]
-    blocks = [[0]] * (len(group.blocks) + 3)
-    with pytest.raises(UsageError):
-        to_selection(Plan({member.tensor: {str(member.axis): blocks}}), analysis)
+    text = "(float[N,3,4,4] x) => (float[N,2,4,4] y) { a = Conv(x, wa)\n b = Conv<group=2>(a, wb)\n y = Conv(b, wy) }"
+    model = build(text, wa=(8, 3, 1, 1), wb=(6, 4, 1, 1), wy=(2, 6, 1, 1))
+    with pytest.raises(UsageError, match="'wb' axis 1 in 5 blocks, it has 2; write a list for every block"):
+        to_selection(Plan({"wb": {"1": [[0]] * 5}}), analyse_model(load(model), {}))

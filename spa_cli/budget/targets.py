@@ -35,11 +35,14 @@ class Target:
         if options.target_size is not None and options.target_size >= source.bytes:
             raise UsageError(
                 f"--target-size {options.target_size} is no less than the {source.bytes} bytes that '{source.name}' "
-                "has; there is nothing to do"
+                "has; ask for less"
             )
         self._table: LatencyTable | None = None
         if options.target_macs is not None and not analysis.costs.macs:
-            raise UsageError(f"--target-macs can't be used: '{source.name}' has no operator that multiplies and adds")
+            raise UsageError(
+                f"--target-macs can't be used: '{source.name}' has no operator that multiplies and adds; "
+                "use --target-params"
+            )
         if options.target_latency is not None:
             grouping = analysis.grouping
             groups = [i for i, g in enumerate(grouping.groups) if options.constraints().allows(g)]

@@ -37,7 +37,9 @@ def read_arrays(path: Path, graph: Graph) -> Samples:
             for name, arrays in parts.items()
         }
     except ValueError as error:
-        raise UsageError(f"the files in '{path}' don't fit together: {error}") from error
+        raise UsageError(
+            f"the files in '{path}' don't fit together: {error}; give arrays that differ on axis 0 alone"
+        ) from error
     return Samples(checked(data, graph, str(path)), str(path), joined(labels, [f"'{f}'" for f in files], str(path)))
 
 
@@ -57,7 +59,9 @@ def _read(file: Path, graph: Graph) -> tuple[dict[str, Array], Array | UsageErro
             arrays = {k: loaded[k] if k in graph.inputs else np.empty(0) for k in loaded.files if k != label}
             return arrays, _labels(loaded, label, file)
     except _UNREADABLE as error:
-        raise UsageError(f"the calibration file '{file}' can't be read: {error}") from error
+        raise UsageError(
+            f"the calibration file '{file}' can't be read: {error}; save it with numpy.save or numpy.savez"
+        ) from error
 
 
 def _labels(loaded: np.lib.npyio.NpzFile, name: str | None, file: Path) -> Array | UsageError | None:
@@ -65,4 +69,4 @@ def _labels(loaded: np.lib.npyio.NpzFile, name: str | None, file: Path) -> Array
     try:
         return None if name is None else np.atleast_1d(loaded[name])
     except _UNREADABLE as error:
-        return UsageError(f"the labels in '{file}' can't be read: {error}")
+        return UsageError(f"the labels in '{file}' can't be read: {error}; save them as numbers")

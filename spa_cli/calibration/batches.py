@@ -41,7 +41,10 @@ def gather(given: Any, graph: Graph, where: str, limit: int | None) -> Samples:
         batch = {n: _batch(n, a, graph, where, number) for n, a in data.items() if n in graph.inputs}
         lacking = [n for n in graph.inputs if n not in batch]
         if lacking:
-            raise UsageError(f"item {number} of '{where}' lacks input '{lacking[0]}'; it has {', '.join(data)}")
+            raise UsageError(
+                f"item {number} of '{where}' lacks input '{lacking[0]}', it has {', '.join(data)}; "
+                "give every input in every item"
+            )
         for name, (array, _) in batch.items():
             parts.setdefault(name, []).append(array)
         single = any(alone for _, alone in batch.values())
@@ -53,7 +56,9 @@ def gather(given: Any, graph: Graph, where: str, limit: int | None) -> Samples:
     try:
         stacked = {n: np.concatenate(arrays) for n, arrays in parts.items()}
     except ValueError as error:
-        raise UsageError(f"what '{where}' gave does not fit together: {error}") from error
+        raise UsageError(
+            f"what '{where}' gave does not fit together: {error}; give batches of one shape but for axis 0"
+        ) from error
     data = checked(stacked, graph, where)
     most = limit if given is items else None
     found = joined(labels, [f"item {i} of '{where}'" for i in range(len(labels))], where)

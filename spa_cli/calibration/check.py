@@ -27,13 +27,16 @@ def checked(arrays: Mapping[str, Array], graph: Graph, where: str) -> dict[str, 
     missing = [n for n in graph.inputs if n not in arrays]
     if missing:
         raise UsageError(
-            f"the calibration data '{where}' lacks input '{missing[0]}'; it has {', '.join(arrays) or 'nothing'}"
+            f"the calibration data '{where}' lacks input '{missing[0]}', it has {', '.join(arrays) or 'nothing'}; "
+            "name its arrays as the inputs"
         )
     for name, info in graph.inputs.items():
         _check(where, name, arrays[name], info)
     counts = {len(arrays[n]) for n in graph.inputs}
     if len(counts) > 1:
-        raise UsageError(f"the inputs in '{where}' have different numbers of samples: {sorted(counts)}")
+        raise UsageError(
+            f"the inputs in '{where}' have different numbers of samples: {sorted(counts)}; give as many for each"
+        )
     return {n: arrays[n] for n in graph.inputs}
 
 
@@ -51,11 +54,17 @@ def _check(where: str, name: str, array: Array, info: onnx.ValueInfoProto) -> No
         )
         if not fits:
             raise UsageError(
-                f"calibration data for input '{name}' in '{where}' has shape {array.shape}, the model takes {dims}"
+                f"calibration data for input '{name}' in '{where}' has shape {array.shape}, the model takes {dims}; "
+                "give samples of that shape, as many as you like on axis 0"
             )
     if array.dtype.kind not in "fiub" and info.type.tensor_type.elem_type != onnx.TensorProto.STRING:
-        raise UsageError(f"calibration data for input '{name}' in '{where}' is of type {array.dtype}, not numbers")
+        raise UsageError(
+            f"calibration data for input '{name}' in '{where}' is of type {array.dtype}; convert it to numbers"
+        )
     if len(array) == 0:
-        raise UsageError(f"calibration data for input '{name}' in '{where}' holds no samples")
+        raise UsageError(f"calibration data for input '{name}' in '{where}' holds no samples; give at least one")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise UsageError(f"calibration data for input '{name}' in '{where}' holds values that are not finite")
+        raise UsageError(
+            f"calibration data for input '{name}' in '{where}' holds values that are not finite; "
+            "take samples with NaN or infinity out"
+        )

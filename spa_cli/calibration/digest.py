@@ -32,7 +32,9 @@ def digest(source: SampleSource) -> str:
         for path in files:
             found.update(_of_file(path))
     except OSError as error:
-        raise UsageError(f"'{source}' can't be read: {error.strerror or error}") from error
+        raise UsageError(
+            f"the samples '{source}' can't be read: {error.strerror or error}; check the path and its permissions"
+        ) from error
     return found.hexdigest()
 
 

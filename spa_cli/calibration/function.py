@@ -70,10 +70,11 @@ def file_of(function: Callable[[], Any]) -> str | None:
 
 def _from_file(path: Path) -> Any:
     if not path.is_file():
-        raise UsageError(f"there is no file '{path}'")
+        raise UsageError(f"there is no file '{path}'; name one that exists before the colon")
     spec = importlib.util.spec_from_file_location(f"_spa_calibration_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"'{path}' can't be imported")
+    # for a name that ends in .py there is a loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # dataclasses and pickle look a class's module up
     sys.modules[spec.name] = module
@@ -108,7 +109,8 @@ def _told(name: str, file: str | None) -> Iterator[None]:
         module = name.rpartition(":")[0]
         if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
             raise UsageError(
-                f"there is no calibration file '{name}', and no module '{error.name}' in '{os.getcwd()}' or installed"
+                f"there is no calibration file '{name}', and no module '{error.name}' in '{os.getcwd()}' or installed; "
+                "mend the name"
             ) from error
         here = os.path.dirname(__file__)
         frames = [f for f in traceback.extract_tb(error.__traceback__) if os.path.dirname(f.filename) != here]

@@ -67,7 +67,9 @@ class ImageInput:
             )
         for flag, values in (("--mean", reading.mean), ("--std", reading.std)):
             if len(values) not in (1, channels):
-                raise UsageError(f"{flag} has {len(values)} values, input '{name}' has {channels} channels")
+                raise UsageError(
+                    f"{flag} has {len(values)} values, input '{name}' has {channels} channels; give one or as many"
+                )
         return ImageInput(name, channels, axes, (sizes[0], sizes[1]), dtype, reading)
 
     def sized(self, sizes: Sequence[tuple[int, int]], graph: Graph) -> tuple[int, int]:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 _AS_IT_IS = Reading()
 _Key: TypeAlias = tuple[SampleSource | int, Reading, int | None]
 # a graph lives as long as the command that read it; a generator that shuffles has to give its labels only once
-_READ: WeakKeyDictionary[Graph, dict[_Key, Samples]] = WeakKeyDictionary()
+# (with the source, whose id is nobody else's as long as it lives)
+_READ: WeakKeyDictionary[Graph, dict[_Key, tuple[SampleSource, Samples]]] = WeakKeyDictionary()
 
 
 def read_samples(
@@ -38,8 +39,8 @@ def read_samples(
     key = (id(source) if callable(source) else source, reading, limit)
     kept = _READ.setdefault(graph, {})
     if key not in kept:
-        kept[key] = _read(source, graph, reading, limit)
-    return kept[key]
+        kept[key] = source, _read(source, graph, reading, limit)
+    return kept[key][1]
 
 
 def samples_to_fit(options: Options, graph: Graph) -> Samples | None:
@@ -64,7 +65,7 @@ def _read(source: SampleSource, graph: Graph, reading: Reading, limit: int | Non
     if not source.exists():
         if names_function(str(source)):
             return read_function(source, graph, limit)
-        raise UsageError(f"there is no calibration file '{source}'")
+        raise UsageError(f"there is no calibration file '{source}'; give a file, a folder or FILE.py:FUNCTION")
     if source.is_dir():
         return _folder(source, graph, reading, limit)
     suffix = source.suffix.lower()
@@ -82,4 +83,6 @@ def _folder(source: Path, graph: Graph, reading: Reading, limit: int | None) -> 
         return read_arrays(source, graph)
     if images.image_files(source):
         return read_images(source, graph, reading, limit)
-    raise UsageError(f"the calibration folder '{source}' holds no .npz or .npy file, no images and no saved dataset")
+    raise UsageError(
+        f"the calibration folder '{source}' holds no .npz or .npy file, no images and no saved dataset; put some in it"
+    )

@@ -60,7 +60,7 @@ class Reading:
             ("--image-range", self.image_range, RANGES),
         ):
             if value not in known:
-                raise UsageError(f"{name} {value} is not known; it is one of {', '.join(map(str, known))}")
+                raise UsageError(f"{name} {value} is not known; use one of {', '.join(map(str, known))}")
         if self.max_length is not None and self.max_length < 1:
             raise UsageError(f"--max-length has to be at least 1, not {self.max_length}")
 
@@ -84,5 +84,5 @@ def numbers(flag: str, given: Numbers) -> tuple[float, ...]:
     except (TypeError, ValueError):
         found = ()
     if not found or not all(map(math.isfinite, found)):
-        raise UsageError(f"{flag} '{given}' is not a number, or one a channel like 0.485,0.456,0.406")
+        raise UsageError(f"{flag} '{given}' is no number; write one, or one a channel like 0.485,0.456,0.406")
     return found

@@ -73,4 +73,4 @@ def joined(parts: Sequence[Array | UsageError | None], whose: Sequence[str], whe
     try:
         return np.concatenate(found)
     except ValueError as error:
-        return UsageError(f"the labels in '{where}' don't fit together: {error}")
+        return UsageError(f"the labels in '{where}' don't fit together: {error}; give each sample as many")

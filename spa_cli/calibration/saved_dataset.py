@@ -40,7 +40,7 @@ def read_saved_dataset(path: Path, graph: Graph, reading: Reading, limit: int | 
     try:
         table = library.load_from_disk(str(path))
     except Exception as error:  # pyarrow's and fsspec's kinds are their own
-        raise UsageError(f"the dataset '{path}' can't be read: {_first(error)}") from error
+        raise UsageError(f"the dataset '{path}' can't be read: {_first(error)}; save it with save_to_disk") from error
     where = str(path)
     if isinstance(table, library.DatasetDict):
         split = next((s for s in (*_SPLITS, *table) if s in table), None)
@@ -48,7 +48,7 @@ def read_saved_dataset(path: Path, graph: Graph, reading: Reading, limit: int | 
             raise UsageError(f"the dataset '{path}' has no splits; save one with rows")
         table, where = table[split], f"{path}, split {split}"
     if not len(table):
-        raise UsageError(f"the dataset '{where}' holds no rows")
+        raise UsageError(f"the dataset '{where}' holds no rows; give one that has some")
     columns = _Columns(library, table, where, limit)
     data = columns.data(graph, reading)
     about = f"{where} ({part(len(columns.rows), len(table), 'rows')})"
@@ -109,7 +109,7 @@ class _Columns:
             return use(column[at][name])
         except (OSError, ValueError, SyntaxError, AttributeError) as error:
             raise UsageError(
-                f"row {at} of '{self._where}' holds no image that can be read ({_first(error)})"
+                f"row {at} of '{self._where}' holds no image that can be read ({_first(error)}); mend it or take it out"
             ) from error
 
 

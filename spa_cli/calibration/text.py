@@ -64,7 +64,7 @@ def _object(path: Path, number: int, line: str) -> tuple[str, Array | None]:
             raise TypeError
     except (ValueError, KeyError, TypeError):
         raise UsageError(
-            f'line {number} of \'{path}\' is no object with a text, write {{"text": "..."}} with or without a "label"'
+            f'line {number} of \'{path}\' is no object with a text; write {{"text": "..."}} with or without a "label"'
         ) from None
     label = found.get("label")
     return text, None if label is None else np.array([label])

@@ -47,7 +47,9 @@ class TextInputs:
         fixed = length if isinstance(length, int) else (*given, 0)[0]
         longest = reading.max_length or fixed or _LONGEST
         if fixed and longest > fixed:
-            raise UsageError(f"--max-length {longest} is more than the {fixed} tokens that input '{ids}' takes")
+            raise UsageError(
+                f"--max-length {longest} is more than the {fixed} tokens that input '{ids}' takes; give at most that"
+            )
         return TextInputs(names, fixed, longest, _tokenizer(reading))
 
     def arrays(self, texts: list[str]) -> dict[str, Array]:
@@ -66,7 +68,9 @@ class TextInputs:
         if not any(e.ids for e in encoded):
             raise UsageError("the tokenizer finds no token in any of the texts; give the model's own")
         if len(encoded[0].ids) > max(self.longest, self.fixed):
-            raise UsageError(f"the tokenizer adds more to every text than {self.longest} tokens; allow more")
+            raise UsageError(
+                f"the tokenizer adds more to every text than {self.longest} tokens; raise --max-length, or give another"
+            )
         mask = np.array([e.attention_mask for e in encoded], np.int64)
         # counted from the first token that is no padding, which may be on the left
         positions = np.maximum(np.arange(mask.shape[1]) - mask.argmax(1)[:, None], 0)
@@ -83,7 +87,7 @@ def _tokenizer(reading: Reading) -> Any:
     library = extra("tokenizers", "text", "text needs tokenizers")
     path = reading.tokenizer
     if path is None or not path.is_file():
-        raise UsageError(f"there is no tokenizer file '{path}'")
+        raise UsageError(f"there is no tokenizer file '{path}'; give the tokenizer.json of the model")
     try:
         return library.Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises plain Exception

@@ -88,9 +88,9 @@ def _toml(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the configuration '{file}' can't be read: {error}") from error
+        raise UsageError(f"the configuration '{file}' can't be read: {error}; name another with --config") from error
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"the configuration '{file}' is not valid TOML: {error}") from error
+        raise UsageError(f"the configuration '{file}' is not valid TOML: {error}; mend it there") from error
 
 
 def _flags(command: Any) -> dict[str, str]:

@@ -16,10 +16,10 @@ def operators(
     json: Json = False,
 ) -> None:
     """List every operator: followed, approximate or frozen, and how or why."""
-    from spa_cli.report import operators as report
+    import spa_cli
     from spa_cli.report.tables import console, operators_table
 
-    found = [o for o in report.operators() if name.lower() in o.name.lower()]
+    found = spa_cli.operators(name)
     if json:
         print_json({"schema": "spa.operators/1", "operators": [o._asdict() for o in found]})
     else:

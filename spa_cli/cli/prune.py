@@ -93,6 +93,14 @@ def prune(
     plan_out: Annotated[
         Path | None, typer.Option(help="Also write the plan (JSON).", rich_help_panel=_OUTPUT, show_default=False)
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write all there is to see as one HTML page (spa-cli[report]).",
+            rich_help_panel=_OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
     cache: Annotated[
         Path | None,
         typer.Option(
@@ -107,7 +115,7 @@ def prune(
 ) -> None:
     """Remove the least important channels and write a smaller, verified model.
 
-    Several models, or a folder of them, go to a folder; --plan-out is a folder then, too.
+    Several models, or a folder of them, go to a folder; --plan-out and --report are folders then, too.
     """
     arguments = locals()
     from spa_cli.batch import Wanted, prune_file, prune_files
@@ -115,7 +123,7 @@ def prune(
 
     budgets = one_budget(context, {name: arguments[name] for name in BUDGETS})
     options = Options(**budgets, **c.chosen(arguments))
-    wanted = Wanted(output, plan_out, None, force, dry_run, cache)
+    wanted = Wanted(output, plan_out, report, force, dry_run, cache)
     if len(model) == 1 and not model[0].is_dir():
         show_report(prune_file(model[0], options, wanted), json, "pruned")
     else:

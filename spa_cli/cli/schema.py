@@ -15,13 +15,10 @@ def schema(
     name: Annotated[str, typer.Argument(help="Of what: prune, verify, plan, ... (none: list them).")] = "",
 ) -> None:
     """Print the JSON Schema of what --json prints, and of plans."""
-    from spa_cli.errors import UsageError
-    from spa_cli.report import schemas
+    import spa_cli
+    from spa_cli.report.schemas import NAMES
 
-    if not name:
-        typer.echo("\n".join(schemas.NAMES))
-        return
-    wanted = name.removeprefix("spa.").removesuffix("/1")
-    if wanted not in schemas.NAMES:
-        raise UsageError(f"there is no schema '{name}'; there are {', '.join(schemas.NAMES)}")
-    print_json(schemas.schema(wanted))
+    if name:
+        print_json(spa_cli.schema(name))
+    else:
+        typer.echo("\n".join(NAMES))

@@ -43,5 +43,7 @@ def _one(text: str) -> tuple[str, tuple[int, ...]]:
     found = _SIZES.fullmatch(sizes)
     shape = tuple(int(d) for d in re.split("[,x]", found[1] or found[2])) if found else ()
     if not name or not shape or any(d < 1 for d in shape):
-        raise UsageError(f"--input-shape '{text}' is not NAME:1,3,224,224")
+        raise UsageError(
+            f"--input-shape '{text}' is not NAME:1,3,224,224; write the input's name, a colon and its sizes"
+        )
     return name, shape

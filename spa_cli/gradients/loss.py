@@ -64,7 +64,7 @@ class Loss:
 
         chosen = {n: y.detach() for n, y in outputs.items() if self.output in (None, n)}
         if not chosen:
-            raise UsageError(f"the loss names '{self.output}', which is no output; outputs are {', '.join(outputs)}")
+            raise UsageError(f"the loss names '{self.output}', which is no output; name one of {', '.join(outputs)}")
         if labels is not None:
             return [labelled(chosen, np.asarray(labels), samples)]
         return drawn(chosen, samples, self.seed + 7919 * batch)

@@ -13,6 +13,7 @@ import onnx
 from onnx import helper
 
 from spa_cli.errors import ModelError
+from spa_cli.gradients.backend import INSTEAD
 from spa_cli.graph.bodies import captured_names
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.view import build
@@ -93,7 +94,9 @@ def _run(graph: Graph, wanted: list[str], feeds: Feeds) -> dict[str, Array]:
         inputs = {i.name for i in session.get_inputs()}
         found = session.run(wanted, {n: v for n, v in feeds.items() if n in inputs})
     except Exception as error:
-        raise ModelError(f"onnxruntime can't compute the shapes in the model ({str(error)[:200]})") from error
+        raise ModelError(
+            f"onnxruntime can't compute the shapes in the model ({str(error)[:200]}); {INSTEAD}"
+        ) from error
     return dict(zip(wanted, found, strict=True))
 
 

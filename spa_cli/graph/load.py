@@ -78,11 +78,13 @@ def _read(path: Path) -> Source:
             raise ModelError(f"'{path}' is empty; export the model again")
         model = onnx.load(str(path), load_external_data=False, format="protobuf")
     except OSError as error:
-        raise ModelError(f"'{path}' can't be read: {error.strerror or error}") from error
+        raise ModelError(
+            f"'{path}' can't be read: {error.strerror or error}; check the file and its permissions"
+        ) from error
     except (DecodeError, ValueError, RuntimeError) as error:
         raise ModelError(f"'{path}' is not an ONNX model, or is cut short; export or download it again") from error
     if not model.HasField("graph") or not model.opset_import:
-        raise ModelError(f"'{path}' holds no ONNX graph; is it really an .onnx file?")
+        raise ModelError(f"'{path}' holds no ONNX graph; give the path of an .onnx file")
     return Source(model, path.name, str(path.resolve().parent), path, size)
 
 
@@ -101,8 +103,8 @@ def _check_external(source: Source) -> None:
         place = (root / info.location).resolve()
         if os.path.isabs(info.location) or not place.is_relative_to(root):
             raise ModelError(
-                f"tensor '{tensor.name}' points outside the model's folder ('{info.location}'); "
-                "such files are not read: save the model with its data beside it"
+                f"tensor '{tensor.name}' points outside the model's folder ('{info.location}'), "
+                "where nothing is read; save the model with its data beside it"
             )
         if place not in seen:
             if not place.is_file():
@@ -123,7 +125,9 @@ def _inline(source: Source) -> onnx.ModelProto:
     try:
         return onnx.inliner.inline_local_functions(source.model)
     except Exception as error:
-        raise ModelError(f"the local functions of '{source.name}' can't be inlined: {error}") from error
+        raise ModelError(
+            f"the local functions of '{source.name}' can't be inlined: {error}; export the model without them"
+        ) from error
 
 
 def _with_names_apart(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -144,7 +148,9 @@ def _check_valid(source: Source) -> None:
     try:
         open_session(source)
     except Exception as error:
-        raise ModelError(f"'{source.name}' is not a valid ONNX model: {_first_line(verdict)}") from error
+        raise ModelError(
+            f"'{source.name}' is not a valid ONNX model: {_first_line(verdict)}; export it again"
+        ) from error
     source.warnings.append(f"onnx's checker rejects this file, onnxruntime runs it: {_first_line(verdict)}")
 
 

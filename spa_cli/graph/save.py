@@ -26,11 +26,11 @@ def check_writable(out: Path, source: Source, force: bool) -> None:
         for file in files:
             _check_file(file, source, force)
     except OSError as error:
-        raise UsageError(f"the output '{out}' can't be written: {error.strerror or error}") from error
+        raise UsageError(f"the output '{out}' can't be used: {error.strerror or error}; choose another name") from error
     if not out.parent.is_dir():
         raise UsageError(f"the folder '{out.parent}' does not exist; create it first")
     if not os.access(out.parent, os.W_OK):
-        raise UsageError(f"the folder '{out.parent}' can't be written to")
+        raise UsageError(f"the folder '{out.parent}' can't be written to; choose another, or change its permissions")
 
 
 def _check_file(file: Path, source: Source, force: bool) -> None:
@@ -55,7 +55,9 @@ class Staged:
         try:
             self._root = Path(tempfile.mkdtemp(prefix=".spa-", dir=beside))
         except OSError as error:
-            raise UsageError(f"the folder '{beside}' can't be written to: {error.strerror or error}") from error
+            raise UsageError(
+                f"the folder '{beside}' can't be written to: {error.strerror or error}; choose another for the output"
+            ) from error
         self.path = self._root / name
         self._beside = beside
         self.data = DataFile(self._root / f"{name}.data", folder)
@@ -72,7 +74,10 @@ class Staged:
                         self.data.take(tensor)
             onnx.save(model, str(self.path), format="protobuf")
         except OSError as error:
-            raise UsageError(f"the result can't be written to '{self._beside}': {error.strerror or error}") from error
+            raise UsageError(
+                f"the result can't be written to '{self._beside}': {error.strerror or error}; "
+                "free some space, or choose another folder"
+            ) from error
 
     def read_into(self, model: onnx.ModelProto) -> None:
         """Bring the weights of a model that was written here back into memory."""
@@ -92,7 +97,9 @@ class Staged:
             for file in sorted(self._root.iterdir(), key=lambda f: f == self.path):
                 os.replace(file, out.parent / file.name)
         except OSError as error:
-            raise UsageError(f"the output '{out}' can't be written: {error.strerror or error}") from error
+            raise UsageError(
+                f"the output '{out}' can't be written: {error.strerror or error}; choose another name"
+            ) from error
         finally:
             self.discard()
 
@@ -113,4 +120,4 @@ def write_text(path: Path, text: str) -> None:
     except OSError as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        raise UsageError(f"'{path}' can't be written: {error.strerror or error}") from error
+        raise UsageError(f"the file '{path}' can't be written: {error.strerror or error}; name another") from error

@@ -44,7 +44,7 @@ class Focus:
                     raise ValueError
             except ValueError:
                 raise UsageError(
-                    f"--focus '{text}' is not output=NAME, classes=3,5 or samples=0:100 (of the calibration data)"
+                    f"--focus '{text}' is not known; write output=NAME, classes=3,5 or samples=0:100 (of --calib)"
                 ) from None
         return Focus(output, classes, samples)
 
@@ -59,7 +59,7 @@ class Focus:
             return {}
         if self.output not in graph.outputs:
             raise UsageError(
-                f"--focus output={self.output}: the model has no such output; it has {', '.join(graph.outputs)}"
+                f"--focus output={self.output}: the model has no such output; name one of {', '.join(graph.outputs)}"
             )
         return dict.fromkeys(_upstream(graph, self.output), float(FOCUS))
 
@@ -69,7 +69,9 @@ class Focus:
         if self.samples is not None:
             times[self.samples] = FOCUS
             if not (times > 1).any():
-                raise UsageError(f"--focus samples: the slice holds none of the {count} calibration samples")
+                raise UsageError(
+                    f"--focus samples: the slice holds none of the {count} calibration samples; give one within them"
+                )
         return times
 
 

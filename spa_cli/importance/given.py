@@ -39,16 +39,21 @@ def read_scores(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Arr
         with np.load(path, allow_pickle=False) as loaded:
             found = {name: np.asarray(loaded[name]) for name in loaded.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError, AttributeError) as error:
-        raise UsageError(f"the scores '{path}' can't be read as an .npz file: {error}") from error
+        raise UsageError(
+            f"the scores '{path}' can't be read as an .npz file: {error}; save them with numpy.savez"
+        ) from error
     for name, values in found.items():
         if name not in shapes:
-            raise UsageError(f"the scores '{path}' name '{name}', which this model doesn't have")
+            raise UsageError(
+                f"the scores '{path}' name '{name}', which this model doesn't have; name the arrays as its parameters"
+            )
         if values.shape != shapes[name]:
             raise UsageError(
-                f"the scores of '{name}' in '{path}' have shape {values.shape}, the parameter {shapes[name]}"
+                f"the scores of '{name}' in '{path}' have shape {values.shape}, the parameter {shapes[name]}; "
+                "give one for each of its elements"
             )
         if values.dtype.kind not in "fiu" or not np.isfinite(values.astype(np.float64)).all():
-            raise UsageError(f"the scores of '{name}' in '{path}' are not finite numbers")
+            raise UsageError(f"the scores of '{name}' in '{path}' are not finite numbers; replace NaN and infinity")
     if not found:
-        raise UsageError(f"the scores '{path}' hold no array")
+        raise UsageError(f"the scores '{path}' hold no array; save one for each parameter")
     return {name: values.astype(np.float64) for name, values in found.items()}

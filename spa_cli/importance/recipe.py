@@ -54,7 +54,7 @@ class Recipe:
         _known("--aggregation", aggregation, AGGREGATIONS)
         _known("--normalisation", normalisation, NORMALISATIONS)
         if ensemble not in ENSEMBLES:
-            raise UsageError(f"--ensemble {ensemble} is not known; it is {' or '.join(ENSEMBLES)}")
+            raise UsageError(f"--ensemble {ensemble} is not known; use {' or '.join(ENSEMBLES)}")
         for part in parts:
             for flag, given in (("--aggregation", aggregation), ("--role-weight", roles)):
                 if given and part.criterion.ranks:
@@ -114,7 +114,9 @@ def _roles(texts: tuple[str, ...]) -> dict[str, float]:
         except ValueError:
             value = -1.0
         if role not in ROLES or not 0 <= value < math.inf:
-            raise UsageError(f"--role-weight '{text}' is not ROLE=NUMBER with a role of {', '.join(ROLES)}")
+            raise UsageError(
+                f"--role-weight '{text}' is not known; write ROLE=NUMBER with a role of {', '.join(ROLES)}"
+            )
         roles[role] = value
     if not any(roles.values()):
         raise UsageError("--role-weight leaves no role with a weight; give one of them more than 0")

@@ -19,7 +19,7 @@ from spa_cli.importance.recipe import Part, Recipe
 from spa_cli.importance.registry import Scored
 from spa_cli.importance.slices import shape_of
 
-UNSCORED = "no member has a score by --method {name}"
+UNSCORED = "none of its weights has a score by --method {name}"
 
 
 def rank_groups(evidence: Evidence, recipe: Recipe) -> tuple[list[Ranking], dict[int, str]]:

@@ -18,6 +18,7 @@ from spa_cli.graph.load import Source, load
 from spa_cli.plan import Plan, to_selection
 from spa_cli.surgery.apply import cut
 from spa_cli.surgery.cut import Cut
+from spa_cli.surgery.values import CutError
 from spa_cli.verification.check import Drift, Timing, drift, latency, verify_file, zeroing_differs
 from spa_cli.verification.feeds import first_run
 from spa_cli.verification.gates import Gate, Limits, check
@@ -65,13 +66,23 @@ def compare(
     given = None if calib is None else read_samples(calib, analysis.graph, reading, _SAMPLES)
     feeds, reference = first_run(before, analysis, given, _SAMPLES, seed=1)
     checked = passes_checker(before)
-    outputs = verify_file(target(after), before.model, checked, reference, feeds, free=analysis.free_sizes())
+    try:
+        outputs = verify_file(target(after), before.model, checked, reference, feeds, free=analysis.free_sizes())
+    except VerificationError as error:
+        raise VerificationError(
+            f"'{after.name}' can't take the place of '{before.name}': {error}; prune this model again"
+        ) from error
     small = analyse_model(after, input_shape)
     zeroing = None
     if plan is not None:
         read = Plan.read(plan)
         selection = to_selection(read, analysis)
-        work = cut(analysis.graph, analysis.state, analysis.grouping, selection, {})
+        try:
+            work = cut(analysis.graph, analysis.state, analysis.grouping, selection, {})
+        except CutError as error:
+            raise VerificationError(
+                f"the plan can't be carried out on '{before.name}': {error}; make a plan from this model"
+            ) from error
         _check_shapes(work, after, read)
         zeroing = zeroing_differs(analysis.graph, work, feeds, target(after)) or "equal"
     with running_on(provider):
@@ -92,4 +103,6 @@ def _check_shapes(work: Cut, after: Source, plan: Plan) -> None:
     found = {n: tuple(t.dims) for n, t in after.graph.parameters.items()}
     for name in (*plan.kept, *plan.hidden):
         if name in found and found[name] != work.shape(name):
-            raise VerificationError(f"'{name}' has shape {found[name]}, the plan leaves {work.shape(name)}")
+            raise VerificationError(
+                f"'{name}' has shape {found[name]}, the plan leaves {work.shape(name)}; give the plan that made it"
+            )

@@ -8,7 +8,7 @@ import numpy as np
 
 from spa_cli.analysis import Analysis
 from spa_cli.calibration.samples import Samples
-from spa_cli.errors import ModelError, VerificationError
+from spa_cli.errors import ModelError, UsageError
 from spa_cli.graph.load import Source
 from spa_cli.verification.inputs import batch_of, synthetic
 from spa_cli.verification.session import Feeds, open_session, run
@@ -19,13 +19,15 @@ def first_run(
 ) -> tuple[Feeds, list[Any]]:
     """(inputs, outputs) of one run of the original: on ``samples`` of those given, else on synthetic inputs.
 
-    Raises ModelError if onnxruntime can't load it, VerificationError if no inputs make it run.
+    Raises ModelError if onnxruntime can't load it or no inputs make it run, UsageError if the given ones don't.
     """
     graph = analysis.graph
     try:
         session = open_session(source, large=source.external)
     except Exception as error:
-        raise ModelError(f"onnxruntime can't load '{source.name}': {_line(error)}") from error
+        raise ModelError(
+            f"onnxruntime can't load '{source.name}': {_line(error)}; export it with operators it knows"
+        ) from error
     if given is not None:
         tries = [batch_of(given.data, graph, samples)]
     else:
@@ -36,8 +38,9 @@ def first_run(
             return feeds, run(session, feeds)
         except Exception as error:  # noqa: BLE001 - onnxruntime's kinds are its own
             failure = failure or _line(error)
-    kind = "the calibration data" if given else "synthetic inputs"
-    raise VerificationError(f"'{source.name}' does not run on {kind} ({failure}); give --input-shape or --calib")
+    if given is not None:
+        raise UsageError(f"'{source.name}' does not run on the calibration data ({failure}); give samples it takes")
+    raise ModelError(f"'{source.name}' does not run on synthetic inputs ({failure}); give --input-shape or --calib")
 
 
 def shapes_of(feeds: Feeds) -> dict[str, tuple[int, ...]]:

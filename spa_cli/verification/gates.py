@@ -41,7 +41,7 @@ class Limits:
         if self.min_agreement is not None and not 0 <= self.min_agreement <= 1:
             raise UsageError(f"--min-agreement has to lie between 0 and 1, not {self.min_agreement:g}")
         if self.max_drift is not None and not self.max_drift >= 0:
-            raise UsageError(f"--max-drift can't be negative, not {self.max_drift:g}")
+            raise UsageError(f"--max-drift has to be at least 0, not {self.max_drift:g}")
         if self.max_latency_ratio is not None and not 0 < self.max_latency_ratio < math.inf:
             raise UsageError(f"--max-latency-ratio has to be a positive number, not {self.max_latency_ratio:g}")
         if self.max_size is not None:

@@ -49,14 +49,18 @@ def input_shapes(graph: Graph, given: dict[str, tuple[int, ...]]) -> Iterator[di
     for name, shape in given.items():
         if name not in graph.inputs:
             raise UsageError(
-                f"--input-shape names '{name}', which is not an input; inputs are {', '.join(graph.inputs)}"
+                f"--input-shape names '{name}', which is not an input; name one of {', '.join(graph.inputs)}"
             )
         declared = input_dims(graph.inputs[name])
         if declared is not None and len(declared) != len(shape):
-            raise UsageError(f"--input-shape gives '{name}' {len(shape)} dimensions, the model has {len(declared)}")
+            raise UsageError(
+                f"--input-shape gives '{name}' {len(shape)} dimensions, the model has {len(declared)}; give as many"
+            )
         for i, (dim, size) in enumerate(zip(declared or [], shape, strict=False)):
             if isinstance(dim, int) and dim != size:
-                raise UsageError(f"--input-shape gives '{name}' size {size} on axis {i}, the model fixes it at {dim}")
+                raise UsageError(
+                    f"--input-shape gives '{name}' size {size} on axis {i}, the model fixes it at {dim}; give that"
+                )
     for batch, space, length in _TRIES:
         named: dict[str, int] = {}
         yield {

@@ -67,7 +67,7 @@ def carry(
     plan = plan if isinstance(plan, Plan) else Plan.read(plan)
     entries = {n: axes for n, axes in (plan.kept | plan.hidden).items() if axes}
     if not entries:
-        raise UsageError("the plan keeps everything; there is nothing to cut")
+        raise UsageError("the plan keeps everything, there is nothing to cut; give one that removes channels")
     stage("reading the weights")
     cut = _read(weights)
     reference = cut if exported_with is None else _read(exported_with)
@@ -134,7 +134,7 @@ def _checked(plan: Plan, model: str | os.PathLike[str] | onnx.ModelProto) -> Gra
     source = load(model)
     analysis = analyse_model(source, plan.input_shapes(source.graph))
     if not to_selection(plan, analysis).kept:
-        raise UsageError("the plan keeps everything; there is nothing to cut")
+        raise UsageError("the plan keeps everything, there is nothing to cut; give one that removes channels")
     return analysis.graph
 
 

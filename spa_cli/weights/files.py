@@ -45,9 +45,11 @@ def read(path: Path) -> Weights:
     try:
         weights: Weights = module.read(path)
     except OSError as error:
-        raise UsageError(f"the weights '{path}' can't be read: {error.strerror or error}") from error
+        raise UsageError(
+            f"the weights '{path}' can't be read: {error.strerror or error}; check its permissions"
+        ) from error
     if not weights.tensors:
-        raise UsageError(f"the weights file '{path}' holds no tensors")
+        raise UsageError(f"the weights file '{path}' holds no tensors; save the model's parameters in it")
     return weights
 
 
@@ -72,13 +74,13 @@ def check_output(out: Path, inputs: list[Path], force: bool) -> None:
         if exists and any(out.samefile(i) for i in inputs if i.exists()):
             raise UsageError(f"the output '{out}' is an input; choose another name")
     except OSError as error:
-        raise UsageError(f"the output '{out}' can't be written: {error.strerror or error}") from error
+        raise UsageError(f"the output '{out}' can't be used: {error.strerror or error}; choose another name") from error
     if exists and not force:
         raise UsageError(f"the output '{out}' exists; use --force to replace it")
     if not out.parent.is_dir():
         raise UsageError(f"the folder '{out.parent}' does not exist; create it first")
     if not os.access(out.parent, os.W_OK):
-        raise UsageError(f"the folder '{out.parent}' can't be written to")
+        raise UsageError(f"the folder '{out.parent}' can't be written to; choose another, or change its permissions")
 
 
 def write(weights: Weights, out: Path) -> list[str]:
@@ -93,7 +95,9 @@ def write(weights: Weights, out: Path) -> list[str]:
         module.write(weights, Path(root, out.name))
         os.replace(Path(root, out.name), out)
     except OSError as error:
-        raise UsageError(f"the output '{out}' can't be written: {error.strerror or error}") from error
+        raise UsageError(
+            f"the output '{out}' can't be written: {error.strerror or error}; choose another name"
+        ) from error
     finally:
         if root:
             shutil.rmtree(root, ignore_errors=True)

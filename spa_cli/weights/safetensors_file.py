@@ -56,7 +56,9 @@ def read(path: Path) -> Weights:
             except (AttributeError, KeyError, TypeError):
                 tensors = _read_all(library, path)
     except (library.SafetensorError, ValueError) as error:
-        raise UsageError(f"'{path}' is not a safetensors file, or is cut short ({error})") from error
+        raise UsageError(
+            f"'{path}' is not a safetensors file, or is cut short ({error}); save or download it again"
+        ) from error
     return Weights(path.name, tensors, path, metadata)
 
 

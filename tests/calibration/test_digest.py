@@ -16,7 +16,9 @@ def test_files_by_what_is_in_them(tmp_path) -> None:
     b.write_text("1")
     c.write_text("2")
     assert digest(a) == digest(b) != digest(c)
-    with pytest.raises(UsageError, match=r"'.*none' can't be read: No such file"):
+    with pytest.raises(
+        UsageError, match=r"'.*none' can't be read: No such file or directory; check the path and its permissions"
+    ):
         digest(tmp_path / "none")
 
 

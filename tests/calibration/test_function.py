@@ -119,7 +119,7 @@ def test_a_function_is_called_once_a_command() -> None:
         (lambda: "text", "gave a str; it has to give"),
         (lambda: None, "gave a NoneType; it has to give"),
         (list, "gave no samples; it has to give"),
-        (lambda: [{"x": X}], "item 0 of '.*' lacks input 'z'; it has x"),
+        (lambda: [{"x": X}], "item 0 of '.*' lacks input 'z', it has x; give every input"),
         (lambda: [X], "gives arrays without names, the model has 2 inputs; give dicts that name x, z"),
         (
             lambda: [{"x": X, "z": Z}, {"x": X[0, 0], "z": Z}],
@@ -129,12 +129,18 @@ def test_a_function_is_called_once_a_command() -> None:
         (lambda: {"x": X[:, :1], "z": Z}, r"has shape \(6, 1\), the model takes"),
         (lambda: {"x": X, "z": Z[:3]}, r"different numbers of samples: \[3, 6\]"),
         (lambda: {"x": X, "z": Z + np.nan}, "values that are not finite"),
-        (lambda: {"x": X, "z": np.array(["a"] * 6)}, "not numbers"),
+        (lambda: {"x": X, "z": np.array(["a"] * 6)}, "is of type <U1; convert it to numbers"),
     ],
 )
 def test_what_is_no_samples(form, says) -> None:
     with pytest.raises(UsageError, match=says):
         read_samples(form, TWO)
+
+
+def test_a_function_that_is_gone_is_not_taken_for_the_next() -> None:
+    """Which may lie where it lay."""
+    found = [read_samples(lambda n=n: {"x": np.full((n, 2), n)}, ONE).count for n in range(1, 20)]
+    assert found == list(range(1, 20))
 
 
 @pytest.mark.parametrize(
@@ -252,7 +258,7 @@ def test_code_that_fails_is_told_in_one_sentence(home, code, says) -> None:
     "name, says",
     [
         ("spa_no_such_module:f", "there is no calibration file 'spa_no_such_module:f', and no module 'spa_no_such_mod"),
-        ("none.py:f", r"there is no file 'none\.py'"),
+        ("none.py:f", r"there is no file 'none\.py'; name one that exists before the colon"),
         ("none/at/all", "there is no calibration file 'none/at/all'"),
         ("data.npz:x y", "there is no calibration file 'data.npz:x y'"),
     ],

@@ -29,15 +29,15 @@ def test_nothing_given_changes_no_pixel() -> None:
 @pytest.mark.parametrize(
     "given, says",
     [
-        ({"mean": "a,b"}, "--mean 'a,b' is not a number, or one a channel like 0.485,0.456,0.406"),
-        ({"mean": ""}, "--mean '' is not a number"),
-        ({"mean": "nan"}, "--mean 'nan' is not a number"),
-        ({"std": None}, "--std 'None' is not a number"),
+        ({"mean": "a,b"}, "--mean 'a,b' is no number; write one, or one a channel like 0.485,0.456,0.406"),
+        ({"mean": ""}, "--mean '' is no number"),
+        ({"mean": "nan"}, "--mean 'nan' is no number"),
+        ({"std": None}, "--std 'None' is no number"),
         ({"std": "1,0,1"}, "--std has to be positive, not 1,0,1"),
         ({"std": -1}, "--std has to be positive, not -1"),
-        ({"layout": "chw"}, "--layout chw is not known; it is one of auto, nchw, nhwc"),
-        ({"color": "gray"}, "--color gray is not known; it is one of rgb, bgr"),
-        ({"image_range": 2}, "--image-range 2 is not known; it is one of 1, 255"),
+        ({"layout": "chw"}, "--layout chw is not known; use one of auto, nchw, nhwc"),
+        ({"color": "gray"}, "--color gray is not known; use one of rgb, bgr"),
+        ({"image_range": 2}, "--image-range 2 is not known; use one of 1, 255"),
         ({"max_length": 0}, "--max-length has to be at least 1, not 0"),
     ],
 )

@@ -118,7 +118,7 @@ def test_a_dataset_without_rows_or_files(tmp_path) -> None:
         read_samples(tmp_path / "d", TWO)
     (tmp_path / "e").mkdir()
     (tmp_path / "e" / "dataset_info.json").write_text("{}")
-    with pytest.raises(UsageError, match=r"the dataset '.*e' can't be read: "):
+    with pytest.raises(UsageError, match=r"the dataset '.*e' can't be read: .*; save it with save_to_disk"):
         read_samples(tmp_path / "e", TWO)
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "dataset_dict.json").write_text('{"splits": []}')

@@ -114,7 +114,7 @@ def test_a_limit_is_spread_over_the_lines(tmp_path, reading) -> None:
 @pytest.mark.parametrize("row", ["no json", "[1]", '"text"', '{"texts": "a"}', '{"text": 3}'])
 def test_lines_that_are_no_text(tmp_path, reading, row) -> None:
     path = _jsonl(tmp_path / "c.jsonl", {"text": "the"}, row)
-    with pytest.raises(UsageError, match=r"line 2 of '.*' is no object with a text, write \{\"text\": \"\.\.\.\"\}"):
+    with pytest.raises(UsageError, match=r"line 2 of '.*' is no object with a text; write \{\"text\": \"\.\.\.\"\}"):
         read_samples(path, bert(), reading)
 
 
@@ -144,7 +144,7 @@ def test_the_tokenizer_is_needed_and_has_to_be_one(lines, tmp_path) -> None:
         (bert(names=("attention_mask", "position_ids")), {}, "this model takes no input_ids"),
         (graph(x=(1, ["n", 3, 8, 8])), {}, r"input 'x' takes \['n', 3, 8, 8\], tokens of text are \(samples, length\)"),
         (bert(8), {"max_length": 9}, "--max-length 9 is more than the 8 tokens that input 'input_ids' takes"),
-        (bert(), {"max_length": 1}, "the tokenizer adds more to every text than 1 tokens; allow more"),
+        (bert(), {"max_length": 1}, "the tokenizer adds more to every text than 1 tokens; raise --max-length"),
     ],
 )
 def test_models_that_text_does_not_serve(lines, reading, target, options, says) -> None:
@@ -157,6 +157,15 @@ def test_texts_without_a_token(tmp_path) -> None:
     path = _jsonl(tmp_path / "c.jsonl", {"text": ""}, {"text": "  "})
     with pytest.raises(UsageError, match="the tokenizer finds no token in any of the texts; give the model's own"):
         read_samples(path, bert(), bare)
+
+
+def test_a_tokenizer_that_fails(tmp_path) -> None:
+    """It has no token for what it does not know."""
+    bare = word_level(tmp_path / "bare.json", marks=False)
+    bare.write_text(bare.read_text().replace('"[UNK]": 1', '"[NONE]": 1'))
+    path = _jsonl(tmp_path / "c.jsonl", {"text": "horse"})
+    with pytest.raises(UsageError, match=r"the tokenizer can't take these texts: .*; give the model's own"):
+        read_samples(path, bert(), Reading(tokenizer=bare))
 
 
 def test_without_the_library(lines, reading, monkeypatch) -> None:

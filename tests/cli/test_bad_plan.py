@@ -20,7 +20,7 @@ RESNET = model_path("digits_resnet")
 
 def test_output_exists(place) -> None:
     (place[1] / "small.onnx").write_bytes(b"precious")
-    assert "use --force" in refuse_prune(place, 2, RESNET, "--ratio", 0.3)
+    assert "small.onnx' exists; use --force to replace it" in refuse_prune(place, 2, RESNET, "--ratio", 0.3)
     assert (place[1] / "small.onnx").read_bytes() == b"precious"
 
 
@@ -37,14 +37,16 @@ def test_output_is_the_input(place, force) -> None:
 def test_output_folder(place) -> None:
     text = refuse_prune(place, 2, RESNET, "--ratio", 0.3, target=place[1] / "none" / "small.onnx")
     assert "does not exist" in text
-    assert "is a folder" in refuse_prune(place, 2, RESNET, "--ratio", 0.3, target=place[1])
+    assert "is a folder; give a file name" in refuse_prune(place, 2, RESNET, "--ratio", 0.3, target=place[1])
     text = refuse_prune(place, 2, RESNET, "--ratio", 0.3, target=place[0] / "model.onnx" / "small.onnx")
     assert "does not exist" in text
 
 
 def test_output_folder_that_can_not_be_written(place, monkeypatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode, **_: mode != os.W_OK)
-    assert "can't be written to" in refuse_prune(place, 2, RESNET, "--ratio", 0.3)
+    assert "can't be written to; choose another, or change its permissions" in refuse_prune(
+        place, 2, RESNET, "--ratio", 0.3
+    )
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a file system nobody can write to")
@@ -54,11 +56,14 @@ def test_output_on_a_file_system_that_can_not_be_written(place) -> None:
 
 
 def test_output_name_that_is_too_long(place) -> None:
-    assert "too long" in refuse_prune(place, 2, RESNET, "--ratio", 0.3, target=place[1] / ("a" * 300)).lower()
+    text = refuse_prune(place, 2, RESNET, "--ratio", 0.3, target=place[1] / ("a" * 300))
+    assert "a' can't be used: File name too long; choose another name" in text
 
 
 def test_plan_and_model_in_the_same_file(place) -> None:
-    assert "the same file" in refuse_prune(place, 2, RESNET, "--ratio", 0.3, "--plan-out", place[1] / "small.onnx")
+    assert "--output and --plan-out are the same file" in refuse_prune(
+        place, 2, RESNET, "--ratio", 0.3, "--plan-out", place[1] / "small.onnx"
+    )
 
 
 # -- plans ------------------------------------------------------------------------------------------------------------
@@ -66,7 +71,7 @@ def test_plan_and_model_in_the_same_file(place) -> None:
 
 _CONV1 = {"stage1.0.conv1.weight": {"0": list(range(8))}}
 BAD_PLANS = {
-    "missing": (lambda d: d / "none.json", "can't be read"),
+    "missing": (lambda d: d / "none.json", "; give the file that --plan-out wrote"),
     "a folder": (lambda d: d, "can't be read"),
     "not JSON": (lambda d: write(d / "p", b"{kept:"), "is not JSON"),
     "binary": (lambda d: write(d / "p", RESNET.read_bytes()), "is not JSON"),
@@ -81,11 +86,26 @@ BAD_PLANS = {
     "an axis too many": (lambda d: plan_file(d / "p", {"fc.bias": {"1": [0]}}), "'fc.bias' axis 1"),
     "an index too large": (lambda d: plan_file(d / "p", {"stem.0.weight": {"0": [99]}}), "an index of 'stem.0.weight'"),
     "a frozen axis": (lambda d: plan_file(d / "p", {"fc.weight": {"0": [0, 1]}}), "'fc.weight' axis 0"),
+    "an axis of one": (
+        lambda d: plan_file(d / "p", {"stem.0.weight": {"1": [0]}}),
+        "axis 1, of which nothing can be removed; take it out of the plan",
+    ),
     "half a group": (lambda d: plan_file(d / "p", _CONV1), "not consistent"),
     "a group emptied": (lambda d: plan_file(d / "p", {"stage1.0.conv1.weight": {"0": []}}), "keeps no channel"),
-    "blocks where there are none": (lambda d: plan_file(d / "p", {"stage1.0.conv1.weight": {"0": [[0], [1]]}}), ""),
+    "other blocks": (
+        lambda d: plan_file(d / "p", {"stage1.0.conv1.weight": {"0": [[0], [1]]}}),
+        "other indices in each block of 'stage1.0.conv1.weight' axis 0; keep the same in all",
+    ),
     "nothing to cut": (lambda d: plan_file(d / "p", {}), "nothing to cut"),
-    "strange shapes": (lambda d: plan_file(d / "p", {}, input_shapes=[3]), "input_shapes"),
+    "strange shapes": (lambda d: plan_file(d / "p", {}, input_shapes=[3]), '"input_shapes" has to be {input: [sizes]}'),
+    "strange sizes": (
+        lambda d: plan_file(d / "p", {}, input_shapes={"image": [0]}),
+        "for 'image' is no list of sizes; write whole numbers above 0",
+    ),
+    "a list of the hidden": (
+        lambda d: plan_file(d / "p", {}, kept_hidden=[]),
+        'malformed at "kept_hidden"; write {tensor: {axis: [indices]}}',
+    ),
 }
 
 
@@ -157,4 +177,4 @@ def test_a_move_that_fails_leaves_no_plan_behind(place, monkeypatch) -> None:
 
     monkeypatch.setattr(os, "replace", replace)
     text = refuse_prune(place, 2, RESNET, "--ratio", 0.3, "--plan-out", place[1] / "plan.json")
-    assert "can't be written" in text
+    assert "can't be written: Permission denied; choose another name" in text

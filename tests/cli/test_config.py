@@ -100,7 +100,7 @@ def test_what_is_wrong_with_a_file(folder, text, says) -> None:
 
 def test_files_that_can_not_be_used(folder) -> None:
     arguments = ("prune", MLP, "-o", "s.onnx", "--config")
-    assert "can't be read" in refused(2, *arguments, folder / "none.toml")
+    assert "; name another with --config" in refused(2, *arguments, folder / "none.toml")
     (folder / "pyproject.toml").write_text("[project]\nname = 'x'\n")
     assert "has no table [tool.spa]" in refused(2, *arguments, folder / "pyproject.toml")
     (folder / "pyproject.toml").write_text("[tool]\nspa = 3\n")

@@ -66,7 +66,7 @@ def test_a_part_of_the_original_is_a_part_of_its_bytes(small) -> None:
         (("--max-size", "0"), "'0' is no file size"),
         (("--max-size", "5 parsecs"), "'5 parsecs' is no file size"),
         (("--max-latency-ratio", 0), "--max-latency-ratio has to be a positive number, not 0"),
-        (("--max-drift", -1), "--max-drift can't be negative, not -1"),
+        (("--max-drift", -1), "--max-drift has to be at least 0, not -1"),
         (("--min-agreement", 2), "--min-agreement has to lie between 0 and 1, not 2"),
         (("--provider", "magic"), "--provider magic is not in this onnxruntime, which has "),
     ],

@@ -70,4 +70,4 @@ def test_nothing_is_printed_that_is_not_promised(printed, name) -> None:
 def test_names() -> None:
     assert spa("schema").out.split() == list(schemas.NAMES)
     assert _schema("spa.prune/1") == _schema("prune")
-    assert "there is no schema 'prunes'; there are inspect, prune" in refused(2, "schema", "prunes")
+    assert "there is no schema 'prunes'; use one of inspect, prune" in refused(2, "schema", "prunes")

@@ -13,7 +13,8 @@ import pytest
 import spa_cli
 from spa_cli.errors import UnreachableError, UsageError
 from spa_cli.options import Options
-from spa_cli.report.curve import check_picture
+from spa_cli.report import curve
+from spa_cli.report.curve import check_picture, draw
 from spa_cli.sweeping import run
 from spa_cli.sweeping.points import Point, mark_pareto
 from tests.cli.running import spa
@@ -83,7 +84,7 @@ def test_a_folder_of_another_sweep_is_refused(tmp_path) -> None:
 
 def test_a_file_that_is_no_sweep_is_refused(tmp_path) -> None:
     (tmp_path / "sweep.json").write_text("[]")
-    with pytest.raises(UsageError, match="is no sweep"):
+    with pytest.raises(UsageError, match="is no sweep; use --force to replace it"):
         sweep(tmp_path, budgets=(0.9,))
 
 
@@ -129,6 +130,20 @@ def test_pictures(tmp_path, suffix) -> None:
 def test_a_picture_of_another_kind_is_refused_before_any_work(tmp_path) -> None:
     with pytest.raises(UsageError, match=r"has to end in one of .html, .pdf, .png, .svg"):
         check_picture(tmp_path / "curve.gif", False)
+    (tmp_path / "curve.svg").write_text("precious")
+    with pytest.raises(UsageError, match=r"curve\.svg' exists; use --force to draw it anew"):
+        check_picture(tmp_path / "curve.svg", False)
+    check_picture(tmp_path / "curve.svg", True)
+
+
+def test_a_picture_that_can_not_be_written(tmp_path, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(curve, "_figure", full)
+    with pytest.raises(UsageError, match=r"can't be written: No space left on device; name another file"):
+        draw(None, tmp_path / "curve.svg")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_command_prints_json_and_writes_csv(tmp_path) -> None:
@@ -150,7 +165,7 @@ def test_the_command_prints_json_and_writes_csv(tmp_path) -> None:
     [
         (["--points", "a,b"], 2, "is not a list of numbers"),
         (["--points", "1.5"], 2, "between 0 and 1"),
-        (["--by", "size"], 2, "--by size is not known"),
+        (["--by", "size"], 2, "--by size can't be swept; use one of"),
         (["--picture", "x.gif"], 2, "has to end in one of"),
         (["--eval", "true"], 2, "names no {model}"),
         (["--eval", "false {model}"], 1, "failed with exit code 1"),

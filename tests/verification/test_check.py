@@ -82,15 +82,27 @@ def test_an_invalid_model_fails(tmp_path) -> None:
 def test_a_model_that_does_not_run_fails(tmp_path) -> None:
     broken = _model()
     broken.graph.initializer[3].CopyFrom(numpy_helper.from_array(np.array([7, -1]), "shape"))
-    with pytest.raises(VerificationError):
+    with pytest.raises(VerificationError, match="checker rejects the result"):
         _verify(tmp_path / "m", broken, _model())
+    # where the original did not pass the checker either
+    with pytest.raises(VerificationError, match="onnxruntime can't run the result: "):
+        verify_file(str(tmp_path / "m"), _model(), (False, False), [], {"x": np.zeros((4, 6), np.float32)})
 
 
 def test_outputs_that_are_not_finite_fail(tmp_path) -> None:
     broken = _model()
     broken.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.full((6, 8), np.inf, np.float32), "w1"))
-    with pytest.raises(VerificationError, match="not finite"):
+    with pytest.raises(VerificationError, match="output 'y' of the result is not finite"):
         _verify(tmp_path / "m", broken, _model())
+
+
+def test_outputs_of_another_shape_or_type_fail(tmp_path) -> None:
+    feeds = {"x": np.zeros((4, 6), np.float32)}
+    path, (y,) = _save(_model(), tmp_path / "m"), run(open_session(_model()), feeds)
+    with pytest.raises(VerificationError, match=r"output 'y' of the result has shape \(4, 3\), not \(3, 3\)"):
+        verify_file(path, _model(), (True, True), [y[:3]], feeds)
+    with pytest.raises(VerificationError, match="output 'y' of the result has type float32, not float64"):
+        verify_file(path, _model(), (True, True), [y.astype(float)], feeds)
 
 
 def test_drift() -> None:

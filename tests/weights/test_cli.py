@@ -104,7 +104,9 @@ def test_options_that_do_not_go_together(folder) -> None:
     assert "give the model after the plan, or --weights" in _refused(folder, 2, *out)
     assert "belongs to --weights" in _refused(folder, 2, folder / "model.onnx", *out, "--exported-with", "x.npz")
     assert "needs the model" in _refused(folder, 2, *weights, *out, "--exported-with", "x.npz")
-    assert "--input-shape" in _refused(folder, 2, *weights, *out, "--input-shape", "x:1,5")
+    assert "--input-shape says nothing about --weights; leave it out" in _refused(
+        folder, 2, *weights, *out, "--input-shape", "x:1,5"
+    )
     assert spa("apply", folder / "plan.json", *weights).code == 2
 
 
@@ -113,12 +115,12 @@ def test_outputs_that_can_not_be_written(folder) -> None:
     assert "its name has to end in" in _refused(folder, 2, *weights, "-o", folder / "out" / "small.onnx")
     assert "does not exist" in _refused(folder, 2, *weights, "-o", folder / "none" / "small.npz")
     (folder / "dir.npz").mkdir()
-    assert "is a folder" in _refused(folder, 2, *weights, "-o", folder / "dir.npz")
+    assert "is a folder; give a file name" in _refused(folder, 2, *weights, "-o", folder / "dir.npz")
     (folder / "out" / "small.npz").write_bytes(b"precious")
-    assert "use --force" in _refused(folder, 2, *weights, "-o", folder / "out" / "small.npz")
+    assert "exists; use --force to replace it" in _refused(folder, 2, *weights, "-o", folder / "out" / "small.npz")
     os.link(folder / "weights.npz", folder / "out" / "hard.npz")
     for name in (folder / "weights.npz", folder / "out" / "hard.npz"):
-        assert "is an input" in _refused(folder, 2, *weights, "-o", name, "--force")
+        assert "is an input; choose another name" in _refused(folder, 2, *weights, "-o", name, "--force")
     ran = spa("apply", folder / "plan.json", *weights, "-o", folder / "out" / "small.npz", "--force")
     assert ran.code == 0, ran
 

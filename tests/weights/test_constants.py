@@ -120,6 +120,11 @@ def test_which_of_two_is_refused() -> None:
     flat = {f"net.{i}.{'scale' if a.ndim == 1 else 'kernel'}": a for i, a in enumerate(arrays.values())}
     with pytest.raises(UsageError, match=r"every value of 'o1' is 0, and 'net\.\d\.scale' or .* could be it; give"):
         spa_cli.apply_weights(plan, flat, model=model)
+    shared = {"net.norm" if n == "s1" else f"net.{n}": a for n, a in arrays.items() if n != "s2"}
+    with pytest.raises(
+        UsageError, match=r"'net\.norm' is constant and could be 's[12]' or 's[12]', which the plan cuts"
+    ):
+        spa_cli.apply_weights(plan, shared, model=model)
     # beside the weights they follow, they are told; by their names too
     beside = {f"{'ab'[n[1] == '2']}.{n}": a for n, a in arrays.items()}
     result = spa_cli.apply_weights(plan, {k.replace("w1", "w"): a for k, a in beside.items()}, model=model)

@@ -47,13 +47,26 @@ def test_safetensors_keeps_types_and_metadata(job, tmp_path) -> None:
     assert found["layer1.weight"].dtype == BRAIN
 
 
-def test_safetensors_without_types_of_numpy(job, tmp_path) -> None:
+def test_safetensors_without_types_of_numpy(job, tmp_path, monkeypatch) -> None:
     """Some versions of the library don't give numpy what it has no name for; float8 never."""
     _, arrays, _ = job
     save_file({**arrays, "small": np.ones(4, ml_dtypes.float8_e4m3fn)}, tmp_path / "w.safetensors")
     found = read(tmp_path / "w.safetensors").tensors
     assert found["small"].dtype == ml_dtypes.float8_e4m3fn
     assert same({k: found[k] for k in arrays}, arrays)
+    monkeypatch.delitem(safetensors_file._TYPES, "F8_E4M3")
+    with pytest.raises(UsageError, match=r"'small' of .* is F8_E4M3, which numpy has no type for; cast it first"):
+        read(tmp_path / "w.safetensors")
+
+
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch) -> None:
+    def denied(_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    save_file({"w": np.ones(2)}, tmp_path / "w.safetensors")
+    monkeypatch.setattr(safetensors_file, "read", denied)
+    with pytest.raises(UsageError, match=r"the weights '.*' can't be read: Permission denied; check its permissions"):
+        read(tmp_path / "w.safetensors")
 
 
 def test_tensors_are_written_as_they_look_not_as_they_lie(tmp_path) -> None:
@@ -113,20 +126,25 @@ def test_files_that_can_not_be_read(job, tmp_path, name) -> None:
         spa_cli.apply_weights(plan, tmp_path / name)
     for content in (b"", b"something else, and long enough to be looked at"):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(UsageError, match="its name has to end in" if "has to" in says else "is not an? "):
+        with pytest.raises(
+            UsageError,
+            match="its name has to end in"
+            if "has to" in says
+            else r"is not an \.npz file, or is cut short|is not a safetensors file, or is cut short \(.*\); save",
+        ):
             spa_cli.apply_weights(plan, tmp_path / name)
 
 
 def test_npz_of_other_things(tmp_path) -> None:
     np.savez(tmp_path / "w.npz", a=np.array([{}], object))
-    with pytest.raises(UsageError, match=r"'a' of .* can't be read .*; save arrays of numbers only"):
+    with pytest.raises(UsageError, match=r"'a' of .* can't be read \(.*\); save arrays of numbers only"):
         read(tmp_path / "w.npz")
     with zipfile.ZipFile(tmp_path / "w.npz", "w") as archive:
         archive.writestr("readme.txt", "hello")
     with pytest.raises(UsageError, match=r"'readme\.txt' of .* is no array"):
         read(tmp_path / "w.npz")
     zipfile.ZipFile(tmp_path / "w.npz", "w").close()
-    with pytest.raises(UsageError, match="holds no tensors"):
+    with pytest.raises(UsageError, match="holds no tensors; save the model's parameters in it"):
         read(tmp_path / "w.npz")
 
 
@@ -155,7 +173,7 @@ def test_nothing_is_left_behind_when_writing_fails(job, tmp_path, monkeypatch) -
 
     before = sorted(os.listdir(tmp_path))
     monkeypatch.setattr(safetensors_file, "write", fail)
-    with pytest.raises(UsageError, match="No space left"):
+    with pytest.raises(UsageError, match="No space left on device; choose another name"):
         spa_cli.apply_weights(plan, tmp_path / "w.safetensors", tmp_path / "small.safetensors", force=True)
     assert sorted(os.listdir(tmp_path)) == before
     assert (tmp_path / "small.safetensors").read_bytes() == b"old"

@@ -57,7 +57,9 @@ def test_a_prefix_has_to_fit_most_names() -> None:
 def test_ambiguous_suffixes_are_refused() -> None:
     plan, arrays = planned(mlp())
     two = {f"{p}.{n}": a for p in ("teacher", "student") for n, a in arrays.items()}
-    with pytest.raises(UsageError, match=r"could be 'teacher\.layer1\.weight' or 'student\.layer1\.weight'"):
+    with pytest.raises(
+        UsageError, match=r"could be 'teacher\.layer1\.weight' or 'student\.layer1\.weight'; give the model and"
+    ):
         spa_cli.apply_weights(plan, two)
     both = {f"{p}{n}": a for p in ("module.", "model.") for n, a in arrays.items()}
     with pytest.raises(UsageError, match=r"'module\.layer1\.weight' or 'model\.layer1\.weight'"):

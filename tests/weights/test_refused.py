@@ -102,10 +102,19 @@ def test_exported_with_has_to_be_the_same_weights() -> None:
     with pytest.raises(UsageError, match="needs the model"):
         spa_cli.apply_weights(plan, arrays, exported_with=arrays)
     less = {k: a for k, a in arrays.items() if k != "layer2.bias"}
-    with pytest.raises(UsageError, match=r"'layer2\.bias' is missing in .* and has shape \[3\] in .*"):
+    with pytest.raises(
+        UsageError, match=r"'layer2\.bias' is missing in .* and has shape \[3\] in .*; --exported-with takes"
+    ):
         spa_cli.apply_weights(plan, less, model=model, exported_with=arrays)
     with pytest.raises(UsageError, match=r"'layer1\.bias' has shape \[9\] in .* and has shape \[8\] in .*"):
         spa_cli.apply_weights(plan, {**arrays, "layer1.bias": np.ones(9)}, model=model, exported_with=arrays)
+
+
+def test_what_obspa_refitted_is_not_in_the_plan() -> None:
+    plan, arrays = planned(mlp())
+    refitted = Plan(plan.kept, {"repair": {"refitted": 2}})
+    (said,) = spa_cli.apply_weights(refitted, arrays).warnings
+    assert said.endswith("are in the pruned .onnx; read them back from there, or fine-tune")
 
 
 def test_retrained_under_the_same_names_needs_nothing() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from spa_cli.channels.rules.registry import MICROSOFT, register
@@ -69,7 +71,11 @@ def reshape(node: Node, state: Channels) -> None:
     if shape is None or any(d is None for d in shape) or any(a.size is None for a in axes):
         state.set(node.outputs[0], _reshape_unknown(node, state, axes, shape))
         return
-    state.set(node.outputs[0], regroup(state, axes, [int(d) for d in shape if d is not None]))
+    sizes = [int(d) for d in shape if d is not None]
+    if math.prod(sizes) != math.prod(int(a.size or 0) for a in axes):
+        # a free dimension that was taken to be something else than the model needs
+        raise Decline("it is reshaped to more or fewer elements than it has; give --input-shape")
+    state.set(node.outputs[0], regroup(state, axes, sizes))
 
 
 def regroup(state: Channels, axes: list[Axis], sizes: list[int]) -> list[Axis]:

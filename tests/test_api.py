@@ -1,0 +1,122 @@
+"""The Python API is the command line's twin: whatever one can be told, the other can."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from xml.etree import ElementTree
+
+import pytest
+import typer
+
+import spa_cli
+from spa_cli.cli.app import commands
+from spa_cli.errors import SpaError, UsageError
+from spa_cli.options import BUDGETS, Options
+from spa_cli.plan import Plan
+from spa_cli.report.schemas import NAMES
+from spa_cli.verification.gates import Limits
+from tests.cli.running import spa
+from tests.samples import calib_path, model_path
+
+MLP, LSTM = model_path("digits_mlp"), model_path("digits_lstm")
+OPTIONS = {f.name for f in fields(Options)} - {"sweeping"}
+# where results are shown, and what a program has its own means for (logging, exceptions, dictionaries)
+SHOWN = {"json", "quiet", "verbose", "log_file", "debug", "config", "help"}
+ONLY_SHOWN = {"inspect": {"everything"}, "verify": {"github"}}
+# "-o" and what is pruned are called otherwise
+RENAMED = {"prune": {"output": "out", "model": "models"}, "apply": {"output": "out"}, "sweep": {"output": "folder"}}
+COMMANDS = typer.main.get_command(commands()).commands
+
+
+def _told(*functions: str) -> set[str]:
+    """What these functions take, with what they hand on."""
+    found = set()
+    for name in functions:
+        for parameter in inspect.signature(getattr(spa_cli, name)).parameters.values():
+            handed_on = {"options": OPTIONS, "limits": {f.name for f in fields(Limits)}}
+            found |= handed_on[parameter.name] if parameter.kind is parameter.VAR_KEYWORD else {parameter.name}
+    return found
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_what_the_command_line_takes_python_takes(command) -> None:
+    twins = {"prune": ("prune", "prune_many"), "apply": ("apply", "apply_weights")}.get(command, (command,))
+    flags = {p.name for p in COMMANDS[command].params} - SHOWN - ONLY_SHOWN.get(command, set())
+    asked = {RENAMED.get(command, {}).get(name, name) for name in flags}
+    # a single model is a file; budgets of a sweep are its points
+    extra = {"model"} if command == "prune" else set(BUDGETS) if command == "sweep" else set()
+    assert asked == _told(*twins) - extra
+
+
+def test_every_verb_is_there_and_documented() -> None:
+    assert set(COMMANDS) <= set(spa_cli.__all__)
+    for name in set(spa_cli.__all__) - {"__version__"}:
+        assert inspect.getdoc(getattr(spa_cli, name)), name
+
+
+def test_defaults_are_the_same() -> None:
+    defaults = {f.name: f.default for f in fields(Options)}
+    for command in ("prune", "sweep"):
+        for parameter in COMMANDS[command].params:
+            if parameter.name in OPTIONS - {"input_shape"}:
+                expected = defaults[parameter.name]
+                # on the command line lists are None and numbers may be text
+                same = parameter.default == expected or (parameter.default is None and expected == ())
+                assert same or float(parameter.default) == expected, (command, parameter.name)
+    verify = inspect.signature(spa_cli.verify).parameters
+    for parameter in COMMANDS["verify"].params:
+        if parameter.name in verify and parameter.name not in ("model", "pruned", "input_shape"):
+            expected = verify[parameter.name].default
+            assert parameter.default == expected or float(parameter.default) == expected, parameter.name
+
+
+def test_many_are_pruned_through_a_cache(tmp_path) -> None:
+    bad = tmp_path / "bad.onnx"
+    bad.write_bytes(b"no model")
+    asked = {"plan_out": tmp_path / "plans", "cache": tmp_path / "cache", "ratio": 0.3, "method": "l1"}
+    found = list(spa_cli.prune_many([MLP, bad, LSTM], tmp_path / "out", **asked))
+    assert [o.exit_code for o in found] == [0, 3, 0]
+    assert isinstance(found[1].error, SpaError)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [LSTM.name, MLP.name]
+    again = list(spa_cli.prune_many([MLP, LSTM], tmp_path / "out", force=True, **asked))
+    assert [o.report and o.report["cached"] for o in again] == [True, True]
+    alone = tmp_path / "alone.onnx"
+    assert spa("prune", MLP, "-o", alone, "--ratio", 0.3, "--method", "l1").code == 0
+    assert alone.read_bytes() == (tmp_path / "out" / MLP.name).read_bytes()
+
+
+def test_a_plan_can_be_edited_and_carried_out() -> None:
+    chosen = spa_cli.prune(MLP, ratio=0.3, method="l1", dry_run=True).plan
+    small = spa_cli.apply(Plan(chosen.kept, chosen.about), MLP)
+    assert small.after.params < small.before.params
+    assert small.plan.kept == chosen.kept
+
+
+def test_a_sweep_leaves_the_same_files(tmp_path) -> None:
+    asked = {"method": "l1", "test": calib_path("digits_mlp")}
+    found = spa_cli.sweep(MLP, tmp_path / "a", points=(0.8, 0.5), picture=[tmp_path / "a.svg"], **asked)
+    assert [p.asked for p in found.points] == [0.8, 0.5]
+    assert (tmp_path / "a.svg").read_text("utf-8").startswith("<?xml")
+    command = ("sweep", MLP, "-o", tmp_path / "b", "--points", "0.8,0.5", "--method", "l1", "--test", asked["test"])
+    assert spa(*command).code == 0
+    assert {p.name for p in (tmp_path / "a").iterdir()} == {p.name for p in (tmp_path / "b").iterdir()}
+
+
+def test_gates_are_written_as_junit(tmp_path) -> None:
+    found = spa_cli.verify(MLP, MLP, junit=tmp_path / "j.xml", max_drift=0.1, max_size="50%")
+    assert [(g.name, g.passed) for g in found.gates] == [("max-drift", True), ("max-size", False)]
+    assert not found.passed
+    assert ElementTree.parse(tmp_path / "j.xml").getroot().get("failures") == "1"
+    with pytest.raises(SpaError):
+        spa_cli.verify(MLP, LSTM, junit=tmp_path / "k.xml")
+    assert ElementTree.parse(tmp_path / "k.xml").getroot().get("failures") == "1"
+
+
+def test_lists_are_those_of_the_commands() -> None:
+    assert "obspa" in [c["name"] for c in spa_cli.criteria()["criteria"]]
+    assert {o.name for o in spa_cli.operators("batchnorm")} >= {"BatchNormalization"}
+    assert spa_cli.operators("no such operator") == []
+    assert {spa_cli.schema(name)["title"] for name in NAMES} == {f"spa.{name}/1" for name in NAMES}
+    with pytest.raises(UsageError, match="there is no schema 'prunes'"):
+        spa_cli.schema("prunes")
