@@ -114,7 +114,7 @@ def guarded(debug: bool, kept: str = "nothing was written") -> Iterator[None]:
 
     # a pipeline's time-out cleans up like Ctrl-C
     with contextlib.suppress(ValueError):
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except SpaError as error:

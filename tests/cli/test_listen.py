@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import signal
@@ -84,7 +85,10 @@ def test_an_interrupt_leaves_nothing_behind_and_says_so(tmp_path, stop) -> None:
         "0.5",
         "-v",
     ]
-    with subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    # what runs in the background of a shell has Ctrl-C ignored, and its children with it
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    line = [*map(str, command)]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, cwd=ROOT, preexec_fn=heard) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if "choosing what goes" in line:
