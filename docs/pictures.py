@@ -47,6 +47,7 @@ def save(figure: Figure, name: str, label: str) -> None:
     dark = "".join(f"--{k}:{c};" for k, c in DARK.items())
     style = (
         f"<style>:root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}text{{font-family:sans-serif}}"
+        "</style>"
     )
     head = re.search(r"<svg[^>]*>", text)
     assert head is not None

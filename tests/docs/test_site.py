@@ -8,6 +8,7 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree
 
 import pytest
 
@@ -73,6 +74,8 @@ def test_pictures_are_shown_and_follow_the_scheme(site) -> None:
     assert drawn == shown == {"accuracy.svg", "errors.svg", "groups.svg", "zeroing.svg"}
     for name in drawn:
         text = (ROOT / "docs/pictures" / name).read_text("utf-8")
+        # a browser shows nothing of one that is not well-formed
+        assert ElementTree.fromstring(text).tag.endswith("svg")
         assert "prefers-color-scheme:dark" in text
         assert "fill: var(--paper)" in text
         assert "<svg" in text and 'role="img" aria-label="' in text
