@@ -52,7 +52,7 @@ def test_output_folder_that_can_not_be_written(place, monkeypatch) -> None:
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a file system nobody can write to")
 def test_output_on_a_file_system_that_can_not_be_written(place) -> None:
     """Root may write everywhere, says ``os.access``; the file system says otherwise."""
-    assert "/proc" in refuse_prune(place, 2, RESNET, "--ratio", 0.3, target=Path("/proc/small.onnx"))
+    assert "/proc" in refuse_prune(place, 2, RESNET, "--ratio", 0.3, "--method", "l1", target=Path("/proc/small.onnx"))
 
 
 def test_output_name_that_is_too_long(place) -> None:
@@ -176,5 +176,6 @@ def test_a_move_that_fails_leaves_no_plan_behind(place, monkeypatch) -> None:
         shutil.move(source, target)
 
     monkeypatch.setattr(os, "replace", replace)
-    text = refuse_prune(place, 2, RESNET, "--ratio", 0.3, "--plan-out", place[1] / "plan.json")
+    asked = ("--ratio", 0.3, "--method", "l1", "--plan-out", place[1] / "plan.json")
+    text = refuse_prune(place, 2, RESNET, *asked)
     assert "can't be written: Permission denied; choose another name" in text

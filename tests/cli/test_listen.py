@@ -84,6 +84,8 @@ def test_an_interrupt_leaves_nothing_behind_and_says_so(tmp_path, stop) -> None:
         "--target-macs",
         "0.5",
         "-v",
+        "--calib-samples",
+        "32",
     ]
     # what runs in the background of a shell has Ctrl-C ignored, and its children with it
     heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
@@ -104,7 +106,9 @@ def test_an_interrupt_leaves_nothing_behind_and_says_so(tmp_path, stop) -> None:
 
 
 def test_a_bar_that_knows_its_end_says_when() -> None:
-    ran = _terminal("prune", RESNET, "-o", os.devnull + ".onnx", "--target-macs", 0.5, "--dry-run")
+    ran = _terminal(
+        "prune", RESNET, "-o", os.devnull + ".onnx", "--target-macs", 0.5, "--dry-run", "--calib-samples", 128
+    )
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", ran)
     assert re.search(r"\d+ s, about \d+ s left", plain)
 

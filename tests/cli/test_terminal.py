@@ -36,7 +36,7 @@ def test_piped_output_is_plain_and_narrow(tmp_path) -> None:
     name = "digits_mobilenet"
     for arguments in (
         ("inspect", model_path(name), "--all"),
-        ("prune", model_path(name), "-o", tmp_path / "s.onnx", "--ratio", 0.3),
+        ("prune", model_path(name), "-o", tmp_path / "s.onnx", "--ratio", 0.3, "--calib-samples", 32),
         ("verify", model_path(name), tmp_path / "s.onnx"),
     ):
         ran = _process(*arguments)
@@ -139,7 +139,17 @@ def test_closed_pipe_is_not_an_error() -> None:
 def test_the_result_does_not_depend_on_the_order_of_sets(name, tmp_path) -> None:
     made = set()
     for seed in ("0", "1"):
-        arguments = ("prune", model_path(name), "-o", tmp_path / "s.onnx", "--ratio", 0.4, "--force")
+        arguments = (
+            "prune",
+            model_path(name),
+            "-o",
+            tmp_path / "s.onnx",
+            "--ratio",
+            0.4,
+            "--calib-samples",
+            64,
+            "--force",
+        )
         assert _process(*arguments, PYTHONHASHSEED=seed).returncode == 0
         made.add((tmp_path / "s.onnx").read_bytes())
     assert len(made) == 1

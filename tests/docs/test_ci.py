@@ -95,7 +95,7 @@ def test_the_action_installs_itself() -> None:
     assert (ROOT / "pyproject.toml").exists()
 
 
-@pytest.mark.parametrize(("gates", "code"), [((), 0), (("--min-agreement=0.9",), 0), (("--max-drift=0.001",), 1)])
+@pytest.mark.parametrize(("gates", "code"), [((), 0), (("--max-drift=0.001", "--max-size=60%"), 1)])
 def test_the_pipeline_passes_and_fails(folder, gates, code) -> None:
     line = " ".join([str(ROOT / "examples/pipeline.sh"), "model.onnx calib.npz test.npz out", *gates])
     ran = _bash(line, folder)
