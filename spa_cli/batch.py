@@ -90,23 +90,32 @@ def prune_files(models: Sequence[Path], options: Options, wanted: Wanted) -> Ite
 
     Raises UsageError, before any work, if two would go to the same place or a folder can't be made.
     """
-    files = _found(models)
+    files = _found(models, wanted.out)
     for flag, folder in (("--output", wanted.out), ("--plan-out", wanted.plan_out), ("--report", wanted.report)):
         if folder is not None and folder.suffix in (".onnx", ".json", ".html") and not folder.is_dir():
             raise UsageError(f"several models go to a folder, and {flag} '{folder}' names a file; name a folder")
-    for folder in {wanted.out, wanted.plan_out, wanted.report} - {None}:
-        assert folder is not None
+    made: list[Path] = []
+    for folder in (wanted.out, wanted.plan_out, wanted.report):
+        if folder is None or folder.is_dir():
+            continue
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"the folder '{folder}' can't be made: {error.strerror or error}; name another") from error
-    for number, (name, file) in enumerate(files.items()):
-        try:
-            with within(f"{number + 1} of {len(files)}, {name}"):
-                report = prune_file(file, options, _own(wanted, name))
-            yield Outcome(str(file), report)
-        except SpaError as error:
-            yield Outcome(str(file), None, error)
+        made.append(folder)
+    try:
+        for number, (name, file) in enumerate(files.items()):
+            try:
+                with within(f"{number + 1} of {len(files)}, {name}"):
+                    report = prune_file(file, options, _own(wanted, name))
+                yield Outcome(str(file), report)
+            except SpaError as error:
+                yield Outcome(str(file), None, error)
+    finally:
+        # a dry run, or one in which all failed, leaves no empty folder
+        for folder in made:
+            if not any(folder.iterdir()):
+                folder.rmdir()
 
 
 def _own(wanted: Wanted, name: str) -> Wanted:
@@ -120,11 +129,14 @@ def _own(wanted: Wanted, name: str) -> Wanted:
     return Wanted(wanted.out / name, plan, page, wanted.force, wanted.dry_run, wanted.cache)
 
 
-def _found(models: Sequence[Path]) -> dict[str, Path]:
-    """The files by the name of their results: paths inside a folder with "-" for "/"."""
+def _found(models: Sequence[Path], out: Path) -> dict[str, Path]:
+    """The files, but what an earlier run made, by the name of their results: paths in a folder with "-" for "/"."""
     found: dict[str, Path] = {}
     for model in models:
-        inside = sorted(model.rglob("*.onnx")) if model.is_dir() else [model]
+        inside = [model]
+        if model.is_dir():
+            results = out.resolve() if out.resolve() != model.resolve() else None
+            inside = [f for f in sorted(model.rglob("*.onnx")) if results not in f.resolve().parents]
         if not inside:
             raise UsageError(f"the folder '{model}' holds no .onnx file; name a file, or another folder")
         for file in inside:

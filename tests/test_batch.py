@@ -41,6 +41,20 @@ def test_a_folder_is_every_model_in_it(tmp_path) -> None:
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.onnx", "deep-b.onnx"]
 
 
+def test_what_an_earlier_run_made_is_no_model_of_the_folder(tmp_path) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(MLP, tmp_path / "in" / "a.onnx")
+    for force in ([], ["--force"]):
+        assert spa("prune", tmp_path / "in", "-o", tmp_path / "in" / "small", *L1, *force).code == 0
+    assert [p.name for p in (tmp_path / "in" / "small").iterdir()] == ["a.onnx"]
+
+
+def test_a_dry_run_leaves_no_folder_behind(tmp_path) -> None:
+    found = _json("prune", MLP, LSTM, "-o", tmp_path / "out", "--plan-out", tmp_path / "plans", "--dry-run", *L1)
+    assert [r["report"]["output"] for r in found["results"]] == [None, None]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_one_failure_does_not_stop_the_rest_and_is_loud(tmp_path) -> None:
     bad = tmp_path / "bad.onnx"
     bad.write_bytes(b"no model")
