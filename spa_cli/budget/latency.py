@@ -13,6 +13,7 @@ from spa_cli.channels.groups import Grouping
 from spa_cli.channels.selection import Selection
 from spa_cli.errors import UnreachableError
 from spa_cli.importance.ranking import Ranking
+from spa_cli.progress import stage, tracked
 
 LATENCY_TOLERANCE = 0.05
 # near enough to stop looking, so that noise leaves room for confirming it
@@ -43,7 +44,8 @@ class LatencyTable:
         known = np.zeros(len(grouping.groups), bool)
         end = time.perf_counter() + _SECONDS
         each = min(0.5, _SECONDS / max(len(groups), 1))
-        for index in sorted(groups, key=lambda i: -macs[i] * grouping.groups[i].channels):
+        stage("measuring what each group saves")
+        for index in tracked(sorted(groups, key=lambda i: -macs[i] * grouping.groups[i].channels)):
             half = grouping.groups[index].channels // 2
             if not half or time.perf_counter() > end:
                 continue

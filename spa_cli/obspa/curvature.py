@@ -66,6 +66,7 @@ class Curvature:
         elif focus.samples is not None:
             raise UsageError("--focus samples counts the samples of --calib; give the file")
         else:
+            stage("making samples")
             chosen = synthetic(analysis, options.calib_samples, options.seed)
         if focus.classes:
             chosen = emphasised(analysis, chosen, focus)

@@ -16,6 +16,7 @@ from spa_cli.calibration.samples import SampleSource
 from spa_cli.errors import VerificationError
 from spa_cli.graph.load import Source, load
 from spa_cli.plan import Plan, to_selection
+from spa_cli.progress import stage
 from spa_cli.surgery.apply import cut
 from spa_cli.surgery.cut import Cut
 from spa_cli.surgery.values import CutError
@@ -61,11 +62,15 @@ def compare(
     provider: str | Sequence[str] = "cpu",
 ) -> Comparison:
     """Run both models side by side; raises VerificationError if the second can't take the first one's place."""
+    stage("reading the models")
     before, after = load(model), load(pruned)
+    stage("finding which channels depend on each other")
     analysis = analyse_model(before, input_shape)
     given = None if calib is None else read_samples(calib, analysis.graph, reading, _SAMPLES)
+    stage("running the original")
     feeds, reference = first_run(before, analysis, given, _SAMPLES, seed=1)
     checked = passes_checker(before)
+    stage("checking and running the pruned model")
     try:
         outputs = verify_file(target(after), before.model, checked, reference, feeds, free=analysis.free_sizes())
     except VerificationError as error:
@@ -75,6 +80,7 @@ def compare(
     small = analyse_model(after, input_shape)
     zeroing = None
     if plan is not None:
+        stage("comparing with zeroing")
         read = Plan.read(plan)
         selection = to_selection(read, analysis)
         try:
@@ -85,6 +91,7 @@ def compare(
             ) from error
         _check_shapes(work, after, read)
         zeroing = zeroing_differs(analysis.graph, work, feeds, target(after)) or "equal"
+    stage("measuring latency")
     with running_on(provider):
         timing = latency(target(before), target(after), feeds)
     found = Comparison(
