@@ -62,7 +62,7 @@ def inspect(
 ) -> Analysis:
     """Groups of coupled channels, frozen axes with reasons, and costs of ``model``.
 
-    ``html``: where to write them as a page with figures, too (``pip install 'spa-cli[report]'``).
+    ``html``: where to write them as a page with figures, too (extra ``report``).
     """
     from spa_cli.analysis import analyse_model
     from spa_cli.graph.load import load
@@ -92,7 +92,7 @@ def prune(
     """Prune ``model``; ``options`` are the fields of ``spa_cli.options.Options``, named as on the command line.
 
     ``result.model`` is the small model; it is also written to ``out`` if given, and all there is to see of it to
-    ``report``, an HTML page (``pip install 'spa-cli[report]'``).
+    ``report``, an HTML page (extra ``report``).
     """
     from spa_cli import pipeline
     from spa_cli.options import Options
@@ -184,7 +184,7 @@ def sweep(
     """Try many budgets in ``macs``, ``params``, ``ratio`` or ``latency``; go on in ``folder`` if it was interrupted.
 
     ``folder`` then holds sweep.json and sweep.csv. ``picture``: files to draw it in, too (.png, .svg, .pdf or .html;
-    ``pip install 'spa-cli[report]'``). ``options``: those of ``prune`` but its budget.
+    extra ``report``). ``options``: those of ``prune`` but its budget.
     """
     from spa_cli.graph.save import write_text
     from spa_cli.options import Options

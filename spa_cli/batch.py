@@ -62,7 +62,7 @@ def prune_file(model: Path, options: Options, wanted: Wanted) -> dict[str, Any]:
                 key = f"{key}-{wanted.out.name}"
             found = Cache(wanted.cache).fetch(key, places)
             if found is not None:
-                return {**found, "input": model.name, "output": str(wanted.out), "cached": True}
+                return {**found, "input": model.name, "output": str(wanted.out), **_beside(wanted), "cached": True}
     result = pipeline.prune(
         model,
         options,
@@ -72,10 +72,16 @@ def prune_file(model: Path, options: Options, wanted: Wanted) -> dict[str, Any]:
         report=wanted.report,
         dry_run=wanted.dry_run,
     )
-    report = {**prune_json(result, "spa.prune/1"), "cached": False}
+    report = {**prune_json(result, "spa.prune/1"), **_beside(wanted), "cached": False}
     if key and wanted.cache is not None:
         Cache(wanted.cache).keep(key, _places(wanted, result.source.external), report)
     return report
+
+
+def _beside(wanted: Wanted) -> dict[str, str | None]:
+    """What else is written, for the report."""
+    written = {"plan": wanted.plan_out, "page": wanted.report}
+    return {name: str(file) if file is not None and not wanted.dry_run else None for name, file in written.items()}
 
 
 def _places(wanted: Wanted, external: bool) -> dict[str, Path]:

@@ -143,7 +143,7 @@ class Options:
             if not 0 < value < float("inf"):
                 raise UsageError(f"{name} has to be a positive number, not {value:g}")
         elif not 0 < value < 1:
-            raise UsageError(f"{name} has to lie between 0 and 1 (both excluded), not {value:g}")
+            raise UsageError(f"{name} has to lie between 0 and 1 (both excluded; 0.5 is half), not {value:g}")
 
     def with_budget(self, name: str, value: float) -> Options:
         """The same with one budget instead of its own."""

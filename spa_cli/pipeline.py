@@ -17,6 +17,7 @@ from spa_cli.cutting import Cutting, cut_to, note
 from spa_cli.errors import UsageError, VerificationError
 from spa_cli.graph.load import load
 from spa_cli.graph.save import check_writable, write_text
+from spa_cli.obspa.data import samples_in
 from spa_cli.options import Options
 from spa_cli.plan import Plan, from_cut, to_selection
 from spa_cli.prepare import VERIFY_SAMPLES, Prepared, Subject, prepare
@@ -119,7 +120,10 @@ def apply(
     force: bool = False,
     input_shape: dict[str, tuple[int, ...]] | None = None,
 ) -> Result:
-    """Carry out a plan on the model it was made for, or on a retrained one. Raises the errors of ``spa_cli.errors``."""
+    """Carry out a plan on the model it was made for, or on a retrained one: weights are cut, not repaired.
+
+    Raises the errors of ``spa_cli.errors``.
+    """
     plan = plan if isinstance(plan, Plan) else Plan.read(plan)
     stage("reading the model")
     source = load(model)
@@ -140,7 +144,12 @@ def apply(
         )
     stage("measuring latency")
     subject = Subject(source, analysis, feeds, reference)
-    return _finish(subject, made, dict(plan.about), attempts.unchecked(), out, None)
+    about, warnings = dict(plan.about), attempts.unchecked()
+    if about.pop("repair", None) is not None:
+        warnings.append(
+            "the weights were cut, not repaired: a plan says what stays; train on, or repair with 'spa prune' anew"
+        )
+    return _finish(subject, made, about, warnings, out, None)
 
 
 def _finish(
@@ -173,6 +182,7 @@ def _finish(
             before=Figures(analysis.channels, costs.params, costs.macs, source.bytes, before),
             after=Figures(left, params, macs, made.staged.bytes, after),
             drift=drift(subject.reference, made.outputs),
+            samples=samples_in(feeds),
             cut_groups=cut_groups,
             warnings=warnings,
             out=out,

@@ -29,6 +29,8 @@ class Figures:
 class Result:
     """``model`` is the small model (also written to ``out`` if given); ``cut_groups`` tells what each group keeps.
 
+    ``drift`` and latency are those of one run of ``samples`` samples.
+
     Where the original keeps its weights in files of their own, those of ``model`` lie beside ``out`` if there is one.
     """
 
@@ -38,6 +40,7 @@ class Result:
     before: Figures
     after: Figures
     drift: Drift
+    samples: int
     cut_groups: list[tuple[Group, int]]
     warnings: list[str]
     out: Path | None

@@ -41,7 +41,7 @@ def apply(
     json: Json = False,
     force: Force = False,
 ) -> None:
-    """Make the same cut on the same model or on a retrained one, or on the framework's own weights."""
+    """Make the same cut on the same model or on a retrained one, or on the framework's own weights; nothing is repaired."""
     from spa_cli.errors import UsageError
 
     if weights is not None:

@@ -20,7 +20,7 @@ def inspect(
     everything: Annotated[bool, typer.Option("--all", help="List every group and every reason.")] = False,
     html: Annotated[
         Path | None,
-        typer.Option(help="Also write it as one HTML page, with figures (spa-cli[report]).", show_default=False),
+        typer.Option(help="Also write it as one HTML page, with figures (extra report).", show_default=False),
     ] = None,
     input_shape: InputShape = None,
     force: Force = False,

@@ -99,6 +99,7 @@ class _Bar(logging.Handler):
 
 def _progress() -> Any:
     from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+    from rich.table import Column
     from rich.text import Text
 
     from spa_cli.report.tables import console
@@ -109,7 +110,9 @@ def _progress() -> Any:
             about = f", about {left:.0f} s left" if left is not None and task.total is not None else ""
             return Text(f"{task.elapsed or 0:.0f} s{about}", style="dim")
 
-    text = TextColumn("{task.description}", markup=False)
+    text = TextColumn(
+        "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", max_width=40)
+    )
     return Progress(
         SpinnerColumn(), text, BarColumn(bar_width=12), Times(), console=console(stderr=True), transient=True
     )

@@ -96,7 +96,7 @@ def prune(
     report: Annotated[
         Path | None,
         typer.Option(
-            help="Also write all there is to see as one HTML page (spa-cli[report]).",
+            help="Also write all there is to see as one HTML page (extra report).",
             rich_help_panel=_OUTPUT,
             show_default=False,
         ),

@@ -26,7 +26,7 @@ def sweep(
     ] = "0.9,0.8,0.7,0.6,0.5,0.4,0.3,0.2",
     picture: Annotated[
         list[Path] | None,
-        typer.Option(help="Also draw it: a .png, .svg, .pdf or .html file (spa-cli[report]).", show_default=False),
+        typer.Option(help="Also draw it: a .png, .svg, .pdf or .html file (extra report).", show_default=False),
     ] = None,
     keep_models: Annotated[bool, typer.Option("--keep-models", help="Keep the model of every point.")] = False,
     method: c.Method = "obspa",

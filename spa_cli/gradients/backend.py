@@ -29,7 +29,7 @@ def require() -> None:
     except ImportError as error:
         raise UsageError(
             f"gradients need PyTorch and onnx2torch ({error}); "
-            f"install them by pip install 'spa-cli[train]', or {INSTEAD}"
+            f"install them in spa's own environment (pip install torch onnx2torch), or {INSTEAD}"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The picture of a sweep, by matplotlib (``pip install 'spa-cli[report]'``): PNG, SVG, PDF or one HTML page."""
+"""The picture of a sweep, by matplotlib (extra ``report``): PNG, SVG, PDF or one HTML page."""
 
 from __future__ import annotations
 

@@ -60,7 +60,11 @@ def prune_json(result: Result, schema: str) -> dict[str, Any]:
         "after": _figures(result.after),
         "rf": result.rf,
         "rp": result.rp,
-        "drift": {"relative_l2": result.drift.relative_l2, "agreement": result.drift.agreement},
+        "drift": {
+            "relative_l2": result.drift.relative_l2,
+            "agreement": result.drift.agreement,
+            "samples": result.samples,
+        },
         "groups": [{"id": g.name, "channels": g.channels, "kept": kept} for g, kept in result.cut_groups],
         "groups_total": len(result.analysis.grouping.groups),
         "input_shapes": {n: list(s) for n, s in result.analysis.input_shapes.items()},

@@ -42,7 +42,7 @@ _LATENCY = _said(_or_null(NUMBER), "median of one run in onnxruntime on this mac
 _FIGURES = _object(channels=COUNT, params=COUNT, macs=COUNT, bytes=COUNT, latency_ms=_LATENCY)
 _L2 = _said(_or_null(NUMBER), "|pruned - original| / |original| over all outputs; null: no output is a number")
 _AGREEMENT = _said(_or_null(NUMBER), "how often arg-max and integer outputs agree, 0 to 1; null: there are none")
-_DRIFT = _object(relative_l2=_L2, agreement=_AGREEMENT)
+_DRIFT = _object(relative_l2=_L2, agreement=_AGREEMENT, samples=COUNT)
 _REPAIR = _object(
     calibration=TEXT, layers=COUNT, refitted=COUNT, recalibrated=COUNT, kept_sliced=_said(_map(TEXT), "layer: why")
 )
@@ -109,7 +109,7 @@ _BODIES: dict[str, dict[str, Schema]] = {
         "frozen": _list(_object(tensor=TEXT, axis=COUNT, reason=TEXT, node=_or_null(TEXT))),
         "model": _MODEL,
     },
-    "prune": {**_PRUNED, "cached": FLAG},
+    "prune": {**_PRUNED, "plan": _or_null(TEXT), "page": _or_null(TEXT), "cached": FLAG},
     "apply": _PRUNED,
     "apply-weights": {
         "input": TEXT,

@@ -37,7 +37,8 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
             "[yellow]smaller but not faster here: onnxruntime's kernels like some widths more than others; "
             "try --round-to auto[/]"
         )
-    out.print(_drift(report["drift"]))
+    many = report["drift"]["samples"]
+    out.print(f"{_drift(report['drift'])} on {many} sample{'s' if many != 1 else ''}")
     if report["repair"]:
         out.print(f"{', '.join(_repair(report['repair']))}; calibrated on {escape(report['repair']['calibration'])}")
     if report["round_to"] != 1:
@@ -46,7 +47,8 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
     out.print(f"RF {report['rf']:.2f}x MACs, RP {report['rp']:.2f}x parameters; {touched} of {total} groups cut")
     if report["output"]:
         cached = " (from the cache)" if report.get("cached") else ""
-        out.print(f"written to [bold]{escape(report['output'])}[/]{cached}", soft_wrap=True)
+        more = "".join(f", {name} to [bold]{escape(report[name])}[/]" for name in ("plan", "page") if report.get(name))
+        out.print(f"written to [bold]{escape(report['output'])}[/]{more}{cached}", soft_wrap=True)
     else:
         out.print("nothing was written")
 

@@ -6,15 +6,18 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 
-from spa_cli.analysis import analyse_model
+from spa_cli.analysis import Analysis, analyse_model
 from spa_cli.calibration.read import read_samples
 from spa_cli.calibration.reading import Reading
 from spa_cli.calibration.samples import SampleSource
 from spa_cli.errors import VerificationError
 from spa_cli.graph.load import Source, load
+from spa_cli.obspa.data import samples_in
+from spa_cli.obspa.synthetic import synthetic
 from spa_cli.plan import Plan, to_selection
 from spa_cli.progress import stage
 from spa_cli.surgery.apply import cut
@@ -24,9 +27,9 @@ from spa_cli.verification.check import Drift, Timing, drift, latency, verify_fil
 from spa_cli.verification.feeds import first_run
 from spa_cli.verification.gates import Gate, Limits, check
 from spa_cli.verification.providers import running_on
-from spa_cli.verification.session import passes_checker, target
+from spa_cli.verification.session import Feeds, open_session, passes_checker, run, target
 
-_SAMPLES = 256
+_SAMPLES, _MADE = 256, 64
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,16 @@ def compare(
     analysis = analyse_model(before, input_shape)
     given = None if calib is None else read_samples(calib, analysis.graph, reading, _SAMPLES)
     stage("running the original")
-    feeds, reference = first_run(before, analysis, given, _SAMPLES, seed=1)
+    made = _synthetic(before, analysis) if given is None else None
+    feeds, reference = made or first_run(before, analysis, given, _SAMPLES, seed=1)
     checked = passes_checker(before)
     stage("checking and running the pruned model")
     try:
         outputs = verify_file(target(after), before.model, checked, reference, feeds, free=analysis.free_sizes())
     except VerificationError as error:
         raise VerificationError(
-            f"'{after.name}' can't take the place of '{before.name}': {error}; prune this model again"
+            f"'{after.name}' can't take the place of '{before.name}': {error}; prune this model again, or name the one "
+            "that was pruned"
         ) from error
     small = analyse_model(after, input_shape)
     zeroing = None
@@ -100,10 +105,19 @@ def compare(
         params=(analysis.costs.params, small.costs.params),
         macs=(analysis.costs.macs, small.costs.macs),
         timing=timing,
-        samples=given.about if given else "synthetic inputs",
+        samples=f"{samples_in(feeds)} {'samples of ' + given.about if given else 'synthetic samples'}",
         zeroing=zeroing,
     )
     return replace(found, gates=check(found, limits))
+
+
+def _synthetic(source: Source, analysis: Analysis) -> tuple[Feeds, list[Any]] | None:
+    """As many samples as one run takes, like those that a model is pruned on without data; ``None`` if none runs."""
+    try:
+        feeds = synthetic(analysis, _MADE, seed=1).chunks[0]
+        return feeds, run(open_session(source, large=source.external), feeds)
+    except Exception:  # noqa: BLE001 - onnxruntime's kinds are its own; other inputs are tried then
+        return None
 
 
 def _check_shapes(work: Cut, after: Source, plan: Plan) -> None:

@@ -40,7 +40,7 @@ def _library() -> ModuleType:
         import safetensors.numpy
     except ImportError as error:
         raise UsageError(
-            "reading and writing .safetensors needs the library safetensors; pip install 'spa-cli[weights]'"
+            ".safetensors needs the library safetensors; install it in spa's own environment: pip install safetensors"
         ) from error
     return safetensors
 

@@ -184,5 +184,7 @@ def test_images_that_can_not_be_read(folder) -> None:
 
 def test_without_pillow(folder, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL.ImageOps", None)
-    with pytest.raises(UsageError, match=r"images need Pillow \(.*\); install it by pip install 'spa-cli\[images\]'"):
+    with pytest.raises(
+        UsageError, match=r"images need Pillow \(.*\); install it in spa's own environment: pip install pillow"
+    ):
         read_samples(folder, image_graph("n", 3, 6, 4))

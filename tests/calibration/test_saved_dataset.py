@@ -129,6 +129,6 @@ def test_a_dataset_without_rows_or_files(tmp_path) -> None:
 def test_without_the_library(tmp_path, monkeypatch) -> None:
     _rows(2).save_to_disk(tmp_path / "d")
     monkeypatch.setitem(sys.modules, "datasets", None)
-    says = r"a saved dataset needs datasets \(.*\); install it by pip install 'spa-cli\[datasets\]'"
+    says = r"a saved dataset needs datasets \(.*\); install it in spa's own environment: pip install datasets"
     with pytest.raises(UsageError, match=says):
         read_samples(tmp_path / "d", TWO)

@@ -170,6 +170,6 @@ def test_a_tokenizer_that_fails(tmp_path) -> None:
 
 def test_without_the_library(lines, reading, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    says = r"text needs tokenizers \(.*\); install it by pip install 'spa-cli\[text\]'"
+    says = r"text needs tokenizers \(.*\); install it in spa's own environment: pip install tokenizers"
     with pytest.raises(UsageError, match=says):
         read_samples(lines, bert(), reading)

@@ -1,4 +1,4 @@
-"""Criteria from derivatives, against the original module's own autograd (needs spa-cli[train])."""
+"""Criteria from derivatives, against the original module's own autograd (needs the extra train)."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_without_labels_the_model_draws_its_own(name) -> None:
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch) -> None:
     def missing() -> None:
-        raise UsageError("gradients need PyTorch; install them by pip install 'spa-cli[train]'")
+        raise UsageError("gradients need PyTorch; install them by pip install torch onnx2torch")
 
     monkeypatch.setattr(backend, "require", missing)
     with pytest.raises(UsageError, match=r"spa-cli\[train\]"):

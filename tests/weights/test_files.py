@@ -151,7 +151,7 @@ def test_npz_of_other_things(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("name", "library", "says"),
     [
-        ("w.safetensors", "safetensors", r"pip install 'spa-cli\[weights\]'"),
+        ("w.safetensors", "safetensors", "install it in spa's own environment: pip install safetensors"),
         ("w.pt", "torch", "pip install torch"),
     ],
 )

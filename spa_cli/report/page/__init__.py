@@ -1,1 +1,1 @@
-"""Reports as one self-contained HTML page each, by Jinja2 and matplotlib (``pip install 'spa-cli[report]'``)."""
+"""Reports as one self-contained HTML page each, by Jinja2 and matplotlib (extra ``report``)."""

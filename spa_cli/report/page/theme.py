@@ -89,7 +89,7 @@ def require() -> None:
             importlib.import_module(name)
     except ImportError as error:
         raise UsageError(
-            f"reports and pictures need {error.name}, which is not installed; pip install 'spa-cli[report]'"
+            f"reports and pictures need {error.name}; install both beside spa: pip install jinja2 matplotlib"
         ) from error
 
 
