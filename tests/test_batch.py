@@ -107,9 +107,9 @@ def test_the_same_is_made_once(cached, tmp_path) -> None:
     found = _json("prune", tmp_path / "renamed.onnx", *options, *L1)
     assert found["cached"] is True
     assert (found["input"], found["output"]) == ("renamed.onnx", str(tmp_path / "t.onnx"))
-    assert {k: v for k, v in found.items() if k not in ("cached", "input", "output")} == {
-        k: v for k, v in first.items() if k not in ("cached", "input", "output")
-    }
+    own = {"cached", "input", "output", "plan"}
+    assert {k: v for k, v in found.items() if k not in own} == {k: v for k, v in first.items() if k not in own}
+    assert found["plan"] == str(tmp_path / "q")
     assert (tmp_path / "t.onnx").read_bytes() == (tmp_path / "s.onnx").read_bytes()
     assert (tmp_path / "q").read_text() == (tmp_path / "p").read_text()
     assert "(from the cache)" in spa("prune", MLP, "-o", tmp_path / "u.onnx", "--cache", cache, *L1).out

@@ -31,7 +31,9 @@ def library() -> ModuleType:
     try:
         import torch
     except ImportError as error:
-        raise UsageError("reading and writing PyTorch's files needs PyTorch; pip install torch") from error
+        raise UsageError(
+            "reading and writing PyTorch's files needs PyTorch; install it in spa's own environment: pip install torch"
+        ) from error
     return torch  # type: ignore[no-any-return, unused-ignore]
 
 

@@ -127,7 +127,7 @@ def test_nothing_prunable_under_the_constraints(place) -> None:
 def test_fractions_out_of_range(place, option, value) -> None:
     text = refuse_prune(place, 2, RESNET, f"{option}={value}")
     assert option in text
-    assert "between 0 and 1 (both excluded), not" in text
+    assert "between 0 and 1 (both excluded; 0.5 is half), not" in text
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,8 @@ def test_verify_reads_as_prune_does(digits, tmp_path, monkeypatch) -> None:
         assert done.code == 0, done.err
         found.append(json.loads(done.out)["drift"])
     about = [drift.pop("samples") for drift in found]
-    assert about == ["arrays.npz", f"images ({COUNT} images, 8x8)", "spa_test_digits.py:batches"]
+    said = ("arrays.npz", f"images ({COUNT} images, 8x8)", "spa_test_digits.py:batches")
+    assert about == [f"{COUNT} samples of {source}" for source in said]
     assert found[0] == found[1] == found[2]
     moved = spa("verify", RESNET, tmp_path / "s.onnx", "--calib", "images", "--std", "0.5", "--json")
     assert json.loads(moved.out)["drift"]["relative_l2"] != found[0]["relative_l2"]

@@ -134,6 +134,15 @@ def test_applying_the_plan_makes_the_same_weights(name, tmp_path) -> None:
     assert [n.SerializeToString() for n in a.graph.node] == [n.SerializeToString() for n in b.graph.node]
 
 
+def test_applying_a_plan_does_not_claim_its_repair(tmp_path) -> None:
+    plan = tmp_path / "plan.json"
+    asked = ("--ratio", 0.3, "--calib", calib_path("digits_resnet"), "--calib-samples", 32, "--plan-out", plan)
+    assert "layers refitted" in spa("prune", RESNET, "-o", tmp_path / "a.onnx", *asked).out
+    ran = spa("apply", plan, RESNET, "-o", tmp_path / "b.onnx")
+    assert "the weights were cut, not repaired: a plan says what stays" in ran.err
+    assert "refitted" not in ran.out
+
+
 def test_applying_the_plan_to_a_retrained_model(pruned, tmp_path) -> None:
     _, plan, _ = pruned
     model = onnx.load(RESNET)

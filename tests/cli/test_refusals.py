@@ -216,7 +216,7 @@ def test_verify_names_what_can_not_take_the_place_of_the_original(mlp, tmp_path)
     said = refused(1, "verify", mlp, _saved(tmp_path / "other.onnx", other))
     assert said == (
         "'other.onnx' can't take the place of 'mlp.onnx': the inputs or outputs of the result are not those of the "
-        "original; prune this model again"
+        "original; prune this model again, or name the one that was pruned"
     )
 
 
