@@ -11,7 +11,6 @@ from spa_cli import pipeline
 from spa_cli.cache import Cache, key_of, uncacheable
 from spa_cli.errors import SpaError, UsageError
 from spa_cli.graph.load import load
-from spa_cli.graph.save import check_writable
 from spa_cli.options import Options
 from spa_cli.progress import LOG, stage, within
 from spa_cli.report.json_report import prune_json
@@ -45,22 +44,21 @@ class Outcome:
 
 def prune_file(model: Path, options: Options, wanted: Wanted) -> dict[str, Any]:
     """Prune one file and give its ``spa.prune/1``; raises the errors of ``spa_cli.errors``."""
-    key = ""
+    key, cache = "", None
     if wanted.cache is not None and not wanted.dry_run:
         why = uncacheable(options)
         if why:
             LOG.warning("this is not cached: %s", why)
         else:
             stage("looking into the cache")
-            source = load(model)
+            cache, source = Cache(wanted.cache), load(model)
             places = _places(wanted, source.external)
-            for file in places.values():
-                check_writable(file, source, wanted.force)
+            pipeline.check_outputs(source, options, wanted.out, wanted.plan_out, wanted.report, wanted.force)
             key = key_of(source, options)
             if source.external:
                 # the model names the file that its weights lie in
                 key = f"{key}-{wanted.out.name}"
-            found = Cache(wanted.cache).fetch(key, places)
+            found = cache.fetch(key, places)
             if found is not None:
                 return {**found, "input": model.name, "output": str(wanted.out), **_beside(wanted), "cached": True}
     result = pipeline.prune(
@@ -73,8 +71,8 @@ def prune_file(model: Path, options: Options, wanted: Wanted) -> dict[str, Any]:
         dry_run=wanted.dry_run,
     )
     report = {**prune_json(result, "spa.prune/1"), **_beside(wanted), "cached": False}
-    if key and wanted.cache is not None:
-        Cache(wanted.cache).keep(key, _places(wanted, result.source.external), report)
+    if cache is not None:
+        cache.keep(key, _places(wanted, result.source.external), report)
     return report
 
 
@@ -104,11 +102,12 @@ def prune_files(models: Sequence[Path], options: Options, wanted: Wanted) -> Ite
     for folder in (wanted.out, wanted.plan_out, wanted.report):
         if folder is None or folder.is_dir():
             continue
+        missing = [p for p in (folder, *folder.parents) if not p.exists()][::-1]
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"the folder '{folder}' can't be made: {error.strerror or error}; name another") from error
-        made.append(folder)
+        made += missing
     try:
         for number, (name, file) in enumerate(files.items()):
             try:
@@ -117,9 +116,14 @@ def prune_files(models: Sequence[Path], options: Options, wanted: Wanted) -> Ite
                 yield Outcome(str(file), report)
             except SpaError as error:
                 yield Outcome(str(file), None, error)
+            except Exception as error:  # noqa: BLE001 - one that nobody foresaw stops the others as little
+                found = (
+                    f"an unexpected {type(error).__name__} ({str(error)[:200]}); prune this model alone with --debug"
+                )
+                yield Outcome(str(file), None, SpaError(found))
     finally:
         # a dry run, or one in which all failed, leaves no empty folder
-        for folder in made:
+        for folder in reversed(made):
             if not any(folder.iterdir()):
                 folder.rmdir()
 
@@ -142,7 +146,8 @@ def _found(models: Sequence[Path], out: Path) -> dict[str, Path]:
         inside = [model]
         if model.is_dir():
             results = out.resolve() if out.resolve() != model.resolve() else None
-            inside = [f for f in sorted(model.rglob("*.onnx")) if results not in f.resolve().parents]
+            found_in = (f for f in sorted(model.rglob("*.onnx")) if f.is_file())
+            inside = [f for f in found_in if results not in f.resolve().parents]
         if not inside:
             raise UsageError(f"the folder '{model}' holds no .onnx file; name a file, or another folder")
         for file in inside:

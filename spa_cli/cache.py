@@ -5,25 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import shutil
 import tempfile
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from spa_cli import __version__
 from spa_cli.calibration.digest import digest
 from spa_cli.errors import UsageError
-from spa_cli.fingerprint import budget, choices
+from spa_cli.fingerprint import budget, choices, contents, program
 from spa_cli.graph.load import Source
 from spa_cli.options import Options
 from spa_cli.progress import LOG
 
 _ENTRY = "entry.json"
-# other versions may round otherwise
-_PARTS = ("numpy", "onnx", "onnxruntime")
 
 
 def uncacheable(options: Options) -> str:
@@ -40,20 +35,23 @@ def uncacheable(options: Options) -> str:
 
 
 def key_of(source: Source, options: Options) -> str:
-    """SHA-256 of the model's files, the options, the data and the versions of what computes."""
-    assert source.path is not None
-    files = [digest(file) for file in (source.path, *source.data_files)]
-    versions = {"spa": __version__, "machine": platform.machine(), **{p: version(p) for p in _PARTS}}
-    parts = {"files": files, "budget": budget(options), "choices": choices(options), "versions": versions}
-    # weights in a file of their own are named in the model
+    """SHA-256 of the model's files, the options, the data and what computes."""
+    parts = {"files": contents(source), "budget": budget(options), "choices": choices(options), "program": program()}
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 class Cache:
-    """A folder with one folder an entry. It can be deleted at any time; nothing in it is used if it was changed."""
+    """A folder with one folder an entry. It can be deleted at any time; no file in it is used if it was changed.
+
+    Raises UsageError if the folder can't be made.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"the cache '{folder}' can't be made: {error.strerror or error}; name another") from error
 
     def fetch(self, key: str, places: Mapping[str, Path]) -> dict[str, Any] | None:
         """Put the files of an entry in their places and give its report; ``None`` if there is none with all of them."""
@@ -73,27 +71,23 @@ class Cache:
         return report
 
     def keep(self, key: str, files: Mapping[str, Path], report: dict[str, Any]) -> None:
-        """Remember a result; raises UsageError if the folder can't be written to."""
+        """Remember a result; warns where that fails, since the result itself is there."""
+        staged: Path | None = None
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
             staged = Path(tempfile.mkdtemp(prefix=".spa-", dir=self._folder))
-        except OSError as error:
-            raise UsageError(
-                f"the cache '{self._folder}' can't be written: {error.strerror or error}; name another"
-            ) from error
-        try:
             for name, file in files.items():
                 shutil.copyfile(file, staged / name)
             entry = {"files": {name: digest(staged / name) for name in files}, "report": report}
             (staged / _ENTRY).write_text(json.dumps(entry), encoding="utf-8")
             shutil.rmtree(self._folder / key, ignore_errors=True)
             os.replace(staged, self._folder / key)
-        except OSError as error:
-            raise UsageError(
-                f"the cache '{self._folder}' can't be written: {error.strerror or error}; name another"
-            ) from error
+        except (OSError, UsageError) as error:
+            # another run may have kept the same result meanwhile
+            if not (self._folder / key / _ENTRY).exists():
+                LOG.warning("this could not be cached in '%s': %s", self._folder, error)
         finally:
-            shutil.rmtree(staged, ignore_errors=True)
+            if staged is not None:
+                shutil.rmtree(staged, ignore_errors=True)
 
 
 def _copy(file: Path, place: Path) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import platform
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from spa_cli.calibration.digest import digest
+from spa_cli.graph.load import Source
 from spa_cli.options import BUDGETS, Options
 
+# others may round, draw or read differently
+_PARTS = ("numpy", "onnx", "onnxruntime", "pillow", "tokenizers", "datasets", "torch", "onnx2torch")
 _DERIVED = {"sweeping", "recipe", "focused", "reading"}
 
 
@@ -23,3 +30,25 @@ def choices(options: Options) -> dict[str, Any]:
 def budget(options: Options) -> dict[str, float]:
     """The budget alone."""
     return {name: value for name in BUDGETS if (value := getattr(options, name)) is not None}
+
+
+def contents(source: Source) -> list[str]:
+    """SHA-256 of a model's files, or of what is in memory."""
+    if source.path is None:
+        return [hashlib.sha256(source.model.SerializeToString(deterministic=True)).hexdigest()]
+    return [digest(file) for file in (source.path, *source.data_files)]
+
+
+@functools.cache
+def program() -> dict[str, str]:
+    """What computes: this package to the letter (a clone keeps its version), the libraries, the processor's kind."""
+    files = sorted(f for f in Path(__file__).parent.rglob("*") if f.suffix in (".py", ".j2"))
+    own = hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
+    return {"spa": own, "machine": platform.machine(), **{p: _version(p) for p in _PARTS}}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

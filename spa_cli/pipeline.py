@@ -15,7 +15,7 @@ from spa_cli.attempt import Attempts, Made
 from spa_cli.budget.latency import LATENCY_TOLERANCE
 from spa_cli.cutting import Cutting, cut_to, note
 from spa_cli.errors import UsageError, VerificationError
-from spa_cli.graph.load import load
+from spa_cli.graph.load import Source, load
 from spa_cli.graph.save import check_writable, write_text
 from spa_cli.obspa.data import samples_in
 from spa_cli.options import Options
@@ -47,18 +47,7 @@ def prune(
     """Prune ``model``: the steps of the design, in order. Raises the errors of ``spa_cli.errors``."""
     stage("reading the model")
     source = load(model)
-    for file in (out, plan_out):
-        if file is not None:
-            check_writable(file, source, force)
-    if out is not None and plan_out is not None and out.absolute() == plan_out.absolute():
-        raise UsageError(f"--output and --plan-out are the same file '{out}'; give two names")
-    if report is not None:
-        check_page(report, source, force, "--report")
-        for flag, file in (("--output", out), ("--plan-out", plan_out)):
-            if file is not None and file.absolute() == report.absolute():
-                raise UsageError(f"{flag} and --report are the same file '{report}'; give two names")
-    if (options.test or options.evaluate) and not options.measures_quality:
-        raise UsageError("--test and --eval serve --max-drift and --min-accuracy; give one of those, or leave them out")
+    check_outputs(source, options, out, plan_out, report, force)
     out, plan_out, report = (None, None, None) if dry_run else (out, plan_out, report)
 
     prepared = prepare(source, options, out)
@@ -80,6 +69,24 @@ def prune(
 
     pages = {} if report is None else {report: page}
     return _finish(prepared.subject, cutting.made, about, warnings, out, plan_out, timing, pages)
+
+
+def check_outputs(
+    source: Source, options: Options, out: Path | None, plan_out: Path | None, report: Path | None, force: bool
+) -> None:
+    """Raise UsageError, before any work, for files that can't be written and options that serve nothing."""
+    for file in (out, plan_out):
+        if file is not None:
+            check_writable(file, source, force)
+    if out is not None and plan_out is not None and out.absolute() == plan_out.absolute():
+        raise UsageError(f"--output and --plan-out are the same file '{out}'; give two names")
+    if report is not None:
+        check_page(report, source, force, "--report")
+        for flag, file in (("--output", out), ("--plan-out", plan_out)):
+            if file is not None and file.absolute() == report.absolute():
+                raise UsageError(f"{flag} and --report are the same file '{report}'; give two names")
+    if (options.test or options.evaluate) and not options.measures_quality:
+        raise UsageError("--test and --eval serve --max-drift and --min-accuracy; give one of those, or leave them out")
 
 
 def account(prepared: Prepared, options: Options, cutting: Cutting) -> tuple[dict[str, Any], list[str]]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from spa_cli import batch
+from spa_cli.calibration.digest import digest
 from tests.cli.running import refused, spa
 from tests.samples import calib_path, model_path
 
@@ -167,13 +169,48 @@ def test_a_full_disk(cached, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(shutil, "copyfile", full)
     text = refused(2, "prune", MLP, "-o", tmp_path / "t.onnx", "--cache", cached[0], *L1)
     assert text.endswith("t.onnx' can't be written from the cache: No space left on device; choose another name")
-    text = refused(2, "prune", MLP, "-o", tmp_path / "t.onnx", "--cache", tmp_path / "d", *L1)
-    assert text == f"the cache '{tmp_path / 'd'}' can't be written: No space left on device; name another"
+    ran = spa("prune", MLP, "-o", tmp_path / "t.onnx", "--cache", tmp_path / "d", *L1)
+    # the model itself is there
+    assert ran.code == 0
+    assert f"warning: this could not be cached in '{tmp_path / 'd'}': " in ran.err
+    assert (tmp_path / "t.onnx").exists()
     assert list((tmp_path / "d").iterdir()) == []
 
 
 def test_a_cache_that_can_not_be_written(tmp_path) -> None:
     (tmp_path / "c").write_text("")
     text = refused(2, "prune", MLP, "-o", tmp_path / "s.onnx", "--cache", tmp_path / "c", *L1)
-    assert f"the cache '{tmp_path / 'c'}' can't be written: " in text
+    assert f"the cache '{tmp_path / 'c'}' can't be made: " in text
     assert text.endswith("; name another")
+    assert not (tmp_path / "s.onnx").exists()
+
+
+def test_a_hit_is_checked_like_a_miss(cached, tmp_path) -> None:
+    both = tmp_path / "t.onnx"
+    text = refused(2, "prune", MLP, "-o", both, "--plan-out", both, "--cache", cached[0], *L1)
+    assert "--output and --plan-out are the same file" in text
+    assert not both.exists()
+
+
+def test_images_behind_a_link_count(tmp_path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "x.npy").write_bytes(b"1")
+    first = digest(tmp_path / "images")
+    (tmp_path / "real" / "x.npy").write_bytes(b"2")
+    assert digest(tmp_path / "images") != first
+
+
+def test_one_that_nobody_foresaw_does_not_stop_the_rest(tmp_path, monkeypatch) -> None:
+    def broken(model: Path, *rest: object) -> dict:
+        if model == MLP:
+            raise MemoryError("too much")
+        return prune_file(model, *rest)
+
+    prune_file = batch.prune_file
+    monkeypatch.setattr(batch, "prune_file", broken)
+    ran = spa("prune", MLP, LSTM, "-o", tmp_path / "out", *L1)
+    assert ran.code == 1
+    assert "an unexpected MemoryError (too much); prune this model alone with --debug" in ran.err
+    assert [p.name for p in (tmp_path / "out").iterdir()] == [LSTM.name]

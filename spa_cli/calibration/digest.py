@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from spa_cli.calibration.function import called, file_of, find, names_function
@@ -25,7 +26,9 @@ def digest(source: SampleSource) -> str:
             found.update(called(source).encode())
             files = [Path(file)] if file is not None and Path(file).is_file() else []
         elif source.is_dir():
-            files = sorted(f for f in source.rglob("*") if f.is_file())
+            # linked folders too, as the readers follow them
+            walked = os.walk(source, followlinks=True)
+            files = sorted(Path(place) / name for place, _, names in walked for name in names)
             found.update("\n".join(str(f.relative_to(source)) for f in files).encode())
         else:
             files = [source]

@@ -100,7 +100,7 @@ def _noted(debug: bool) -> Iterator[None]:
     except typer.Exit:
         raise
     except BaseException as error:
-        LOG.error("%s", error, exc_info=not debug)
+        LOG.error("%s", str(error) or type(error).__name__, exc_info=not debug)
         raise
 
 
@@ -120,7 +120,9 @@ def guarded(debug: bool, kept: str = "nothing was written") -> Iterator[None]:
     except SpaError as error:
         if debug:
             raise
-        typer.echo(f"error: {error}", err=True)
+        from spa_cli.report.text import one_line
+
+        typer.echo(one_line(f"error: {error}"), err=True)
         raise typer.Exit(error.exit_code) from None
     except BrokenPipeError:
         os._exit(0)

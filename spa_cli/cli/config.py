@@ -60,8 +60,12 @@ def one_budget(context: typer.Context, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def find(folder: Path) -> Path | None:
-    """The nearest configuration, here or above, not beyond the repository."""
-    for place in (folder, *folder.parents):
+    """The nearest configuration, here or above, not beyond the repository; outside of one only here.
+
+    A configuration can name commands: whoever can write to a folder far above should not choose them.
+    """
+    inside = any((place / ".git").exists() for place in (folder, *folder.parents))
+    for place in (folder, *folder.parents) if inside else (folder,):
         if (place / OWN).is_file():
             return place / OWN
         if (place / SHARED).is_file() and "spa" in _toml(place / SHARED).get("tool", {}):

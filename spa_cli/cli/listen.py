@@ -14,6 +14,7 @@ import typer
 
 from spa_cli.errors import UsageError
 from spa_cli.progress import LOG, PART
+from spa_cli.report.text import one_line
 
 
 @contextlib.contextmanager
@@ -61,7 +62,7 @@ class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
         if record.levelno == logging.WARNING:
-            typer.echo(f"warning: {text}", err=True)
+            typer.echo(one_line(f"warning: {text}"), err=True)
         elif record.levelno == logging.INFO and text:
             typer.echo(f"{time.perf_counter() - self._start:7.1f} s  {text}", err=True)
 
@@ -83,7 +84,7 @@ class _Bar(logging.Handler):
         # a bar that is being drawn would swallow what is printed beside it
         self.close()
         if record.levelno == logging.WARNING:
-            typer.echo(f"warning: {text}", err=True)
+            typer.echo(one_line(f"warning: {text}"), err=True)
         elif record.levelno == logging.INFO and text and sys.stderr.isatty():
             self._shown = _progress()
             self._task = self._shown.add_task(text, total=None)

@@ -38,15 +38,20 @@ def show_outcomes(outcomes: Iterable[Outcome], json: bool) -> None:
     """Errors on stderr as they come, all results at the end; leaves with the highest exit code."""
     from spa_cli.report.summary import batch_json, batch_table
     from spa_cli.report.tables import console
+    from spa_cli.report.text import one_line
 
     found = []
-    for outcome in outcomes:
-        found.append(outcome)
-        if outcome.report is not None:
-            warn(f"{outcome.input}: {text}" for text in outcome.report["warnings"])
-        else:
-            warn(())
-            typer.echo(f"error: {outcome.input}: {outcome.error}", err=True)
+    try:
+        for outcome in outcomes:
+            found.append(outcome)
+            if outcome.report is not None:
+                warn(f"{outcome.input}: {text}" for text in outcome.report["warnings"])
+            else:
+                warn(())
+                typer.echo(one_line(f"error: {outcome.input}: {outcome.error}"), err=True)
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted; {len(found)} models were finished before", err=True)
+        raise typer.Exit(130) from None
     if json:
         print_json(batch_json(found))
     else:

@@ -118,6 +118,7 @@ def write_text(path: Path, text: str) -> None:
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except OSError as error:
+        raise UsageError(f"the file '{path}' can't be written: {error.strerror or error}; name another") from error
+    finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        raise UsageError(f"the file '{path}' can't be written: {error.strerror or error}; name another") from error

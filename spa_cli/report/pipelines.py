@@ -5,32 +5,27 @@ from __future__ import annotations
 from typing import Any
 from xml.etree import ElementTree
 
-from spa_cli.report.text import drift_text, duration, size
+from spa_cli.report.text import drift_text, duration, one_line, size
 
 
 def junit(report: dict[str, Any], name: str, error: str | None = None) -> str:
     """A test suite with one case for the model itself and one for each gate; ``error``: why there is no report."""
-    gates = report.get("gates", [])
+    gates, name = report.get("gates", []), one_line(name)
     failed = sum(not g["passed"] for g in gates) + (error is not None)
     counts = {"tests": str(len(gates) + 1), "failures": str(failed)}
     root = ElementTree.Element("testsuites", counts)
     suite = ElementTree.SubElement(root, "testsuite", {"name": f"spa verify {name}", **counts, "errors": "0"})
     case = ElementTree.SubElement(suite, "testcase", {"classname": name, "name": "takes the original's place"})
     if error is not None:
-        ElementTree.SubElement(case, "failure", {"message": _clean(error)})
+        ElementTree.SubElement(case, "failure", {"message": one_line(error)})
     for gate in gates:
         case = ElementTree.SubElement(suite, "testcase", {"classname": name, "name": gate["name"]})
         if gate["passed"]:
-            ElementTree.SubElement(case, "system-out").text = _clean(gate["text"])
+            ElementTree.SubElement(case, "system-out").text = one_line(gate["text"])
         else:
-            ElementTree.SubElement(case, "failure", {"message": _clean(gate["text"])})
+            ElementTree.SubElement(case, "failure", {"message": one_line(gate["text"])})
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
-
-
-def _clean(text: str) -> str:
-    """Without the characters that XML has no way to write."""
-    return "".join(c for c in text if c >= " " or c in "\t\n")
 
 
 def workflow_commands(report: dict[str, Any], file: str, error: str | None = None) -> str:
@@ -43,7 +38,7 @@ def workflow_commands(report: dict[str, Any], file: str, error: str | None = Non
 def summary(report: dict[str, Any], name: str, error: str | None = None) -> str:
     """Markdown for GitHub's job summary."""
     if error is not None:
-        return f"### spa verify {name}: failed\n\n{error}\n"
+        return f"### spa verify {one_line(name)}: failed\n\n{one_line(error)}\n"
     word = "passed" if report["passed"] else "failed"
     before, after = report["before"], report["after"]
     rows = [
@@ -53,8 +48,8 @@ def summary(report: dict[str, Any], name: str, error: str | None = None) -> str:
         ("latency", duration(before["latency_ms"] / 1e3), duration(after["latency_ms"] / 1e3)),
     ]
     table = ["| | original | pruned |", "|---|---:|---:|", *(f"| {' | '.join(row)} |" for row in rows)]
-    gates = [f"- {'passed' if g['passed'] else '**failed**'}: {g['text']}" for g in report["gates"]]
-    return "\n".join([f"### spa verify {name}: {word}", "", *table, "", *gates, ""])
+    gates = [f"- {'passed' if g['passed'] else '**failed**'}: {one_line(g['text'])}" for g in report["gates"]]
+    return "\n".join([f"### spa verify {one_line(name)}: {word}", "", *table, "", *gates, ""])
 
 
 def _sentence(report: dict[str, Any]) -> str:

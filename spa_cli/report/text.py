@@ -33,6 +33,11 @@ def drift_text(drift: float) -> str:
     return "can't be measured" if math.isnan(drift) else f"{drift:.3g}"
 
 
+def one_line(text: str) -> str:
+    """Text in which a name from a file can't start a line, end a tag or steer a terminal: CI systems read ours."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
 def shorten(text: str, width: int) -> str:
     """Cut in the middle: the ends of a tensor's name say the most."""
     if len(text) <= width:

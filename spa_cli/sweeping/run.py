@@ -9,10 +9,9 @@ from typing import TypeAlias
 
 import onnx
 
-from spa_cli import __version__
 from spa_cli.cutting import Cutting, cut_to
 from spa_cli.errors import ModelError, UnreachableError, UsageError
-from spa_cli.fingerprint import choices
+from spa_cli.fingerprint import choices, contents, program
 from spa_cli.graph.load import load
 from spa_cli.graph.save import check_writable
 from spa_cli.options import Options
@@ -69,7 +68,7 @@ def sweep(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"the folder '{folder}' can't be made: {error.strerror or error}; name another") from error
-    key = {"version": __version__, "digest": source.digest(), "by": coin, **choices(options)}
+    key = {"program": program(), "model": contents(source), "by": coin, **choices(options)}
     state = State(folder / "sweep.json", key, force)
     for value in wanted:
         kept = _kept(folder, coin, value)

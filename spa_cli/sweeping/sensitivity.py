@@ -28,7 +28,7 @@ def sliced_drift(prepared: Prepared, selection: Selection, drift_of: DriftOf) ->
         moved = drift_of(build(work.model, source.folder).in_memory())
     except Exception:  # noqa: BLE001 - whatever onnxruntime raises: such a cut tells nothing
         return None
-    return None if math.isnan(moved) else moved
+    return moved if math.isfinite(moved) else None
 
 
 def sensitivities(prepared: Prepared, drift_of: DriftOf, seconds: float = math.inf) -> list[Sensitivity]:

@@ -26,7 +26,7 @@ from spa_cli.surgery.values import CutError
 from spa_cli.verification.check import Drift, Timing, drift, latency, verify_file, zeroing_differs
 from spa_cli.verification.feeds import first_run
 from spa_cli.verification.gates import Gate, Limits, check
-from spa_cli.verification.providers import running_on
+from spa_cli.verification.providers import named, running_on
 from spa_cli.verification.session import Feeds, open_session, passes_checker, run, target
 
 _SAMPLES, _MADE = 256, 64
@@ -65,6 +65,7 @@ def compare(
     provider: str | Sequence[str] = "cpu",
 ) -> Comparison:
     """Run both models side by side; raises VerificationError if the second can't take the first one's place."""
+    named(provider)
     stage("reading the models")
     before, after = load(model), load(pruned)
     stage("finding which channels depend on each other")

@@ -49,6 +49,16 @@ def test_what_is_beyond_the_repository_does_not_count(folder, monkeypatch) -> No
     assert "give one of --ratio" in refused(2, "prune", MLP, "-o", "s.onnx")
 
 
+def test_outside_of_a_repository_only_this_folder_counts(folder, monkeypatch) -> None:
+    (folder / ".git").rmdir()
+    (folder / "spa.toml").write_text("ratio = 0.3\n")
+    (folder / "inner").mkdir()
+    monkeypatch.chdir(folder / "inner")
+    assert "give one of --ratio" in refused(2, "prune", MLP, "-o", "s.onnx")
+    monkeypatch.chdir(folder)
+    assert _channels("--method", "l1")
+
+
 def test_the_command_line_wins(folder) -> None:
     (folder / "spa.toml").write_text('ratio = 0.3\nmethod = "l2"\n')
     assert _channels("--method", "l1") == _channels("--ratio", 0.3, "--method", "l1")

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from spa_cli.report import pipelines
 from tests.cli.running import refused, spa
 from tests.samples import calib_path, model_path
 
@@ -85,6 +86,22 @@ def test_junit_has_a_case_for_every_gate(small, tmp_path) -> None:
     assert list(cases) == ["takes the original's place", "max-drift", "max-size"]
     assert cases["max-drift"].get("message") == report["failures"][0]
     assert cases["max-size"] is None
+
+
+def test_junit_goes_nowhere_else(small, tmp_path) -> None:
+    text = refused(2, "verify", RESNET, small, "--junit", tmp_path / "none" / "j.xml")
+    assert "can't be written: it is a folder, or in none; name a file" in text
+    before = small.read_bytes()
+    assert "is one of the models; name another file" in refused(2, "verify", RESNET, small, "--junit", small)
+    assert small.read_bytes() == before
+
+
+def test_a_name_can_not_speak_to_the_runner(tmp_path) -> None:
+    name = "x\n::error title=pwned::injected"
+    text = refused(3, "inspect", tmp_path / name)
+    assert "\n" not in text
+    ElementTree.fromstring(pipelines.junit({}, "a\x01\ufffe.onnx", "no\x02"))
+    assert "\n::error" not in pipelines.summary({}, name, name)
 
 
 def test_junit_of_what_can_not_take_the_place(tmp_path) -> None:

@@ -71,7 +71,7 @@ def test_the_action_shrinks_and_passes_its_gates(folder) -> None:
     assert "::notice file=small.onnx" in ran[-1].stderr
     assert "spa verify small.onnx: passed" in (folder / "summary.md").read_text()
     made = json.loads((folder / "spa-artifacts" / "prune.json").read_text())
-    assert (folder / "output").read_text() == f"macs-left={1 / made['rf']:.3f}\n"
+    assert (folder / "output").read_text() == f"macs-left={made['after']['macs'] / made['before']['macs']:.3f}\n"
     assert (folder / "small.onnx").stat().st_size == made["after"]["bytes"] < MODEL.stat().st_size
     assert json.loads((folder / "spa-artifacts" / "verify.json").read_text())["passed"] is True
     again = _action(folder, model="model.onnx", output="small.onnx", **given)
@@ -80,7 +80,7 @@ def test_the_action_shrinks_and_passes_its_gates(folder) -> None:
 
 
 def test_the_action_fails_where_a_gate_is_set_too_high(folder) -> None:
-    given = {"prune": "--target-macs 0.5 --method l1", "gates": "--calib test.npz --min-agreement 0.99"}
+    given = {"prune": "--target-macs 0.5 --method l1", "gates": "--calib test.npz\n--min-agreement 0.99\n"}
     ran = _action(folder, model="model.onnx", output="small.onnx", **given)
     assert [r.returncode for r in ran] == [0, 1]
     assert "::error file=small.onnx,title=spa verify::arg-max agreement" in ran[-1].stderr
