@@ -20,13 +20,12 @@ from spa_cli.report.page.theme import (
     WIDTH,
     Drawn,
     Number,
-    clean,
     drawing,
     inline,
     require,
 )
 from spa_cli.report.sweep import sweep_csv
-from spa_cli.report.text import shorten
+from spa_cli.report.text import one_line, shorten
 from spa_cli.sweeping.run import Sweep
 
 SUFFIXES = (".html", ".pdf", ".png", ".svg")
@@ -86,14 +85,14 @@ def _figure(sweep: Sweep, places: int) -> Any:
         axes.tick_params(labelsize=8)
         axes.legend(loc="best", fontsize=8)
     if places == 4:
-        figure.suptitle(f"{clean(sweep.model)}, on {clean(sweep.about)}", fontsize=10)
+        figure.suptitle(f"{one_line(sweep.model)}, on {one_line(sweep.about)}", fontsize=10)
     return figure
 
 
 def _sensitive(sweep: Sweep, axes: Any) -> None:
     groups = sweep.sensitivity[:_GROUPS][::-1]
     axes.barh(range(len(groups)), [s.drift or 0.0 for s in groups], color=ACCENT)
-    axes.set_yticks(range(len(groups)), [shorten(clean(s.group), 32) for s in groups], fontsize=8)
+    axes.set_yticks(range(len(groups)), [shorten(one_line(s.group), 32) for s in groups], fontsize=8)
     axes.set_xlabel("drift when half of the group goes, alone", fontsize=8)
     axes.set_title("most sensitive groups", fontsize=9)
 

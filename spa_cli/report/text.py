@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import unicodedata
+
+# controls, marks that turn the direction of what follows, halves of characters, lines and paragraphs
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 def count(n: float) -> str:
@@ -34,8 +38,8 @@ def drift_text(drift: float) -> str:
 
 
 def one_line(text: str) -> str:
-    """Text in which a name from a file can't start a line, end a tag or steer a terminal: CI systems read ours."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+    """Text without what XML, SVG and HTML can't hold, and in which a name from a file can't start a line."""
+    return "".join(c if unicodedata.category(c) not in _UNSEEN else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def shorten(text: str, width: int) -> str:

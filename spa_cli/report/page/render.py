@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from spa_cli.errors import UsageError
 from spa_cli.graph.load import Source
 from spa_cli.graph.save import check_writable
-from spa_cli.report.page.theme import Number, clean, require
-from spa_cli.report.text import count, drift_text, duration, size
+from spa_cli.report.page.theme import Number, require
+from spa_cli.report.text import count, drift_text, duration, one_line, size
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -51,7 +51,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: clean(value) if type(value) is str else value,
+        finalize=lambda value: one_line(value) if type(value) is str else value,
     )
     found.filters |= {"count": count, "drift": drift_text}
     found.globals |= {"percent": percent, "count": count, "size": size, "duration": duration}

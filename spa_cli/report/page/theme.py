@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import io
 import re
-import unicodedata
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,8 +29,6 @@ COLOURS = {
 INK, MUTED, GRID, BAND, PAPER, BEFORE, AFTER, GONE, ACCENT = COLOURS.values()
 # inches: wide enough for names beside bars, narrow enough for its text to be read on a phone
 WIDTH = 7.5
-# controls, marks that turn the direction of what follows, halves of characters, lines and paragraphs
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "spa",
@@ -116,11 +113,6 @@ def axis_on_top(axes: Any) -> None:
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
     axes.spines["bottom"].set_visible(False)
-
-
-def clean(text: str) -> str:
-    """A name without what neither SVG nor HTML can hold."""
-    return "".join(c if unicodedata.category(c) not in _UNSEEN else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def inline(figure: Any, key: str, label: str) -> str:
