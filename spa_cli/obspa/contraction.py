@@ -65,16 +65,23 @@ class Contraction:
 
     def rows(self, value: Array, last: bool) -> Array:
         """Input (``last`` = its inner axes) or output (its outer axes) as (g, samples, positions, channels)."""
-        labels = list(self.x if last else self.y)
-        channels = self.inner if last else [label for label in self.outer if label in self.y]
-        order = [*self.groups, *self.places, *channels]
-        extra = [label for label in labels if label not in order]
-        arranged = value.transpose([labels.index(label) for label in (*order, *extra)])
+        arranged = value.transpose(self._order(last))
         g, n = len(self.groups), len(self.places)
         shape = arranged.shape
         samples = shape[g] if n else 1
         places = math.prod(shape[g + 1 : g + n])
         return arranged.reshape(math.prod(shape[:g]), samples, places, math.prod(shape[g + n :]))
+
+    def spread(self, rows: Array, shape: tuple[int, ...]) -> Array:
+        """The output of that ``shape`` whose ``rows`` these are."""
+        order = self._order(False)
+        return rows.reshape([shape[i] for i in order]).transpose(np.argsort(order))
+
+    def _order(self, last: bool) -> list[int]:
+        labels = list(self.x if last else self.y)
+        channels = self.inner if last else [label for label in self.outer if label in self.y]
+        order = [*self.groups, *self.places, *channels]
+        return [labels.index(label) for label in (*order, *(label for label in labels if label not in order))]
 
 
 def find_contraction(

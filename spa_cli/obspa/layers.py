@@ -137,6 +137,14 @@ class Layer:
         assert self.terms is not None
         return _sampled(self.terms.rows(y, False), rows)
 
+    def spread(self, rows: Array, shape: tuple[int, ...]) -> Array:
+        """The output of that ``shape`` whose ``outputs_at`` all positions these ``rows`` (g, n * positions, o) are."""
+        if self.conv:
+            split = rows.reshape(len(rows), shape[0], math.prod(shape[2:]), rows.shape[2])
+            return np.ascontiguousarray(split.transpose(1, 0, 3, 2)).reshape(shape)
+        assert self.terms is not None
+        return self.terms.spread(rows, shape)
+
     def takes(self, x: Array) -> bool:
         """Whether an input has the rank that the graph declares (some files declare wrong ones)."""
         return self.terms is None or np.ndim(x) == len(self.terms.x)

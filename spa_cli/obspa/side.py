@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from onnx import helper, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
 from spa_cli.graph.bodies import captured_names
-from spa_cli.graph.model import Array, Graph
+from spa_cli.graph.model import Array, Graph, Node
 from spa_cli.graph.sparse import dense, store
 from spa_cli.verification.providers import chosen
 from spa_cli.verification.session import open_session
@@ -31,6 +32,7 @@ class Side:
 
     def __init__(self, model: onnx.ModelProto, folder: str, chunks: list[dict[str, Array]]) -> None:
         self.model, self._folder = model, folder
+        self._nodes = {o: n for n in model.graph.node for o in n.output if o}
         self._tensors = {t.name: t for t in model.graph.initializer}
         for node in model.graph.node:
             for attribute in node.attribute:
@@ -43,6 +45,15 @@ class Side:
         # a tensor, or a list of tensors where a node gives a sequence
         self.values: dict[str, list[Any]] = {n: [c[n] for c in chunks] for n in chunks[0]}
         self._count = len(chunks)
+
+    def has(self, node: Node) -> bool:
+        """Whether a node of the original is still there."""
+        return node.outputs[0] in self._nodes
+
+    def node(self, node: Node) -> onnx.NodeProto:
+        """A node of the original as it stands in this network."""
+        found: onnx.NodeProto = self._nodes[node.outputs[0]]
+        return found
 
     def parameter(self, name: str) -> Array | None:
         """Value of an initializer or Constant, ``None`` if there is none of that name."""
@@ -91,6 +102,23 @@ class Side:
         for at, name in enumerate(outputs):
             self.values[name] = [r[at] for r in results]
 
+    def undo(self, proto: onnx.NodeProto) -> None:
+        """As if the node had not run."""
+        for name in proto.output:
+            self._done.discard(name)
+            self.values.pop(name, None)
+
+    def function(self, nodes: list[onnx.NodeProto], start: str, end: str) -> Callable[[Array], Array] | None:
+        """What ``nodes`` make of tensor ``start``, up to ``end``; ``None`` if they need more than parameters."""
+        made = {o for n in nodes for o in n.output}
+        needed = dict.fromkeys(i for n in nodes for i in n.input if i and i != start and i not in made)
+        if any(name not in self._tensors for name in needed):
+            return None
+        kind = helper.np_dtype_to_tensor_dtype(self.values[start][0].dtype)
+        given = helper.make_tensor_value_info(start, kind, [None] * np.ndim(self.values[start][0]))
+        session = self._open(nodes, [given], [end], [self._in_memory(name) for name in needed])
+        return lambda value: np.asarray(session.run(None, {start: value})[0])
+
     def _in_memory(self, name: str) -> onnx.TensorProto:
         tensor: onnx.TensorProto = self._tensors[name]
         if uses_external_data(tensor) or tensor.name != name:
@@ -112,8 +140,17 @@ class Side:
             listed = np.ndim(value) <= 1 and np.asarray(value).dtype.kind in "iu" and self._constant_length(name)
             shape = list(np.shape(value)) if listed else [None] * np.ndim(value)
             inputs.append(helper.make_tensor_value_info(name, kind, shape))
-        outputs = [helper.make_empty_tensor_value_info(o) for o in proto.output if o]
-        graph = helper.make_graph([proto], "node", inputs, outputs, constants)
+        return self._open([proto], inputs, [o for o in proto.output if o], constants)
+
+    def _open(
+        self,
+        nodes: list[onnx.NodeProto],
+        inputs: list[onnx.ValueInfoProto],
+        outputs: list[str],
+        constants: list[onnx.TensorProto],
+    ) -> Any:
+        found = [helper.make_empty_tensor_value_info(o) for o in outputs]
+        graph = helper.make_graph(nodes, "nodes", inputs, found, constants)
         model = helper.make_model(graph, opset_imports=self.model.opset_import, ir_version=self.model.ir_version)
         return open_session(model, providers=chosen())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from spa_cli.graph.model import Array
@@ -11,6 +13,16 @@ from spa_cli.obspa.refit import Rows
 from spa_cli.obspa.side import Side
 from spa_cli.obspa.surroundings import norm_scale
 from spa_cli.surgery.cut import Cut
+
+# of every sample that is fitted to, how many are held back to judge by
+_HELD_BACK = 0.25
+
+
+def fitted(samples: int, chunk: int) -> int:
+    """How many of a chunk's samples are fitted to, the rest held back; of chunks too small for that every fourth."""
+    if samples >= 4:
+        return round(samples * (1 - _HELD_BACK))
+    return 0 if chunk % 4 == 3 else samples
 
 
 class Regression:
@@ -48,18 +60,34 @@ class Regression:
         if layer.transposed or layer.recurrent:
             target = self._columns(chunk, rows)
             return Rows(inputs, target, target) if target.shape[:2] == inputs.shape[:2] else "its input was cut"
-        around = layer.around
-        if around.join is layer.node and not self.joined:
+        found = self.allowed(chunk, lambda value: layer.outputs_at(value, rows, groups).astype(np.float32))
+        if isinstance(found, str):
+            return found
+        low, high = found
+        if low.shape != (*inputs.shape[:2], self.matrix.shape[1]):
+            return "its output can't be aligned with the original's"
+        low, high = self._before_norm(low, high)
+        fixed = self._pruned.value(layer.around.fixed_bias, chunk)
+        if fixed is not None:
+            shift = self._fixed(fixed, chunk, rows)
+            low, high = low - shift, high - shift
+        return Rows(inputs, low.astype(np.float32, copy=False), high.astype(np.float32, copy=False))
+
+    def allowed(self, chunk: int, pick: Callable[[Array], Array]) -> tuple[Array, Array] | str:
+        """The least and the greatest value that is as good as the dense one, behind the norm.
+
+        Of the values that ``pick`` takes of a tensor shaped like the output; less what the other branch gives.
+        """
+        around = self._layer.around
+        if around.join is self._layer.node and not self.joined:
             return "what it adds is not at hand"
         name = around.target if self.joined else around.after_norm
         wanted = aligned(self._work, name, self._dense.values[name][chunk])
         if isinstance(wanted, str):
             return wanted
-        if not layer.gives(wanted):
+        if not self._layer.gives(wanted):
             return "its output can't be aligned with the original's"
-        z = layer.outputs_at(wanted, rows, groups).astype(np.float32)
-        if z.shape != (*inputs.shape[:2], self.matrix.shape[1]):
-            return "its output can't be aligned with the original's"
+        z = pick(wanted)
         low, high = z, z
         if self.joined or not around.join:
             below, above = np.float32(around.flat[0]), np.float32(around.flat[1])
@@ -69,14 +97,9 @@ class Regression:
             other = self._pruned.values[around.other][chunk]
             if np.shape(other) != np.shape(wanted):
                 return "the branch it meets has another shape"
-            ours = layer.outputs_at(other, rows, groups)
+            ours = pick(other)
             low, high = low - ours, high - ours
-        low, high = self._before_norm(low, high)
-        fixed = self._pruned.value(around.fixed_bias, chunk)
-        if fixed is not None:
-            shift = self._fixed(fixed, chunk, rows)
-            low, high = low - shift, high - shift
-        return Rows(inputs, low.astype(np.float32, copy=False), high.astype(np.float32, copy=False))
+        return low, high
 
     def _before_norm(self, low: Array, high: Array) -> tuple[Array, Array]:
         after = self._norms[1]

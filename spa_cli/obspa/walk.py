@@ -15,16 +15,17 @@ from spa_cli.graph.bodies import captured_names
 from spa_cli.graph.model import Array, Graph, Node
 from spa_cli.graph.view import flattened
 from spa_cli.obspa.layers import INTEGERS, Layer
+from spa_cli.obspa.pairs import Pair, find_pairs
 from spa_cli.obspa.recalibrate import find_affines, recalibrate
+from spa_cli.obspa.refine import refine
 from spa_cli.obspa.refit import Fit, Rows, refit
 from spa_cli.obspa.schedule import schedule
 from spa_cli.obspa.side import Side
 from spa_cli.obspa.statistics import WIDEST
-from spa_cli.obspa.targets import Regression
+from spa_cli.obspa.targets import Regression, fitted
 from spa_cli.progress import tracked
 from spa_cli.surgery.cut import Cut
 
-_HELD_BACK = 0.25
 # bytes of rows of one layer that are held at once; fewer positions are looked at beyond that
 _ROW_BYTES = 600_000_000
 
@@ -33,11 +34,13 @@ _ROW_BYTES = 600_000_000
 class Repair:
     """What the walk did.
 
-    ``refitted``: layers with new weights and the damping chosen; ``shifted``: layers and norms with a new offset (and
+    ``refitted``: layers with new weights and the damping chosen; ``refined``: those of them changed once more for what
+    the next layer gives; ``shifted``: layers and norms with a new offset (and
     scale) only; ``kept``: layers that kept their sliced weights, and why.
     """
 
     refitted: dict[str, float] = field(default_factory=dict)
+    refined: list[str] = field(default_factory=list)
     shifted: list[str] = field(default_factory=list)
     kept: dict[str, str] = field(default_factory=dict)
 
@@ -53,6 +56,9 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Ar
     reads = _reads(graph, work)
     for each in layers:
         reads[each.key].add(each.x)
+    pairs = find_pairs(graph, layers)
+    for pair in pairs.values():
+        reads[pair.second.key] |= {pair.first.x, pair.first.around.output}
     uses = Counter(i for names in reads.values() for i in names)
     for proto in tracked(schedule(work.model, by_node)):
         outputs = [o for o in proto.output if o]
@@ -64,6 +70,9 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Ar
         layer = by_node.get(outputs[0])
         if layer is not None:
             _repair_layer(graph, layer, work, dense, pruned, rng, report, limit)
+            if layer.key in pairs and _refine(pairs[layer.key], work, dense, pruned, report):
+                _repair_layer(graph, layer, work, dense, pruned, rng, report, limit)
+                report.kept.pop(layer.node.label, None)
         pruned.run(proto)
         affine = affines.get(outputs[0])
         if affine is not None and recalibrate(affine, work, dense, pruned):
@@ -134,6 +143,31 @@ def _repair_layer(
         report.refitted[layer.node.label] = found.damping
 
 
+def _refine(pair: Pair, work: Cut, dense: Side, pruned: Side, report: Repair) -> bool:
+    """Change the first layer of a pair for what the second gives; whether it was changed."""
+    first, second = pair.first, pair.second
+    a, b = (layer.weight(pruned.parameter, work.shape) for layer in (first, second))
+    if a is None or b is None or first.node.label in report.kept or second.node.label not in report.refitted:
+        return False
+    alone = [n for n in second.around.path if n is not second.around.join]
+    before, behind = [first.node, *first.around.path, *pair.between], [second.node, *alone]
+    if first.x not in pruned.values or not all(pruned.has(n) for n in (*before, *behind)):
+        return False
+    for node in behind:
+        pruned.run(pruned.node(node))
+    problem = Regression(first, work, dense, pruned, a)
+    found = refine(pair, problem, Regression(second, work, dense, pruned, b), b, pruned)
+    for node in behind:
+        pruned.undo(pruned.node(node))
+    if found is None:
+        return False
+    _write(first, problem, found, pruned, a)
+    for node in before:
+        pruned.run(pruned.node(node), again=True)
+    report.refined.append(first.node.label)
+    return True
+
+
 def _run_ahead(side: Side, graph: Graph, node: Node) -> None:
     """Run a node before its turn, and first what it needs."""
     inside = {o for body in node.bodies for inner in flattened(body.nodes) for o in inner.outputs}
@@ -162,8 +196,7 @@ def _collect(
         if isinstance(rows, str):
             return rows
         count, total = layer.samples(shapes[chunk]), rows.x.shape[1]
-        small = 0 if chunk % 4 == 3 else total
-        cut = round(count * (1 - _HELD_BACK)) * (total // count) if count >= 4 else small
+        cut = fitted(count, chunk) * (total // count)
         fit.append(rows.part(slice(cut)))
         held.append(rows.part(slice(cut, None)))
     if not sum(h.x.shape[1] for h in held) or not sum(f.x.shape[1] for f in fit):

@@ -12,7 +12,7 @@ from spa_cli.graph.model import Array, Node
 
 def output_size(node: Node, size: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[int, ...]:
     """Spatial size of a convolution's output."""
-    strides, dilations, pads = _geometry(node, size, kernel)
+    strides, dilations, pads = geometry(node, size, kernel)
     return tuple(
         (n + sum(p) - d * (k - 1) - 1) // s + 1
         for n, p, d, k, s in zip(size, pads, dilations, kernel, strides, strict=True)
@@ -22,7 +22,7 @@ def output_size(node: Node, size: tuple[int, ...], kernel: tuple[int, ...]) -> t
 def patches(node: Node, x: Array, kernel: tuple[int, ...], rows: Array | None) -> Array:
     """Windows of ``x`` (n, c, *size) at flat output positions ``rows`` (``None``: all); (n, positions, c, *k)."""
     rank = len(kernel)
-    strides, dilations, pads = _geometry(node, x.shape[2:], kernel)
+    strides, dilations, pads = geometry(node, x.shape[2:], kernel)
     padded = np.pad(x, [(0, 0), (0, 0), *pads])
     spans = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True))
     view = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=tuple(range(2, 2 + rank)))
@@ -36,9 +36,10 @@ def patches(node: Node, x: Array, kernel: tuple[int, ...], rows: Array | None) -
     return np.moveaxis(taken, 2, 1)
 
 
-def _geometry(
+def geometry(
     node: Node, size: tuple[int, ...], kernel: tuple[int, ...]
 ) -> tuple[list[int], list[int], list[tuple[int, int]]]:
+    """Strides, dilations and paddings (begin, end) per spatial axis, for an input of that ``size``."""
     rank = len(kernel)
     strides = node.attr("strides") or [1] * rank
     dilations = node.attr("dilations") or [1] * rank

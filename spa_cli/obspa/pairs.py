@@ -1,0 +1,86 @@
+"""Pairs of layers with only element-wise operators between them: the first can be changed for what the second gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spa_cli.graph.model import Graph, Node
+from spa_cli.obspa.layers import Layer
+from spa_cli.obspa.stored import readers
+
+# one output element depends on the element at the same place only; differentiable almost everywhere
+_ELEMENTWISE = (
+    "Abs Add BatchNormalization Celu Clip Div Elu Erf Exp FastGelu Gelu HardSigmoid HardSwish Identity LeakyRelu Mish "
+    "Mul Neg PRelu Pow QuickGelu Reciprocal Relu Selu Sigmoid Softplus Softsign Sqrt Sub Swish Tanh "
+    "ThresholdedRelu"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """``second`` reads, through the nodes ``between``, what ``first`` gives, and nobody else does."""
+
+    first: Layer
+    between: tuple[Node, ...]
+    second: Layer
+
+
+def find_pairs(graph: Graph, layers: list[Layer]) -> dict[str, Pair]:
+    """Pairs by the key of the second layer."""
+    firsts = {layer.around.output: layer for layer in layers if layer.around.join is None and _plain(layer)}
+    found = {}
+    for second in filter(_plain, layers):
+        region = _region(graph, second, firsts)
+        if region is not None:
+            first, nodes = region
+            if _gives(first) == _reads(second):
+                found[second.key] = Pair(first, nodes, second)
+    return found
+
+
+def _region(graph: Graph, second: Layer, firsts: dict[str, Layer]) -> tuple[Layer, tuple[Node, ...]] | None:
+    """The layer behind ``second.x`` and the nodes on the way, in order; ``None`` if anything else has a part in it."""
+    inside, sources, stack = set[Node](), set[str](), [second.x]
+    while stack:
+        name = stack.pop()
+        node = graph.producers.get(name)
+        if name in firsts:
+            sources.add(name)
+        elif node is None or not _elementwise(node):
+            return None
+        elif node not in inside:
+            inside.add(node)
+            stack += [i for i in node.inputs if i and i not in graph.parameters]
+    if len(sources) != 1:
+        return None
+    names = {*sources, *(o for n in inside for o in n.outputs if o)}
+    if {r for name in names for r in readers(graph, name)} != {*inside, second.node} or names & {*graph.outputs}:
+        return None
+    return firsts[sources.pop()], tuple(n for n in graph.nodes if n in inside)
+
+
+def _elementwise(node: Node) -> bool:
+    single = len([o for o in node.outputs if o]) == 1
+    return node.op in _ELEMENTWISE.split() and single and not node.attr("training_mode", 0)
+
+
+def _plain(layer: Layer) -> bool:
+    """Whether the layer is nothing but its product, with samples along the first axis of what it reads and gives."""
+    fused = layer.node.op == "FusedConv" or layer.node.attr("activation", "")
+    if layer.unfit or layer.transposed or layer.recurrent or fused:
+        return False
+    if layer.terms is None:
+        return True
+    t = layer.terms
+    simple = not t.groups and len(t.inner) == 1 == len(t.outer)
+    return simple and bool(t.places) and t.x[0] == t.y[0] == t.places[0]
+
+
+def _gives(layer: Layer) -> int:
+    """Axis of the output channels."""
+    return layer.terms.y.index(layer.terms.outer[0]) if layer.terms else 1
+
+
+def _reads(layer: Layer) -> int:
+    """Axis of the input channels."""
+    return layer.terms.x.index(layer.terms.inner[0]) if layer.terms else 1
