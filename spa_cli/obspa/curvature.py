@@ -148,6 +148,7 @@ class Curvature:
             "calibration": self.calibration.about,
             "layers": len(self._layers),
             "refitted": len(self._report.refitted),
+            "refined": len(self._report.refined),
             "recalibrated": len(self._report.shifted),
             "kept_sliced": self._report.kept,
         }

@@ -44,7 +44,12 @@ _L2 = _said(_or_null(NUMBER), "|pruned - original| / |original| over all outputs
 _AGREEMENT = _said(_or_null(NUMBER), "how often arg-max and integer outputs agree, 0 to 1; null: there are none")
 _DRIFT = _object(relative_l2=_L2, agreement=_AGREEMENT, samples=COUNT)
 _REPAIR = _object(
-    calibration=TEXT, layers=COUNT, refitted=COUNT, recalibrated=COUNT, kept_sliced=_said(_map(TEXT), "layer: why")
+    calibration=TEXT,
+    layers=COUNT,
+    refitted=COUNT,
+    refined=_said(COUNT, "changed once more for what the next layer gives"),
+    recalibrated=COUNT,
+    kept_sliced=_said(_map(TEXT), "layer: why"),
 )
 _PRUNED = {
     "input": TEXT,

@@ -92,6 +92,8 @@ def _repair(repair: dict[str, Any] | None) -> str:
     if repair is None:
         return "none"
     found = [f"{repair['refitted']} of {repair['layers']} layers refitted"]
+    if repair["refined"]:
+        found.append(f"{repair['refined']} refined for the next one")
     if repair["recalibrated"]:
         found.append(f"{repair['recalibrated']} layers or norms recalibrated")
     if repair["kept_sliced"]:

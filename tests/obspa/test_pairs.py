@@ -1,0 +1,59 @@
+import pytest
+
+from spa_cli.analysis import analyse_model
+from spa_cli.graph.load import load
+from spa_cli.obspa.layers import find_layers
+from spa_cli.obspa.pairs import find_pairs
+from tests.builders import build
+
+DENSE = "(float[2,5,8] x) => (y) { a = MatMul(x, wa) %s y = MatMul(h, wy) }"
+CONV = "(float[1,3,6,6] x) => (y) { a = Conv(x, wa) %s y = Conv(h, wy) }"
+
+
+def pairs_of(text, **weights) -> list[tuple[str, list[str], str]]:
+    analysis = analyse_model(load(build(text, **weights)), {})
+    found = find_pairs(analysis.graph, find_layers(analysis.graph, analysis.state.shapes))
+    return [(p.first.key, [n.op for n in p.between], p.second.key) for p in found.values()]
+
+
+@pytest.mark.parametrize(
+    ("between", "operators"),
+    [
+        ("h = Relu(a)", ["Relu"]),
+        ("b = Add(a, bias) h = Tanh(b)", ["Tanh"]),
+        ("h = Gelu(a)", ["Gelu"]),
+        ("b = Div(a, r) c = Erf(b) d = Add(c, r) e = Mul(a, d) h = Mul(e, r)", ["Div", "Erf", "Add", "Mul", "Mul"]),
+        ("s = Sigmoid(a) h = Mul(a, s)", ["Sigmoid", "Mul"]),
+    ],
+)
+def test_an_activation_of_any_making_stands_between_a_pair(between, operators) -> None:
+    found = pairs_of(DENSE % between.replace("Gelu(a)", "Elu(a)"), wa=(8, 16), wy=(16, 4), bias=(16,), r=1.5)
+    assert found == [("a", [op.replace("Gelu", "Elu") for op in operators], "y")]
+
+
+def test_a_norm_stands_between_too() -> None:
+    text = CONV % "b = BatchNormalization(a, s, o, m, v) h = Clip(b, low, high)"
+    weights = {"wa": (4, 3, 1, 1), "wy": (5, 4, 3, 3), "s": (4,), "o": (4,), "m": (4,), "v": [1.0] * 4}
+    found = pairs_of(text, low=0.0, high=6.0, **{n: w if n != "v" else (4,) for n, w in weights.items()})
+    assert found == [("a", ["BatchNormalization", "Clip"], "y")]
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        "h = Softmax(a)",
+        "b = Relu(a) t = Transpose<perm=[0,2,1]>(b) u = Relu(t) h = Transpose<perm=[0,2,1]>(u)",
+        "b = MatMul(x, wb) c = Sigmoid(b) h = Mul(a, c)",
+        "h = Mul(a, z)",
+    ],
+)
+def test_what_mixes_channels_positions_or_branches_does_not(between) -> None:
+    text = (DENSE % between).replace("(float[2,5,8] x)", "(float[2,5,8] x, float[2,5,16] z)")
+    assert "y" not in [second for *_, second in pairs_of(text, wa=(8, 16), wb=(8, 16), wy=(16, 4))]
+
+
+def test_who_else_reads_the_first_forbids_to_change_it() -> None:
+    text = "(float[2,5,8] x) => (y, z) { a = MatMul(x, wa) h = Relu(a) y = MatMul(h, wy) z = MatMul(h, wz) }"
+    assert pairs_of(text, wa=(8, 16), wy=(16, 4), wz=(16, 4)) == []
+    text = "(float[2,5,8] x) => (y, h) { a = MatMul(x, wa) h = Relu(a) y = MatMul(h, wy) }"
+    assert pairs_of(text, wa=(8, 16), wy=(16, 4)) == []

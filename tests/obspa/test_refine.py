@@ -1,0 +1,128 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import spa_cli
+from spa_cli.obspa import refine as module
+from spa_cli.obspa.product import Product
+from spa_cli.obspa.refine import Block, Samples, conjugate_gradients, gauss_newton
+from tests.builders import build
+from tests.obspa.test_layers import layers_of
+
+RNG = np.random.default_rng(0)
+
+
+def test_conjugate_gradients_solve_a_symmetric_system() -> None:
+    root = RNG.normal(size=(12, 12))
+    matrix = root @ root.T + np.eye(12)
+    wanted = RNG.normal(size=12)
+    found = conjugate_gradients(lambda v: matrix @ v, wanted, lambda v: v / np.diag(matrix), 40)
+    assert np.allclose(found, np.linalg.solve(matrix, wanted), atol=1e-8)
+    assert not conjugate_gradients(lambda v: matrix @ v, np.zeros(12), lambda v: v, 3).any()
+
+
+def _block() -> tuple[Block, Samples, np.ndarray, np.ndarray]:
+    """Two linear layers with nothing between: what is asked for can be reached exactly."""
+    model = build("(float[300,6] x) => (y) { a = MatMul(x, wa) y = MatMul(a, wy) }", wa=(6, 5), wy=(5, 9))
+    first, second = layers_of(model)
+    x, w, b = RNG.normal(size=(300, 6)), RNG.normal(size=(5, 6)), RNG.normal(size=(5, 9))
+    z = (x @ w.T).astype(np.float32)
+    wanted = (z @ b + RNG.normal(size=(300, 9))).astype(np.float32)
+    block = Block(first, lambda value: value, Product(second, b, z.shape), np.ones(1, np.float32))
+    samples = Samples(x[None].astype(np.float32), z, z, (z @ b).astype(np.float32), wanted, wanted)
+    return block, samples, x, b
+
+
+def test_without_an_activation_the_step_is_the_least_squares_optimum(monkeypatch) -> None:
+    monkeypatch.setattr(module, "_DAMPING", 1e-6)
+    monkeypatch.setattr(module, "_ITERATIONS", 30)
+    block, samples, x, b = _block()
+    step = gauss_newton(block, samples, b @ b.T)
+    # vec(dW): the residual is (x kron b^T) vec(dW)
+    design = np.einsum("np,oq->nqop", x, b).reshape(300 * 9, -1)
+    best, *_ = np.linalg.lstsq(design, block.missed(samples).reshape(-1), rcond=None)
+    assert np.allclose(step[0].reshape(-1), best, atol=1e-3)
+    assert block.error(samples, step) < block.error(samples)
+
+
+def test_the_first_iteration_is_already_near_the_optimum() -> None:
+    block, samples, _, b = _block()
+    start = block.error(samples)
+    reached = [block.error(samples, gauss_newton(block, samples, b @ b.T))]
+    assert reached[0] < start
+    # the factors are the exact curvature here, so that nothing is left to gain
+    again = samples.y + block.product.apply(block.change(samples, gauss_newton(block, samples, b @ b.T)))
+    rest = Samples(samples.rows, samples.z, samples.h, again, samples.low, samples.high)
+    assert block.error(rest, gauss_newton(block, rest, b @ b.T)) > 0.999 * reached[0]
+
+
+def test_what_lies_between_its_bounds_asks_for_nothing() -> None:
+    block, samples, _, b = _block()
+    free = Samples(samples.rows, samples.z, samples.h, samples.y, samples.y - 1, samples.y + 1)
+    assert block.error(free) == 0
+    assert not gauss_newton(block, free, b @ b.T).any()
+
+
+BLOCK = """(float[N,3,8,8] x) => (y) {
+  a = Conv<pads=[1,1,1,1]>(x, wa, ba)  b = Relu(a)  y = Conv<pads=[1,1,1,1]>(b, wy, by)
+}"""
+WEIGHTS = {"wa": (24, 3, 3, 3), "ba": (24,), "wy": (6, 24, 3, 3), "by": (6,)}
+TOKENS = """(float[N,7,12] x) => (y) {
+  a = MatMul(x, wa)  b = Add(a, ba)  c = Div(b, r)  d = Erf(c)  e = Add(d, one)  f = Mul(b, e)  h = Mul(f, half)
+  y = MatMul(h, wy)
+}"""
+TOKEN_WEIGHTS = {"wa": (12, 40), "ba": (40,), "wy": (40, 8), "r": 1.4142135, "one": 1.0, "half": 0.5}
+GROUPED = """(float[N,3,8,8] x) => (y) {
+  e = Conv(x, we, be)  r = Clip(e, low, high)  a = Conv<pads=[1,1,1,1], group=12>(r, wa)
+  n = BatchNormalization(a, s, o, m, v)  b = Clip(n, low, high)
+  y = Conv(b, wy, by)
+}"""
+GROUPED_WEIGHTS = {
+    "we": (12, 3, 1, 1), "be": (12,), "wa": (12, 1, 3, 3), "wy": (6, 12, 1, 1), "by": (6,), "low": 0.0, "high": 6.0,
+    "s": (12,), "o": (12,), "m": (12,), "v": np.ones(12, np.float32),
+}  # fmt: skip
+
+
+def calibration(folder, model, count) -> Path:
+    """A file of ``count`` samples."""
+    dims = [d.dim_value or count for d in model.graph.input[0].type.tensor_type.shape.dim]
+    np.savez(folder / "calib.npz", x=np.random.default_rng(1).normal(size=dims).astype(np.float32))
+    return folder / "calib.npz"
+
+
+def drift(model, pruned) -> float:
+    import onnxruntime as ort
+
+    dims = [d.dim_value or 64 for d in model.graph.input[0].type.tensor_type.shape.dim]
+    x = np.random.default_rng(5).normal(size=dims).astype(np.float32)
+    y, z = (ort.InferenceSession(m.SerializeToString()).run(None, {"x": x})[0] for m in (model, pruned))
+    return float(np.linalg.norm(y - z) / np.linalg.norm(y))
+
+
+@pytest.mark.parametrize(
+    ("text", "weights"), [(BLOCK, WEIGHTS), (TOKENS, TOKEN_WEIGHTS)], ids=["convolutions", "tokens"]
+)
+def test_a_refined_pair_comes_closer_on_inputs_nobody_saw(text, weights, tmp_path, monkeypatch) -> None:
+    model = build(text, **weights)
+    calib = calibration(tmp_path, model, 256)
+    refined = spa_cli.prune(model, target_macs=0.5, calib=calib)
+    assert refined.plan.about["repair"]["refined"] == 1
+    monkeypatch.setattr("spa_cli.obspa.walk.find_pairs", lambda graph, layers: {})
+    plain = spa_cli.prune(model, target_macs=0.5, calib=calib)
+    assert plain.plan.about["repair"]["refined"] == 0
+    assert drift(model, refined.model) < 0.97 * drift(model, plain.model)
+
+
+def test_grouped_convolutions_and_norms_are_refined_through_the_same_code(tmp_path) -> None:
+    model = build(GROUPED, **GROUPED_WEIGHTS)
+    calib = calibration(tmp_path, model, 128)
+    first, second = (spa_cli.prune(model, ratio=0.4, calib=calib) for _ in range(2))
+    assert first.plan.about["repair"]["refined"] == 1
+    assert first.model.SerializeToString() == second.model.SerializeToString()
+
+
+def test_a_step_that_held_back_samples_refuse_is_not_taken(monkeypatch) -> None:
+    monkeypatch.setattr(module, "gauss_newton", lambda block, samples, gram: -1e3 * np.ones((1, 12, 28)))
+    small = spa_cli.prune(build(BLOCK, **WEIGHTS), target_macs=0.5)
+    assert small.plan.about["repair"]["refined"] == 0
