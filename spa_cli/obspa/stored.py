@@ -89,8 +89,12 @@ def find_stored(graph: Graph, name: str) -> Stored:
 
 
 def readers(graph: Graph, name: str) -> list[Node]:
-    """Nodes that read a tensor's values (not only its shape)."""
-    return [n for n in graph.consumers.get(name, []) if n.op not in ("Shape", "Size")]
+    """Nodes that read a tensor's values (not only its shape or its type)."""
+    return [n for n in graph.consumers.get(name, []) if not _blind(n, name)]
+
+
+def _blind(node: Node, name: str) -> bool:
+    return node.op in ("Shape", "Size") or (node.op == "CastLike" and node.inputs[0] != name)
 
 
 def _followed(graph: Graph, node: Node) -> bool:

@@ -52,6 +52,13 @@ def test_what_mixes_channels_positions_or_branches_does_not(between) -> None:
     assert "y" not in [second for *_, second in pairs_of(text, wa=(8, 16), wb=(8, 16), wy=(16, 4))]
 
 
+def test_who_reads_only_shape_or_type_does_not_count() -> None:
+    text = """(float[2,5,8] x) => (y, s, t) {
+      a = MatMul(x, wa) h = Relu(a) s = Shape(h) t = CastLike(one, h) y = MatMul(h, wy)
+    }"""
+    assert pairs_of(text, wa=(8, 16), wy=(16, 4), one=[1]) == [("a", ["Relu"], "y")]
+
+
 def test_who_else_reads_the_first_forbids_to_change_it() -> None:
     text = "(float[2,5,8] x) => (y, z) { a = MatMul(x, wa) h = Relu(a) y = MatMul(h, wy) z = MatMul(h, wz) }"
     assert pairs_of(text, wa=(8, 16), wy=(16, 4), wz=(16, 4)) == []
