@@ -1,16 +1,18 @@
 """Train further depths of the CIFAR-10 ResNet family for bench_accuracy.py (PyTorch; minutes on a GPU).
 
-    python benchmarks/train_resnet.py TRAIN.npz [--depths 32,44] [--epochs 200] [--minutes M] [--out FOLDER]
+    python benchmarks/train_resnet.py DATA [--depths 32,44] [--epochs 200] [--minutes M] [--out FOLDER]
 
-``TRAIN.npz`` holds CIFAR-10's training set, ``x`` uint8 (50000, 3, 32, 32) and ``y``. The networks, and how they are
-trained, are those of ``../shared/bench`` (He et al. 2016, section 4.2, shortcuts of option A): SGD, 0.1 divided by ten
-at half and at three quarters, momentum 0.9, weight decay 1e-4, batches of 128, padded crops and mirroring. Writes
-``resnetN.pt``; ``--export FOLDER`` reads those and writes ``resnetN.onnx`` and ``resnetN_folded.onnx`` there.
+``DATA``: CIFAR-10's training set, as the folder ``cifar-10-batches-py`` of its authors or an ``.npz`` of ``x`` uint8
+(50000, 3, 32, 32) and ``y``. The networks, and how they are trained, are those of ``../shared/bench`` (He et al. 2016,
+section 4.2, shortcuts of option A): SGD, 0.1 divided by ten at half and at three quarters, momentum 0.9, weight decay
+1e-4, batches of 128, padded crops and mirroring; above depth 100 the first epoch at a tenth. All depths are trained at once, each for ``--epochs`` or what fits
+into ``--minutes``. Writes ``resnetN.pt``, ``resnetN.onnx`` and ``resnetN_folded.onnx``.
 """
 
 from __future__ import annotations
 
 import argparse
+import pickle
 import threading
 import time
 from pathlib import Path
@@ -110,11 +112,9 @@ class Trainer:
         """At most ``epochs``, or what fits into ``seconds``; images are normalised and padded by four."""
         start, generator = time.perf_counter(), torch.Generator(self.device).manual_seed(self.depth)
         context = torch.cuda.stream(self.stream)
-        done = 0.0
         epoch = 0
         with context:
-            while done < 1:
-                done = max(epoch / epochs, (time.perf_counter() - start) / seconds)
+            while (done := max(epoch / epochs, (time.perf_counter() - start) / seconds)) < 1:
                 self.rate.fill_(
                     0.01 if self.depth > 100 and epoch == 0 else 0.1 * 10.0 ** -((done >= 0.5) + (done >= 0.75))
                 )
@@ -148,6 +148,16 @@ def normalised(images: np.ndarray) -> torch.Tensor:
     return (torch.from_numpy(images).float() / 255 - mean) / deviation
 
 
+def training_set(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 (n, 3, 32, 32) and labels int64 (n,)."""
+    if path.is_dir():
+        batches = [pickle.loads((path / f"data_batch_{i}").read_bytes(), encoding="bytes") for i in range(1, 6)]
+        images = np.concatenate([b[b"data"] for b in batches]).reshape(-1, 3, 32, 32)
+        return images, np.concatenate([b[b"labels"] for b in batches]).astype(np.int64)
+    data = np.load(path)
+    return data["x"], data["y"].astype(np.int64)
+
+
 def export(net: ResNet, path: Path, folded: bool) -> None:
     """Write ONNX with BatchNorm kept or folded; the batch stays free."""
     torch.onnx.export(
@@ -174,9 +184,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path())
     args = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    data = np.load(args.data)
-    images = F.pad(normalised(data["x"]), (4, 4, 4, 4)).to(device)
-    labels = torch.from_numpy(data["y"].astype(np.int64)).to(device)
+    x, y = training_set(args.data)
+    images, labels = F.pad(normalised(x), (4, 4, 4, 4)).to(device), torch.from_numpy(y).to(device)
     trainers = [Trainer(int(depth), device) for depth in args.depths.split(",")]
     threads = [
         threading.Thread(target=t.train, args=(images, labels, args.epochs, 60 * args.minutes)) for t in trainers

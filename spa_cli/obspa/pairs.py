@@ -24,6 +24,12 @@ class Pair:
     between: tuple[Node, ...]
     second: Layer
 
+    @property
+    def upper(self) -> tuple[Node, ...]:
+        """All nodes from the first layer to what the second reads, in order."""
+        behind = (*self.first.around.path, *self.between)
+        return (self.first.node, *dict.fromkeys(behind))
+
 
 def find_pairs(graph: Graph, layers: list[Layer]) -> dict[str, Pair]:
     """Pairs by the key of the second layer."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -46,9 +46,15 @@ class Side:
         self.values: dict[str, list[Any]] = {n: [c[n] for c in chunks] for n in chunks[0]}
         self._count = len(chunks)
 
-    def has(self, node: Node) -> bool:
-        """Whether a node of the original is still there."""
-        return node.outputs[0] in self._nodes
+    def can_run(self, nodes: Iterable[Node]) -> bool:
+        """Whether nodes of the original are still there, one after the other, and all they read is at hand."""
+        at_hand = {*self.values, *self._tensors}
+        for node in nodes:
+            proto = self._nodes.get(node.outputs[0])
+            if proto is None or not {i for i in proto.input if i} <= at_hand:
+                return False
+            at_hand.update(proto.output)
+        return True
 
     def node(self, node: Node) -> onnx.NodeProto:
         """A node of the original as it stands in this network."""

@@ -58,7 +58,8 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Ar
         reads[each.key].add(each.x)
     pairs = find_pairs(graph, layers)
     for pair in pairs.values():
-        reads[pair.second.key] |= {pair.first.x, pair.first.around.output}
+        # the first layer runs once more when the second has been fitted
+        reads[pair.second.key] |= {i for node in pair.upper for i in node.inputs} | {pair.first.around.output}
     uses = Counter(i for names in reads.values() for i in names)
     for proto in tracked(schedule(work.model, by_node)):
         outputs = [o for o in proto.output if o]
@@ -149,20 +150,19 @@ def _refine(pair: Pair, work: Cut, dense: Side, pruned: Side, report: Repair) ->
     a, b = (layer.weight(pruned.parameter, work.shape) for layer in (first, second))
     if a is None or b is None or first.node.label in report.kept or second.node.label not in report.refitted:
         return False
-    alone = [n for n in second.around.path if n is not second.around.join]
-    before, behind = [first.node, *first.around.path, *pair.between], [second.node, *alone]
-    if first.x not in pruned.values or not all(pruned.has(n) for n in (*before, *behind)):
+    lower = [second.node, *(n for n in second.around.path if n is not second.around.join)]
+    if not pruned.can_run(pair.upper) or not pruned.can_run(lower):
         return False
-    for node in behind:
+    for node in lower:
         pruned.run(pruned.node(node))
     problem = Regression(first, work, dense, pruned, a)
     found = refine(pair, problem, Regression(second, work, dense, pruned, b), b, pruned)
-    for node in behind:
+    for node in lower:
         pruned.undo(pruned.node(node))
     if found is None:
         return False
     _write(first, problem, found, pruned, a)
-    for node in before:
+    for node in pair.upper:
         pruned.run(pruned.node(node), again=True)
     report.refined.append(first.node.label)
     return True

@@ -122,6 +122,20 @@ def test_grouped_convolutions_and_norms_are_refined_through_the_same_code(tmp_pa
     assert first.model.SerializeToString() == second.model.SerializeToString()
 
 
+COMPUTED_BIAS = """(float[N,3,8,8] x) => (y) {
+  t = Conv(x, wt)  r = Relu(t)  z = CastLike(ba, r)  a = Conv<pads=[1,1,1,1]>(r, wa, z)  b = Relu(a)
+  o = CastLike(by, b)  y = Conv<pads=[1,1,1,1]>(b, wy, o)
+}"""
+
+
+def test_a_bias_that_is_computed_is_at_hand_when_the_first_layer_runs_again(tmp_path) -> None:
+    weights = {"wt": (6, 3, 1, 1), "wa": (24, 6, 3, 3), "ba": (24,), "wy": (6, 24, 3, 3), "by": (6,)}
+    model = build(COMPUTED_BIAS, opset=19, ir=9, **weights)
+    small = spa_cli.prune(model, target_macs=0.5, calib=calibration(tmp_path, model, 128))
+    assert small.warnings == []
+    assert small.plan.about["repair"]["refined"] >= 1
+
+
 def test_a_step_that_held_back_samples_refuse_is_not_taken(monkeypatch) -> None:
     monkeypatch.setattr(module, "gauss_newton", lambda block, samples, gram: -1e3 * np.ones((1, 12, 28)))
     small = spa_cli.prune(build(BLOCK, **WEIGHTS), target_macs=0.5)
