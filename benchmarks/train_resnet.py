@@ -5,8 +5,9 @@
 ``DATA``: CIFAR-10's training set, as the folder ``cifar-10-batches-py`` of its authors or an ``.npz`` of ``x`` uint8
 (50000, 3, 32, 32) and ``y``. The networks, and how they are trained, are those of ``../shared/bench`` (He et al. 2016,
 section 4.2, shortcuts of option A): SGD, 0.1 divided by ten at half and at three quarters, momentum 0.9, weight decay
-1e-4, batches of 128, padded crops and mirroring; above depth 100 the first epoch at a tenth. All depths are trained at once, each for ``--epochs`` or what fits
-into ``--minutes``. Writes ``resnetN.pt``, ``resnetN.onnx`` and ``resnetN_folded.onnx``.
+1e-4, batches of 128, padded crops and mirroring; above depth 100 the first epoch at a tenth. All depths are trained at
+once, each for ``--epochs`` or what fits into ``--minutes``. Writes ``resnetN.pt``, ``resnetN.onnx`` and
+``resnetN_folded.onnx``.
 """
 
 from __future__ import annotations
