@@ -69,6 +69,16 @@ class Layer:
         """Whether it is a recurrent layer: solved for what the gates get from the input."""
         return self.node.op in RECURRENT
 
+    @property
+    def reads_along(self) -> int:
+        """Axis of the input channels, of a layer that has one."""
+        return self.terms.x.index(self.terms.inner[0]) if self.terms else 1
+
+    @property
+    def gives_along(self) -> int:
+        """Axis of the output channels, of a layer that has one."""
+        return self.terms.y.index(self.terms.outer[0]) if self.terms else 1
+
     def groups(self, x: tuple[int, ...], operand: tuple[int, ...]) -> int:
         """Independent problems, for these shapes of input and operand."""
         if self.conv:
@@ -219,7 +229,8 @@ def _dense(graph: Graph, shapes: Shapes, node: Node, weight_at: int) -> Layer | 
     channel = len(terms.y) - terms.y.index(wide[0]) if len(wide) == 1 and not terms.groups else 0
     alpha, beta = float(node.attr("alpha", 1.0)), float(node.attr("beta", 1.0))
     bias = node.input(2) if node.op in _GEMMS and beta else ""
-    made = _made(graph, node, 1 - weight_at, weight_at, bias, width, channel)
+    normed = len(wide) == 1 and terms.y.index(wide[0]) == 1
+    made = _made(graph, node, 1 - weight_at, weight_at, bias, width, channel, normed)
     return made and replace(made, terms=terms, alpha=alpha or 1.0, beta=beta)
 
 
@@ -228,7 +239,9 @@ def graph_shape(graph: Graph, shapes: Shapes, name: str) -> tuple[int, ...]:
     return graph.shape(name) if name in graph.parameters else tuple(int(d or 0) for d in shapes.shape.get(name) or ())
 
 
-def _made(graph: Graph, node: Node, x_at: int, weight_at: int, bias: str, width: int, channel: int) -> Layer | None:
+def _made(
+    graph: Graph, node: Node, x_at: int, weight_at: int, bias: str, width: int, channel: int, normed: bool = True
+) -> Layer | None:
     x, operand = node.inputs[x_at], node.inputs[weight_at]
     view = float_view(graph, node) if node.op in _INTEGER and weight_at == 1 else None
     stored = view.stored if view else find_stored(graph, operand)
@@ -245,7 +258,7 @@ def _made(graph: Graph, node: Node, x_at: int, weight_at: int, bias: str, width:
     if node.op in RECURRENT:
         around = Surroundings(next(o for o in node.outputs if o))
     else:
-        around = surroundings(graph, node, bias, width, channel, view.after if view else ())
+        around = surroundings(graph, node, bias, width, channel, normed, view.after if view else ())
     zeros = ("", "") if view else _zeros(node)
     return Layer(node, view.x if view else x, operand, stored, around, unfit=unfit, zeros=zeros)
 

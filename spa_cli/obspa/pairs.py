@@ -30,6 +30,15 @@ class Pair:
         behind = (*self.first.around.path, *self.between)
         return (self.first.node, *dict.fromkeys(behind))
 
+    @property
+    def needs(self) -> set[str]:
+        """What has to be at hand for the first layer to be changed when the second has been fitted."""
+        made = {o for node in self.upper for o in node.outputs}
+        return {i for node in self.upper for i in node.inputs if i not in made} | {
+            self.first.x,
+            self.first.around.output,
+        }
+
 
 def find_pairs(graph: Graph, layers: list[Layer]) -> dict[str, Pair]:
     """Pairs by the key of the second layer."""
@@ -39,7 +48,7 @@ def find_pairs(graph: Graph, layers: list[Layer]) -> dict[str, Pair]:
         region = _region(graph, second, firsts)
         if region is not None:
             first, nodes = region
-            if _gives(first) == _reads(second):
+            if first.gives_along == second.reads_along:
                 found[second.key] = Pair(first, nodes, second)
     return found
 
@@ -73,20 +82,10 @@ def _elementwise(node: Node) -> bool:
 def _plain(layer: Layer) -> bool:
     """Whether the layer is nothing but its product, with samples along the first axis of what it reads and gives."""
     fused = layer.node.op == "FusedConv" or layer.node.attr("activation", "")
-    if layer.unfit or layer.transposed or layer.recurrent or fused:
+    if layer.unfit or layer.transposed or layer.recurrent or fused or layer.node.inputs.count(layer.x) > 1:
         return False
     if layer.terms is None:
         return True
     t = layer.terms
-    simple = not t.groups and len(t.inner) == 1 == len(t.outer)
+    simple = not t.groups and len(t.inner) == 1 == len(t.outer) and t.outer[0] in t.y
     return simple and bool(t.places) and t.x[0] == t.y[0] == t.places[0]
-
-
-def _gives(layer: Layer) -> int:
-    """Axis of the output channels."""
-    return layer.terms.y.index(layer.terms.outer[0]) if layer.terms else 1
-
-
-def _reads(layer: Layer) -> int:
-    """Axis of the input channels."""
-    return layer.terms.x.index(layer.terms.inner[0]) if layer.terms else 1

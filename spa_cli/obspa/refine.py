@@ -25,12 +25,14 @@ from spa_cli.obspa.side import Side
 from spa_cli.obspa.statistics import WIDEST
 from spa_cli.obspa.targets import Regression, fitted
 
-# positions of the first layer that are looked at, and the bytes that their inputs may take
-_POSITIONS, _ROW_BYTES = 65_536, 100_000_000
+# positions of the first layer that are looked at, and the bytes that all that is known of them may take
+_POSITIONS, _BYTES = 65_536, 200_000_000
 # relative to the mean of the diagonal of each Kronecker factor; early stopping does the rest
 _DAMPING, _ITERATIONS = 1e-2, 3
 # fractions of the step that are tried on held-back samples
 _STEPS = (1.0, 0.5, 0.25)
+# of the error, what a step has to gain; of the output, an error that is none
+_GAIN, _NOTHING = 1e-3, 1e-8
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +76,10 @@ class Block:
         return float(np.square(self.missed(samples, step), dtype=np.float64).sum())
 
     def slope(self, samples: Samples) -> Array:
-        """Derivative of ``between``, element by element, by central differences."""
-        step = np.float32(1e-3 * max(float(np.sqrt(np.square(samples.z, dtype=np.float64).mean())), 1e-6))
+        """Derivative of ``between``, element by element, by central differences relative to a channel's size."""
+        others = tuple(i for i in range(samples.z.ndim) if i != self.first.gives_along)
+        size = np.sqrt(np.square(samples.z, dtype=np.float64).mean(others, keepdims=True))
+        step = (1e-3 * np.maximum(size, 1e-6)).astype(np.float32)
         return np.asarray((self.between(samples.z + step) - self.between(samples.z - step)) / (2 * step))
 
 
@@ -84,39 +88,52 @@ def refine(pair: Pair, first: Regression, second: Regression, operand: Array, pr
 
     ``operand``: the second layer's weight. Both layers have run with the weights they have.
     """
-    values = pruned.values
-    z, h = values[pair.first.around.output], values[pair.second.x]
-    if {v.dtype for v in (*z, *h)} != {np.dtype(np.float32)}:
+    values, start = pruned.values, pair.first.around.output
+    x, z, h = values[pair.first.x], values[start], values[pair.second.x]
+    alike = all(len({v.shape[1:] for v in each}) == 1 for each in (x, z, h)) and z[0].shape == h[0].shape
+    if not alike or max(first.matrix.shape) > WIDEST or {v.dtype for v in (*z, *h)} != {np.dtype(np.float32)}:
         return None
-    if len({v.shape[1:] for v in z}) > 1 or z[0].shape != h[0].shape or max(first.matrix.shape) > WIDEST:
-        return None
-    between = pruned.function([pruned.node(n) for n in pair.between], pair.first.around.output, pair.second.x)
-    parts = _parts([len(v) for v in z], pair.first.positions(values[pair.first.x][0].shape), first)
+    between = pruned.function([pruned.node(n) for n in pair.between], start, pair.second.x)
+    parts = _parts([len(v) for v in z], pair.first.positions(x[0].shape), first, second)
     if between is None or parts is None:
         return None
     fit, held = (_samples(pair, first, second, values, part) for part in parts)
     if fit is None or held is None:
         return None
-    scale = np.ones(1, np.float32) if second.scale is None else second.scale.astype(np.float32)
-    if pair.second.conv:
-        scale = scale.reshape(-1, *[1] * len(pair.second.kernel))
+    scale = np.ones(1, np.float32)
+    if second.scale is not None:
+        along = [-1 if i == pair.second.gives_along else 1 for i in range(held.y.ndim)]
+        scale = second.scale.astype(np.float32).reshape(along)
     block = Block(pair.first, between, Product(pair.second, operand, h[0].shape), scale)
-    step = gauss_newton(block, fit, _gram(pair.second, second, operand.shape))
-    errors = [block.error(held), *(block.error(held, t * step) for t in _STEPS)]
-    best = int(np.argmin(errors))
-    if not best or not np.isfinite(errors[best]):
+    before = block.error(held)
+    if before <= _NOTHING * float(np.square(held.y, dtype=np.float64).sum()):
         return None
-    step = _STEPS[best - 1] * step
+    step = gauss_newton(block, fit, _gram(pair.second, second, operand.shape, first.matrix.shape[:2]))
+    fits = [_moved(first, t * step) for t in _STEPS]
+    errors = np.nan_to_num([block.error(held, _step(first, each)) for each in fits], nan=np.inf)
+    best = int(np.argmin(errors))
+    return fits[best] if errors[best] < (1 - _GAIN) * before else None
+
+
+def _moved(first: Regression, step: Array) -> Fit:
     p = first.matrix.shape[2]
     offset = first.offset + step[..., p] if first.centred else first.offset
-    return Fit(first.matrix + step[..., :p], offset, _DAMPING)
+    return Fit(first.as_stored(first.matrix + step[..., :p]), offset, _DAMPING)
 
 
-def _parts(counts: list[int], positions: int, first: Regression) -> list[list[tuple[int, Array]]] | None:
+def _step(first: Regression, fit: Fit) -> Array:
+    change = fit.w - first.matrix
+    return np.concatenate([change, (fit.b - first.offset)[..., None]], 2) if first.centred else change
+
+
+def _parts(
+    counts: list[int], positions: int, first: Regression, second: Regression
+) -> list[dict[int, list[int]]] | None:
     """Samples of each chunk to fit to, and to judge by: as many as the limits allow, spread evenly."""
-    affordable = min(_POSITIONS, _ROW_BYTES // (4 * len(first.matrix) * (first.matrix.shape[2] + 1))) // max(
-        positions, 1
-    )
+    groups, o, p = first.matrix.shape
+    # rows; z, h, slope and what is made of them; y, its bounds and what is missed
+    bytes_each = 4 * (groups * (p + 1 + 8 * o) + 4 * second.offset.size)
+    affordable = min(_POSITIONS, _BYTES // bytes_each) // max(positions, 1)
     cuts = [fitted(count, chunk) for chunk, count in enumerate(counts)]
     fit = [(chunk, i) for chunk, cut in enumerate(cuts) for i in range(cut)]
     held = [(chunk, i) for chunk, cut in enumerate(cuts) for i in range(cut, counts[chunk])]
@@ -125,24 +142,25 @@ def _parts(counts: list[int], positions: int, first: Regression) -> list[list[tu
     for samples in (fit, held):
         if not int(share * len(samples)):
             return None
-        picked = [samples[i] for i in np.linspace(0, len(samples) - 1, int(share * len(samples))).astype(int)]
-        chunks = dict.fromkeys(chunk for chunk, _ in picked)
-        parts.append([(chunk, np.array([i for c, i in picked if c == chunk])) for chunk in chunks])
+        part: dict[int, list[int]] = {}
+        for at in np.linspace(0, len(samples) - 1, int(share * len(samples))).astype(int):
+            part.setdefault(samples[at][0], []).append(samples[at][1])
+        parts.append(part)
     return parts
 
 
 def _samples(
-    pair: Pair, first: Regression, second: Regression, values: dict[str, list[Array]], part: list[tuple[int, Array]]
+    pair: Pair, first: Regression, second: Regression, values: dict[str, list[Array]], part: dict[int, list[int]]
 ) -> Samples | None:
     bounds = []
-    for chunk, index in part:
+    for chunk, index in part.items():
         found = second.allowed(chunk, itemgetter(index))
         if isinstance(found, str):
             return None
         bounds.append(found)
 
     def taken(name: str) -> Array:
-        return np.concatenate([values[name][chunk][index] for chunk, index in part])
+        return np.concatenate([values[name][chunk][index] for chunk, index in part.items()])
 
     rows = pair.first.inputs_at(taken(pair.first.x), None, len(first.matrix)).astype(np.float32)
     if first.centred:
@@ -153,18 +171,23 @@ def _samples(
     return Samples(rows, z, h, y, low, high) if y.shape == low.shape else None
 
 
-def _gram(layer: Layer, problem: Regression, shape: tuple[int, ...]) -> Array:
+def _gram(layer: Layer, problem: Regression, shape: tuple[int, ...], blocks: tuple[int, ...]) -> Array:
+    """``B^T B`` over the outputs of ``layer``, as far as it concerns channels of one of the (g, o) ``blocks``."""
     w = problem.matrix if problem.scale is None else problem.matrix * problem.scale[..., None]
     groups, c = len(w), shape[1] if layer.conv else w.shape[2]
-    blocks = w.reshape(groups, w.shape[1], c, -1).swapaxes(1, 2).reshape(groups, c, -1)
-    gram = np.zeros((groups * c, groups * c))
-    for at, block in enumerate(blocks):
-        gram[at * c : (at + 1) * c, at * c : (at + 1) * c] = block @ block.T
+    parts = w.reshape(groups, w.shape[1], c, -1).swapaxes(1, 2).reshape(groups, c, -1)
+    gram = np.zeros((*blocks, blocks[1]))
+    for at, part in enumerate(parts):
+        square = part @ part.T
+        for block in range(at * c // blocks[1], ((at + 1) * c - 1) // blocks[1] + 1):
+            low, high = max(at * c, block * blocks[1]), min((at + 1) * c, (block + 1) * blocks[1])
+            here = slice(low - block * blocks[1], high - block * blocks[1])
+            gram[block, here, here] = square[low - at * c : high - at * c, low - at * c : high - at * c]
     return gram
 
 
 def gauss_newton(block: Block, samples: Samples, gram: Array) -> Array:
-    """The step (g, o, p) of the first layer's weights; ``gram`` (c, c): ``B^T B`` over its outputs."""
+    """The step (g, o, p) of the first layer's weights; ``gram``: see ``_gram``."""
     rows, slope = samples.rows, block.slope(samples)
     missed = block.missed(samples)
     # where any value will do, nothing is gained or lost
@@ -178,9 +201,7 @@ def gauss_newton(block: Block, samples: Samples, gram: Array) -> Array:
         return np.asarray(np.matmul(back.transpose(0, 2, 1), rows).astype(np.float64))
 
     slopes = block.first.outputs_at(slope, None, len(rows))
-    o = slopes.shape[2]
-    inner = np.stack([gram[i : i + o, i : i + o] for i in range(0, len(gram), o)]) * _second_moment(slopes)
-    inner, outer = _damped(inner), _damped(_second_moment(rows))
+    inner, outer = _damped(gram * _second_moment(slopes)), _damped(_second_moment(rows))
     left, right = np.linalg.inv(inner), np.linalg.inv(outer)
     level = 0.1 * _DAMPING * rows.shape[1]
     return conjugate_gradients(

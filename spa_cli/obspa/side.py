@@ -115,10 +115,17 @@ class Side:
             self.values.pop(name, None)
 
     def function(self, nodes: list[onnx.NodeProto], start: str, end: str) -> Callable[[Array], Array] | None:
-        """What ``nodes`` make of tensor ``start``, up to ``end``; ``None`` if they need more than parameters."""
+        """What ``nodes`` make of tensor ``start``, up to ``end``, for any number of samples.
+
+        ``None`` if they need more than parameters, or one that differs from sample to sample.
+        """
         made = {o for n in nodes for o in n.output}
         needed = dict.fromkeys(i for n in nodes for i in n.input if i and i != start and i not in made)
         if any(name not in self._tensors for name in needed):
+            return None
+        rank = np.ndim(self.values[start][0])
+        dims = [self._tensors[name].dims for name in needed]
+        if any(len(d) > rank or (len(d) == rank and d[0] != 1) for d in dims):
             return None
         kind = helper.np_dtype_to_tensor_dtype(self.values[start][0].dtype)
         given = helper.make_tensor_value_info(start, kind, [None] * np.ndim(self.values[start][0]))

@@ -42,11 +42,12 @@ class Surroundings:
 
 
 def surroundings(
-    graph: Graph, node: Node, bias: str, width: int, channel: int, start: tuple[Node, ...] = ()
+    graph: Graph, node: Node, bias: str, width: int, channel: int, normed: bool = True, start: tuple[Node, ...] = ()
 ) -> Surroundings:
     """Look behind a layer of ``width`` outputs, which lie ``channel`` axes from the end (0: on several or no axes).
 
-    ``start``: nodes behind it that belong to it.
+    ``normed``: whether that is axis 1, where a BatchNorm has its channels. ``start``: nodes behind it that it
+    consists of.
     """
     output = next(o for o in (start[-1] if start else node).outputs if o)
     path = list(start)
@@ -66,7 +67,7 @@ def surroundings(
             if added is not None and _is_bias(graph.shape(added.name), width, channel):
                 own, output = added, add.outputs[0]
                 path.append(add)
-    norm = _norm(graph, output)
+    norm = _norm(graph, output) if normed else None
     after = norm.outputs[0] if norm else output
     join, other = None, ""
     add = only_reader(graph, after)

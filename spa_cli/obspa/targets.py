@@ -33,6 +33,7 @@ class Regression:
         groups = layer.groups(np.shape(pruned.values[layer.x][0]), operand.shape)
         if layer.transposed:
             groups = int(work.attribute(layer.node, "group") or 1)
+        self._operand = operand
         self.matrix = layer.matrix(operand, groups)
         around = layer.around
         self.joined = bool(around.other) and around.other in dense.values and around.other in pruned.values
@@ -50,6 +51,18 @@ class Regression:
         """Factor of the BatchNorm behind the layer, per output (g, o)."""
         after = self._norms[1]
         return None if after is None else after[0].reshape(self.offset.shape)
+
+    def as_stored(self, matrix: Array) -> Array:
+        """The matrix (g, o, p) that is left of another one when it is stored: half precision or integers round it."""
+        layer = self._layer
+        stored = layer.stored.back(layer.restore(matrix, self._operand.shape), self._pruned.parameter)
+
+        def read(name: str) -> Array | None:
+            return stored if name == layer.stored.name else self._pruned.parameter(name)
+
+        value = layer.weight(read, self._work.shape)
+        assert value is not None
+        return layer.matrix(value, len(self.matrix))
 
     def rows(self, chunk: int, limit: int, rng: np.random.Generator) -> Rows | str:
         """At most ``limit`` positions of each sample of a chunk; a sentence where the two networks can't be aligned."""

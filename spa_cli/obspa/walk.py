@@ -57,10 +57,10 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Ar
     for each in layers:
         reads[each.key].add(each.x)
     pairs = find_pairs(graph, layers)
-    for pair in pairs.values():
-        # the first layer runs once more when the second has been fitted
-        reads[pair.second.key] |= {i for node in pair.upper for i in node.inputs} | {pair.first.around.output}
+    # the first layer of a pair runs once more when the second has been fitted
+    again = {key: reads[key] | pair.needs for key, pair in pairs.items()}
     uses = Counter(i for names in reads.values() for i in names)
+    later = Counter(i for key, names in reads.items() for i in again.get(key, names))
     for proto in tracked(schedule(work.model, by_node)):
         outputs = [o for o in proto.output if o]
         original = dense_nodes.get(outputs[0]) if outputs else None
@@ -71,7 +71,10 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Ar
         layer = by_node.get(outputs[0])
         if layer is not None:
             _repair_layer(graph, layer, work, dense, pruned, rng, report, limit)
-            if layer.key in pairs and _refine(pairs[layer.key], work, dense, pruned, report):
+            pair = pairs.get(layer.key)
+            if pair is not None and _refine(pair, work, dense, pruned, report):
+                for name in {o for node in pair.upper for o in node.outputs if not later[o]}:
+                    pruned.drop(name)
                 _repair_layer(graph, layer, work, dense, pruned, rng, report, limit)
                 report.kept.pop(layer.node.label, None)
         pruned.run(proto)
@@ -79,11 +82,14 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Ar
         if affine is not None and recalibrate(affine, work, dense, pruned):
             report.shifted.append(affine.node.label)
             pruned.run(proto, again=True)
-        for name in reads[outputs[0]]:
-            uses[name] -= 1
-            if uses[name] == 0 and name not in graph.outputs:
-                dense.drop(name)
-                pruned.drop(name)
+        for side, left, names in (
+            (dense, uses, reads[outputs[0]]),
+            (pruned, later, again.get(outputs[0], reads[outputs[0]])),
+        ):
+            for name in names:
+                left[name] -= 1
+                if left[name] == 0 and name not in graph.outputs:
+                    side.drop(name)
     return report
 
 
@@ -138,15 +144,17 @@ def _repair_layer(
         report.kept[layer.node.label] = unfit or "no fit did better on held-back samples"
         return
     _write(layer, problem, found, pruned, operand)
-    if found.damping is None:
+    if found.damping is None and layer.node.label not in report.refitted:
         report.shifted.append(layer.node.label)
-    else:
+    elif found.damping is not None:
         report.refitted[layer.node.label] = found.damping
 
 
 def _refine(pair: Pair, work: Cut, dense: Side, pruned: Side, report: Repair) -> bool:
     """Change the first layer of a pair for what the second gives; whether it was changed."""
     first, second = pair.first, pair.second
+    if first.x not in pruned.values or first.around.output not in pruned.values:
+        return False
     a, b = (layer.weight(pruned.parameter, work.shape) for layer in (first, second))
     if a is None or b is None or first.node.label in report.kept or second.node.label not in report.refitted:
         return False
@@ -165,6 +173,9 @@ def _refine(pair: Pair, work: Cut, dense: Side, pruned: Side, report: Repair) ->
     for node in pair.upper:
         pruned.run(pruned.node(node), again=True)
     report.refined.append(first.node.label)
+    report.refitted.setdefault(first.node.label, found.damping or 0.0)
+    if first.node.label in report.shifted:
+        report.shifted.remove(first.node.label)
     return True
 
 

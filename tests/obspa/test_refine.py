@@ -38,7 +38,7 @@ def test_without_an_activation_the_step_is_the_least_squares_optimum(monkeypatch
     monkeypatch.setattr(module, "_DAMPING", 1e-6)
     monkeypatch.setattr(module, "_ITERATIONS", 30)
     block, samples, x, b = _block()
-    step = gauss_newton(block, samples, b @ b.T)
+    step = gauss_newton(block, samples, (b @ b.T)[None])
     # vec(dW): the residual is (x kron b^T) vec(dW)
     design = np.einsum("np,oq->nqop", x, b).reshape(300 * 9, -1)
     best, *_ = np.linalg.lstsq(design, block.missed(samples).reshape(-1), rcond=None)
@@ -49,19 +49,19 @@ def test_without_an_activation_the_step_is_the_least_squares_optimum(monkeypatch
 def test_the_first_iteration_is_already_near_the_optimum() -> None:
     block, samples, _, b = _block()
     start = block.error(samples)
-    reached = [block.error(samples, gauss_newton(block, samples, b @ b.T))]
+    reached = [block.error(samples, gauss_newton(block, samples, (b @ b.T)[None]))]
     assert reached[0] < start
     # the factors are the exact curvature here, so that nothing is left to gain
-    again = samples.y + block.product.apply(block.change(samples, gauss_newton(block, samples, b @ b.T)))
+    again = samples.y + block.product.apply(block.change(samples, gauss_newton(block, samples, (b @ b.T)[None])))
     rest = Samples(samples.rows, samples.z, samples.h, again, samples.low, samples.high)
-    assert block.error(rest, gauss_newton(block, rest, b @ b.T)) > 0.999 * reached[0]
+    assert block.error(rest, gauss_newton(block, rest, (b @ b.T)[None])) > 0.999 * reached[0]
 
 
 def test_what_lies_between_its_bounds_asks_for_nothing() -> None:
     block, samples, _, b = _block()
     free = Samples(samples.rows, samples.z, samples.h, samples.y, samples.y - 1, samples.y + 1)
     assert block.error(free) == 0
-    assert not gauss_newton(block, free, b @ b.T).any()
+    assert not gauss_newton(block, free, (b @ b.T)[None]).any()
 
 
 BLOCK = """(float[N,3,8,8] x) => (y) {
@@ -140,3 +140,36 @@ def test_a_step_that_held_back_samples_refuse_is_not_taken(monkeypatch) -> None:
     monkeypatch.setattr(module, "gauss_newton", lambda block, samples, gram: -1e3 * np.ones((1, 12, 28)))
     small = spa_cli.prune(build(BLOCK, **WEIGHTS), target_macs=0.5)
     assert small.plan.about["repair"]["refined"] == 0
+
+
+ODD = {
+    "norm along tokens": """(float[N,8,12] x) => (y) {
+      a = MatMul(x, wa)  n = BatchNormalization(a, s8, o8, o8, v8)  h = Relu(n)  y = MatMul(h, wy)
+    }""",
+    "weight on the left, then a norm": """(float[N,12,40] x) => (y) {
+      a = MatMul(wl, x)  h = Relu(a)  b = MatMul(wm, h)  y = BatchNormalization(b, s8, o8, o8, v8)
+    }""",
+    "a constant per sample": """(float[4,12] x) => (y) {
+      a = MatMul(x, wa)  b = Relu(a)  h = Mul(b, each)  y = MatMul(h, wy)
+    }""",
+    "summed over the outputs": """(float[N,8,12] x) => (y) {
+      a = Einsum<equation="bti,io->bt">(x, wa)  h = Relu(a)  y = MatMul(h, wt)
+    }""",
+    "read twice": "(float[N,12] x) => (y) { a = MatMul(x, wa)  h = Relu(a)  b = Gemm(h, wh, h)  y = MatMul(b, wy) }",
+    "one sample": "(float[1,12] x) => (y) { a = MatMul(x, wa)  h = Relu(a)  y = MatMul(h, wy) }",
+}
+ODD_WEIGHTS = {
+    "wa": (12, 40), "wy": (40, 8), "wl": (40, 12), "wm": (8, 40), "wt": (8, 6), "wh": (40, 40), "each": (4, 1),
+    "s8": (8,), "o8": (8,), "v8": np.ones(8, np.float32),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_no_odd_pair_stops_the_repair(name, tmp_path) -> None:
+    used = {n: w for n, w in ODD_WEIGHTS.items() if n in ODD[name]}
+    model = build(ODD[name], **used)
+    dims = [d.dim_value or 64 for d in model.graph.input[0].type.tensor_type.shape.dim]
+    dims[0] = max(dims[0], 64)
+    np.savez(tmp_path / "calib.npz", x=np.random.default_rng(1).normal(size=dims).astype(np.float32))
+    small = spa_cli.prune(model, ratio=0.4, calib=tmp_path / "calib.npz")
+    assert not [w for w in small.warnings if "repair" in w]

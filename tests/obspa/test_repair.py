@@ -129,7 +129,7 @@ def test_quantised_weights_are_repaired_and_stay_quantised(tmp_path) -> None:
     )
     np.save(tmp_path / "calib.npy", smooth((256, 10), 1))
     repaired = spa_cli.prune(model, ratio=0.3, calib=tmp_path / "calib.npy")
-    assert repaired.plan.about["repair"]["refitted"] == 1
+    assert repaired.plan.about["repair"]["refitted"] == 2
     stored = {t.name: numpy_helper.to_array(t) for t in repaired.model.graph.initializer}
     assert stored["wb"].dtype == np.int8
     sliced = spa_cli.apply(repaired.plan, model).model
