@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TRAIN := .venv-train
 COMPARE := .venv-compare
 
-.PHONY: demo test lint docs pictures site bench bench-samples bench-accuracy bench-importance bench-budgets bench-real bench-ecosystem bench-compare examples test-train clean
+.PHONY: demo test lint docs pictures site bench bench-samples bench-accuracy bench-depths train-depths bench-data bench-importance bench-budgets bench-real bench-ecosystem bench-compare examples test-train clean
 BENCH ?= ../shared/bench
 REAL ?= ../shared/real
 MODELS ?= ../shared/zoo/models
@@ -37,6 +37,16 @@ bench-samples: $(VENV)/.installed ## accuracy of the sample models at half their
 
 bench-accuracy: $(VENV)/.installed ## accuracy of the CIFAR-10 ResNets in $(BENCH), all methods (an hour)
 	$(BIN)/python benchmarks/bench_accuracy.py --data $(BENCH)
+
+bench-depths: $(VENV)/.installed ## the same for ResNet-32 and ResNet-44, trained here by train-depths (half an hour)
+	$(BIN)/python benchmarks/bench_accuracy.py --data $(BENCH) --networks build/depths \
+	  --models resnet32,resnet44 --runs 0,1,2
+
+train-depths: $(TRAIN)/.installed ## train these on CIFAR=.../cifar-10-batches-py (ten minutes on a GPU, a day without)
+	$(TRAIN)/bin/python benchmarks/train_resnet.py $(CIFAR) --out build/depths
+
+bench-data: $(VENV)/.installed ## how many calibration samples, and of what kind: docs/data.md (five minutes)
+	$(BIN)/python benchmarks/bench_data.py
 
 bench-real: $(VENV)/.installed ## drift of the trained models in $(REAL) at 1.5x MACs without data, against l2 (ten minutes)
 	$(BIN)/python benchmarks/bench_real.py --data $(REAL)

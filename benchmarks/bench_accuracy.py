@@ -3,6 +3,7 @@
     python benchmarks/bench_accuracy.py [--data ../shared/bench] [--models resnet20,resnet56,...] [--rf 1.25,1.5,2,3]
 
 The folder holds ``NAME.onnx``, ``cifar10_test.npz`` (x uint8, y), ``cifar10_calib.npz`` and ``cifar100_calib.npz``.
+``--networks`` is the folder of the ``.onnx`` if that is another one (``train_resnet.py`` makes further depths).
 Peak memory is that of a process of its own per run.
 """
 
@@ -66,6 +67,7 @@ def main() -> None:
     """Print one row per run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/bench"))
+    parser.add_argument("--networks", type=Path, help="where NAME.onnx are; with the data if not given")
     parser.add_argument("--models", default="resnet20,resnet20_folded,resnet56,resnet56_folded")
     parser.add_argument("--rf", default="1.25,1.5,2,3")
     parser.add_argument(
@@ -80,7 +82,7 @@ def main() -> None:
         for name in ("cifar10_calib", "cifar100_calib"):
             np.savez(Path(folder) / f"{name}.npz", input=normalised(args.data / f"{name}.npz"))
         for model in args.models.split(","):
-            path, out = args.data / f"{model}.onnx", Path(folder) / f"{model}.onnx"
+            path, out = (args.networks or args.data) / f"{model}.onnx", Path(folder) / f"{model}.onnx"
             print(f"| {model} | dense | 1 | {accuracy(path, images, labels):.2f} | 1 | 1 | | |", flush=True)
             for label, (method, data) in [list(RUNS.items())[int(i)] for i in args.runs.split(",")]:
                 for rf in map(float, args.rf.split(",")):

@@ -35,8 +35,8 @@ class Repair:
     """What the walk did.
 
     ``refitted``: layers with new weights and the damping chosen; ``refined``: those of them changed once more for what
-    the next layer gives; ``shifted``: layers and norms with a new offset (and
-    scale) only; ``kept``: layers that kept their sliced weights, and why.
+    the next layer gives; ``shifted``: layers and norms with a new offset (and scale) only; ``kept``: layers that kept
+    their sliced weights, and why.
     """
 
     refitted: dict[str, float] = field(default_factory=dict)
