@@ -122,7 +122,7 @@ def _drift(drift: dict[str, Any]) -> str:
 def _repair(repair: dict[str, Any]) -> list[str]:
     parts = [f"{repair['refitted']} of {repair['layers']} layers refitted"]
     if repair["refined"]:
-        parts.append(f"{repair['refined']} refined for the next one")
+        parts.append(f"{repair['refined']} of them refined for the next layer")
     if repair["recalibrated"]:
         parts.append(f"{repair['recalibrated']} layers or norms recalibrated")
     if repair["kept_sliced"]:

@@ -93,7 +93,7 @@ def _repair(repair: dict[str, Any] | None) -> str:
         return "none"
     found = [f"{repair['refitted']} of {repair['layers']} layers refitted"]
     if repair["refined"]:
-        found.append(f"{repair['refined']} refined for the next one")
+        found.append(f"{repair['refined']} of them refined for the next layer")
     if repair["recalibrated"]:
         found.append(f"{repair['recalibrated']} layers or norms recalibrated")
     if repair["kept_sliced"]:
