@@ -82,7 +82,8 @@ class Layer:
     def groups(self, x: tuple[int, ...], operand: tuple[int, ...]) -> int:
         """Independent problems, for these shapes of input and operand."""
         if self.conv:
-            return x[1] // operand[1]
+            # a channel axis that is cut may have another number of groups; one of unknown size is the original's
+            return x[1] // operand[1] or int(self.node.attr("group", 1))
         if self.transposed:
             return int(self.node.attr("group", 1))
         assert self.terms is not None

@@ -1,5 +1,6 @@
 """OBSPA on graphs whose shapes are not what a first look suggests."""
 
+import numpy as np
 import pytest
 
 import spa_cli
@@ -122,3 +123,20 @@ def test_a_repair_that_fails_leaves_the_cut_and_says_so(monkeypatch) -> None:
     assert [t.SerializeToString() for t in result.model.graph.initializer] == [
         t.SerializeToString() for t in sliced.graph.initializer
     ]
+
+
+def test_a_convolution_of_unknown_channels_is_repaired(tmp_path) -> None:
+    model = build(
+        """(float[1,3,9] x, int64[1] n) => (y) {
+          s = Slice(x, zero, n, two)  a = Conv(s, wa)  h = Relu(a)  y = Conv(h, wy)
+        }""",
+        zero=[0],
+        two=[2],
+        wa=(8, 3, 1),
+        wy=(4, 8, 1),
+    )
+    x = np.random.default_rng(1).normal(size=(40, 3, 9)).astype(np.float32)
+    np.savez(tmp_path / "calib.npz", x=x, n=np.tile([7, 9], 20))
+    small = spa_cli.prune(model, ratio=0.3, calib=tmp_path / "calib.npz", input_shape={"n": (1,)})
+    assert small.after.channels < small.before.channels
+    assert not [w for w in small.warnings if "failed" in w]
