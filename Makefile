@@ -43,7 +43,7 @@ bench-depths: $(VENV)/.installed ## the same for ResNet-32 and ResNet-44, traine
 	  --models resnet32,resnet44 --runs 0,1,2
 
 train-depths: $(TRAIN)/.installed ## train these on CIFAR=.../cifar-10-batches-py (ten minutes on a GPU, a day without)
-	$(TRAIN)/bin/python benchmarks/train_resnet.py $(CIFAR) --out build/depths
+	$(TRAIN)/bin/python benchmarks/train_cifar.py $(CIFAR) --out build/depths
 
 bench-data: $(VENV)/.installed ## how many calibration samples, and of what kind: docs/data.md (five minutes)
 	$(BIN)/python benchmarks/bench_data.py

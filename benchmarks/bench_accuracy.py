@@ -3,7 +3,7 @@
     python benchmarks/bench_accuracy.py [--data ../shared/bench] [--models resnet20,resnet56,...] [--rf 1.25,1.5,2,3]
 
 The folder holds ``NAME.onnx``, ``cifar10_test.npz`` (x uint8, y), ``cifar10_calib.npz`` and ``cifar100_calib.npz``.
-``--networks`` is the folder of the ``.onnx`` if that is another one (``train_resnet.py`` makes further depths).
+``--networks`` is the folder of the ``.onnx`` if that is another one (``train_cifar.py`` makes further depths).
 Peak memory is that of a process of its own per run.
 """
 

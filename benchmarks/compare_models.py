@@ -11,50 +11,14 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from cifar_resnet import CifarResNet
 from onnx import numpy_helper
 from torch import nn
-from torch.nn import functional
 
 from spa_cli.gradients.backend import require
 
 SAMPLES = Path(__file__).resolve().parent.parent / "sample_models"
 sys.path.append(str(SAMPLES / "train"))  # the training scripts import each other by their bare names
-
-
-class BasicBlock(nn.Module):
-    """Two convolutions; where the width doubles, the shortcut is strided and padded with zero channels."""
-
-    def __init__(self, width_in: int, width: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(width_in, width, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.stride, self.pad = stride, (width - width_in) // 2
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The block as akamaster/pytorch_resnet_cifar10 has it (its option A)."""
-        y = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
-        if self.pad:
-            x = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad, self.pad))
-        return functional.relu(y + x)
-
-
-class CifarResNet(nn.Module):
-    """ResNet-20 for CIFAR-10."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
-        self.layer1 = nn.Sequential(*(BasicBlock(16, 16, 1) for _ in range(3)))
-        self.layer2 = nn.Sequential(BasicBlock(16, 32, 2), BasicBlock(32, 32, 1), BasicBlock(32, 32, 1))
-        self.layer3 = nn.Sequential(BasicBlock(32, 64, 2), BasicBlock(64, 64, 1), BasicBlock(64, 64, 1))
-        self.linear = nn.Linear(64, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Scores of ten classes."""
-        x = self.layer3(self.layer2(self.layer1(functional.relu(self.bn1(self.conv1(x))))))
-        return self.linear(functional.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
 def sized_by_weights(self: Any, x: torch.Tensor) -> torch.Tensor:
@@ -113,7 +77,7 @@ CLASSES = {"digits_resnet": "ResNet", "digits_vit": "VisionTransformer", "digits
 def module_of(name: str, path: Path) -> tuple[nn.Module, str]:
     """(the module, where it is from)."""
     if name == "resnet20":
-        return load(CifarResNet(), path), "rebuilt in PyTorch"
+        return load(CifarResNet(20), path), "rebuilt in PyTorch"
     if name in SOURCES:
         # digits.py, which the training scripts share, imports scikit-learn for the images; the class needs none
         source = importlib.import_module(SOURCES[name])

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch_pruning as tp
-from compare_models import CifarResNet, export, module_of, sized_by_weights
+from cifar_resnet import CifarResNet
+from compare_models import export, module_of, sized_by_weights
 from compare_tools import Make, Run, searched, short, spa_run
 from ecosystem_models import Case
 from torch import nn

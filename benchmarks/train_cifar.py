@@ -1,6 +1,6 @@
 """Train further depths of the CIFAR-10 ResNet family for bench_accuracy.py (PyTorch; minutes on a GPU).
 
-    python benchmarks/train_resnet.py DATA [--depths 32,44] [--epochs 200] [--minutes M] [--out FOLDER]
+    python benchmarks/train_cifar.py DATA [--depths 32,44] [--epochs 200] [--minutes M] [--out FOLDER]
 
 ``DATA``: CIFAR-10's training set, as the folder ``cifar-10-batches-py`` of its authors or an ``.npz`` of ``x`` uint8
 (50000, 3, 32, 32) and ``y``. The networks, and how they are trained, are those of ``../shared/bench`` (He et al. 2016,
@@ -20,52 +20,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cifar_resnet import CifarResNet
 from torch import nn
 from torch.nn import functional as F
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BATCH, MOMENTUM, DECAY = 128, 0.9, 1e-4
-
-
-class Block(nn.Module):
-    """Two 3x3 convolutions and a shortcut without parameters."""
-
-    def __init__(self, width: int, out: int) -> None:
-        super().__init__()
-        self.stride = out // width
-        self.conv1 = nn.Conv2d(width, out, 3, self.stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(out)
-        self.conv2 = nn.Conv2d(out, out, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(out)
-        self.pad = (out - width) // 2
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The block's output."""
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        if self.stride > 1:
-            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.pad, self.pad))
-        return F.relu(y + x)
-
-
-class ResNet(nn.Module):
-    """6n + 2 layers in three stages of 16, 32 and 64 channels."""
-
-    def __init__(self, depth: int) -> None:
-        super().__init__()
-        n, widths = (depth - 2) // 6, [16, 16, 32, 64]
-        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        blocks = [Block(widths[s] if b == 0 else widths[s + 1], widths[s + 1]) for s in range(3) for b in range(n)]
-        self.blocks = nn.Sequential(*blocks)
-        self.linear = nn.Linear(64, 10)
-        for module in self.modules():
-            if isinstance(module, (nn.Conv2d, nn.Linear)):
-                nn.init.kaiming_normal_(module.weight)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits (n, 10) of normalised images (n, 3, 32, 32)."""
-        x = self.blocks(F.relu(self.bn1(self.conv1(x))))
-        return self.linear(x.mean((2, 3)))
 
 
 class Trainer:
@@ -74,7 +34,7 @@ class Trainer:
     def __init__(self, depth: int, device: str) -> None:
         torch.manual_seed(depth)
         self.depth, self.device = depth, device
-        self.net = ResNet(depth).to(device, memory_format=torch.channels_last)
+        self.net = network(depth).to(device, memory_format=torch.channels_last)
         self.params = list(self.net.parameters())
         self.momentum = [torch.zeros_like(p) for p in self.params]
         self.rate = torch.zeros((), device=device)
@@ -133,6 +93,15 @@ class Trainer:
         print(f"resnet{self.depth}: {epoch} epochs, last loss {float(self.loss):.3f}", flush=True)
 
 
+def network(depth: int) -> CifarResNet:
+    """A network as it is before training."""
+    net = CifarResNet(depth)
+    for module in net.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(module.weight)
+    return net
+
+
 def crops(images: torch.Tensor, moved: torch.Tensor, mirror: torch.Tensor) -> torch.Tensor:
     """Windows of 32x32 of padded ``images`` at offsets ``moved``, some of them mirrored."""
     span = torch.arange(32, device=images.device)
@@ -159,7 +128,7 @@ def training_set(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return data["x"], data["y"].astype(np.int64)
 
 
-def export(net: ResNet, path: Path, folded: bool) -> None:
+def export(net: CifarResNet, path: Path, folded: bool) -> None:
     """Write ONNX with BatchNorm kept or folded; the batch stays free."""
     torch.onnx.export(
         net.eval(),
