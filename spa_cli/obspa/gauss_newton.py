@@ -15,6 +15,7 @@ import numpy as np
 
 from spa_cli.graph.model import Array
 from spa_cli.obspa.layers import Layer
+from spa_cli.obspa.moments import Moments, damped
 from spa_cli.obspa.product import Product
 
 # relative to the mean of the diagonal of each Kronecker factor; early stopping does the rest
@@ -87,7 +88,7 @@ def gauss_newton(block: Block, samples: Samples, gram: Array) -> Array:
         return np.asarray(np.matmul(back.transpose(0, 2, 1), rows).astype(np.float64))
 
     slopes = block.first.outputs_at(slope, None, len(rows))
-    inner, outer = _damped(gram * _second_moment(slopes)), _damped(_second_moment(rows))
+    inner, outer = damped(gram * _second_moment(slopes), DAMPING), damped(_second_moment(rows), DAMPING)
     left, right = np.linalg.inv(inner), np.linalg.inv(outer)
     level = 0.1 * DAMPING * rows.shape[1]
     return conjugate_gradients(
@@ -118,10 +119,6 @@ def conjugate_gradients(
 
 
 def _second_moment(rows: Array) -> Array:
-    return np.asarray((np.matmul(rows.transpose(0, 2, 1), rows) / rows.shape[1]).astype(np.float64))
-
-
-def _damped(factor: Array) -> Array:
-    size = factor.shape[-1]
-    level = np.maximum(np.trace(factor, axis1=1, axis2=2) / size * DAMPING, 1e-12)
-    return np.asarray(factor + level[:, None, None] * np.eye(size))
+    moments = Moments()
+    moments.add(rows)
+    return moments.second

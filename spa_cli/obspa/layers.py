@@ -82,7 +82,7 @@ class Layer:
     def groups(self, x: tuple[int, ...], operand: tuple[int, ...]) -> int:
         """Independent problems, for these shapes of input and operand."""
         if self.conv:
-            # a channel axis that is cut may have another number of groups; one of unknown size is the original's
+            # a cut changes how many there are; where shapes can't tell the channels, it is what the node says
             return x[1] // operand[1] or int(self.node.attr("group", 1))
         if self.transposed:
             return int(self.node.attr("group", 1))

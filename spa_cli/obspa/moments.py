@@ -7,6 +7,13 @@ import numpy as np
 from spa_cli.graph.model import Array
 
 
+def damped(h: Array, damping: float) -> Array:
+    """``H + lambda I`` (g, p, p), with lambda ``damping`` times the mean of the diagonal of each ``H``."""
+    p = h.shape[-1]
+    level = np.maximum(np.trace(h, axis1=1, axis2=2) / p, 1e-12) * damping
+    return np.asarray(h + level[:, None, None] * np.eye(p))
+
+
 class Moments:
     """Sums over rows of ``x`` (g, n, p): the Hessian of least squares, in O(p^2) memory whatever n is.
 

@@ -9,11 +9,11 @@ from spa_cli.obspa.layers import Layer
 from spa_cli.obspa.stored import readers
 
 # one output element depends on the element at the same place only; differentiable almost everywhere
-_ELEMENTWISE = (
-    "Abs Add BatchNormalization Celu Clip Div Elu Erf Exp FastGelu Gelu HardSigmoid HardSwish Identity LeakyRelu Mish "
-    "Mul Neg PRelu Pow QuickGelu Reciprocal Relu Selu Sigmoid Softplus Softsign Sqrt Sub Swish Tanh "
-    "ThresholdedRelu"
-)
+_ELEMENTWISE = frozenset({
+    "Abs", "Add", "BatchNormalization", "Celu", "Clip", "Div", "Elu", "Erf", "Exp", "FastGelu", "Gelu", "HardSigmoid",
+    "HardSwish", "Identity", "LeakyRelu", "Mish", "Mul", "Neg", "PRelu", "Pow", "QuickGelu", "Reciprocal", "Relu",
+    "Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Sub", "Swish", "Tanh", "ThresholdedRelu",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ def _region(graph: Graph, second: Layer, firsts: dict[str, Layer]) -> tuple[Laye
 
 def _elementwise(node: Node) -> bool:
     single = len([o for o in node.outputs if o]) == 1
-    return node.op in _ELEMENTWISE.split() and single and not node.attr("training_mode", 0)
+    return node.op in _ELEMENTWISE and single and not node.attr("training_mode", 0)
 
 
 def _plain(layer: Layer) -> bool:

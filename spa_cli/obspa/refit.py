@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spa_cli.graph.model import Array
-from spa_cli.obspa.moments import Moments
+from spa_cli.obspa.moments import Moments, damped
 
 # damping relative to the mean of diag H; the best on held-back samples wins
 DAMPING = (1e-4, 1e-3, 1e-2, 1e-1)
@@ -75,9 +75,7 @@ class Problem:
         Where the targets leave room, they are replaced by the allowed values nearest to the fit and the fit is
         repeated: each such step lowers the distance to what is allowed (projections onto two convex sets).
         """
-        p = self.w0.shape[-1]
-        level = np.maximum(np.trace(self.h, axis1=1, axis2=2) / p, 1e-12) * damping
-        inverse = np.linalg.inv(self.h + level[:, None, None] * np.eye(p))
+        inverse = np.linalg.inv(damped(self.h, damping))
         w, b = self.w0, self.b0
         for _ in range(rounds if self.rows.open else 1):
             targets = self.rows.nearest(predict(self.rows.x, w, b))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spa_cli.graph.model import Array
+from spa_cli.obspa.moments import damped
 
 _DAMPING = 1e-4
 
@@ -20,9 +21,7 @@ class Consumer:
     """
 
     def __init__(self, w: Array, h: Array, places: NDArray[np.int64], weight: float) -> None:
-        p = len(h)
-        level = max(float(np.trace(h)) / p, 1e-12) * _DAMPING
-        self.v = np.linalg.inv(h + level * np.eye(p))
+        self.v = np.linalg.inv(damped(h[None], _DAMPING)[0])
         self.w = w.astype(np.float64).copy()
         self.places, self.weight = places, weight
         self.alive = np.ones(len(places), bool)

@@ -76,7 +76,6 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Ar
                 for name in {o for node in pair.upper for o in node.outputs if not later[o]}:
                     pruned.drop(name)
                 _repair_layer(graph, layer, work, dense, pruned, rng, report, limit)
-                report.kept.pop(layer.node.label, None)
         pruned.run(proto)
         affine = affines.get(outputs[0])
         if affine is not None and recalibrate(affine, work, dense, pruned):
@@ -141,13 +140,14 @@ def _repair_layer(
     unfit = layer.unfit or ("it has too many inputs" if problem.matrix.shape[2] > WIDEST else "")
     found = refit(*rows, problem.matrix, problem.offset, problem.centred, bool(unfit))
     if found is None:
-        report.kept[layer.node.label] = unfit or "no fit did better on held-back samples"
+        if layer.node.label not in report.refitted:
+            report.kept[layer.node.label] = unfit or "no fit did better on held-back samples"
         return
     _write(layer, problem, found, pruned, operand)
-    if found.damping is None and layer.node.label not in report.refitted:
-        report.shifted.append(layer.node.label)
-    elif found.damping is not None:
+    if found.damping is not None:
         report.refitted[layer.node.label] = found.damping
+    elif layer.node.label not in report.refitted:
+        report.shifted.append(layer.node.label)
 
 
 def _refine(pair: Pair, work: Cut, dense: Side, pruned: Side, report: Repair) -> bool:
