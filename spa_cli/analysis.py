@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from spa_cli.budget.choose import Constraints, Order
 from spa_cli.budget.costs import Costs
@@ -65,10 +67,15 @@ class Analysis:
         return self.costs.bytes_after(Selection(self.grouping, self.state.ids.count))
 
 
-def analyse_model(source: Source, given: dict[str, tuple[int, ...]]) -> Analysis:
-    """Analyse at the first shapes that fit the graph (``given`` ones always hold)."""
+def analyse_model(
+    source: Source, given: dict[str, tuple[int, ...]], samples: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+) -> Analysis:
+    """Analyse at the first shapes that fit the graph (``given`` ones always hold).
+
+    ``samples``: the shape of one sample per input, where there are samples; then free axes have their sizes.
+    """
     graph = source.graph
-    candidates = list(input_shapes(graph, given))
+    candidates = list(input_shapes(graph, given, samples))
     shapes, known = candidates[0], interpret(graph, candidates[0])
     for candidate in candidates[1:]:
         if not known.conflicts:

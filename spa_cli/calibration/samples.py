@@ -33,6 +33,11 @@ class Samples:
         return min(len(array) for array in self.data.values())
 
     @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of one sample per input."""
+        return {name: np.shape(array)[1:] for name, array in self.data.items()}
+
+    @property
     def labels(self) -> Array | None:
         """(n, ...), ``None`` if there are none.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import onnx
 
 from spa_cli.analysis import Analysis
@@ -13,25 +13,27 @@ from spa_cli.calibration.read import samples_to_fit
 from spa_cli.errors import UsageError
 from spa_cli.graph.view import build
 from spa_cli.importance.ranking import Ranking, Scores
-from spa_cli.obspa.data import Calibration, samples_in
+from spa_cli.memory import working_memory
+from spa_cli.obspa.data import Calibration, room
 from spa_cli.obspa.layers import find_layers
 from spa_cli.obspa.rank import energy_share, rank
 from spa_cli.obspa.readings import Reading, readings
+from spa_cli.obspa.recalibrate import find_affines
 from spa_cli.obspa.standardise import Standardised
 from spa_cli.obspa.statistics import Statistics, collect
 from spa_cli.obspa.synthetic import synthetic
 from spa_cli.obspa.user_data import emphasised, from_user
 from spa_cli.obspa.walk import Repair, walk
+from spa_cli.obspa.waves import Waves
 from spa_cli.progress import stage
 from spa_cli.surgery.cut import Cut
+from spa_cli.verification.drift import drift_over
 from spa_cli.verification.providers import chosen
-from spa_cli.verification.session import floats, open_session
+from spa_cli.verification.session import open_session
 
 if TYPE_CHECKING:
     from spa_cli.options import Options
 
-# samples on which the whole repair is judged
-_JUDGES = 64
 # what a protobuf message can hold, with some room
 _LARGEST = 1_900_000_000
 
@@ -40,20 +42,29 @@ class Curvature:
     """The second-order picture of one model on one set of samples."""
 
     def __init__(
-        self, analysis: Analysis, calibration: Calibration, seed: int, emphasis: dict[str, float] | None = None
+        self,
+        analysis: Analysis,
+        calibration: Calibration,
+        seed: int,
+        emphasis: dict[str, float] | None = None,
+        judges: Calibration | None = None,
     ) -> None:
         self._analysis, self.calibration, self._seed = analysis, calibration, seed
+        self._judges = judges or calibration
         self._emphasis = emphasis or {}
         foreign = calibration.noise and any(n.op == "BatchNormalization" for n in analysis.graph.nodes)
         self._standard = Standardised(analysis.graph, calibration.chunks) if foreign else None
         self._graph = self._standard.graph if self._standard else analysis.graph
         self._layers = find_layers(self._graph, analysis.state.shapes)
         self._report = Repair()
-        self._dropped = ""
+        self._dropped, self._left_out = "", 0
 
     @staticmethod
-    def measure(analysis: Analysis, options: Options) -> Curvature:
-        """From the user's samples, or data-free; raises UsageError for a model too large to be held in memory."""
+    def measure(analysis: Analysis, options: Options, judges: Calibration | None = None) -> Curvature:
+        """From the user's samples, or data-free; raises UsageError for a model too large to be held in memory.
+
+        ``judges``: samples that a repair is judged on (those that it is fitted to, if there are none).
+        """
         if analysis.weight_bytes > _LARGEST:
             raise UsageError(
                 f"--method {options.method} holds the model in memory, and {analysis.weight_bytes / 1e9:.3g} GB of "
@@ -62,7 +73,7 @@ class Curvature:
         focus = options.focused
         given = samples_to_fit(options, analysis.graph)
         if given is not None:
-            chosen = from_user(analysis, given.data, given.about, options)
+            chosen = from_user(analysis, given, options)
         elif focus.samples is not None:
             raise UsageError("--focus samples counts the samples of --calib; give the file")
         else:
@@ -70,16 +81,14 @@ class Curvature:
             chosen = synthetic(analysis, options.calib_samples, options.seed)
         if focus.classes:
             chosen = emphasised(analysis, chosen, focus)
-        return Curvature(analysis, chosen, options.seed, focus.emphasis(analysis.graph))
+        return Curvature(analysis, chosen, options.seed, focus.emphasis(analysis.graph), judges)
 
     @cached_property
     def statistics(self) -> dict[str, Statistics]:
         """What every layer reads and gives, by layer."""
         stage("running the calibration samples")
-        samples = self.calibration
-        return collect(
-            self._graph, self._analysis.state.shapes, self._layers, samples.chunks, self._seed, samples.positions
-        )
+        shapes, chunks = self._analysis.state.shapes, self.calibration.chunks
+        return collect(self._graph, shapes, self._layers, chunks, self._seed)
 
     @cached_property
     def readings(self) -> list[list[list[Reading]]]:
@@ -100,7 +109,7 @@ class Curvature:
         return energy_share(self._graph, grouping, grouping.groups[index], self._layers, self.statistics)
 
     def repair(self, work: Cut) -> None:
-        """Refit the cut model's layers; on the last samples it is never worse than the sliced one."""
+        """Refit the cut model's layers; on samples that nothing is fitted to it is never worse than the sliced one."""
         self._dropped = ""
         stored = _stored(work)
         sliced = [t.SerializeToString() for t in stored]
@@ -109,7 +118,11 @@ class Curvature:
         before = self._error(work)
         samples = self.calibration
         try:
-            self._report = walk(self._graph, work, self._layers, samples.chunks, self._seed, samples.positions)
+            ends = {layer.around.target for layer in self._layers}
+            ends |= {*find_affines(self._graph, self._layers)}
+            waves = Waves(samples.chunks, room(self._analysis, ends))
+            self._report = walk(self._graph, work, self._layers, waves, self._seed)
+            self._left_out = samples.samples - waves.samples
             after = self._error(work)
         except Exception as error:  # noqa: BLE001 - the cut itself is sound: keep it, and say what went wrong
             self._dropped = f"it failed ({type(error).__name__}: {str(error)[:120]}); please report this"
@@ -125,22 +138,12 @@ class Curvature:
             self._standard.take_back(work)
 
     def _error(self, work: Cut) -> float:
-        """Relative squared distance of the outputs from the dense model's, on the last chunks (64 samples or all)."""
-        chunks, count = self.calibration.chunks, 0
+        """Relative squared distance of the outputs from the dense model's."""
         graph = self._graph
         cut = build(work.model, graph.folder).in_memory() if graph.folder else work.model
         dense, pruned = open_session(graph.in_memory(), providers=chosen()), open_session(cut, providers=chosen())
-        moved = norm = 0.0
-        for chunk in reversed(chunks):
-            pairs = zip(floats(dense.run(None, chunk)), floats(pruned.run(None, chunk)), strict=True)
-            # sizes that the data decide may differ: how many boxes pass a threshold
-            for a, b in ((a, b) for a, b in pairs if a.shape == b.shape):
-                moved += float(np.square(a - b).sum())
-                norm += float(np.square(a).sum())
-            count += samples_in(chunk)
-            if count >= _JUDGES:
-                break
-        return moved / max(norm, 1e-30)
+        moved = drift_over(dense, pruned, self._judges.runs).relative_l2
+        return 0.0 if math.isnan(moved) else moved**2
 
     def about(self) -> dict[str, Any]:
         """For the plan and the report."""
@@ -155,7 +158,14 @@ class Curvature:
 
     def warnings(self) -> list[str]:
         """What the user should know."""
-        return [f"the repair was dropped: {self._dropped}"] if self._dropped else []
+        found = [self.calibration.doubt] if self.calibration.doubt else []
+        if self._left_out:
+            samples = self.calibration.samples
+            found.append(
+                f"layers were refitted on {samples - self._left_out} of {samples} samples: the activations of all take "
+                f"more than {working_memory() / 1e9:.1f} GB, a quarter of this machine's memory"
+            )
+        return [*found, f"the repair was dropped: {self._dropped}"] if self._dropped else found
 
 
 def _stored(work: Cut) -> list[onnx.TensorProto]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +12,14 @@ from numpy.typing import NDArray
 
 from spa_cli.analysis import Analysis
 from spa_cli.graph.model import Array, Graph
+from spa_cli.memory import working_memory
 from spa_cli.verification.inputs import input_dims, input_dtype
 
 _CHUNK_BYTES = 256_000_000
-_TOTAL_BYTES = 1_500_000_000
-# multiply-accumulates worth spending on samples: some ten seconds a pass on two cores
-_TOTAL_MACS = 2e11
-_ROWS = 32768
+# multiply-accumulates worth spending on one pass over the samples: some three minutes on two cores
+_TOTAL_MACS = 1e13
+# positions that a layer is fitted to, over all samples; fewer (per input, at least) where it has few inputs
+_ROWS, _ROWS_EACH, _FEWEST_ROWS = 32768, 256, 8192
 
 
 @dataclass(frozen=True)
@@ -25,23 +27,32 @@ class Calibration:
     """Samples in chunks that the model takes as they are, and a sentence about where they come from.
 
     ``noise``: they have nothing in common with what the model was trained on. ``index``: where the samples of each
-    chunk are in the user's data.
+    chunk are in the user's data. ``new``: how many of a chunk's last samples are in none before it (``None``: all).
+    ``doubt``: what the user should know of them, "" if nothing.
     """
 
     chunks: list[dict[str, Array]]
     about: str
     noise: bool = False
     index: list[NDArray[np.int64]] | None = None
-
-    @property
-    def positions(self) -> int:
-        """Positions to look at per sample: at least 64, more where there are few samples."""
-        return max(64, _ROWS // max(self.samples, 1))
+    new: list[int | None] | None = None
+    doubt: str = ""
 
     @property
     def samples(self) -> int:
         """How many samples there are."""
         return sum(samples_in(c) for c in self.chunks)
+
+    @property
+    def runs(self) -> list[tuple[dict[str, Array], int | None]]:
+        """The chunks, each with how many of its last samples count (``None``: all)."""
+        return list(zip(self.chunks, self.new or [None] * len(self.chunks), strict=True))
+
+
+def positions(samples: int, inputs: int) -> int:
+    """Positions to look at per sample, for a layer of so many inputs: more where there are few samples."""
+    rows = min(_ROWS, max(_FEWEST_ROWS, _ROWS_EACH * inputs))
+    return max(1, rows // max(samples, 1))
 
 
 def samples_in(chunk: dict[str, Array]) -> int:
@@ -50,28 +61,63 @@ def samples_in(chunk: dict[str, Array]) -> int:
 
 
 def affordable(analysis: Analysis, wanted: int) -> int:
-    """As many samples as fit in memory twice (dense and pruned) at the widest point, and in a sensible time."""
-    memory = int(_TOTAL_BYTES / max(_live_bytes(analysis), 1) / 2)
-    work = max(32, int(_TOTAL_MACS / max(analysis.costs.macs, 1)))
-    return max(4, min(wanted, memory, work))
+    """As many samples as can be held in memory and run in a sensible time; ``shortage`` says why there are fewer."""
+    return max(min(4, wanted), min(wanted, *_limits(analysis)))
 
 
-def _live_bytes(analysis: Analysis) -> int:
-    """Bytes of activations alive at once, per sample, at the widest point."""
+def shortage(analysis: Analysis, wanted: int) -> str:
+    """Why fewer samples are used than are wanted, "" if all are."""
+    count = affordable(analysis, wanted)
+    if count >= wanted:
+        return ""
+    memory, work = _limits(analysis)
+    size = "x".join(map(str, max(analysis.input_shapes.values(), key=math.prod)))
+    why = (
+        f"all would take more than {working_memory() / 1e9:.1f} GB, a quarter of this machine's memory"
+        if memory <= work
+        else f"a pass over all would take more than {_TOTAL_MACS:.0e} multiply-accumulates"
+    )
+    return f"{count} of {wanted} samples of {size} are used: {why}; give fewer or smaller ones to choose them yourself"
+
+
+def _limits(analysis: Analysis) -> tuple[int, int]:
+    """How many samples fit in memory, and how many can be run in time."""
+    each = sum(4 * math.prod(s[1:]) for s in analysis.input_shapes.values())
+    # as they were given, and in chunks
+    return working_memory() // max(2 * each, 1), int(_TOTAL_MACS / max(analysis.costs.macs, 1))
+
+
+def room(analysis: Analysis, ends: set[str]) -> dict[str, int]:
+    """Samples whose activations fit in memory twice (dense and pruned) from a node on, by the node's first output.
+
+    Up to the last of the tensors ``ends``: what comes behind it is not walked.
+    """
+    nodes, live = analysis.graph.nodes, _live_bytes(analysis)
+    last = max((i for i, node in enumerate(nodes) if ends & {*node.outputs}), default=-1)
+    found, most = {}, 1
+    for at in range(last, -1, -1):
+        most = max(most, live[at])
+        for output in [o for o in nodes[at].outputs if o][:1]:
+            found[output] = working_memory() // (2 * most)
+    return found
+
+
+def _live_bytes(analysis: Analysis) -> list[int]:
+    """Bytes of activations alive per sample while each node runs."""
     graph, shapes = analysis.graph, analysis.state.shapes.shape
     batch = max((s[0] for s in analysis.input_shapes.values() if s), default=1)
     last = {name: i for i, n in enumerate(graph.nodes) for name in n.inputs}
     ending: dict[int, int] = {}
-    live = most = 0
+    alive, live = 0, []
     for i, node in enumerate(graph.nodes):
         for name in node.outputs:
             if name and name not in graph.parameters:
-                size = 4 * int(np.prod([d or 1 for d in shapes.get(name, ())], dtype=np.int64)) // max(batch, 1)
-                live += size
+                size = 4 * math.prod(d or 1 for d in shapes.get(name) or ()) // max(batch, 1)
+                alive += size
                 ending[last.get(name, len(graph.nodes))] = ending.get(last.get(name, len(graph.nodes)), 0) + size
-        most = max(most, live)
-        live -= ending.pop(i, 0)
-    return most
+        live.append(alive)
+        alive -= ending.pop(i, 0)
+    return live
 
 
 def chunked(analysis: Analysis, data: dict[str, Array], count: int) -> list[dict[str, Array]]:
@@ -90,10 +136,14 @@ def cuts_of(analysis: Analysis, data: dict[str, Array], count: int) -> list[dict
     Inputs may have different fixed sizes there (nodes and edges of a graph): each is cut by its own.
     """
     graph = analysis.graph
-    free = max(1, min(64, _CHUNK_BYTES // max(_live_bytes(analysis) * 4, 1)))
+    free = max(1, min(64, _CHUNK_BYTES // max(4 * max(_live_bytes(analysis), default=1), 1)))
     if any(fixed_size(graph, n) for n in data):
         # a free size beside a fixed one goes with the shapes the graph was analysed at
         sizes = {n: fixed_size(graph, n) or (analysis.input_shapes[n] or (1,))[0] for n in data}
+        (each, *others) = set(sizes.values())
+        if not others and count > each:
+            # the last run is filled up with samples of the one before it
+            return [dict.fromkeys(data, np.arange(end - each, end)) for end in (*range(each, count, each), count)]
         whole = max(1, min(count // size for size in sizes.values()))
         return [
             {n: np.resize(np.arange(len(data[n]))[i * size : (i + 1) * size], size) for n, size in sizes.items()}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from spa_cli.graph.model import Array
+from spa_cli.obspa.shrinkage import POSITIONS
 
 
-def damped(h: Array, damping: float) -> Array:
-    """``H + lambda I`` (g, p, p), with lambda ``damping`` times the mean of the diagonal of each ``H``."""
+def damped(h: Array, damping: float | Array) -> Array:
+    """``H + lambda I`` (g, p, p), with lambda ``damping`` (one, or (g,)) times the mean of the diagonal of ``H``."""
     p = h.shape[-1]
     level = np.maximum(np.trace(h, axis1=1, axis2=2) / p, 1e-12) * damping
     return np.asarray(h + level[:, None, None] * np.eye(p))
@@ -17,17 +18,19 @@ def damped(h: Array, damping: float) -> Array:
 class Moments:
     """Sums over rows of ``x`` (g, n, p): the Hessian of least squares, in O(p^2) memory whatever n is.
 
+    ``rows``: independent ones among them (see ``shrinkage``).
+
     ``centred`` is false for a layer that has nowhere to put an intercept: means then count as zero.
     ``h``: centred ``X^T X / n`` (g, p, p), the paper's Hessian.
     """
 
     def __init__(self, centred: bool = True) -> None:
-        self.n, self._centred = 0, centred
+        self.n, self.rows, self._centred = 0, 0, centred
         self._xx: Array | None = None
         self._x: Array | None = None
 
-    def add(self, x: Array) -> None:
-        """Add rows."""
+    def add(self, x: Array, samples: int = 0) -> None:
+        """Add rows, which come from so many samples (0: each from its own)."""
         if not x.shape[1]:
             return
         x = x.astype(np.float32, copy=False)
@@ -36,6 +39,7 @@ class Moments:
         self._xx = xx if self._xx is None else self._xx + xx
         self._x = x_sum if self._x is None else self._x + x_sum
         self.n += x.shape[1]
+        self.rows += min(x.shape[1], POSITIONS * (samples or x.shape[1]))
 
     @property
     def mean_x(self) -> Array:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from spa_cli.graph.model import Array
 from spa_cli.obspa.moments import Moments, damped
+from spa_cli.obspa.shrinkage import oracle_approximating
 
-# damping relative to the mean of diag H; the best on held-back samples wins
+# damping relative to the mean of diag H, beside that of the shrinkage; the best on held-back samples wins
 DAMPING = (1e-4, 1e-3, 1e-2, 1e-1)
 # alternations between weights and the targets that a flat activation leaves open
 _TRIALS, _ROUNDS = 2, 6
+# what shrinkage leaves of a covariance at least
+_LEAST = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +45,7 @@ class Rows:
         """The allowed values nearest to ``y``."""
         return np.clip(y, self.low, self.high)
 
-    @property
+    @cached_property
     def open(self) -> bool:
         """Whether any target is a half-line."""
         return not (np.isfinite(self.low).all() and np.isfinite(self.high).all())
@@ -68,21 +72,29 @@ class Problem:
         self.moments = Moments(centred)
         self.moments.add(rows.x)
         self.h = self.moments.h
+        # where the first step of every damping starts from, and where it ends if no target moves
+        self._first = self._against(w0, b0)
 
-    def solve(self, damping: float, rounds: int) -> tuple[Array, Array]:
+    def solve(self, damping: float | Array, rounds: int) -> tuple[Array, Array]:
         """Weights (g, o, p) and intercepts (g, o).
 
         Where the targets leave room, they are replaced by the allowed values nearest to the fit and the fit is
         repeated: each such step lowers the distance to what is allowed (projections onto two convex sets).
         """
         inverse = np.linalg.inv(damped(self.h, damping))
-        w, b = self.w0, self.b0
-        for _ in range(rounds if self.rows.open else 1):
-            targets = self.rows.nearest(predict(self.rows.x, w, b))
-            c, mean_t = self.moments.against(self.rows.x, targets)
-            w = self.w0 + (c - self.w0 @ self.h) @ inverse
-            b = mean_t - np.einsum("gop,gp->go", w, self.moments.mean_x)
+        w, b = self._fit(*self._first, inverse)
+        for _ in range(rounds - 1 if self.rows.open else 0):
+            w, b = self._fit(*self._against(w, b), inverse)
         return w, b
+
+    def _fit(self, c: Array, mean_t: Array, inverse: Array) -> tuple[Array, Array]:
+        w = self.w0 + (c - self.w0 @ self.h) @ inverse
+        return w, mean_t - np.einsum("gop,gp->go", w, self.moments.mean_x)
+
+    def _against(self, w: Array, b: Array) -> tuple[Array, Array]:
+        """Covariance with the inputs and mean of the allowed targets nearest to what ``w`` and ``b`` give."""
+        targets = self.rows.nearest(predict(self.rows.x, w, b)) if self.rows.open else self.rows.low
+        return self.moments.against(self.rows.x, targets)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,11 +106,14 @@ class Fit:
     damping: float | None
 
 
-def refit(fit: Rows, held_back: Rows, w0: Array, b0: Array, centred: bool, shift_only: bool = False) -> Fit | None:
+def refit(
+    fit: Rows, held_back: Rows, w0: Array, b0: Array, centred: bool, shift_only: bool = False, rows: int = 0
+) -> Fit | None:
     """What does best on held-back samples; ``None`` where nothing beats ``w0``, ``b0``.
 
     Damping is chosen with one part of the samples fitted and the other judging; the result is fitted to all.
-    ``shift_only``: the weights have to stay, intercepts may move (bias correction).
+    ``shift_only``: the weights have to stay, intercepts may move (bias correction). ``rows``: independent ones among
+    those to fit to (0: all).
     """
     spread = np.clip(0, held_back.low, held_back.high).var(1, dtype=np.float64)
     scale = np.maximum(spread, max(1e-6 * float(spread.mean()), 1e-12))
@@ -106,12 +121,16 @@ def refit(fit: Rows, held_back: Rows, w0: Array, b0: Array, centred: bool, shift
     def loss(w: Array, b: Array) -> float:
         return float((held_back.missed(w, b) / scale).mean())
 
-    best, shifted, damping = loss(w0, b0), False, None
+    best, shifted = loss(w0, b0), False
+    damping: float | Array | None = None
     if centred and (moved := loss(w0, _shifted(fit, w0, b0))) < best:
         best, shifted = moved, True
     if not shift_only:
         part = Problem(fit, w0, b0, centred)
-        for candidate in DAMPING:
+        n = fit.x.shape[1]
+        shrinkage = np.array([oracle_approximating(h, min(rows or n, n)) for h in part.h])
+        # (1 - rho) H + rho mu I is H + rho / (1 - rho) mu I, but for a factor
+        for candidate in (*DAMPING, shrinkage / np.maximum(1 - shrinkage, _LEAST)):
             if (reached := loss(*part.solve(candidate, _TRIALS))) < best:
                 best, damping = reached, candidate
     if damping is None and not shifted:
@@ -119,7 +138,7 @@ def refit(fit: Rows, held_back: Rows, w0: Array, b0: Array, centred: bool, shift
     everything = Rows.joined([fit, held_back])
     if damping is None:
         return Fit(w0.copy(), _shifted(everything, w0, b0), None)
-    return Fit(*Problem(everything, w0, b0, centred).solve(damping, _ROUNDS), damping)
+    return Fit(*Problem(everything, w0, b0, centred).solve(damping, _ROUNDS), float(np.mean(damping)))
 
 
 def _shifted(rows: Rows, w: Array, b: Array) -> Array:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
-from onnx.external_data_helper import uses_external_data
+from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
 from spa_cli.graph.bodies import captured_names
 from spa_cli.graph.model import Array, Graph, Node
@@ -107,6 +107,39 @@ class Side:
             results = [session.run(None, {i: self.values[i][c] for i in fed}) for c in range(self._count)]
         for at, name in enumerate(outputs):
             self.values[name] = [r[at] for r in results]
+
+    def extend(self, chunks: list[dict[str, Array]]) -> None:
+        """More samples: work out for them, in one run a chunk, every tensor that is at hand.
+
+        Parameters count as they are now. Raises what onnxruntime raises.
+        """
+        made = [name for name in self.values if name in self._nodes]
+        results: list[dict[str, Any]] = [dict(chunk) for chunk in chunks]
+        if made:
+            session = open_session(self._up_to(made), providers=chosen())
+            inputs = {i.name for i in session.get_inputs()}
+            for result in results:
+                fed = {name: value for name, value in result.items() if name in inputs}
+                result.update(zip(made, session.run(made, fed), strict=True))
+        for name, values in self.values.items():
+            values += [result[name] for result in results]
+        self._count += len(chunks)
+
+    def _up_to(self, names: list[str]) -> onnx.ModelProto:
+        """The part of the network that gives tensors of these names, in memory."""
+        part = onnx.ModelProto()
+        part.CopyFrom(self.model)
+        if self._folder:
+            load_external_data_for_model(part, self._folder)
+        needed, kept = set(names), []
+        for node in reversed(self.model.graph.node):
+            if needed & {*node.output}:
+                kept.append(node)
+                needed |= {*node.input, *captured_names(node)}
+        del part.graph.node[:], part.graph.output[:]
+        part.graph.node.extend(kept[::-1])
+        part.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in names)
+        return part
 
     def undo(self, proto: onnx.NodeProto) -> None:
         """As if the node had not run."""

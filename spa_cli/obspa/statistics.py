@@ -9,6 +9,7 @@ from onnx import helper
 
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.shapes import Shapes
+from spa_cli.obspa.data import positions, samples_in
 from spa_cli.obspa.layers import INTEGERS, Layer, graph_shape, sample_rows
 from spa_cli.obspa.moments import Moments
 from spa_cli.obspa.stored import Read
@@ -37,18 +38,17 @@ class Statistics:
 
 
 def collect(
-    graph: Graph, shapes: Shapes, layers: list[Layer], chunks: list[dict[str, Array]], seed: int, limit: int
+    graph: Graph, shapes: Shapes, layers: list[Layer], chunks: list[dict[str, Array]], seed: int
 ) -> dict[str, Statistics]:
     """One run of the dense network with the layers' inputs and targets as extra outputs; statistics per layer key.
 
-    ``limit``: positions looked at per sample. Memory does not grow with the number of chunks. Layers with more than
-    ``WIDEST`` inputs have no statistics.
+    Memory does not grow with the number of chunks. Layers with more than ``WIDEST`` inputs have no statistics.
     """
 
     def shape_of(name: str) -> tuple[int, ...]:
         return graph_shape(graph, shapes, name)
 
-    rng = np.random.default_rng(seed)
+    rng, samples = np.random.default_rng(seed), sum(map(samples_in, chunks))
     weights: dict[str, Array] = {}
     sizes: dict[str, tuple[int, ...]] = {}
     used: list[Layer] = []
@@ -77,9 +77,11 @@ def collect(
             x = np.asarray(values[layer.x])
             if not layer.takes(x):
                 continue
+            limit = positions(samples, weights[layer.key].shape[2])
             rows = sample_rows(layer.positions(x.shape), limit, rng)
             zero = graph.array(layer.zeros[0]) if layer.zeros[0] in graph.parameters else None
-            moments[layer.key].add(layer.inputs_at(x, rows, len(weights[layer.key]), zero))
+            inputs = layer.inputs_at(x, rows, len(weights[layer.key]), zero)
+            moments[layer.key].add(inputs, layer.samples(x.shape))
             after = values[layer.around.after_norm]
             for name in {layer.around.target, layer.around.after_norm}:
                 if not layer.recurrent and layer.gives(after) and values[name].shape == after.shape:
@@ -87,7 +89,7 @@ def collect(
         for key, units in hidden.items():
             # (steps, directions, batch, h)
             steps = np.moveaxis(values[key], 1, 0)
-            units.add(steps.reshape(len(steps), -1, steps.shape[-1]))
+            units.add(steps.reshape(len(steps), -1, steps.shape[-1]), steps.shape[2])
     totals = {n: np.sum(s, 0) for n, s in sums.items()}
     return {
         s.key: _statistics(graph, s, weights[s.key], sizes[s.key], moments[s.key], hidden.get(s.key), totals)

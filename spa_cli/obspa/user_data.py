@@ -9,27 +9,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spa_cli.analysis import Analysis
+from spa_cli.calibration.samples import Samples
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array
 from spa_cli.importance.focus import FOCUS, Focus
-from spa_cli.obspa.data import Calibration, affordable, cut, cuts_of, fixed_size, samples_in
+from spa_cli.obspa.data import Calibration, affordable, cut, cuts_of, fixed_size, samples_in, shortage
 from spa_cli.verification.providers import chosen
 from spa_cli.verification.session import open_session
 
 if TYPE_CHECKING:
     from spa_cli.options import Options
 
+# samples that are measured on, where none are asked for; the fewest of which some can be spared
+JUDGES, _FEWEST = 64, 4
 
-def from_user(analysis: Analysis, data: dict[str, Array], path: str, options: Options) -> Calibration:
-    """Chunks of at most ``--calib-samples`` given samples, spread over the file, shuffled once."""
-    seed, focus = options.seed, options.focused
-    total = min(len(a) for a in data.values())
+
+def from_user(analysis: Analysis, given: Samples, options: Options) -> Calibration:
+    """Chunks of at most ``--calib-samples`` given samples, spread over the file, shuffled once; judges are left out."""
+    seed, focus, total = options.seed, options.focused, given.count
     mixed = np.random.default_rng(seed).permutation(total)
-    if options.holds_back and total >= 4:
-        mixed = mixed[~np.isin(mixed, _held_back(total))]
-    spread = np.sort(mixed[: options.calib_samples])
-    order = np.random.default_rng(seed).permutation(len(spread))[: affordable(analysis, len(spread))]
-    index = spread[order]
+    mixed = mixed[~np.isin(mixed, judging(total, options))] if total >= _FEWEST else mixed
+    wanted = min(len(mixed), options.calib_samples)
+    index = np.random.default_rng(seed).permutation(np.sort(mixed[:wanted]))[: affordable(analysis, wanted)]
     if focus.samples is not None:
         often = np.repeat(np.arange(total), focus.repeats(total))
         usable = often[np.isin(often, mixed)]
@@ -38,34 +39,44 @@ def from_user(analysis: Analysis, data: dict[str, Array], path: str, options: Op
                 "--focus samples: the slice holds only samples held back to measure on; widen it, or give --test"
             )
         index = np.random.default_rng(seed).permutation(usable)[: len(index)]
-    return _picked(analysis, data, index, f"{len(index)} samples of {path}")
+    about = f"{len(index)} samples of {given.about}"
+    return replace(_picked(analysis, given.data, index, about), doubt=shortage(analysis, wanted))
 
 
-def whole(analysis: Analysis, data: dict[str, Array], path: str) -> Calibration:
+def whole(analysis: Analysis, given: Samples) -> Calibration:
     """All samples, in order."""
-    count = min(len(a) for a in data.values())
-    return _picked(analysis, data, np.arange(count), f"{count} samples of {path}")
+    return _picked(analysis, given.data, np.arange(given.count), f"{given.count} samples of {given.about}")
 
 
-def held_back(analysis: Analysis, data: dict[str, Array], path: str) -> Calibration:
-    """The samples that ``from_user`` leaves out where it is asked to."""
-    total = min(len(a) for a in data.values())
-    index = _held_back(total)
-    # of fewer than four none can be spared
-    kind = "held-back" if len(index) < total else "fitted"
-    return _picked(analysis, data, index, f"{len(index)} {kind} samples of {path}")
+def held_back(analysis: Analysis, given: Samples, options: Options) -> Calibration:
+    """The samples that ``from_user`` leaves out, to measure on."""
+    index = judging(given.count, options)
+    # of a few none can be spared
+    kind = "held-back" if given.count >= _FEWEST else "fitted"
+    return _picked(analysis, given.data, index, f"{len(index)} {kind} samples of {given.about}")
 
 
-def _held_back(total: int) -> NDArray[np.int64]:
-    """Every fourth sample; none can be spared of fewer than four, which then serve both ends."""
-    return np.arange(3, total, 4) if total >= 4 else np.arange(total)
+def judging(total: int, options: Options) -> NDArray[np.int64]:
+    """Which of so many samples nothing is fitted to: those over ``--calib-samples``, else an eighth, spread evenly.
+
+    Every fourth where a budget depends on them. Of fewer than four none can be spared: they serve both ends.
+    """
+    if total < _FEWEST:
+        return np.arange(total)
+    if options.measures_quality or options.sweeping:
+        return np.arange(3, total, 4)
+    count = max(1, min(JUDGES, max(total - options.calib_samples, total // 8)))
+    return (np.arange(count) * 2 + 1) * total // (2 * count)
 
 
 def _picked(analysis: Analysis, data: dict[str, Array], index: NDArray[np.int64], about: str) -> Calibration:
     ordered = {n: a[index] for n, a in data.items()}
     cuts = cuts_of(analysis, ordered, len(index))
     first = max(ordered, key=lambda n: np.ndim(ordered[n]))
-    return Calibration(cut(analysis.graph, ordered, cuts), about, index=[index[at[first]] for at in cuts])
+    taken = [at[first] for at in cuts]
+    overlap = len(taken) > 1 and sum(map(len, taken)) > len(index)
+    new = [*[None] * (len(taken) - 1), len(index) - (len(taken) - 1) * len(taken[0])] if overlap else None
+    return Calibration(cut(analysis.graph, ordered, cuts), about, index=[index[at] for at in taken], new=new)
 
 
 def emphasised(analysis: Analysis, calibration: Calibration, focus: Focus) -> Calibration:

@@ -14,15 +14,18 @@ import numpy as np
 from spa_cli.graph.bodies import captured_names
 from spa_cli.graph.model import Array, Graph, Node
 from spa_cli.graph.view import flattened
+from spa_cli.obspa.data import positions
 from spa_cli.obspa.layers import INTEGERS, Layer
 from spa_cli.obspa.pairs import Pair, find_pairs
-from spa_cli.obspa.recalibrate import find_affines, recalibrate
+from spa_cli.obspa.recalibrate import Affine, find_affines, recalibrate
 from spa_cli.obspa.refine import refine
 from spa_cli.obspa.refit import Fit, Rows, refit
 from spa_cli.obspa.schedule import schedule
+from spa_cli.obspa.shrinkage import POSITIONS
 from spa_cli.obspa.side import Side
 from spa_cli.obspa.statistics import WIDEST
 from spa_cli.obspa.targets import Regression, fitted
+from spa_cli.obspa.waves import Waves
 from spa_cli.progress import tracked
 from spa_cli.surgery.cut import Cut
 
@@ -45,11 +48,12 @@ class Repair:
     kept: dict[str, str] = field(default_factory=dict)
 
 
-def walk(graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Array]], seed: int, limit: int) -> Repair:
-    """Refit the layers of ``work.model`` in place, from ``limit`` positions of each sample."""
+def walk(graph: Graph, work: Cut, layers: list[Layer], waves: Waves, seed: int) -> Repair:
+    """Refit the layers of ``work.model`` in place."""
     report = Repair()
     rng = np.random.default_rng(seed)
-    dense, pruned = Side(graph.model, graph.folder, chunks), Side(work.model, graph.folder, chunks)
+    first = waves.first()
+    dense, pruned = Side(graph.model, graph.folder, first), Side(work.model, graph.folder, first)
     by_node = {layer.key: layer for layer in layers}
     affines = find_affines(graph, layers)
     dense_nodes = {o: n for n in graph.nodes for o in n.outputs if o}
@@ -61,35 +65,49 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Ar
     again = {key: reads[key] | pair.needs for key, pair in pairs.items()}
     uses = Counter(i for names in reads.values() for i in names)
     later = Counter(i for key, names in reads.items() for i in again.get(key, names))
+    left = _to_visit(layers, affines, work)
     for proto in tracked(schedule(work.model, by_node)):
         outputs = [o for o in proto.output if o]
         original = dense_nodes.get(outputs[0]) if outputs else None
+        if not left:
+            break
         if original is None:
             pruned.run(proto)
             continue
+        left.discard(outputs[0])
+        taken = waves.more(outputs[0])
+        if taken:
+            dense.extend(taken)
+            pruned.extend(taken)
         _run_ahead(dense, graph, original)
         layer = by_node.get(outputs[0])
         if layer is not None:
-            _repair_layer(graph, layer, work, dense, pruned, rng, report, limit)
+            _repair_layer(graph, layer, work, dense, pruned, rng, report)
             pair = pairs.get(layer.key)
             if pair is not None and _refine(pair, work, dense, pruned, report):
                 for name in {o for node in pair.upper for o in node.outputs if not later[o]}:
                     pruned.drop(name)
-                _repair_layer(graph, layer, work, dense, pruned, rng, report, limit)
+                _repair_layer(graph, layer, work, dense, pruned, rng, report)
         pruned.run(proto)
         affine = affines.get(outputs[0])
         if affine is not None and recalibrate(affine, work, dense, pruned):
             report.shifted.append(affine.node.label)
             pruned.run(proto, again=True)
-        for side, left, names in (
+        for side, readers, names in (
             (dense, uses, reads[outputs[0]]),
             (pruned, later, again.get(outputs[0], reads[outputs[0]])),
         ):
             for name in names:
-                left[name] -= 1
-                if left[name] == 0 and name not in graph.outputs:
+                readers[name] -= 1
+                if readers[name] == 0 and name not in graph.outputs:
                     side.drop(name)
     return report
+
+
+def _to_visit(layers: list[Layer], affines: dict[str, Affine], work: Cut) -> set[str]:
+    """First outputs of the nodes that are left at which something may be refitted: behind them nothing is run."""
+    outputs = {next((o for o in n.output if o), "") for n in work.model.graph.node}
+    return outputs & {*(layer.key for layer in layers), *affines}
 
 
 def _reads(graph: Graph, work: Cut) -> dict[str, set[str]]:
@@ -113,7 +131,6 @@ def _repair_layer(
     pruned: Side,
     rng: np.random.Generator,
     report: Repair,
-    limit: int,
 ) -> None:
     """Refit one layer to the dense targets, given the pruned inputs."""
     if layer.x not in dense.values or layer.x not in pruned.values:
@@ -133,12 +150,13 @@ def _repair_layer(
     if not (layer.conv or layer.transposed) and work.shape(layer.x)[:1] != work.old_shape(layer.x)[:1]:
         report.kept[layer.node.label] = "its rows are channels that were cut"
         return
-    rows = _collect(layer, problem, len(dense.values[layer.x]), rng, limit, pruned)
+    rows = _collect(layer, problem, len(dense.values[layer.x]), rng, pruned)
     if isinstance(rows, str):
         report.kept[layer.node.label] = rows
         return
     unfit = layer.unfit or ("it has too many inputs" if problem.matrix.shape[2] > WIDEST else "")
-    found = refit(*rows, problem.matrix, problem.offset, problem.centred, bool(unfit))
+    samples = sum(fitted(layer.samples(np.shape(v)), at) for at, v in enumerate(pruned.values[layer.x]))
+    found = refit(*rows, problem.matrix, problem.offset, problem.centred, bool(unfit), POSITIONS * samples)
     if found is None:
         if layer.node.label not in report.refitted:
             report.kept[layer.node.label] = unfit or "no fit did better on held-back samples"
@@ -194,13 +212,13 @@ def _same(a: list[Array], b: list[Array]) -> bool:
 
 
 def _collect(
-    layer: Layer, problem: Regression, chunks: int, rng: np.random.Generator, limit: int, pruned: Side
+    layer: Layer, problem: Regression, chunks: int, rng: np.random.Generator, pruned: Side
 ) -> tuple[Rows, Rows] | str:
     """Rows to fit and rows held back: of every four samples one, of chunks too small for that every fourth."""
     shapes = [np.shape(v) for v in pruned.values[layer.x]]
     samples = sum(layer.samples(s) for s in shapes)
     wide = 4 * problem.matrix.shape[0] * (problem.matrix.shape[2] + 2 * problem.matrix.shape[1])
-    limit = max(1, min(limit, _ROW_BYTES // max(wide * samples, 1)))
+    limit = max(1, min(positions(samples, problem.matrix.shape[2]), _ROW_BYTES // max(wide * samples, 1)))
     fit, held = list[Rows](), list[Rows]()
     for chunk in range(chunks):
         rows = problem.rows(chunk, limit, rng)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import onnx
@@ -44,8 +45,13 @@ _TRIES = (
 )
 
 
-def input_shapes(graph: Graph, given: dict[str, tuple[int, ...]]) -> Iterator[dict[str, tuple[int, ...]]]:
-    """Concrete shapes to try, the most usual first; ``given`` ones stay as they are."""
+def input_shapes(
+    graph: Graph, given: dict[str, tuple[int, ...]], samples: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+) -> Iterator[dict[str, tuple[int, ...]]]:
+    """Concrete shapes to try, the most usual first; ``given`` ones stay as they are.
+
+    ``samples``: the shape of one sample per input, of which the axes behind the first are those of the model.
+    """
     for name, shape in given.items():
         if name not in graph.inputs:
             raise UsageError(
@@ -61,13 +67,28 @@ def input_shapes(graph: Graph, given: dict[str, tuple[int, ...]]) -> Iterator[di
                 raise UsageError(
                     f"--input-shape gives '{name}' size {size} on axis {i}, the model fixes it at {dim}; give that"
                 )
+    free = {n: input_dims(i) for n, i in graph.inputs.items() if i.type.HasField("tensor_type")}
+    sized = {name: _sized(dims, samples.get(name)) for name, dims in free.items()}
+    # a free axis has one name wherever it occurs, also as the first one of another input
+    known = {
+        dim: size
+        for name, dims in free.items()
+        for dim, size in zip((dims or [])[1:], sized[name][1:], strict=False)
+        if isinstance(dim, str) and isinstance(size, int) and dim
+    }
     for batch, space, length in _TRIES:
-        named: dict[str, int] = {}
+        named = dict(known)
         yield {
-            name: given[name] if name in given else _concrete(name, input_dims(info) or [], named, batch, space, length)
-            for name, info in graph.inputs.items()
-            if info.type.HasField("tensor_type")
+            name: given[name] if name in given else _concrete(name, dims, named, batch, space, length)
+            for name, dims in sized.items()
         }
+
+
+def _sized(dims: list[int | str] | None, sample: tuple[int, ...] | None) -> list[int | str]:
+    """Declared dimensions, behind the first one the sizes that a sample has."""
+    if sample is None or dims == []:
+        return dims or []
+    return [(dims or [""])[0], *sample]
 
 
 def input_dtype(element: int) -> type:

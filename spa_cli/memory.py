@@ -1,0 +1,33 @@
+"""How much memory there is to work in."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+# what a machine is taken to have that does not say
+_UNKNOWN = 8_000_000_000
+# what may be used of it: the rest is for the model, onnxruntime and what else the machine does
+_SHARE = 4
+# limits of the container (control groups, version 2 and 1)
+_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+@lru_cache(maxsize=1)
+def working_memory() -> int:
+    """Bytes that samples and their activations may take: a quarter of the machine's memory, or of the container's."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        # no POSIX
+        total = _UNKNOWN
+    return min([total, *filter(None, map(_limit, _LIMITS))]) // _SHARE
+
+
+def _limit(file: Path) -> int | None:
+    try:
+        return int(file.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        # no such control group, or "max"
+        return None
