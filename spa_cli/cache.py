@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from spa_cli.budget.kernels import preferred_multiple
 from spa_cli.calibration.digest import digest
 from spa_cli.errors import UsageError
 from spa_cli.fingerprint import budget, choices, contents, program
@@ -25,8 +26,6 @@ def uncacheable(options: Options) -> str:
     """Why a result is made anew each time; "" if it need not be."""
     if options.target_latency is not None:
         return "--target-latency is measured each time"
-    if options.round_to == "auto":
-        return "--round-to auto is measured each time"
     if options.evaluate is not None:
         return "what --eval says may change"
     if callable(options.calib) or callable(options.test) or ":" in f"{options.calib}{options.test}":
@@ -36,7 +35,15 @@ def uncacheable(options: Options) -> str:
 
 def key_of(source: Source, options: Options) -> str:
     """SHA-256 of the model's files, the options, the data and what computes."""
-    parts = {"files": contents(source), "budget": budget(options), "choices": choices(options), "program": program()}
+    parts: dict[str, Any] = {
+        "files": contents(source),
+        "budget": budget(options),
+        "choices": choices(options),
+        "program": program(),
+    }
+    if options.round_to == "auto":
+        # all that is measured of this machine
+        parts["liked"] = preferred_multiple(source.graph)
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 

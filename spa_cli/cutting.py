@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from spa_cli.analysis import Analysis
 from spa_cli.attempt import Made
 from spa_cli.budget.choose import Order
-from spa_cli.budget.kernels import roundings
+from spa_cli.budget.kernels import COSTLY, roundings
 from spa_cli.budget.targets import Target
 from spa_cli.channels.selection import Selection
 from spa_cli.errors import ModelError, UnreachableError
@@ -22,7 +24,7 @@ from spa_cli.verification.check import Timing
 class Cutting:
     """A cut that meets its budget; ``timing``: of the finished file, where latency was the budget.
 
-    ``order``: the one that it was chosen from.
+    ``order``: the one that it was chosen from. ``gave_way``: why widths are not in the multiples that kernels like.
     """
 
     made: Made
@@ -30,6 +32,7 @@ class Cutting:
     left_whole: dict[int, str]
     round_to: int
     timing: Timing | None
+    gave_way: str = ""
 
 
 def cut_to(prepared: Prepared, options: Options) -> Cutting:
@@ -39,16 +42,54 @@ def cut_to(prepared: Prepared, options: Options) -> Cutting:
     """
     subject = prepared.subject
     target = Target(subject.source, subject.analysis, prepared.rankings, prepared.attempts, options)
-    multiples = [options.round_to] if isinstance(options.round_to, int) else roundings(subject.analysis.graph)
+    liked, multiples, why = _multiples(prepared, options, target)
     for multiple in multiples:
         target.start()
         try:
-            return cut_rounded(prepared, options, target, multiple)
+            cutting = cut_rounded(prepared, options, target, multiple)
         except (UnreachableError, ModelError):
             # only a multiple that was picked for the user gives way to the budget
             if multiple == multiples[-1]:
                 raise
+            continue
+        reason = why if multiple == multiples[0] else f"the budget can't be met in coarser ones than {multiple}"
+        return replace(cutting, gave_way="" if multiple == liked else f"{reason} (kernels here like {liked})")
     raise AssertionError("no multiple was tried")
+
+
+def _multiples(prepared: Prepared, options: Options, target: Target) -> tuple[int, list[int], str]:
+    """The multiple that kernels like (or that was asked for), those to try in turn, and why coarser ones are not."""
+    if isinstance(options.round_to, int):
+        return options.round_to, [options.round_to], ""
+    liked, *finer = roundings(prepared.subject.analysis.graph)
+    if options.target_latency is not None or not finer:
+        # how much of a network has to go for its latency depends on the widths: there is nothing to compare
+        return liked, [liked, *finer], ""
+    stage("choosing widths")
+
+    def lost(multiple: int) -> float:
+        try:
+            order = order_of(prepared, options, target, multiple)
+            return order.lost(target.choose(order))
+        except (UnreachableError, ModelError):
+            return math.inf
+
+    free, why = lost(1), ""
+    for at, multiple in enumerate((liked, *finer)):
+        more = lost(multiple) / free if free > 0 else 1.0
+        # also where free widths can't meet the budget: that is for the refusal to say
+        if multiple == 1 or more <= COSTLY or math.isnan(more):
+            return liked, [liked, *finer][at:], why
+        why = why or (f"multiples of {multiple} would lose {more:.1f} times as much" if math.isfinite(more) else "")
+        why = why or f"the budget can't be met in multiples of {multiple}"
+    raise AssertionError("free widths are among the multiples")
+
+
+def order_of(prepared: Prepared, options: Options, target: Aim, multiple: int, whole: Collection[int] = ()) -> Order:
+    """The order in which channels go, in multiples of so many; groups ``whole`` don't."""
+    prices = target.prices() if options.recipe.only_obspa else None
+    excluded = {*whole, *prepared.unscored}
+    return prepared.subject.analysis.order(prepared.rankings, options.constraints(multiple), excluded, prices)
 
 
 class Aim(Protocol):
@@ -77,12 +118,10 @@ class Aim(Protocol):
 def cut_rounded(prepared: Prepared, options: Options, target: Aim, multiple: int) -> Cutting:
     """One budget in multiples of channels; groups that don't survive are left whole, and it is tried again."""
     analysis, attempts, curvature = prepared.subject.analysis, prepared.attempts, prepared.curvature
-    prices = target.prices() if options.recipe.only_obspa else None
-    constraints = options.constraints(multiple)
     left_whole: dict[int, str] = {}
     while True:
         stage("choosing what goes")
-        order = analysis.order(prepared.rankings, constraints, {*left_whole, *prepared.unscored}, prices)
+        order = order_of(prepared, options, target, multiple, left_whole)
         if not order.steps:
             refuse(prepared.subject, left_whole)
         selection = target.choose(order)

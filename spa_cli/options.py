@@ -52,7 +52,7 @@ class Options:
     seed: int = 0
     ignore: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
-    round_to: int | str = 1
+    round_to: int | str = "auto"
     min_channels: int = 1
     max_group_ratio: float = 1.0
     exact_only: bool = False

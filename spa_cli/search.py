@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from spa_cli.attempt import Made
 from spa_cli.budget.choose import Order
-from spa_cli.budget.kernels import preferred_multiple
+from spa_cli.budget.kernels import roundings
 from spa_cli.budget.targets import Target
 from spa_cli.channels.selection import Selection
-from spa_cli.cutting import Cutting, cut_rounded, refuse
-from spa_cli.errors import UnreachableError
+from spa_cli.cutting import Cutting, cut_rounded, order_of, refuse
+from spa_cli.errors import ModelError, UnreachableError
 from spa_cli.options import Options
 from spa_cli.prepare import Prepared
 from spa_cli.progress import stage
@@ -43,15 +45,28 @@ def smallest(prepared: Prepared, options: Options) -> Cutting:
 
     Raises UnreachableError if even the first step does not, with the quality of what was nearest.
     """
+    quality = Quality(prepared.subject, options)
+    multiples = [options.round_to] if isinstance(options.round_to, int) else roundings(prepared.subject.analysis.graph)
+    for multiple in multiples:
+        try:
+            found = _smallest(prepared, options, quality, multiple)
+        except (UnreachableError, ModelError):
+            # only a multiple that was picked for the user gives way to what is asked for
+            if multiple == multiples[-1]:
+                raise
+            continue
+        coarser = f"no step in coarser ones keeps what was asked for (kernels here like {multiples[0]})"
+        return replace(found, gave_way="" if multiple == multiples[0] else coarser)
+    raise AssertionError("no multiple was tried")
+
+
+def _smallest(prepared: Prepared, options: Options, quality: Quality, multiple: int) -> Cutting:
     subject = prepared.subject
     analysis, costs = subject.analysis, subject.analysis.costs
-    quality = Quality(subject, options)
     coin = "target_macs" if costs.macs else "target_params"
     asked, options = options, options.with_budget(coin, 0.5)
-    multiple = options.round_to if isinstance(options.round_to, int) else preferred_multiple(analysis.graph)
     target = Target(subject.source, analysis, prepared.rankings, prepared.attempts, options)
-    prices = target.prices() if options.recipe.only_obspa else None
-    order = analysis.order(prepared.rankings, options.constraints(multiple), set(prepared.unscored), prices)
+    order = order_of(prepared, options, target, multiple)
     if not order.steps:
         refuse(subject, {})
 

@@ -82,6 +82,7 @@ class Order:
         self.eligible = [i for i, g in enumerate(grouping.groups) if i not in excluded and constraints.allows(g)]
         # a channel index of a blocked group stands for one channel of each block: each block drops its own least
         self._ranked = {i: rankings[i].order for i in self.eligible}
+        self._lost = {i: np.cumsum(rankings[i].loss) for i in self.eligible}
         self.priority = {i: rankings[i].loss / (prices[i] if prices else 1.0) for i in self.eligible}
         self._floors = _Floors(grouping, weights, constraints.min_channels)
         self.total = sum(grouping.groups[i].channels for i in self.eligible)
@@ -121,6 +122,11 @@ class Order:
             np.put_along_axis(mask, ranked[..., :count], False, -1)
             result.keep(index, mask)
         return result
+
+    def lost(self, selection: Selection) -> float:
+        """What a selection loses, in the coin of the scores."""
+        gone = {i: int((~mask.reshape(-1, mask.shape[-1])[0]).sum()) for i, mask in selection.kept.items()}
+        return float(sum(self._lost[i][count - 1] for i, count in gone.items() if count))
 
     def by_ratio(self, ratio: float) -> list[Step]:
         """Steps that remove ``ratio`` of all removable channels (at least one)."""

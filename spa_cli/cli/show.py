@@ -23,11 +23,12 @@ def warn(warnings: Iterable[str]) -> None:
 
 
 def show_report(report: dict[str, Any], json: bool, verb: str) -> None:
-    """Warnings on stderr; the table or the JSON object on stdout."""
+    """Warnings on stderr; the table, which begins with the gravest, or the JSON object on stdout."""
     from spa_cli.report.summary import prune_table
     from spa_cli.report.tables import console
 
-    warn(report["warnings"])
+    leads = not json and not report["drift"]["resembles"]
+    warn(report["warnings"][1:] if leads else report["warnings"])
     if json:
         print_json(report)
     else:

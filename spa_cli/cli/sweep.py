@@ -51,7 +51,7 @@ def sweep(
     seed: c.Seed = 0,
     ignore: c.Ignore = None,
     only: c.Only = None,
-    round_to: c.RoundTo = "1",
+    round_to: c.RoundTo = "auto",
     min_channels: c.MinChannels = 1,
     max_group_ratio: c.MaxGroupRatio = 1.0,
     exact_only: c.ExactOnly = False,
