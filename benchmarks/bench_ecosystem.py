@@ -25,7 +25,7 @@ from ecosystem_tools import STEPS, spa, static
 
 import spa_cli
 from spa_cli.errors import SpaError
-from spa_cli.verification.check import drift
+from spa_cli.verification.drift import drift
 
 CHAINS = (
     "spa > static",

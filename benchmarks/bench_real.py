@@ -23,7 +23,7 @@ import onnxruntime as ort
 
 import spa_cli
 from spa_cli.errors import SpaError
-from spa_cli.verification.check import Drift, drift
+from spa_cli.verification.drift import Drift, drift
 
 SEEDS = 8
 

@@ -17,18 +17,20 @@ from spa_cli.cutting import Cutting, cut_to, note
 from spa_cli.errors import UsageError, VerificationError
 from spa_cli.graph.load import Source, load
 from spa_cli.graph.save import check_writable, write_text
-from spa_cli.obspa.data import samples_in
+from spa_cli.judging import judged
 from spa_cli.options import Options
 from spa_cli.plan import Plan, from_cut, to_selection
-from spa_cli.prepare import VERIFY_SAMPLES, Prepared, Subject, prepare
+from spa_cli.prepare import Prepared, Subject, prepare
 from spa_cli.progress import stage
 from spa_cli.report.page.render import check_page
 from spa_cli.result import Figures, Result
 from spa_cli.search import smallest
-from spa_cli.verification.check import Timing, drift, latency
+from spa_cli.verification.check import Timing, latency
+from spa_cli.verification.drift import Drift, drift_over
+from spa_cli.verification.drift import drift as between
 from spa_cli.verification.feeds import first_run
-from spa_cli.verification.providers import on_its_providers
-from spa_cli.verification.session import target
+from spa_cli.verification.providers import chosen, on_its_providers
+from spa_cli.verification.session import open_session, target
 
 Model: TypeAlias = str | os.PathLike[str] | onnx.ModelProto
 
@@ -102,8 +104,9 @@ def account(prepared: Prepared, options: Options, cutting: Cutting) -> tuple[dic
     for name in ("aggregation", "normalisation"):
         if getattr(options, name) is not None:
             about[name] = getattr(options, name)
-    if options.round_to != 1:
-        about["round_to"] = cutting.round_to
+    about["round_to"] = cutting.round_to
+    if cutting.gave_way:
+        about["round_to_because"] = cutting.gave_way
     if options.focus:
         about["focus"] = list(options.focus)
     warnings = prepared.attempts.unchecked()
@@ -141,7 +144,7 @@ def apply(
     selection = to_selection(plan, analysis)
     if not selection.kept:
         raise UsageError("the plan keeps everything, there is nothing to cut; give one that removes channels")
-    feeds, reference = first_run(source, analysis, None, VERIFY_SAMPLES)
+    feeds, reference = first_run(source, analysis, None)
     stage("cutting and verifying")
     attempts = Attempts(source, analysis, feeds, reference, out)
     made, problem = attempts.make(selection, note(plan.about.get("method", "plan"), selection, analysis))
@@ -150,13 +153,22 @@ def apply(
             f"the plan can't be carried out on '{source.name}': {problem}; make a plan from this model"
         )
     stage("measuring latency")
-    subject = Subject(source, analysis, feeds, reference)
+    subject = Subject(source, analysis, feeds, reference, judged(source, analysis, feeds, Options(ratio=0.5)))
     about, warnings = dict(plan.about), attempts.unchecked()
     if about.pop("repair", None) is not None:
         warnings.append(
             "the weights were cut, not repaired: a plan says what stays; train on, or repair with 'spa prune' anew"
         )
     return _finish(subject, made, about, warnings, out, None)
+
+
+def moved(subject: Subject, made: Made) -> Drift:
+    """How far outputs moved on the samples that nothing was fitted to."""
+    if subject.source.external:
+        # those of the verification run are at hand, and the weights are not
+        return between(subject.reference, made.outputs)
+    before, after = (open_session(m, providers=chosen()) for m in (subject.source, str(made.staged.path)))
+    return drift_over(before, after, subject.judges.runs)
 
 
 def _finish(
@@ -177,19 +189,24 @@ def _finish(
             timing = timing or latency(target(source), str(made.staged.path), feeds, apart=source.external)
         except Exception as error:  # noqa: BLE001 - verified models run; onnxruntime's optimiser may still stumble
             warnings.append(f"latency could not be measured: {str(error).splitlines()[0][:120]}")
+        stage("comparing outputs")
         params, macs = analysis.costs.after(made.selection)
         before, after = (timing.before, timing.after) if timing else (None, None)
         costs, left = analysis.costs, analysis.channels - made.selection.removed
         cut_groups = [(g, int(mask.reshape(-1, g.channels)[0].sum())) for g, mask in made.selection.groups()]
         plan = from_cut(made.work, {**about, "groups": {g.name: g.channels - kept for g, kept in cut_groups}})
+        drift = moved(subject, made)
+        if not drift.resembles:
+            warnings.insert(0, drift.warning(subject.judges.about))
         result = Result(
             source=source,
             analysis=analysis,
             plan=plan,
             before=Figures(analysis.channels, costs.params, costs.macs, source.bytes, before),
             after=Figures(left, params, macs, made.staged.bytes, after),
-            drift=drift(subject.reference, made.outputs),
-            samples=samples_in(feeds),
+            drift=drift,
+            samples=subject.judges.samples,
+            judged_on=subject.judges.about,
             cut_groups=cut_groups,
             warnings=warnings,
             out=out,

@@ -14,7 +14,9 @@ from spa_cli.graph.load import Source
 from spa_cli.importance.evidence import Evidence
 from spa_cli.importance.ranking import Ranking
 from spa_cli.importance.score import rank_groups
+from spa_cli.judging import first_of, judged, judges
 from spa_cli.obspa.curvature import Curvature
+from spa_cli.obspa.data import Calibration
 from spa_cli.options import Options
 from spa_cli.progress import stage
 from spa_cli.verification.feeds import first_run, shapes_of
@@ -25,12 +27,16 @@ VERIFY_SAMPLES = 8
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A model that was loaded, analysed and run: ``reference`` is what it gives for ``feeds``."""
+    """A model that was loaded, analysed and run: ``reference`` is what it gives for ``feeds``.
+
+    ``judges``: samples that nothing is fitted to (the feeds themselves where it does not run on others).
+    """
 
     source: Source
     analysis: Analysis
     feeds: Feeds
     reference: list[Any]
+    judges: Calibration
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,20 +57,24 @@ class Prepared:
 def prepare(source: Source, options: Options, out: Path | None) -> Prepared:
     """Analyse, run and score; raises the errors of ``spa_cli.errors``."""
     stage("finding which channels depend on each other")
-    analysis = analyse_model(source, options.input_shape)
-    _require_prunable(source, analysis)
-    given = samples_to_fit(options, analysis.graph)
+    given = samples_to_fit(options, source.graph)
     # what can't be read is refused before any work
-    samples_to_test(options, analysis.graph)
+    samples_to_test(options, source.graph)
+    analysis = analyse_model(source, options.input_shape, given.shapes if given else {})
+    _require_prunable(source, analysis)
     stage("running the original")
-    feeds, reference = first_run(source, analysis, given, min(options.calib_samples, VERIFY_SAMPLES))
+    held = judges(analysis, options) if given is not None else None
+    feeds, reference = first_run(
+        source, analysis, None if held is None else first_of(analysis.graph, held, VERIFY_SAMPLES)
+    )
     if given is None and (shapes := shapes_of(feeds)) != analysis.input_shapes:
         # the shapes that were guessed first don't run
         analysis = analyse_model(source, shapes)
         _require_prunable(source, analysis)
+    subject = Subject(source, analysis, feeds, reference, held or judged(source, analysis, feeds, options))
 
     stage("scoring channels")
-    evidence = Evidence(analysis, options)
+    evidence = Evidence(analysis, options, subject.judges)
     rankings, unscored = rank_groups(evidence, options.recipe)
     if len(unscored) == len(analysis.grouping.groups):
         raise ModelError(
@@ -72,7 +82,6 @@ def prepare(source: Source, options: Options, out: Path | None) -> Prepared:
             "use another criterion ('spa criteria')"
         )
     curvature = evidence.curvature if options.repairs else None
-    subject = Subject(source, analysis, feeds, reference)
     return Prepared(subject, rankings, unscored, curvature, Attempts(source, analysis, feeds, reference, out))
 
 

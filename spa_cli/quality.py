@@ -5,27 +5,25 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
+from onnxruntime import InferenceSession
 
 from spa_cli.calibration.read import samples_to_fit, samples_to_test
 from spa_cli.errors import UsageError, VerificationError
 from spa_cli.graph.model import Array
-from spa_cli.obspa.data import Calibration
-from spa_cli.obspa.synthetic import synthetic
-from spa_cli.obspa.user_data import held_back, whole
 from spa_cli.options import Options
 from spa_cli.prepare import Subject
 from spa_cli.verification.accuracy import hits
-from spa_cli.verification.check import Drift, drift
+from spa_cli.verification.drift import Drift, Moved, counted, drift
 from spa_cli.verification.providers import chosen
 from spa_cli.verification.session import floats, open_session, run
 
-_SAMPLES = 256
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
@@ -45,11 +43,11 @@ class Quality:
 
     def __init__(self, subject: Subject, options: Options) -> None:
         self._subject, self._command = subject, options.evaluate
-        self._samples, self._labels = _samples(subject, options)
+        self._samples, self._labels = subject.judges, _labels(subject, options)
         self.about = self._samples.about
         self._judges = options.min_accuracy is not None or options.sweeping
         session = open_session(subject.source, providers=chosen())
-        self._reference = [run(session, chunk) for chunk in self._samples.chunks]
+        self._reference = self._outputs(session)
         self._scores = self._fitting(options.focused.output)
         if options.max_drift is not None and not floats(self._reference[0]):
             raise UsageError(
@@ -65,7 +63,7 @@ class Quality:
         """The first output (or the named one) that the labels can be about."""
         if self._labels is None or self._samples.index is None:
             return None
-        first = self._labels[self._samples.index[0]]
+        first = self._labels[self._indices[0]]
         for at, (name, value) in enumerate(zip(self._subject.analysis.graph.outputs, self._reference[0], strict=True)):
             if named in ("", name) and hits(value, first) is not None:
                 return at
@@ -78,14 +76,27 @@ class Quality:
     def of(self, model: Path) -> Measured:
         """A model in a file; raises VerificationError if it does not run or the user's command fails."""
         session = open_session(str(model), providers=chosen())
-        outputs = [run(session, chunk) for chunk in self._samples.chunks]
-        flat = [[value for chunk in side for value in chunk] for side in (self._reference, outputs)]
-        return Measured(drift(*flat), self._accuracy(outputs, model))
+        outputs, moved = self._outputs(session), Moved()
+        for before, after in zip(self._reference, outputs, strict=True):
+            moved.add(before, after)
+        return Measured(moved.drift, self._accuracy(outputs, model))
+
+    def _outputs(self, session: InferenceSession) -> list[list[Any]]:
+        """Of every run, what counts."""
+        return [counted(run(session, feeds), feeds, new) for feeds, new in self._samples.runs]
+
+    @property
+    def _indices(self) -> list[NDArray[np.int64]]:
+        """Of every run, where the samples that count are in the user's data."""
+        assert self._samples.index is not None
+        pairs = zip(self._samples.index, self._samples.runs, strict=True)
+        return [index if new is None else index[-new:] for index, (_, new) in pairs]
 
     def drift_of(self, model: onnx.ModelProto) -> float:
         """Relative L2 drift of a model in memory on the first samples; raises what onnxruntime raises."""
         session = open_session(model, providers=chosen())
-        return drift(self._reference[0], run(session, self._samples.chunks[0])).relative_l2
+        feeds, new = self._samples.runs[0]
+        return drift(self._reference[0], counted(run(session, feeds), feeds, new)).relative_l2
 
     def _accuracy(self, outputs: list[list[Array]], model: Path | None) -> float | None:
         if not self._judges:
@@ -94,10 +105,10 @@ class Quality:
             return evaluate(self._command, model) if model is not None else None
         if self._labels is None or self._scores is None or self._samples.index is None:
             return None
-        pairs = zip(outputs, self._samples.index, strict=True)
+        pairs = zip(outputs, self._indices, strict=True)
         found = [hits(output[self._scores], self._labels[index]) for output, index in pairs]
-        counted = [h for h in found if h is not None]
-        return float(np.concatenate(counted).mean()) if sum(map(len, counted)) else None
+        met = [h for h in found if h is not None]
+        return float(np.concatenate(met).mean()) if sum(map(len, met)) else None
 
 
 def evaluate(command: str, model: Path) -> float:
@@ -116,14 +127,10 @@ def evaluate(command: str, model: Path) -> float:
     return float(numbers[-1])
 
 
-def _samples(subject: Subject, options: Options) -> tuple[Calibration, Array | None]:
-    """Samples to measure on and their labels: ``--test``, a held-back part of ``--calib``, or synthetic ones."""
+def _labels(subject: Subject, options: Options) -> Array | None:
+    """Labels beside the samples that are measured on."""
     graph = subject.analysis.graph
     given = samples_to_test(options, graph) or samples_to_fit(options, graph)
-    if given is None:
-        return synthetic(subject.analysis, _SAMPLES, options.seed + 1), None
     # labels of another kind are no reason to fail where nobody asks for accuracy
     wanted = options.min_accuracy is not None or options.sweeping
-    labels = given.labels if wanted and not options.evaluate else None
-    choose: Callable[..., Calibration] = whole if options.test is not None else held_back
-    return choose(subject.analysis, given.data, given.about), labels
+    return given.labels if given is not None and wanted and not options.evaluate else None

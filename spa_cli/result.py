@@ -11,7 +11,7 @@ from spa_cli.analysis import Analysis
 from spa_cli.channels.groups import Group
 from spa_cli.graph.load import Source
 from spa_cli.plan import Plan
-from spa_cli.verification.check import Drift
+from spa_cli.verification.drift import Drift
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Figures:
 class Result:
     """``model`` is the small model (also written to ``out`` if given); ``cut_groups`` tells what each group keeps.
 
-    ``drift`` and latency are those of one run of ``samples`` samples.
+    ``drift`` is that of ``samples`` samples, ``judged_on`` says of which; latency is that of one run.
 
     Where the original keeps its weights in files of their own, those of ``model`` lie beside ``out`` if there is one.
     """
@@ -41,6 +41,7 @@ class Result:
     after: Figures
     drift: Drift
     samples: int
+    judged_on: str
     cut_groups: list[tuple[Group, int]]
     warnings: list[str]
     out: Path | None

@@ -16,7 +16,7 @@ from spa_cli.importance.registry import Scored
 from spa_cli.importance.slices import sums
 from spa_cli.importance.tables import made_by_formula
 from spa_cli.obspa.curvature import Curvature
-from spa_cli.obspa.data import samples_in
+from spa_cli.obspa.data import Calibration, samples_in
 from spa_cli.verification.session import open_session, run
 
 if TYPE_CHECKING:
@@ -28,10 +28,13 @@ Finish = Callable[[Array], Array]
 
 
 class Evidence:
-    """One model, its groups, and on demand its calibration samples, their statistics, gradients."""
+    """One model, its groups, and on demand its calibration samples, their statistics, gradients.
 
-    def __init__(self, analysis: Analysis, options: Options) -> None:
-        self.analysis, self.options, self.argument = analysis, options, ""
+    ``judges``: samples that a repair is judged on, and nothing is fitted to.
+    """
+
+    def __init__(self, analysis: Analysis, options: Options, judges: Calibration | None = None) -> None:
+        self.analysis, self.options, self.argument, self._judges = analysis, options, "", judges
         self.graph, self.grouping = analysis.graph, analysis.grouping
         self.random = np.random.default_rng(options.seed)
         self.emphasis = options.focused.emphasis(analysis.graph)
@@ -42,7 +45,7 @@ class Evidence:
     @cached_property
     def curvature(self) -> Curvature:
         """Calibration samples and what the layers see of them; raises UsageError for data that can't be used."""
-        return Curvature.measure(self.analysis, self.options)
+        return Curvature.measure(self.analysis, self.options, self._judges)
 
     def derivative(self, kind: str) -> dict[str, Array]:
         """``gradient``, ``hessian_gradient`` or ``fisher`` of the loss on the calibration samples, per parameter.

@@ -42,7 +42,14 @@ _LATENCY = _said(_or_null(NUMBER), "median of one run in onnxruntime on this mac
 _FIGURES = _object(channels=COUNT, params=COUNT, macs=COUNT, bytes=COUNT, latency_ms=_LATENCY)
 _L2 = _said(_or_null(NUMBER), "|pruned - original| / |original| over all outputs; null: no output is a number")
 _AGREEMENT = _said(_or_null(NUMBER), "how often arg-max and integer outputs agree, 0 to 1; null: there are none")
-_DRIFT = _object(relative_l2=_L2, agreement=_AGREEMENT, samples=COUNT)
+_RESEMBLES = _said(FLAG, "false: the outputs are no longer those of the same network")
+_DRIFT = _object(
+    relative_l2=_L2,
+    agreement=_AGREEMENT,
+    samples=COUNT,
+    on=_said(TEXT, "which samples; nothing was fitted to them"),
+    resembles=_RESEMBLES,
+)
 _REPAIR = _object(
     calibration=TEXT,
     layers=COUNT,
@@ -63,7 +70,10 @@ _PRUNED = {
     "groups_total": COUNT,
     "input_shapes": _SHAPES,
     "method": _or_null(TEXT),
-    "round_to": COUNT,
+    "round_to": _said(COUNT, "widths are multiples of this"),
+    "round_to_because": _said(
+        TEXT, "why they are not multiples that kernels here like; empty: they are, or were given"
+    ),
     "repair": _or_null(_REPAIR),
     "warnings": _list(TEXT),
 }
@@ -131,7 +141,8 @@ _BODIES: dict[str, dict[str, Schema]] = {
         "passed": FLAG,
         "gates": _list(_GATE),
         "failures": _said(_list(TEXT), "the text of every gate that failed"),
-        "drift": _object(relative_l2=_L2, agreement=_AGREEMENT, samples=TEXT),
+        "drift": _object(relative_l2=_L2, agreement=_AGREEMENT, samples=TEXT, resembles=_RESEMBLES),
+        "warning": _said(TEXT, "of outputs that are no longer those of the same network; empty: they are"),
         "zeroing": _said(
             _or_null(TEXT), '"equal", or how the plan\'s cut differs from zeroing; null: no plan was given'
         ),

@@ -28,7 +28,9 @@ _ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 
 
 def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
-    """Before and after, of a ``spa.prune/1`` or ``spa.apply/1``."""
+    """Before and after, of a ``spa.prune/1`` or ``spa.apply/1``; what ruins the result comes first."""
+    if not report["drift"]["resembles"]:
+        out.print(f"[bold red]{escape(report['warnings'][0])}[/]")
     _before_and_after(out, f"{verb} {report['input']}", ("before", "after"), report)
     before, after = (report[side]["latency_ms"] for side in ("before", "after"))
     # below a millisecond what is left is mostly overhead
@@ -37,12 +39,13 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
             "[yellow]smaller but not faster here: onnxruntime's kernels like some widths more than others; "
             "try --round-to auto[/]"
         )
-    many = report["drift"]["samples"]
-    out.print(f"{_drift(report['drift'])} on {many} sample{'s' if many != 1 else ''}")
+    out.print(f"{_drift(report['drift'])} on {escape(report['drift']['on'])}")
     if report["repair"]:
         out.print(f"{', '.join(_repair(report['repair']))}; calibrated on {escape(report['repair']['calibration'])}")
-    if report["round_to"] != 1:
-        out.print(f"widths in multiples of {report['round_to']}")
+    if report["round_to"] != 1 or report["round_to_because"]:
+        because = f": {report['round_to_because']}" if report["round_to_because"] else ""
+        free = "any width" if report["round_to"] == 1 else f"widths in multiples of {report['round_to']}"
+        out.print(f"{free}{because}")
     touched, total = len(report["groups"]), report["groups_total"]
     out.print(f"RF {report['rf']:.2f}x MACs, RP {report['rp']:.2f}x parameters; {touched} of {total} groups cut")
     if report["output"]:
@@ -55,6 +58,8 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
 
 def verify_table(out: Console, report: dict[str, Any]) -> None:
     """The figures of a gate, of a ``spa.verify/1``."""
+    if report["warning"]:
+        out.print(f"[bold red]{escape(report['warning'])}[/]")
     title = "verified" if report["passed"] else "not verified"
     _before_and_after(out, title, ("original", "pruned"), report)
     out.print(f"{_drift(report['drift'])} on {escape(report['drift']['samples'])}", soft_wrap=True)
@@ -81,7 +86,8 @@ def batch_table(out: Console, outcomes: Sequence[Outcome]) -> None:
         before, after, moved = report["before"], report["after"], report["drift"]["relative_l2"]
         cells = [change(before[n], after[n]) if before[n] and after[n] else "-" for _, n, _ in _ROWS[2:]]
         drift = drift_text(moved) if moved is not None and not math.isnan(moved) else "-"
-        table.add_row(name, *cells, drift, "cached" if report["cached"] else "")
+        note = "cached" if report["cached"] else ""
+        table.add_row(name, *cells, drift, note if report["drift"]["resembles"] else "[red]ruined[/]")
     out.print(table)
 
 

@@ -16,19 +16,9 @@ from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.parameters import set_parameters
 from spa_cli.surgery.cut import Cut
 from spa_cli.verification.providers import chosen
-from spa_cli.verification.session import Feeds, checker_verdict, floats, open_session, run, shape_of, tensors
+from spa_cli.verification.session import Feeds, checker_verdict, floats, open_session, run, shape_of
 
 _QUIET, _FEWEST, _MOST = 0.1, 5, 200
-
-
-@dataclass(frozen=True)
-class Drift:
-    """How far outputs moved: relative L2 over all float outputs (NaN if there is none to compare), and how often the
-    arg-max and integer outputs agree (``None`` if there are none).
-    """
-
-    relative_l2: float
-    agreement: float | None
 
 
 def signature(model: onnx.ModelProto) -> dict[str, object]:
@@ -84,25 +74,6 @@ def verify_file(
 
 def _fixed(shape: tuple[Any, ...], free: set[int] | None) -> tuple[Any, ...]:
     return tuple(-1 if i in (free or ()) else d for i, d in enumerate(shape))
-
-
-def drift(before: list[Any], after: list[Any]) -> Drift:
-    """Distance between two sets of outputs; those whose size the data decide count where it is the same."""
-    pairs = [(a, b) for a, b in zip(floats(before), floats(after), strict=True) if a.shape == b.shape]
-    norm = float(np.sqrt(sum(float(np.square(a).sum()) for a, _ in pairs)))
-    moved = float(np.sqrt(sum(float(np.square(a - b).sum()) for a, b in pairs)))
-    agreements = [
-        float((a.argmax(-1) == b.argmax(-1)).mean()) for a, b in pairs if a.ndim >= 2 and a.shape[-1] > 1 and a.size
-    ]
-    whole = [(a, b) for a, b in zip(tensors(before), tensors(after), strict=True) if _discrete(a) and _discrete(b)]
-    agreements += [float((a == b).mean()) for a, b in whole if a.shape == b.shape and a.size]
-    moved = moved / max(norm, 1e-12) if pairs else float("nan")
-    return Drift(moved, float(np.mean(agreements)) if agreements else None)
-
-
-def _discrete(output: Any) -> bool:
-    """Classes, tokens, names."""
-    return isinstance(output, np.ndarray) and output.dtype.kind in "iubOUS"
 
 
 def zeroing_differs(graph: Graph, work: Cut, feeds: Feeds, pruned: str | onnx.ModelProto | None = None) -> str | None:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import onnx
 
@@ -16,25 +15,31 @@ from spa_cli.calibration.reading import Reading
 from spa_cli.calibration.samples import SampleSource
 from spa_cli.errors import VerificationError
 from spa_cli.graph.load import Source, load
-from spa_cli.obspa.data import samples_in
+from spa_cli.judging import affordable_judges
+from spa_cli.obspa.data import Calibration, samples_in
 from spa_cli.obspa.synthetic import synthetic
+from spa_cli.obspa.user_data import whole
 from spa_cli.plan import Plan, to_selection
 from spa_cli.progress import stage
 from spa_cli.surgery.apply import cut
 from spa_cli.surgery.cut import Cut
 from spa_cli.surgery.values import CutError
-from spa_cli.verification.check import Drift, Timing, drift, latency, verify_file, zeroing_differs
+from spa_cli.verification.check import Timing, latency, verify_file, zeroing_differs
+from spa_cli.verification.drift import Drift, drift, drift_over
 from spa_cli.verification.feeds import first_run
 from spa_cli.verification.gates import Gate, Limits, check
 from spa_cli.verification.providers import named, running_on
-from spa_cli.verification.session import Feeds, open_session, passes_checker, run, target
+from spa_cli.verification.session import open_session, passes_checker, run, target
 
-_SAMPLES, _MADE = 256, 64
+# synthetic samples where none are given
+_MADE = 64
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """``zeroing``: with a plan, "equal" or how the plan's cut differs from zeroing what it removes.
+    """``drift`` is that of all ``samples``, latency that of one run of the first of them.
+
+    ``zeroing``: with a plan, "equal" or how the plan's cut differs from zeroing what it removes.
 
     ``gates``: those that were asked for.
     """
@@ -69,11 +74,12 @@ def compare(
     stage("reading the models")
     before, after = load(model), load(pruned)
     stage("finding which channels depend on each other")
-    analysis = analyse_model(before, input_shape)
-    given = None if calib is None else read_samples(calib, analysis.graph, reading, _SAMPLES)
+    given = None if calib is None else read_samples(calib, before.graph, reading)
+    analysis = analyse_model(before, input_shape, given.shapes if given else {})
+    samples = _synthetic(before, analysis) if given is None else whole(analysis, given)
     stage("running the original")
-    made = _synthetic(before, analysis) if given is None else None
-    feeds, reference = made or first_run(before, analysis, given, _SAMPLES, seed=1)
+    feeds, reference = first_run(before, analysis, samples.chunks[0] if samples else None, seed=1)
+    samples = samples or Calibration([feeds], f"{samples_in(feeds)} synthetic samples")
     checked = passes_checker(before)
     stage("checking and running the pruned model")
     try:
@@ -83,7 +89,9 @@ def compare(
             f"'{after.name}' can't take the place of '{before.name}': {error}; prune this model again, or name the one "
             "that was pruned"
         ) from error
-    small = analyse_model(after, input_shape)
+    stage("comparing outputs")
+    moved = _moved(before, after, samples, drift(reference, outputs))
+    small = analyse_model(after, input_shape, given.shapes if given else {})
     zeroing = None
     if plan is not None:
         stage("comparing with zeroing")
@@ -101,24 +109,33 @@ def compare(
     with running_on(provider):
         timing = latency(target(before), target(after), feeds)
     found = Comparison(
-        drift=drift(reference, outputs),
+        drift=moved,
         bytes=(before.bytes, after.bytes),
         params=(analysis.costs.params, small.costs.params),
         macs=(analysis.costs.macs, small.costs.macs),
         timing=timing,
-        samples=f"{samples_in(feeds)} {'samples of ' + given.about if given else 'synthetic samples'}",
+        samples=samples.about,
         zeroing=zeroing,
     )
     return replace(found, gates=check(found, limits))
 
 
-def _synthetic(source: Source, analysis: Analysis) -> tuple[Feeds, list[Any]] | None:
-    """As many samples as one run takes, like those that a model is pruned on without data; ``None`` if none runs."""
+def _synthetic(source: Source, analysis: Analysis) -> Calibration | None:
+    """Samples like those that a model is pruned on without data; ``None`` if it does not run on them."""
     try:
-        feeds = synthetic(analysis, _MADE, seed=1).chunks[0]
-        return feeds, run(open_session(source, large=source.external), feeds)
+        made = synthetic(analysis, affordable_judges(analysis, _MADE), seed=1)
+        run(open_session(source, large=source.external), made.chunks[0])
     except Exception:  # noqa: BLE001 - onnxruntime's kinds are its own; other inputs are tried then
         return None
+    return made
+
+
+def _moved(before: Source, after: Source, samples: Calibration, first: Drift) -> Drift:
+    """Over all samples; ``first``: over those of the first run."""
+    if len(samples.chunks) == 1:
+        return first
+    dense, pruned = (open_session(m, large=m.external) for m in (before, after))
+    return drift_over(dense, pruned, samples.runs)
 
 
 def _check_shapes(work: Cut, after: Source, plan: Plan) -> None:

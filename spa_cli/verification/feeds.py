@@ -7,17 +7,14 @@ from typing import Any
 import numpy as np
 
 from spa_cli.analysis import Analysis
-from spa_cli.calibration.samples import Samples
 from spa_cli.errors import ModelError, UsageError
 from spa_cli.graph.load import Source
-from spa_cli.verification.inputs import batch_of, synthetic
+from spa_cli.verification.inputs import synthetic
 from spa_cli.verification.session import Feeds, open_session, run
 
 
-def first_run(
-    source: Source, analysis: Analysis, given: Samples | None, samples: int, seed: int = 0
-) -> tuple[Feeds, list[Any]]:
-    """(inputs, outputs) of one run of the original: on ``samples`` of those given, else on synthetic inputs.
+def first_run(source: Source, analysis: Analysis, given: Feeds | None, seed: int = 0) -> tuple[Feeds, list[Any]]:
+    """(inputs, outputs) of one run of the original: on the ``given`` ones, else on synthetic inputs.
 
     Raises ModelError if onnxruntime can't load it or no inputs make it run, UsageError if the given ones don't.
     """
@@ -29,7 +26,7 @@ def first_run(
             f"onnxruntime can't load '{source.name}': {_line(error)}; export it with operators it knows"
         ) from error
     if given is not None:
-        tries = [batch_of(given.data, graph, samples)]
+        tries = [given]
     else:
         tries = [synthetic(graph, shapes, seed) for shapes in (analysis.input_shapes, *analysis.other_shapes)]
     failure = ""

@@ -36,7 +36,7 @@ def inspect_page(analysis: Analysis, source: Source) -> str:
 
 def _profiles(analysis: Analysis, source: Source) -> Profiles:
     try:
-        feeds, _ = first_run(source, analysis, None, 1)
+        feeds, _ = first_run(source, analysis, None)
     except Exception as error:  # noqa: BLE001 - the page says so, and is about more than latency
         return Profiles(None, None, f"Latency by layer could not be measured: {str(error).splitlines()[0][:160]}.")
     return measure.profiles(feeds, (source.model, source.folder), None)

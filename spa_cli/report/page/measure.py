@@ -18,7 +18,7 @@ from spa_cli.report.page.theme import Number
 from spa_cli.report.text import duration
 from spa_cli.sweeping.points import Sensitivity
 from spa_cli.sweeping.sensitivity import drift_along, sensitivities, sliced_drift
-from spa_cli.verification.check import drift
+from spa_cli.verification.drift import drift
 from spa_cli.verification.profile import Profile, profile
 from spa_cli.verification.session import Feeds, floats, open_session, run
 

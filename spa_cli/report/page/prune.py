@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from spa_cli.calibration.read import samples_to_fit
 from spa_cli.cutting import Cutting
 from spa_cli.options import BUDGETS, Options
 from spa_cli.prepare import Prepared
@@ -32,8 +31,7 @@ def prune_page(result: Result, prepared: Prepared, cutting: Cutting, options: Op
     coin = "MACs" if analysis.costs.macs else "parameters"
     here = (measure.left(prepared, selection), result.drift.relative_l2)
     differences = measure.differences(subject.reference, cutting.made.outputs)
-    given = samples_to_fit(options, analysis.graph)
-    samples = f"the first of {given.about}" if given else "synthetic inputs"
+    samples = "the first of these samples"
     groups = analysis.grouping.groups
     went = {i: groups[i].channels - int(m.reshape(-1, groups[i].channels)[0].sum()) for i, m in selection.kept.items()}
     strips = [(groups[i].name, cutting.order.priority[i], went.get(i, 0)) for i in cutting.order.eligible]
@@ -43,7 +41,7 @@ def prune_page(result: Result, prepared: Prepared, cutting: Cutting, options: Op
         "prune.html.j2",
         json=prune_json(result, "spa.prune/1"),
         result=result,
-        how=_how(result, options, samples),
+        how=_how(result, options),
         widths=parts.widths(found, True),
         macs=parts.macs(found, True),
         latency=parts.latency(found, profiled, True),
@@ -61,7 +59,7 @@ def prune_page(result: Result, prepared: Prepared, cutting: Cutting, options: Op
     )
 
 
-def _how(result: Result, options: Options, samples: str) -> list[tuple[str, str]]:
+def _how(result: Result, options: Options) -> list[tuple[str, str]]:
     """How the model came about, in words."""
     budget = next(name for name in BUDGETS if getattr(options, name) is not None)
     asked = getattr(options, budget)
@@ -77,7 +75,7 @@ def _how(result: Result, options: Options, samples: str) -> list[tuple[str, str]
         ("widths", f"multiples of {about['round_to']}" if "round_to" in about else ""),
         ("repair", _repair(about.get("repair"))),
         ("calibration data", (about.get("repair") or {}).get("calibration") or ""),
-        ("drift was measured on", samples),
+        ("drift was measured on", result.judged_on),
         (
             "input shapes",
             ", ".join(f"{n} {'x'.join(map(str, s)) or 'scalar'}" for n, s in about["input_shapes"].items()),

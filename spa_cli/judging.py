@@ -1,0 +1,64 @@
+"""What a result is judged on: samples that nothing was fitted to."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spa_cli.analysis import Analysis
+from spa_cli.calibration.read import samples_to_fit, samples_to_test
+from spa_cli.errors import SpaError
+from spa_cli.graph.load import Source
+from spa_cli.graph.model import Graph
+from spa_cli.obspa.data import Calibration, fixed_size
+from spa_cli.obspa.synthetic import synthetic
+from spa_cli.obspa.user_data import JUDGES, held_back, whole
+from spa_cli.options import Options
+from spa_cli.verification.session import Feeds, open_session, run
+
+# synthetic samples that a search or a sweep is judged on
+_SEARCHING = 256
+# multiply-accumulates that judging on synthetic samples is worth, and how many there are at least
+_MACS, _FEWEST = 5e11, 8
+
+
+def judges(analysis: Analysis, options: Options) -> Calibration:
+    """``--test``, what is held back of ``--calib``, or synthetic samples of a seed that nothing else uses.
+
+    Raises UsageError for samples that can't be read.
+    """
+    graph = analysis.graph
+    test, given = samples_to_test(options, graph), samples_to_fit(options, graph)
+    if test is not None:
+        return whole(analysis, test)
+    if given is not None:
+        return held_back(analysis, given, options)
+    wanted = _SEARCHING if options.measures_quality or options.sweeping else JUDGES
+    return synthetic(analysis, affordable_judges(analysis, wanted), options.seed + 1)
+
+
+def affordable_judges(analysis: Analysis, wanted: int) -> int:
+    """As many synthetic samples as a short while is enough for."""
+    return max(min(_FEWEST, wanted), min(wanted, int(_MACS / max(analysis.costs.macs, 1))))
+
+
+def first_of(graph: Graph, samples: Calibration, count: int) -> Feeds:
+    """The first samples, ``count`` at most where the model leaves their number free."""
+    chunk = samples.chunks[0]
+    if any(fixed_size(graph, name) for name in chunk):
+        return chunk
+    return {name: value[:count] if np.ndim(value) else value for name, value in chunk.items()}
+
+
+def judged(source: Source, analysis: Analysis, feeds: Feeds, options: Options) -> Calibration:
+    """Synthetic judges, or ``feeds``, on which the model is known to run, where it doesn't run on others."""
+    if source.external:
+        # weights that stay in their files are not read again for every run
+        return Calibration([feeds], "synthetic inputs")
+    try:
+        found = judges(analysis, options)
+        run(open_session(source), found.chunks[0])
+    except SpaError:
+        raise
+    except Exception:  # noqa: BLE001 - onnxruntime's kinds are its own, and so are those of samples nobody foresaw
+        return Calibration([feeds], "synthetic inputs")
+    return found
