@@ -43,14 +43,18 @@ def prune(
     plan_out: Path | None = None,
     report: Path | None = None,
     dry_run: bool = False,
+    of_many: bool = False,
 ) -> Result:
-    """Prune ``model``: the steps of the design, in order. Raises the errors of ``spa_cli.errors``."""
+    """Prune ``model``: the steps of the design, in order. Raises the errors of ``spa_cli.errors``.
+
+    ``of_many``: other models get the same options, so a name among them need not be of this one.
+    """
     stage("reading the model")
     source = load(model)
     check_outputs(source, options, out, plan_out, report, force)
     out, plan_out, report = (None, None, None) if dry_run else (out, plan_out, report)
 
-    prepared = prepare(source, options, out)
+    prepared = prepare(source, options, out, of_many=of_many)
     cutting = (smallest if options.measures_quality else cut_to)(prepared, options)
     about, warnings = account(prepared, options, cutting)
     stage("measuring latency")
@@ -106,7 +110,7 @@ def account(prepared: Prepared, options: Options, cutting: Cutting) -> tuple[dic
         about["round_to"] = cutting.round_to
     if options.focus:
         about["focus"] = list(options.focus)
-    warnings = prepared.attempts.unchecked()
+    warnings = [*prepared.doubts, *prepared.attempts.unchecked()]
     groups = analysis.grouping.groups
     if prepared.unscored:
         index, why = next(iter(prepared.unscored.items()))
