@@ -103,6 +103,18 @@ def test_a_sweep_leaves_the_same_files(tmp_path) -> None:
     assert {p.name for p in (tmp_path / "a").iterdir()} == {p.name for p in (tmp_path / "b").iterdir()}
 
 
+@pytest.mark.parametrize(
+    ("name", "one"),
+    [("only", "coefficient"), ("ignore", "coefficient"), ("role_weight", "consumer=0.5"), ("focus", "output=label")],
+)
+def test_a_string_is_one_of_a_list_not_its_characters(name, one) -> None:
+    asked = {"ratio": 0.3, "method": "l2"}
+    assert {getattr(Options(**asked, **{name: value}), name) for value in (one, [one], (one,))} == {(one,)}
+    assert getattr(Options(**asked, **{name: None}), name) == ()
+    found = [spa_cli.prune(MLP, **asked, **{name: value}).plan.kept for value in (one, (one,))]
+    assert found[0] == found[1]
+
+
 def test_gates_are_written_as_junit(tmp_path) -> None:
     found = spa_cli.verify(MLP, MLP, junit=tmp_path / "j.xml", max_drift=0.1, max_size="50%")
     assert [(g.name, g.passed) for g in found.gates] == [("max-drift", True), ("max-size", False)]
