@@ -14,7 +14,7 @@ from spa_cli.analysis import analyse_model
 from spa_cli.attempt import Attempts, Made
 from spa_cli.budget.latency import LATENCY_TOLERANCE
 from spa_cli.cutting import Cutting, cut_to, note
-from spa_cli.errors import UsageError, VerificationError
+from spa_cli.errors import UsageError, VerificationError, first_line
 from spa_cli.graph.load import Source, load
 from spa_cli.graph.save import check_writable, write_text
 from spa_cli.obspa.data import samples_in
@@ -180,7 +180,7 @@ def _finish(
         try:
             timing = timing or latency(target(source), str(made.staged.path), feeds, apart=source.external)
         except Exception as error:  # noqa: BLE001 - verified models run; onnxruntime's optimiser may still stumble
-            warnings.append(f"latency could not be measured: {str(error).splitlines()[0][:120]}")
+            warnings.append(f"latency could not be measured: {first_line(error, 120)}")
         params, macs = analysis.costs.after(made.selection)
         before, after = (timing.before, timing.after) if timing else (None, None)
         costs, left = analysis.costs, analysis.channels - made.selection.removed

@@ -8,7 +8,7 @@ import numpy as np
 
 from spa_cli.analysis import Analysis
 from spa_cli.calibration.samples import Samples
-from spa_cli.errors import ModelError, UsageError
+from spa_cli.errors import ModelError, UsageError, first_line
 from spa_cli.graph.load import Source
 from spa_cli.verification.inputs import batch_of, synthetic
 from spa_cli.verification.session import Feeds, open_session, run
@@ -26,7 +26,7 @@ def first_run(
         session = open_session(source, large=source.external)
     except Exception as error:
         raise ModelError(
-            f"onnxruntime can't load '{source.name}': {_line(error)}; export it with operators it knows"
+            f"onnxruntime can't load '{source.name}': {first_line(error)}; export it with operators it knows"
         ) from error
     if given is not None:
         tries = [batch_of(given.data, graph, samples)]
@@ -37,7 +37,7 @@ def first_run(
         try:
             return feeds, run(session, feeds)
         except Exception as error:  # noqa: BLE001 - onnxruntime's kinds are its own
-            failure = failure or _line(error)
+            failure = failure or first_line(error)
     if given is not None:
         raise UsageError(f"'{source.name}' does not run on the calibration data ({failure}); give samples it takes")
     raise ModelError(f"'{source.name}' does not run on synthetic inputs ({failure}); give --input-shape or --calib")
@@ -46,8 +46,3 @@ def first_run(
 def shapes_of(feeds: Feeds) -> dict[str, tuple[int, ...]]:
     """Shapes of inputs."""
     return {name: np.shape(value) for name, value in feeds.items()}
-
-
-def _line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
