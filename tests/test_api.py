@@ -6,6 +6,7 @@ import inspect
 from dataclasses import fields
 from xml.etree import ElementTree
 
+import onnx
 import pytest
 import typer
 
@@ -123,6 +124,26 @@ def test_gates_are_written_as_junit(tmp_path) -> None:
     with pytest.raises(SpaError):
         spa_cli.verify(MLP, LSTM, junit=tmp_path / "k.xml")
     assert ElementTree.parse(tmp_path / "k.xml").getroot().get("failures") == "1"
+
+
+def test_junit_replaces_nothing_that_was_given(tmp_path, monkeypatch) -> None:
+    """The refusals of the command, before any work, whatever the models are."""
+    monkeypatch.setattr("spa_cli.verification.compare.compare", lambda *_: pytest.fail("work was done"))
+    model, plan, linked = (tmp_path / n for n in ("model.onnx", "plan.json", "linked.onnx"))
+    model.write_bytes(MLP.read_bytes())
+    linked.symlink_to(model)
+    plan.write_bytes(b"precious")
+    before = {p: p.read_bytes() for p in (model, plan)}
+    for given in ((model, MLP), (str(MLP), str(model)), (model, onnx.load(MLP)), (onnx.load(MLP), model)):
+        for junit in (model, str(model), linked):
+            with pytest.raises(UsageError, match=r"--junit '.*' is one of the models; name another file"):
+                spa_cli.verify(*given, junit=junit)
+    with pytest.raises(UsageError, match="is the plan, or the samples; name another file"):
+        spa_cli.verify(MLP, MLP, plan=plan, junit=plan)
+    for junit in (tmp_path, tmp_path / "none" / "j.xml"):
+        with pytest.raises(UsageError, match="can't be written: it is a folder, or in none; name a file"):
+            spa_cli.verify(MLP, MLP, junit=junit)
+    assert {p: p.read_bytes() for p in before} == before
 
 
 def test_lists_are_those_of_the_commands() -> None:
