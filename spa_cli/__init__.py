@@ -233,11 +233,14 @@ def verify(
     from spa_cli.errors import SpaError
     from spa_cli.graph.save import write_text
     from spa_cli.report.json_report import verify_json
+    from spa_cli.report.pipelines import check_junit
     from spa_cli.report.pipelines import junit as as_junit
     from spa_cli.verification.compare import compare
     from spa_cli.verification.gates import Limits
 
     gates, name = Limits(**limits), Path(pruned).name if isinstance(pruned, str | os.PathLike) else "model"
+    if junit is not None:
+        check_junit(Path(junit), (model, pruned), (plan, calib))
     try:
         found = compare(
             model,

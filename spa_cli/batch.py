@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from spa_cli.report.json_report import prune_json
 
 @dataclass(frozen=True)
 class Wanted:
-    """Where things go, and how: files for one model, folders for many."""
+    """Where things go, and how: files for one model, folders for many; ``of_many``: for one of many."""
 
     out: Path
     plan_out: Path | None = None
@@ -26,6 +26,7 @@ class Wanted:
     force: bool = False
     dry_run: bool = False
     cache: Path | None = None
+    of_many: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,9 @@ def prune_file(model: Path, options: Options, wanted: Wanted) -> dict[str, Any]:
             if source.external:
                 # the model names the file that its weights lie in
                 key = f"{key}-{wanted.out.name}"
+            if wanted.of_many and (options.only or options.ignore):
+                # a name that alone is refused may be another model's
+                key = f"{key}-of-many"
             found = cache.fetch(key, places)
             if found is not None:
                 return {**found, "input": model.name, "output": str(wanted.out), **_beside(wanted), "cached": True}
@@ -69,6 +73,7 @@ def prune_file(model: Path, options: Options, wanted: Wanted) -> dict[str, Any]:
         plan_out=wanted.plan_out,
         report=wanted.report,
         dry_run=wanted.dry_run,
+        of_many=wanted.of_many,
     )
     report = {**prune_json(result, "spa.prune/1"), **_beside(wanted), "cached": False}
     if cache is not None:
@@ -112,7 +117,7 @@ def prune_files(models: Sequence[Path], options: Options, wanted: Wanted) -> Ite
         for number, (name, file) in enumerate(files.items()):
             try:
                 with within(f"{number + 1} of {len(files)}, {name}"):
-                    report = prune_file(file, options, _own(wanted, name))
+                    report = prune_file(file, options, _own(wanted, name, len(files) > 1))
                 yield Outcome(str(file), report)
             except SpaError as error:
                 yield Outcome(str(file), None, error)
@@ -128,7 +133,7 @@ def prune_files(models: Sequence[Path], options: Options, wanted: Wanted) -> Ite
                 folder.rmdir()
 
 
-def _own(wanted: Wanted, name: str) -> Wanted:
+def _own(wanted: Wanted, name: str, of_many: bool) -> Wanted:
     """Where the things of one file of many go."""
     stem = name.removesuffix(".onnx")
 
@@ -136,7 +141,7 @@ def _own(wanted: Wanted, name: str) -> Wanted:
         return None if folder is None else folder / f"{stem}{suffix}"
 
     plan, page = inside(wanted.plan_out, ".json"), inside(wanted.report, ".html")
-    return Wanted(wanted.out / name, plan, page, wanted.force, wanted.dry_run, wanted.cache)
+    return replace(wanted, out=wanted.out / name, plan_out=plan, report=page, of_many=of_many)
 
 
 def _found(models: Sequence[Path], out: Path) -> dict[str, Path]:

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 
+def first_line(said: BaseException | str, most: int = 200) -> str:
+    """What an exception, or a text, says first, no longer than ``most``; its type's name if it says nothing."""
+    lines = str(said).strip().splitlines()
+    if lines:
+        return lines[0].strip()[:most]
+    return "no message" if isinstance(said, str) else type(said).__name__
+
+
 class SpaError(Exception):
     """A failure the user can act on: one sentence saying what is wrong, where, and what to do."""
 

@@ -15,12 +15,17 @@ from spa_cli.importance.focus import Focus
 from spa_cli.importance.recipe import Recipe
 from spa_cli.importance.registry import WEIGHTS
 
+# what may be given several times
+_LISTS = ("role_weight", "focus", "ignore", "only")
 BUDGETS = ("ratio", "target_macs", "target_params", "target_size", "target_latency", "max_drift", "min_accuracy")
 
 
 @dataclass(frozen=True)
 class Options:
-    """Names as on the command line; raises UsageError where they are out of range or contradict each other."""
+    """Names as on the command line; raises UsageError where they are out of range or contradict each other.
+
+    ``role_weight``, ``focus``, ``ignore`` and ``only`` are several, or one alone as a string.
+    """
 
     ratio: float | None = None
     target_macs: float | None = None
@@ -62,6 +67,9 @@ class Options:
         for name in ("calib", "test"):
             if isinstance(getattr(self, name), str):
                 object.__setattr__(self, name, Path(getattr(self, name)))
+        for name in _LISTS:
+            given = getattr(self, name)
+            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given or ()))
         for name in ("mean", "std", "tokenizer"):
             object.__setattr__(self, name, getattr(self.reading, name))
         self._check_budget()
@@ -93,12 +101,12 @@ class Options:
     @cached_property
     def recipe(self) -> Recipe:
         """How importance is put together."""
-        return Recipe.of(self.method, self.aggregation, self.normalisation, self.ensemble, tuple(self.role_weight))
+        return Recipe.of(self.method, self.aggregation, self.normalisation, self.ensemble, self.role_weight)
 
     @cached_property
     def focused(self) -> Focus:
         """What counts more."""
-        return Focus.of(tuple(self.focus))
+        return Focus.of(self.focus)
 
     @cached_property
     def reading(self) -> Reading:

@@ -14,7 +14,7 @@ from spa_cli.analysis import analyse_model
 from spa_cli.attempt import Attempts, Made
 from spa_cli.budget.latency import LATENCY_TOLERANCE
 from spa_cli.cutting import Cutting, cut_to, note
-from spa_cli.errors import UsageError, VerificationError
+from spa_cli.errors import UsageError, VerificationError, first_line
 from spa_cli.graph.load import Source, load
 from spa_cli.graph.save import check_writable, write_text
 from spa_cli.judging import judged
@@ -45,14 +45,18 @@ def prune(
     plan_out: Path | None = None,
     report: Path | None = None,
     dry_run: bool = False,
+    of_many: bool = False,
 ) -> Result:
-    """Prune ``model``: the steps of the design, in order. Raises the errors of ``spa_cli.errors``."""
+    """Prune ``model``: the steps of the design, in order. Raises the errors of ``spa_cli.errors``.
+
+    ``of_many``: other models get the same options, so a name among them need not be of this one.
+    """
     stage("reading the model")
     source = load(model)
     check_outputs(source, options, out, plan_out, report, force)
     out, plan_out, report = (None, None, None) if dry_run else (out, plan_out, report)
 
-    prepared = prepare(source, options, out)
+    prepared = prepare(source, options, out, of_many=of_many)
     cutting = (smallest if options.measures_quality else cut_to)(prepared, options)
     about, warnings = account(prepared, options, cutting)
     stage("measuring latency")
@@ -109,7 +113,7 @@ def account(prepared: Prepared, options: Options, cutting: Cutting) -> tuple[dic
         about["round_to_because"] = cutting.gave_way
     if options.focus:
         about["focus"] = list(options.focus)
-    warnings = prepared.attempts.unchecked()
+    warnings = [*prepared.doubts, *prepared.attempts.unchecked()]
     groups = analysis.grouping.groups
     if prepared.unscored:
         index, why = next(iter(prepared.unscored.items()))
@@ -188,7 +192,7 @@ def _finish(
         try:
             timing = timing or latency(target(source), str(made.staged.path), feeds, apart=source.external)
         except Exception as error:  # noqa: BLE001 - verified models run; onnxruntime's optimiser may still stumble
-            warnings.append(f"latency could not be measured: {str(error).splitlines()[0][:120]}")
+            warnings.append(f"latency could not be measured: {first_line(error, 120)}")
         stage("comparing outputs")
         params, macs = analysis.costs.after(made.selection)
         before, after = (timing.before, timing.after) if timing else (None, None)

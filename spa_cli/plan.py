@@ -19,6 +19,7 @@ from spa_cli.surgery.cut import Cut
 
 SCHEMA = "spa.plan/1"
 Kept = dict[str, dict[str, list[int] | list[list[int]]]]
+Widths = dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,19 @@ class Plan:
     """``kept``: for every parameter that loses anything, the kept indices per axis (per block of axis 0 where they
     differ). ``hidden``: the same for parameters that are not plain tensors of the main graph (sparse initializers,
     weights inside the bodies of If, Loop and Scan). ``about`` rides beside: method, options, shapes, the digest.
+    ``widths``: how many indices those axes had; of what it says nothing about (older plans) any number will do.
     """
 
     kept: Kept
     about: dict[str, Any] = field(default_factory=dict)
     hidden: Kept = field(default_factory=dict)
+    widths: Widths = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The plan file."""
         hidden = {"kept_hidden": self.hidden} if self.hidden else {}
-        return json.dumps({"schema": SCHEMA, "kept": self.kept, **hidden, **self.about}, indent=1) + "\n"
+        widths = {"widths": self.widths} if self.widths else {}
+        return json.dumps({"schema": SCHEMA, "kept": self.kept, **hidden, **widths, **self.about}, indent=1) + "\n"
 
     def input_shapes(self, graph: Graph) -> dict[str, tuple[int, ...]]:
         """The shapes the plan was made at, for the inputs this model has."""
@@ -78,7 +82,10 @@ class Plan:
             )
             if not ok:
                 raise UsageError(f"the plan '{path}' is malformed at tensor '{name}'; write {{axis: [indices]}}")
-        return Plan(data.pop("kept"), {k: v for k, v in data.items() if k != "schema"}, hidden)
+        widths = data.pop("widths", {})
+        if not _are_widths(widths):
+            raise UsageError(f"the plan '{path}' is malformed at \"widths\"; write {{tensor: {{axis: how many}}}}")
+        return Plan(data.pop("kept"), {k: v for k, v in data.items() if k != "schema"}, hidden, widths)
 
 
 def _is_axis(text: str) -> bool:
@@ -91,11 +98,20 @@ def _is_indices(kept: list[Any]) -> bool:
     return all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in kept)
 
 
+def _are_widths(found: Any) -> bool:
+    return isinstance(found, dict) and all(
+        isinstance(axes, dict)
+        and all(_is_axis(a) and isinstance(n, int) and not isinstance(n, bool) and n > 0 for a, n in axes.items())
+        for axes in found.values()
+    )
+
+
 def from_cut(work: Cut, about: dict[str, Any]) -> Plan:
     """The plan a cut carried out."""
     kept = {n: e for n in work.graph.weights() if (e := work.kept_indices(n))}
+    widths = {n: {axis: work.graph.shape(n)[int(axis)] for axis in axes} for n, axes in kept.items()}
     hidden = {n: kept.pop(n) for n in work.graph.hidden & kept.keys()}
-    return Plan(kept, about, dict(sorted(hidden.items())))
+    return Plan(kept, about, dict(sorted(hidden.items())), widths)
 
 
 def to_selection(plan: Plan, analysis: Analysis) -> Selection:
@@ -107,7 +123,7 @@ def to_selection(plan: Plan, analysis: Analysis) -> Selection:
             raise UsageError(
                 f"the plan names tensor '{name}', which this model doesn't have; give the model it was made from"
             )
-        masks[name] = _entry_masks(name, axes, analysis.graph.shape(name))
+        masks[name] = _entry_masks(name, axes, analysis.graph.shape(name), plan.widths.get(name, {}))
     selection = Selection(grouping, analysis.state.ids.count)
     for index, group in enumerate(grouping.groups):
         keep = _read_group(grouping, group, masks)
@@ -125,10 +141,16 @@ def to_selection(plan: Plan, analysis: Analysis) -> Selection:
     return selection
 
 
-def _entry_masks(name: str, axes: dict[str, Any], shape: tuple[int, ...]) -> dict[int, Any]:
+def _entry_masks(name: str, axes: dict[str, Any], shape: tuple[int, ...], widths: dict[str, int]) -> dict[int, Any]:
     result: dict[int, Any] = {}
     for axis_name, kept in axes.items():
         axis = int(axis_name)
+        width = widths.get(axis_name)
+        if width is not None and axis < len(shape) and shape[axis] != width:
+            raise UsageError(
+                f"the plan was made for {width} indices of '{name}' axis {axis}, this model has {shape[axis]}; "
+                "give the model it was made from, or one of the same widths"
+            )
         lists = kept if kept and isinstance(kept[0], list) else [kept]
         if axis >= len(shape) or any(i >= shape[axis] for k in lists for i in k):
             raise UsageError(

@@ -8,6 +8,7 @@ from typing import Any
 
 from spa_cli.analysis import Analysis, analyse_model
 from spa_cli.attempt import Attempts
+from spa_cli.budget.patterns import check_patterns
 from spa_cli.calibration.read import samples_to_fit, samples_to_test
 from spa_cli.errors import ModelError
 from spa_cli.graph.load import Source
@@ -44,7 +45,7 @@ class Prepared:
     """A subject whose channels were scored.
 
     ``unscored``: groups the criterion says nothing about, with the reason. ``curvature``: what repairs a cut, if
-    anything does.
+    anything does. ``doubts``: what the user should know of what was asked.
     """
 
     subject: Subject
@@ -52,16 +53,18 @@ class Prepared:
     unscored: dict[int, str]
     curvature: Curvature | None
     attempts: Attempts
+    doubts: tuple[str, ...] = ()
 
 
-def prepare(source: Source, options: Options, out: Path | None) -> Prepared:
-    """Analyse, run and score; raises the errors of ``spa_cli.errors``."""
+def prepare(source: Source, options: Options, out: Path | None, *, of_many: bool = False) -> Prepared:
+    """Analyse, run and score; raises the errors of ``spa_cli.errors``. ``of_many``: others get the same options."""
     stage("finding which channels depend on each other")
     given = samples_to_fit(options, source.graph)
     # what can't be read is refused before any work
     samples_to_test(options, source.graph)
     analysis = analyse_model(source, options.input_shape, given.shapes if given else {})
     _require_prunable(source, analysis)
+    doubts = check_patterns(options.constraints(), analysis.grouping, analysis.graph, source.name, of_many)
     stage("running the original")
     held = judges(analysis, options) if given is not None else None
     feeds, reference = first_run(
@@ -82,7 +85,8 @@ def prepare(source: Source, options: Options, out: Path | None) -> Prepared:
             "use another criterion ('spa criteria')"
         )
     curvature = evidence.curvature if options.repairs else None
-    return Prepared(subject, rankings, unscored, curvature, Attempts(source, analysis, feeds, reference, out))
+    attempts = Attempts(source, analysis, feeds, reference, out)
+    return Prepared(subject, rankings, unscored, curvature, attempts, tuple(doubts))
 
 
 def _require_prunable(source: Source, analysis: Analysis) -> None:

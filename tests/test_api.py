@@ -6,6 +6,7 @@ import inspect
 from dataclasses import fields
 from xml.etree import ElementTree
 
+import onnx
 import pytest
 import typer
 
@@ -103,6 +104,18 @@ def test_a_sweep_leaves_the_same_files(tmp_path) -> None:
     assert {p.name for p in (tmp_path / "a").iterdir()} == {p.name for p in (tmp_path / "b").iterdir()}
 
 
+@pytest.mark.parametrize(
+    ("name", "one"),
+    [("only", "coefficient"), ("ignore", "coefficient"), ("role_weight", "consumer=0.5"), ("focus", "output=label")],
+)
+def test_a_string_is_one_of_a_list_not_its_characters(name, one) -> None:
+    asked = {"ratio": 0.3, "method": "l2"}
+    assert {getattr(Options(**asked, **{name: value}), name) for value in (one, [one], (one,))} == {(one,)}
+    assert getattr(Options(**asked, **{name: None}), name) == ()
+    found = [spa_cli.prune(MLP, **asked, **{name: value}).plan.kept for value in (one, (one,))]
+    assert found[0] == found[1]
+
+
 def test_gates_are_written_as_junit(tmp_path) -> None:
     found = spa_cli.verify(MLP, MLP, junit=tmp_path / "j.xml", max_drift=0.1, max_size="50%")
     assert [(g.name, g.passed) for g in found.gates] == [("max-drift", True), ("max-size", False)]
@@ -111,6 +124,26 @@ def test_gates_are_written_as_junit(tmp_path) -> None:
     with pytest.raises(SpaError):
         spa_cli.verify(MLP, LSTM, junit=tmp_path / "k.xml")
     assert ElementTree.parse(tmp_path / "k.xml").getroot().get("failures") == "1"
+
+
+def test_junit_replaces_nothing_that_was_given(tmp_path, monkeypatch) -> None:
+    """The refusals of the command, before any work, whatever the models are."""
+    monkeypatch.setattr("spa_cli.verification.compare.compare", lambda *_: pytest.fail("work was done"))
+    model, plan, linked = (tmp_path / n for n in ("model.onnx", "plan.json", "linked.onnx"))
+    model.write_bytes(MLP.read_bytes())
+    linked.symlink_to(model)
+    plan.write_bytes(b"precious")
+    before = {p: p.read_bytes() for p in (model, plan)}
+    for given in ((model, MLP), (str(MLP), str(model)), (model, onnx.load(MLP)), (onnx.load(MLP), model)):
+        for junit in (model, str(model), linked):
+            with pytest.raises(UsageError, match=r"--junit '.*' is one of the models; name another file"):
+                spa_cli.verify(*given, junit=junit)
+    with pytest.raises(UsageError, match="is the plan, or the samples; name another file"):
+        spa_cli.verify(MLP, MLP, plan=plan, junit=plan)
+    for junit in (tmp_path, tmp_path / "none" / "j.xml"):
+        with pytest.raises(UsageError, match="can't be written: it is a folder, or in none; name a file"):
+            spa_cli.verify(MLP, MLP, junit=junit)
+    assert {p: p.read_bytes() for p in before} == before
 
 
 def test_lists_are_those_of_the_commands() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import onnx
 import pytest
 
+import spa_cli
 from spa_cli.analysis import Analysis, analyse_model
 from spa_cli.channels.selection import Selection
 from spa_cli.errors import UsageError
@@ -15,7 +17,8 @@ from spa_cli.importance.slices import slot_of
 from spa_cli.plan import Plan, from_cut, to_selection
 from spa_cli.surgery.apply import cut
 from spa_cli.surgery.cut import gather
-from tests.builders import build
+from tests.builders import build, inside, random
+from tests.cli.running import refused
 from tests.samples import SAMPLES, model_path
 
 
@@ -167,3 +170,87 @@ def test_too_many_blocks_are_refused() -> None:
     model = build(text, wa=(8, 3, 1, 1), wb=(6, 4, 1, 1), wy=(2, 6, 1, 1))
     with pytest.raises(UsageError, match="'wb' axis 1 in 5 blocks, it has 2; write a list for every block"):
         to_selection(Plan({"wb": {"1": [[0]] * 5}}), analyse_model(load(model), {}))
+
+
+# -- widths -----------------------------------------------------------------------------------------------------------
+
+TWO_LAYERS = "(float[N,5] x) => (y) { a = MatMul(x, wa)\n r = Relu(a)\n y = MatMul(r, wb) }"
+
+
+def _two_layers(width: int, seed: str = "") -> onnx.ModelProto:
+    return build(TWO_LAYERS, wa=random((5, width), seed), wb=random((width, 3), seed))
+
+
+def _planned(width: int = 12, **options: object) -> Plan:
+    return spa_cli.prune(_two_layers(width), ratio=0.5, method="l1", **options).plan
+
+
+def test_a_plan_says_how_wide_the_axes_were_that_it_cuts() -> None:
+    plan = _planned()
+    assert plan.widths == {"wa": {"1": 12}, "wb": {"0": 12}}
+    assert json.loads(plan.to_json())["widths"] == plan.widths
+    analysis = _analysis("digits_vit")
+    made, _ = _cut(analysis, _random_selection(analysis, 3, 0.3))
+    found = {n: {int(a): w for a, w in axes.items()} for n, axes in made.widths.items()}
+    assert found == {n: {int(a): analysis.graph.shape(n)[int(a)] for a in axes} for n, axes in made.kept.items()}
+
+
+@pytest.mark.parametrize("width", [10, 16])
+def test_a_model_of_other_widths_is_refused(width, tmp_path) -> None:
+    """Every index that stays may be there, and still be another channel."""
+    plan = _planned()
+    small = Plan({"wa": {"1": [0, 1]}, "wb": {"0": [0, 1]}}, plan.about, {}, plan.widths)
+    says = (
+        rf"for 12 indices of 'wa' axis 1, this model has {width}; give the model it was made from, or one of the same"
+    )
+    with pytest.raises(UsageError, match=says):
+        spa_cli.apply(small, _two_layers(width))
+    (tmp_path / "plan.json").write_text(small.to_json())
+    onnx.save(_two_layers(width), tmp_path / "model.onnx")
+    model = tmp_path / "model.onnx"
+    asked = ("apply", tmp_path / "plan.json", model, "-o", tmp_path / "small.onnx")
+    assert "the plan was made for 12 indices of 'wa' axis 1" in refused(2, *asked)
+    assert not (tmp_path / "small.onnx").exists()
+    other = spa_cli.prune(model, tmp_path / "other.onnx", ratio=0.5, method="l1").model
+    with pytest.raises(UsageError, match=says):
+        spa_cli.verify(model, other, plan=tmp_path / "plan.json")
+
+
+def test_a_retrained_model_of_the_same_widths_is_cut() -> None:
+    plan = _planned()
+    made = spa_cli.apply(plan, _two_layers(12, "retrained"))
+    assert made.plan.kept == plan.kept
+    assert made.plan.widths == plan.widths
+
+
+def test_an_older_plan_and_an_edited_one_need_no_widths(tmp_path) -> None:
+    plan = _planned()
+    older = json.loads(plan.to_json())
+    del older["widths"]
+    (tmp_path / "plan.json").write_text(json.dumps(older))
+    assert Plan.read(tmp_path / "plan.json").widths == {}
+    assert spa_cli.apply(tmp_path / "plan.json", _two_layers(12)).plan.kept == plan.kept
+    # as before, where the indices are there
+    fits = Plan({"wa": {"1": [0, 1]}, "wb": {"0": [0, 1]}})
+    assert spa_cli.apply(fits, _two_layers(16)).plan.kept == fits.kept
+    edited = json.loads(plan.to_json())
+    edited["kept"] = {"wa": {"1": [0, 3, 4]}, "wb": {"0": [0, 3, 4]}}
+    (tmp_path / "plan.json").write_text(json.dumps(edited))
+    assert spa_cli.apply(tmp_path / "plan.json", _two_layers(12)).plan.kept == edited["kept"]
+    # a tensor that an edited plan no longer cuts may be anything
+    edited["widths"]["gone"] = {"0": 7}
+    (tmp_path / "plan.json").write_text(json.dumps(edited))
+    assert spa_cli.apply(tmp_path / "plan.json", _two_layers(12)).plan.kept == edited["kept"]
+
+
+def test_widths_of_weights_inside_bodies() -> None:
+    text = """(float[N,5] x, bool c) => (float[N,3] y) {
+      y = If (c) <then_branch = g () => (float[N,3] p) { a = MatMul(x, wa)  r = Relu(a)  p = MatMul(r, wb) },
+                  else_branch = h () => (float[N,3] q) { q = MatMul(x, wc) }>
+    }"""
+    wide, narrow = (inside(build(text, wa=(5, w), wb=(w, 3), wc=(5, 3))) for w in (12, 10))
+    plan = spa_cli.prune(wide, ratio=0.5, method="l1").plan
+    assert plan.widths == {"wa": {"1": 12}, "wb": {"0": 12}}
+    assert set(plan.hidden) == {"wa", "wb"}
+    with pytest.raises(UsageError, match="for 12 indices of 'wa' axis 1, this model has 10"):
+        spa_cli.apply(Plan({}, {}, {n: {a: [0] for a in axes} for n, axes in plan.hidden.items()}, plan.widths), narrow)

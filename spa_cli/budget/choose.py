@@ -37,12 +37,12 @@ class Constraints:
         """Whether the group may lose channels at all."""
         if self.exact_only and not group.exact:
             return False
-        if self.only and not _any_match(_names(group, makers=True), self.only):
+        if self.only and not _any_match(names(group, makers=True), self.only):
             return False
-        return not _any_match(_names(group, makers=False), self.ignore)
+        return not _any_match(names(group, makers=False), self.ignore)
 
 
-def _names(group: Group, makers: bool) -> set[str]:
+def names(group: Group, makers: bool) -> set[str]:
     """What a pattern may call a group; ``makers``: leave out those that only read its channels."""
     members = [m for m in group.members if not makers or m.role != CONSUMER]
     return {group.name, *(m.tensor for m in members), *(m.node for m in members)}

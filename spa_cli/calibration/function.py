@@ -16,7 +16,7 @@ from typing import Any
 
 from spa_cli.calibration.batches import gather
 from spa_cli.calibration.samples import Samples, SampleSource
-from spa_cli.errors import SpaError, UsageError
+from spa_cli.errors import SpaError, UsageError, first_line
 from spa_cli.graph.model import Graph
 
 _NAMED = re.compile(r"(?P<file>.+\.py):(?P<in_file>[^\W\d]\w*)|(?P<module>[^\W\d][\w.]*):(?P<in_module>[^\W\d]\w*)")
@@ -116,7 +116,7 @@ def _told(name: str, file: str | None) -> Iterator[None]:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if os.path.dirname(f.filename) != here]
         own = [f for f in frames if f.filename == file] or [f for f in frames if "importlib" not in f.filename]
         where = f" at {os.path.basename(own[-1].filename)}:{own[-1].lineno}" if own else ""
-        said = (str(error).strip().splitlines() or ["no message"])[0][:200]
+        said = first_line(str(error))
         raise UsageError(
             f"'{name}' failed with {type(error).__name__}: {said}{where}; mend it and run again"
         ) from error

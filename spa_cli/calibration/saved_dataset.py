@@ -16,7 +16,7 @@ from spa_cli.calibration.reading import Reading
 from spa_cli.calibration.samples import Samples, label_name
 from spa_cli.calibration.spread import part, spread
 from spa_cli.calibration.tokens import TextInputs
-from spa_cli.errors import UsageError
+from spa_cli.errors import UsageError, first_line
 from spa_cli.graph.model import Array, Graph
 
 _SPLITS = ("validation", "test", "train")
@@ -40,7 +40,9 @@ def read_saved_dataset(path: Path, graph: Graph, reading: Reading, limit: int | 
     try:
         table = library.load_from_disk(str(path))
     except Exception as error:  # pyarrow's and fsspec's kinds are their own
-        raise UsageError(f"the dataset '{path}' can't be read: {_first(error)}; save it with save_to_disk") from error
+        raise UsageError(
+            f"the dataset '{path}' can't be read: {first_line(error)}; save it with save_to_disk"
+        ) from error
     where = str(path)
     if isinstance(table, library.DatasetDict):
         split = next((s for s in (*_SPLITS, *table) if s in table), None)
@@ -109,9 +111,6 @@ class _Columns:
             return use(column[at][name])
         except (OSError, ValueError, SyntaxError, AttributeError) as error:
             raise UsageError(
-                f"row {at} of '{self._where}' holds no image that can be read ({_first(error)}); mend it or take it out"
+                f"row {at} of '{self._where}' holds no image that can be read ({first_line(error)}); "
+                "mend it or take it out"
             ) from error
-
-
-def _first(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

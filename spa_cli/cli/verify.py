@@ -74,8 +74,9 @@ def verify(
 ) -> None:
     """Check that the pruned model can take the original's place, and how far its outputs moved: a gate for CI."""
     arguments = locals()
-    from spa_cli.errors import SpaError, UsageError
+    from spa_cli.errors import SpaError
     from spa_cli.report.json_report import verify_json
+    from spa_cli.report.pipelines import check_junit
     from spa_cli.report.summary import verify_table
     from spa_cli.report.tables import console
     from spa_cli.verification.compare import compare
@@ -84,10 +85,7 @@ def verify(
     on_github = github if github is not None else os.environ.get("GITHUB_ACTIONS") == "true"
     limits = Limits(max_drift, min_agreement, max_size, max_latency_ratio)
     if junit is not None:
-        if junit.is_dir() or not junit.absolute().parent.is_dir():
-            raise UsageError(f"--junit '{junit}' can't be written: it is a folder, or in none; name a file")
-        if any(junit.exists() and file.exists() and junit.samefile(file) for file in (model, pruned)):
-            raise UsageError(f"--junit '{junit}' is one of the models; name another file")
+        check_junit(junit, (model, pruned), (plan, calib))
     try:
         found = compare(model, pruned, plan, calib, parse_shapes(input_shape), limits, c.reading(arguments), provider)
         report = verify_json(found)

@@ -16,7 +16,7 @@ from onnx import helper
 from onnx2torch.node_converters.registry import add_converter, get_converter
 from onnx2torch.utils.common import OnnxMapping, OperationConverterResult
 
-from spa_cli.errors import ModelError
+from spa_cli.errors import ModelError, first_line
 from spa_cli.gradients import operators
 from spa_cli.gradients.backend import INSTEAD
 from spa_cli.gradients.operators import TABLE, Call, Function, Tensor
@@ -74,12 +74,6 @@ def convert(prepared: Prepared) -> Converted:
     except Exception as error:
         raise ModelError(f"onnx2torch can't convert the model ({first_line(error)}); {INSTEAD}") from error
     return Converted(module.eval(), prepared)
-
-
-def first_line(error: Exception) -> str:
-    """What an exception says first."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
 
 
 def _refusal(node: Node | None, why: str) -> ModelError:

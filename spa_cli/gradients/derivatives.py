@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from spa_cli.errors import ModelError, UsageError
+from spa_cli.errors import ModelError, UsageError, first_line
 from spa_cli.gradients.backend import INSTEAD
 from spa_cli.gradients.loss import Loss
 from spa_cli.gradients.operators import Tensor
@@ -43,7 +43,7 @@ def hessian_gradient(model: Differentiable, batches: Sequence[Batch], loss: Loss
                 _add(total, torch.autograd.grad(sum((s * a).sum() for s, a in pairs), leaves, allow_unused=True))
         except (RuntimeError, NotImplementedError) as error:
             raise ModelError(
-                f"an operator of the model has no second derivative in torch ({str(error).splitlines()[0]}); "
+                f"an operator of the model has no second derivative in torch ({first_line(error)}); "
                 f"use a criterion of first order, or {INSTEAD.removeprefix('use ')}"
             ) from error
     return finished(model, total, weight)

@@ -12,8 +12,9 @@ import onnx.inliner
 from google.protobuf.message import DecodeError
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
-from spa_cli.errors import ModelError
+from spa_cli.errors import ModelError, first_line
 from spa_cli.graph.bodies import name_apart
+from spa_cli.graph.duplicates import check_duplicates, without_duplicates
 from spa_cli.graph.model import Graph
 from spa_cli.graph.parameters import inner_tensors
 from spa_cli.graph.view import build
@@ -59,11 +60,13 @@ def load(model: str | os.PathLike[str] | onnx.ModelProto) -> Source:
     else:
         source = _read(Path(model))
     _check_external(source)
+    check_duplicates(source.model.graph, source.folder, source.name)
     if source.model.functions:
         source.model = _inline(source)
     if any(a.HasField("g") for n in source.model.graph.node for a in n.attribute):
         source.model = _with_names_apart(source.model)
     _check_valid(source)
+    source.model = without_duplicates(source.model)
     return source
 
 
@@ -149,11 +152,6 @@ def _check_valid(source: Source) -> None:
         open_session(source)
     except Exception as error:
         raise ModelError(
-            f"'{source.name}' is not a valid ONNX model: {_first_line(verdict)}; export it again"
+            f"'{source.name}' is not a valid ONNX model: {first_line(verdict)}; export it again"
         ) from error
-    source.warnings.append(f"onnx's checker rejects this file, onnxruntime runs it: {_first_line(verdict)}")
-
-
-def _first_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[0][:200] if lines else "no reason given"
+    source.warnings.append(f"onnx's checker rejects this file, onnxruntime runs it: {first_line(verdict)}")

@@ -126,7 +126,7 @@ def step(
     try:
         types = _infer(node, known, ir_version, read)
     except Exception as error:  # noqa: BLE001 - ONNX raises bare errors of several kinds; all mean "does not fit"
-        _fall_back(node, known, declared, str(error).strip().splitlines()[-1] if str(error) else "?")
+        _fall_back(node, known, declared, (str(error).strip() or "?").splitlines()[-1])
         return
     for name in node.outputs:
         if name in types and types[name].HasField("tensor_type"):

@@ -230,7 +230,8 @@ def _dense(graph: Graph, shapes: Shapes, node: Node, weight_at: int) -> Layer | 
     channel = len(terms.y) - terms.y.index(wide[0]) if len(wide) == 1 and not terms.groups else 0
     alpha, beta = float(node.attr("alpha", 1.0)), float(node.attr("beta", 1.0))
     bias = node.input(2) if node.op in _GEMMS and beta else ""
-    normed = len(wide) == 1 and terms.y.index(wide[0]) == 1
+    # rows of the matrix are channels of the norm, one to one
+    normed = not terms.groups and terms.outer == wide and len(wide) == 1 and terms.y.index(wide[0]) == 1
     made = _made(graph, node, 1 - weight_at, weight_at, bias, width, channel, normed)
     return made and replace(made, terms=terms, alpha=alpha or 1.0, beta=beta)
 

@@ -14,7 +14,7 @@ from spa_cli.importance.slices import slot_of
 from spa_cli.obspa.layers import Layer
 from spa_cli.obspa.shrinkage import shrunk
 from spa_cli.obspa.statistics import Statistics, reader
-from spa_cli.obspa.surroundings import norm_scale
+from spa_cli.obspa.surroundings import norm_scale, per_row
 
 Slots = NDArray[np.int64]
 
@@ -107,7 +107,7 @@ def _add_layer(
     matrix, (h, mean) = statistics.weight, moments
     scale = norm_scale(layer.around.norm, reader(graph))
     if scale is not None:
-        matrix = matrix * scale[0].reshape(*matrix.shape[:2], 1)
+        matrix = matrix * per_row(scale[0], matrix.shape[:2])[..., None]
     taps = math.prod(layer.kernel)
     slots = _slots(grouping, layer, statistics.shape, group.ids)
     block = (

@@ -89,6 +89,11 @@ def norm_scale(norm: Node | None, read: Read) -> tuple[Array, Array, Array] | No
     return gamma / np.sqrt(variance + float(norm.attr("epsilon", 1e-5))), mean, beta
 
 
+def per_row(values: Array, rows: tuple[int, ...]) -> Array:
+    """One value per output channel for every row (g, o) of the layer's matrix: a transposed layer has one per tap."""
+    return np.repeat(values, math.prod(rows) // len(values)).reshape(rows)
+
+
 def _own_bias(graph: Graph, name: str) -> Stored | None:
     if not name:
         return None

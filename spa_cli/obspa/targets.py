@@ -11,7 +11,7 @@ from spa_cli.obspa.alignment import aligned
 from spa_cli.obspa.layers import Layer, sample_rows
 from spa_cli.obspa.refit import Rows
 from spa_cli.obspa.side import Side
-from spa_cli.obspa.surroundings import norm_scale
+from spa_cli.obspa.surroundings import norm_scale, per_row
 from spa_cli.surgery.cut import Cut
 
 # of every sample that is fitted to, how many are held back to judge by
@@ -32,7 +32,8 @@ class Regression:
         self._layer, self._work, self._dense, self._pruned = layer, work, dense, pruned
         groups = layer.groups(np.shape(pruned.values[layer.x][0]), operand.shape)
         if layer.transposed:
-            groups = int(work.attribute(layer.node, "group") or 1)
+            # not the layer's own node, which may be of a copy of the original (standardise.py)
+            groups = next((a.i for a in pruned.node(layer.node).attribute if a.name == "group"), 1)
         self._operand = operand
         self.matrix = layer.matrix(operand, groups)
         around = layer.around
@@ -50,7 +51,7 @@ class Regression:
     def scale(self) -> Array | None:
         """Factor of the BatchNorm behind the layer, per output (g, o)."""
         after = self._norms[1]
-        return None if after is None else after[0].reshape(self.offset.shape)
+        return None if after is None else per_row(after[0], self.offset.shape)
 
     def as_stored(self, matrix: Array) -> Array:
         """The matrix (g, o, p) that is left of another one when it is stored: half precision or integers round it."""

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from spa_cli.errors import UsageError
 from spa_cli.report.text import drift_text, duration, one_line, size
+
+
+def check_junit(file: Path, models: tuple[object, ...], others: tuple[object, ...] = ()) -> None:
+    """Before any work is done: raises UsageError for a file that can't be written, or that is one of those given.
+
+    ``models`` and ``others`` (a plan, samples) are paths, or what is in memory.
+    """
+    if file.is_dir() or not file.absolute().parent.is_dir():
+        raise UsageError(f"--junit '{file}' can't be written: it is a folder, or in none; name a file")
+    if any(_same(file, given) for given in models):
+        raise UsageError(f"--junit '{file}' is one of the models; name another file")
+    if any(_same(file, given) for given in others):
+        raise UsageError(f"--junit '{file}' is the plan, or the samples; name another file")
+
+
+def _same(file: Path, given: object) -> bool:
+    return isinstance(given, (str, os.PathLike)) and file.exists() and Path(given).exists() and file.samefile(given)
 
 
 def junit(report: dict[str, Any], name: str, error: str | None = None) -> str:

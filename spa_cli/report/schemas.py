@@ -79,6 +79,10 @@ _PRUNED = {
 }
 _INDICES = {"anyOf": [_list(COUNT), _list(_list(COUNT))], "description": "kept; a list of lists: one per block"}
 _KEPT = _map({"type": "object", "patternProperties": {"^[0-9]+$": _INDICES}, "additionalProperties": False})
+_WIDTHS = _said(
+    _map({"type": "object", "patternProperties": {"^[0-9]+$": COUNT}, "additionalProperties": False}),
+    "how many indices those axes have in the model",
+)
 _MEMBER = _object(tensor=TEXT, axis=COUNT, role={"enum": ["producer", "pass-through", "consumer"]}, node=TEXT)
 _GATE = _object(name=TEXT, passed=FLAG, found=_or_null(NUMBER), limit=NUMBER, text=TEXT)
 _SIDE = _object(params=COUNT, macs=COUNT, bytes=COUNT, latency_ms=_LATENCY)
@@ -181,6 +185,7 @@ def schema(name: str) -> Schema:
     found = {"$schema": _DRAFT, "title": f"spa.{name}/1", **_document(name)}
     if name == "plan":
         found["properties"]["kept_hidden"] = _KEPT
+        found["properties"]["widths"] = _WIDTHS
     if name == "batch":
         found["$defs"] = {"prune": _document("prune")}
     return found

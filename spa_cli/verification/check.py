@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from spa_cli.errors import VerificationError
+from spa_cli.errors import VerificationError, first_line
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.parameters import set_parameters
 from spa_cli.surgery.cut import Cut
@@ -53,13 +53,11 @@ def verify_file(
     full, plain = checked
     verdict = checker_verdict(path, full=full) if plain else None
     if verdict is not None:
-        raise VerificationError(f"onnx's checker rejects the result: {verdict.strip().splitlines()[0][:200]}")
+        raise VerificationError(f"onnx's checker rejects the result: {first_line(verdict)}")
     try:
         outputs = run(open_session(path, large=large), feeds)
     except Exception as error:
-        raise VerificationError(
-            f"onnxruntime can't run the result: {str(error).strip().splitlines()[0][:300]}"
-        ) from error
+        raise VerificationError(f"onnxruntime can't run the result: {first_line(error, 300)}") from error
     for info, a, b in zip(original.graph.output, reference, outputs, strict=True):
         if _fixed(shape_of(a), free.get(info.name)) != _fixed(shape_of(b), free.get(info.name)):
             raise VerificationError(f"output '{info.name}' of the result has shape {shape_of(b)}, not {shape_of(a)}")
@@ -96,7 +94,7 @@ def zeroing_differs(graph: Graph, work: Cut, feeds: Feeds, pruned: str | onnx.Mo
         left = run(open_session(masked), feeds)
         right = run(open_session(pruned or work.model), feeds)
     except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises, the cut did not survive
-        return f"onnxruntime can't run the result: {str(error).strip().splitlines()[0][:300]}"
+        return f"onnxruntime can't run the result: {first_line(error, 300)}"
     tolerance = 1e-3 if _single_precision(graph) else 5e-2
     for info, a, b in zip(graph.model.graph.output, left, right, strict=True):
         if shape_of(a) != shape_of(b):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from spa_cli.analysis import Analysis
-from spa_cli.errors import ModelError, UsageError
+from spa_cli.errors import ModelError, UsageError, first_line
 from spa_cli.graph.load import Source
 from spa_cli.verification.inputs import synthetic
 from spa_cli.verification.session import Feeds, open_session, run
@@ -23,7 +23,7 @@ def first_run(source: Source, analysis: Analysis, given: Feeds | None, seed: int
         session = open_session(source, large=source.external)
     except Exception as error:
         raise ModelError(
-            f"onnxruntime can't load '{source.name}': {_line(error)}; export it with operators it knows"
+            f"onnxruntime can't load '{source.name}': {first_line(error)}; export it with operators it knows"
         ) from error
     if given is not None:
         tries = [given]
@@ -34,7 +34,7 @@ def first_run(source: Source, analysis: Analysis, given: Feeds | None, seed: int
         try:
             return feeds, run(session, feeds)
         except Exception as error:  # noqa: BLE001 - onnxruntime's kinds are its own
-            failure = failure or _line(error)
+            failure = failure or first_line(error)
     if given is not None:
         raise UsageError(f"'{source.name}' does not run on the calibration data ({failure}); give samples it takes")
     raise ModelError(f"'{source.name}' does not run on synthetic inputs ({failure}); give --input-shape or --calib")
@@ -43,8 +43,3 @@ def first_run(source: Source, analysis: Analysis, given: Feeds | None, seed: int
 def shapes_of(feeds: Feeds) -> dict[str, tuple[int, ...]]:
     """Shapes of inputs."""
     return {name: np.shape(value) for name, value in feeds.items()}
-
-
-def _line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

@@ -85,7 +85,7 @@ def carry(
         axes_cut = {n: {int(a) for a in axes} | _block_axis(axes) for n, axes in entries.items()}
         matches = match_model(axes_cut, graph, reference)
     stage("cutting")
-    cutter = Cutter(entries, matches, reference, cut)
+    cutter = Cutter(entries, matches, reference, cut, plan.widths)
     cutter.cut_matched()
     cutter.cut_tied(sure=graph is not None)
     if graph is not None:

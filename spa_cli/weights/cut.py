@@ -22,14 +22,22 @@ Entry = dict[str, Any]
 
 class Cutter:
     """``new`` are the smaller tensors of ``weights``; ``lost`` tells for every one of them, along each axis whose
-    indices go as a whole, which went. ``reference`` holds the values that were matched, ``entries`` are the plan's.
+    indices go as a whole, which went. ``reference`` holds the values that were matched, ``entries`` are the plan's, and
+    ``widths`` how many indices their axes had where it was made.
     """
 
-    def __init__(self, entries: Mapping[str, Entry], matches: Matches, reference: Weights, weights: Weights) -> None:
+    def __init__(
+        self,
+        entries: Mapping[str, Entry],
+        matches: Matches,
+        reference: Weights,
+        weights: Weights,
+        widths: Mapping[str, Mapping[str, int]],
+    ) -> None:
         self.new: dict[str, Array] = {}
         self.lost: dict[str, dict[int, Array]] = {}
         self.tied: dict[str, str] = {}
-        self.entries, self._matches = entries, matches
+        self.entries, self._matches, self._widths = entries, matches, widths
         self._reference, self._weights = reference, weights
         self._owners: dict[str, list[str]] = defaultdict(list)
 
@@ -39,6 +47,12 @@ class Cutter:
         for axis, kept in entry.items():
             lists = kept if kept and isinstance(kept[0], list) else [kept]
             size = shape[int(axis)] if int(axis) < len(shape) else 0
+            width = self._widths.get(name, {}).get(axis, size)
+            if size and width != size:
+                raise UsageError(
+                    f"the plan was made for {width} indices of '{name}' along axis {axis}, and its shape in "
+                    f"'{self._weights.name}' is {list(shape)}; give the model too, or the weights that belong to it"
+                )
             if any(i >= size for k in lists for i in k) or (lists is kept and shape[0] % len(lists)):
                 raise UsageError(
                     f"the plan cuts '{name}' along axis {axis} in a way that its shape {list(shape)} in "

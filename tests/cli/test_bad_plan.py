@@ -102,6 +102,16 @@ BAD_PLANS = {
         lambda d: plan_file(d / "p", {}, input_shapes={"image": [0]}),
         "for 'image' is no list of sizes; write whole numbers above 0",
     ),
+    "widths that are lists": (
+        lambda d: plan_file(d / "p", {}, widths={"w": {"0": [8]}}),
+        'malformed at "widths"; write {tensor: {axis: how many}}',
+    ),
+    "widths of no axis": (lambda d: plan_file(d / "p", {}, widths={"w": {"rows": 8}}), 'malformed at "widths"'),
+    "no widths at all": (lambda d: plan_file(d / "p", {}, widths=[]), 'malformed at "widths"'),
+    "other widths": (
+        lambda d: plan_file(d / "p", _CONV1, widths={"stage1.0.conv1.weight": {"0": 64}}),
+        "the plan was made for 64 indices of 'stage1.0.conv1.weight' axis 0, this model has 16; give the model",
+    ),
     "a list of the hidden": (
         lambda d: plan_file(d / "p", {}, kept_hidden=[]),
         'malformed at "kept_hidden"; write {tensor: {axis: [indices]}}',

@@ -80,7 +80,7 @@ def test_lists_flags_and_paths_beside_the_file(folder) -> None:
     (folder / "conf").mkdir()
     (folder / "conf" / "calib.npz").write_bytes(calib_path("digits_mlp").read_bytes())
     (folder / "conf" / "my.toml").write_text(
-        'ratio = 0.3\nmethod = "wanda"\nrepair = false\ncalib = "calib.npz"\nignore = ["none*", "nothing*"]\n'
+        'ratio = 0.3\nmethod = "wanda"\nrepair = false\ncalib = "calib.npz"\nignore = ["classes", "label*"]\n'
     )
     asked = ("--ratio", 0.3, "--method", "wanda", "--no-repair", "--calib", calib_path("digits_mlp"))
     assert _channels("--config", folder / "conf" / "my.toml") == _channels(*asked)

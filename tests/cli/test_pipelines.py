@@ -94,6 +94,12 @@ def test_junit_goes_nowhere_else(small, tmp_path) -> None:
     before = small.read_bytes()
     assert "is one of the models; name another file" in refused(2, "verify", RESNET, small, "--junit", small)
     assert small.read_bytes() == before
+    plan, samples = tmp_path / "plan.json", tmp_path / "calib.npz"
+    for option, file in (("--plan", plan), ("--calib", samples)):
+        file.write_bytes(b"precious")
+        text = refused(2, "verify", RESNET, small, option, file, "--junit", file)
+        assert "is the plan, or the samples; name another file" in text
+        assert file.read_bytes() == b"precious"
 
 
 def test_a_name_can_not_speak_to_the_runner(tmp_path) -> None:

@@ -38,6 +38,18 @@ MODELS = {
         "(float[N,8,12] x) => (y) { a = Conv(x, wa)  b = Relu(a)  y = ConvTranspose<strides=[2]>(b, wb) }",
         {"wa": (24, 8, 1), "wb": (24, 4, 3)},
     ),
+    "transposed conv and batch norm": (
+        """(float[N,8,12] x) => (y) {
+          a = Conv(x, wa)  b = Relu(a)  t = ConvTranspose<strides=[2]>(b, wb, bb)
+          y = BatchNormalization(t, s, o, m, v) }""",
+        {"wa": (24, 8, 1), "wb": (24, 4, 3), "bb": (4,), "s": positive(4), "o": (4,), "m": (4,), "v": positive(4)},
+    ),
+    "grouped transposed conv and batch norm": (
+        """(float[N,8,12] x) => (y) {
+          a = Conv(x, wa)  b = Relu(a)  t = ConvTranspose<group=2, strides=[2]>(b, wb)
+          y = BatchNormalization(t, s, o, m, v) }""",
+        {"wa": (24, 8, 1), "wb": (24, 2, 3), "s": positive(4), "o": (4,), "m": (4,), "v": positive(4)},
+    ),
     "linear on the left": (
         "(float[N,8,10] x) => (y) { a = MatMul(wa, x)  b = Relu(a)  y = MatMul(wb, b) }",
         {"wa": (32, 8), "wb": (5, 32)},

@@ -154,3 +154,21 @@ def test_what_is_no_grid_in_the_framework() -> None:
     uneven = planned(model, seed=1, only="w2")[0]
     with pytest.raises(UsageError, match=r"is no tensor in 'blocks' .* \[2, 6, 6\]"):
         spa_cli.apply_weights(uneven, stacked, model=model)
+
+
+def test_weights_of_other_widths() -> None:
+    """All indices that stay are there, and would be other channels; with a model, its axes are the plan's."""
+    plan, arrays = planned(mlp(), seed=1)
+    cut_axes = {n: int(next(iter(axes))) for n, axes in plan.kept.items()}
+    wider = {n: np.concatenate([a, a], cut_axes[n]) if n in cut_axes else a for n, a in arrays.items()}
+    says = (
+        r"for 8 indices of 'layer1\.weight' along axis 0, and its shape in 'the weights' is \[16, 5\]; give the model"
+    )
+    with pytest.raises(UsageError, match=says):
+        spa_cli.apply_weights(plan, wider)
+    assert spa_cli.apply_weights(plan, arrays).params[1] < sum(a.size for a in arrays.values())
+    lying_otherwise = {n: a.T.copy() for n, a in arrays.items()}
+    with pytest.raises(UsageError, match="made for 8 indices"):
+        spa_cli.apply_weights(plan, lying_otherwise)
+    turned = spa_cli.apply_weights(plan, lying_otherwise, model=mlp())
+    assert turned.shapes["layer1.weight"] == ((5, 8), (5, len(plan.kept["layer1.weight"]["0"])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spa_cli.analysis import Analysis
+from spa_cli.errors import first_line
 from spa_cli.graph.load import Source
 from spa_cli.progress import stage
 from spa_cli.report.json_report import inspect_json
@@ -38,5 +39,6 @@ def _profiles(analysis: Analysis, source: Source) -> Profiles:
     try:
         feeds, _ = first_run(source, analysis, None)
     except Exception as error:  # noqa: BLE001 - the page says so, and is about more than latency
-        return Profiles(None, None, f"Latency by layer could not be measured: {str(error).splitlines()[0][:160]}.")
+        why = first_line(error, 160).rstrip(".")
+        return Profiles(None, None, f"Latency by layer could not be measured: {why}.")
     return measure.profiles(feeds, (source.model, source.folder), None)

@@ -10,6 +10,7 @@ import onnx
 
 from spa_cli.channels.selection import Selection
 from spa_cli.cutting import Cutting
+from spa_cli.errors import first_line
 from spa_cli.graph.model import Array
 from spa_cli.prepare import Prepared
 from spa_cli.progress import stage
@@ -74,7 +75,8 @@ def profiles(feeds: Feeds, before: tuple[onnx.ModelProto, str], after: tuple[onn
     try:
         found = profile([before, after] if after else [before], feeds)
     except Exception as error:  # noqa: BLE001 - the page says so, the model is made
-        return Profiles(None, None, f"Latency by layer could not be measured: {_line(error)}.")
+        why = first_line(error, 160).rstrip(".")
+        return Profiles(None, None, f"Latency by layer could not be measured: {why}.")
     return Profiles(found[0], found[1] if after else None)
 
 
@@ -108,7 +110,8 @@ def quality(prepared: Prepared, cutting: Cutting) -> Quality:
             curve += _itself(prepared, cutting.made.selection, sliced_drift(prepared, cutting.made.selection, drift_of))
         found = sensitivities(prepared, drift_of, max(end - time.perf_counter(), SECONDS / 4))
     except Exception as error:  # noqa: BLE001 - the page says so, the model is made
-        return Quality([], [], [f"Sensitivity and the curve of drift could not be measured: {_line(error)}."])
+        why = first_line(error, 160).rstrip(".")
+        return Quality([], [], [f"Sensitivity and the curve of drift could not be measured: {why}."])
     wide = sum(g.channels > 1 for g in subject.analysis.grouping.groups)
     if len(found) < wide:
         problems.append(
@@ -136,8 +139,3 @@ def differences(reference: list[Array], outputs: list[Array]) -> Array:
         if a.shape == b.shape and a.size and np.isfinite(a).all() and np.isfinite(b).all() and a.std() > 0:
             found.append((b - a).ravel() / a.std())
     return np.concatenate(found)
-
-
-def _line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0][:160] if lines else type(error).__name__).rstrip(".")
