@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from spa_cli.budget.kernels import preferred_multiple
+from spa_cli.budget.kernels import roundings
 from spa_cli.calibration.digest import digest
 from spa_cli.errors import UsageError
 from spa_cli.fingerprint import budget, choices, contents, program
@@ -43,7 +43,7 @@ def key_of(source: Source, options: Options) -> str:
     }
     if options.round_to == "auto":
         # all that is measured of this machine
-        parts["liked"] = preferred_multiple(source.graph)
+        parts["widths"] = roundings(source.graph)
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -163,3 +163,8 @@ def rankings(analysis: Analysis, method: str, **options: object) -> list[Ranking
     """Every group's channels by a criterion."""
     chosen = Options(ratio=0.5, method=method, **options)
     return rank_groups(Evidence(analysis, chosen), chosen.recipe)[0]
+
+
+def doubts(result) -> list[str]:
+    """Warnings, but for the one that outputs have moved far: weights that nobody trained have no channels to spare."""
+    return [text for text in result.warnings if "no longer resemble" not in text]

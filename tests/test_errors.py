@@ -46,7 +46,7 @@ OURS = {
 }
 # what else is raised where, and what becomes of it
 CAUGHT = {
-    "AssertionError": (("spa_cli/cutting.py",), "spa itself is wrong"),
+    "AssertionError": (("spa_cli/cutting.py", "spa_cli/search.py"), "spa itself is wrong"),
     "CutError": (("spa_cli/surgery/",), "a group is left whole, with a warning"),
     "Decline": (("spa_cli/channels/",), "what a node touches is frozen, with a reason"),
     "Exit": (("spa_cli/cli/",), "Typer leaves with a code"),

@@ -117,18 +117,28 @@ def test_qualities_that_mean_nothing(value) -> None:
         Options(max_drift=value)
 
 
-def test_what_is_measured_on_was_not_fitted_to() -> None:
+@pytest.mark.parametrize(
+    ("options", "judged"), [({"max_drift": 0.1}, 64), ({"ratio": 0.1}, 32), ({"ratio": 0.1, "calib_samples": 200}, 56)]
+)
+def test_what_is_measured_on_was_not_fitted_to(options, judged) -> None:
     analysis = analyse_model(load(RESNET), {})
-    calib = calib_path("digits_resnet")
-    data = read_samples(calib, analysis.graph).data
-    options = Options(max_drift=0.1, calib=calib)
-    fitted, kept = from_user(analysis, data, "", options), held_back(analysis, data, "")
+    chosen = Options(calib=calib_path("digits_resnet"), **options)
+    given = read_samples(chosen.calib, analysis.graph)
+    fitted, kept = from_user(analysis, given, chosen), held_back(analysis, given, chosen)
     assert fitted.index is not None and kept.index is not None
     used, apart = (set(np.concatenate(c.index).tolist()) for c in (fitted, kept))
     assert not used & apart
     assert used | apart == set(range(256))
-    whole = from_user(analysis, data, "", Options(ratio=0.1, calib=calib))
-    assert set(np.concatenate(whole.index).tolist()) == set(range(256))
+    assert (len(apart), kept.samples, fitted.samples) == (judged, judged, 256 - judged)
+    assert kept.about.startswith(f"{judged} held-back samples of ")
+
+
+def test_of_three_samples_none_can_be_spared_and_that_is_said(tmp_path) -> None:
+    analysis = analyse_model(load(RESNET), {})
+    np.savez(tmp_path / "few.npz", **{n: np.load(calib_path("digits_resnet"))[n][:3] for n in analysis.graph.inputs})
+    result = spa_cli.prune(RESNET, ratio=0.2, calib=tmp_path / "few.npz")
+    assert result.judged_on == f"3 fitted samples of {tmp_path / 'few.npz'}"
+    assert result.plan.about["repair"]["calibration"].startswith("3 samples")
 
 
 def test_a_command_gives_its_last_number() -> None:

@@ -12,6 +12,7 @@ from spa_cli.importance.slices import shape_of, slot_of, sums
 from spa_cli.obspa.layers import Layer
 from spa_cli.obspa.readings import Reading
 from spa_cli.obspa.saliency import Consumer, Rigid, convex, greedy
+from spa_cli.obspa.shrinkage import shrunk
 from spa_cli.obspa.statistics import Statistics
 from spa_cli.progress import tracked
 
@@ -40,7 +41,7 @@ def _ranking(group: Group, found: list[list[Reading]]) -> Ranking:
 def _consumer(reading: Reading) -> Consumer | Rigid:
     if reading.unfit:
         return Rigid(reading.w, reading.second, reading.places, reading.weight)
-    return Consumer(reading.w, reading.h, reading.places, reading.weight)
+    return Consumer(reading.w, shrunk(reading.h, reading.rows), reading.places, reading.weight)
 
 
 def by_energy(

@@ -62,7 +62,7 @@ def verify_table(out: Console, report: dict[str, Any]) -> None:
         out.print(f"[bold red]{escape(report['warning'])}[/]")
     title = "verified" if report["passed"] else "not verified"
     _before_and_after(out, title, ("original", "pruned"), report)
-    out.print(f"{_drift(report['drift'])} on {escape(report['drift']['samples'])}", soft_wrap=True)
+    out.print(f"{_drift(report['drift'])} on {escape(report['drift']['samples'])}")
     if report["zeroing"] is not None:
         out.print(f"the plan's cut against zeroing what it removes: {escape(report['zeroing'])}", soft_wrap=True)
     for gate in report["gates"]:

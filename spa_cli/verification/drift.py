@@ -14,8 +14,8 @@ import onnxruntime as ort
 from spa_cli.graph.model import Array
 from spa_cli.verification.session import Feeds, floats, run, tensors
 
-# more than this moved, or agreement no more than this above chance: what is left is another network
-MOVED, KAPPA = 0.7, 0.5
+# outputs that moved more than this are those of another network; where less, they also have to disagree
+MOVED, SHIFTED, KAPPA = 0.7, 0.4, 0.5
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Drift:
     arg-max and integer outputs agree (``None`` if there are none).
 
     ``kappa``: by how much they agree more often than by chance, relative to the most there can be (Cohen 1960): a
-    network that says "background" everywhere agrees often, and by chance.
+    network that says "background" everywhere agrees often, and by chance. It is the most that so many samples allow.
     """
 
     relative_l2: float
@@ -34,7 +34,9 @@ class Drift:
     @property
     def resembles(self) -> bool:
         """Whether the outputs are still those of the same network, more or less."""
-        return not self.relative_l2 > MOVED and (self.kappa is None or self.kappa >= KAPPA)
+        far = math.isnan(self.relative_l2) or self.relative_l2 > SHIFTED
+        disagrees = self.kappa is not None and self.kappa < KAPPA
+        return not (self.relative_l2 > MOVED or (far and disagrees))
 
     def warning(self, on: str) -> str:
         """What to say of outputs that no longer resemble the original's, measured ``on`` these samples."""
@@ -68,10 +70,12 @@ class Agreement:
 
     @property
     def kappa(self) -> float:
-        """1 if all agree, 0 if no more do than by chance."""
+        """1 if all agree, 0 if no more do than by chance; at the upper end of a 95 % interval (Wilson 1927)."""
         first, second = self._counts
         chance = sum(count * second[said] for said, count in first.items()) / self._total**2
-        return (self.share - chance) / (1 - chance) if chance < 1 else self.share
+        n, p, z = self._total, self.share, 1.96
+        most = (p + z**2 / (2 * n) + z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))) / (1 + z**2 / n)
+        return min(1.0, (most - chance) / (1 - chance)) if chance < 1 else 1.0
 
 
 class Moved:

@@ -78,16 +78,6 @@ def test_floors_hold_after_rounding() -> None:
         assert kept >= 0.4 * group.channels
 
 
-def test_the_preferred_multiple_is_measured(monkeypatch) -> None:
-    graph = analysed(model_path("digits_resnet")).graph
-    assert kernels.preferred_multiple(graph) in kernels.MULTIPLES
-    for best in kernels.MULTIPLES:
-        cost = {w: 1.0 if w % best == 0 else 1.5 for w in range(49, 81)}
-        monkeypatch.setattr(kernels, "_costs", lambda convolution, cost=cost: cost)
-        assert kernels.preferred_multiple(graph) == best
-        assert kernels.roundings(graph) == [m for m in (16, 8, 4, 2, 1) if m <= best]
-
-
 @pytest.mark.parametrize("value", ["8x", "automatic"])
 def test_rounding_to_something_else(value) -> None:
     with pytest.raises(UsageError, match="has to be a number or auto"):

@@ -18,6 +18,7 @@ from spa_cli.errors import ModelError, SpaError, UsageError, VerificationError
 from spa_cli.graph.load import load
 from spa_cli.graph.save import check_writable, write_text
 from spa_cli.verification import check, compare
+from spa_cli.verification.drift import Drift
 from tests.builders import build, inside
 from tests.samples import SAMPLES, model_path
 
@@ -345,7 +346,7 @@ def test_verify_takes_models_from_memory(monkeypatch) -> None:
     small = spa_cli.prune(_model(), ratio=0.5, method="l1").model
     report = compare.compare(_model(), small, None, None, {})
     assert report.params[1] < report.params[0]
-    assert isinstance(report.drift, check.Drift)
+    assert isinstance(report.drift, Drift)
 
 
 def test_obspa_on_external_data(tmp_path) -> None:

@@ -36,6 +36,8 @@ NET = build(
     **WEIGHTS,
 )
 SAMPLES = np.random.default_rng(0).standard_normal((24, 3, 7, 7)).astype(np.float32)
+# three of them are held back to judge on
+FITTED = np.delete(SAMPLES, [4, 12, 20], axis=0)
 W1, W2 = (WEIGHTS[n].astype(np.float64) for n in ("w1", "w2"))
 
 
@@ -64,7 +66,7 @@ def hidden() -> np.ndarray:
         **{n: WEIGHTS[n] for n in ("w1", "scale", "shift", "mean", "var")},
     )
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, {"x": SAMPLES})[0].astype(np.float64)
+    return session.run(None, {"x": FITTED})[0].astype(np.float64)
 
 
 def taps(h) -> np.ndarray:

@@ -15,7 +15,8 @@ from spa_cli.channels.selection import Selection
 from spa_cli.errors import SpaError, VerificationError
 from spa_cli.graph.load import load
 from spa_cli.surgery.apply import cut
-from spa_cli.verification.check import drift, latency, removed_mask, signature, verify_file, zeroing_differs
+from spa_cli.verification.check import latency, removed_mask, signature, verify_file, zeroing_differs
+from spa_cli.verification.drift import drift
 from spa_cli.verification.inputs import synthetic
 from spa_cli.verification.session import open_session, run
 from tests.samples import SAMPLES, model_path
