@@ -6,12 +6,13 @@ import numpy as np
 
 from spa_cli.analysis import Analysis
 from spa_cli.calibration.read import samples_to_fit, samples_to_test
+from spa_cli.calibration.samples import JUDGES
 from spa_cli.errors import SpaError
 from spa_cli.graph.load import Source
 from spa_cli.graph.model import Graph
 from spa_cli.obspa.data import Calibration, fixed_size
 from spa_cli.obspa.synthetic import synthetic
-from spa_cli.obspa.user_data import JUDGES, held_back, whole
+from spa_cli.obspa.user_data import held_back, whole
 from spa_cli.options import Options
 from spa_cli.verification.session import Feeds, open_session, run
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from spa_cli import batch
+from spa_cli.budget import kernels
 from spa_cli.calibration.digest import digest
+from spa_cli.errors import UnreachableError
 from tests.cli.running import refused, spa
 from tests.samples import calib_path, model_path
 
@@ -151,10 +153,19 @@ def test_a_changed_entry_is_not_used(cached, tmp_path) -> None:
     assert (tmp_path / "t.onnx").read_bytes() == (tmp_path / "s.onnx").read_bytes()
 
 
-def test_what_is_measured_is_measured_anew_and_says_so(tmp_path) -> None:
-    asked = ("--ratio", 0.3, "--round-to", "auto", "--method", "l1", "--cache", tmp_path / "c")
-    assert "warning: this is not cached: --round-to auto" in spa("prune", MLP, "-o", tmp_path / "s.onnx", *asked).err
+def test_what_is_measured_is_measured_anew_and_says_so(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("spa_cli.pipeline.prune", lambda *_, **__: (_ for _ in ()).throw(UnreachableError("no")))
+    asked = ("--target-latency", 0.3, "--method", "l1", "--cache", tmp_path / "c")
+    assert "warning: this is not cached: --target-latency" in spa("prune", MLP, "-o", tmp_path / "s.onnx", *asked).err
     assert not (tmp_path / "c").exists()
+
+
+def test_what_kernels_like_is_a_part_of_the_key(tmp_path, monkeypatch) -> None:
+    asked = ("prune", MLP, "-o", tmp_path / "s.onnx", *L1, "--cache", tmp_path / "c", "--force")
+    assert [_json(*asked)["cached"] for _ in range(2)] == [False, True]
+    monkeypatch.setattr(kernels, "preferred_multiple", lambda graph: 4)
+    assert _json(*asked)["cached"] is False
+    assert _json(*asked, "--round-to", 2)["cached"] is False
 
 
 def test_a_cache_does_not_replace_what_exists(cached, tmp_path) -> None:

@@ -11,7 +11,7 @@ from spa_cli.calibration.arrays import read_arrays
 from spa_cli.calibration.function import names_function, read_function
 from spa_cli.calibration.images import read_images
 from spa_cli.calibration.reading import Reading
-from spa_cli.calibration.samples import Samples, SampleSource
+from spa_cli.calibration.samples import JUDGES, Samples, SampleSource
 from spa_cli.calibration.saved_dataset import is_saved_dataset, read_saved_dataset
 from spa_cli.calibration.text import read_text
 from spa_cli.errors import UsageError
@@ -49,8 +49,8 @@ def samples_to_fit(options: Options, graph: Graph) -> Samples | None:
         return None
     # a slice counts the samples of the whole source
     limit = None if options.focused.samples is not None else options.calib_samples
-    if limit is not None and options.holds_back:
-        limit = limit * 4 // 3 + 1
+    if limit is not None:
+        limit = limit * 4 // 3 + 1 if options.holds_back else limit + JUDGES
     return read_samples(options.calib, graph, options.reading, limit)
 
 

@@ -12,6 +12,8 @@ import numpy as np
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array, Graph
 
+# how many are held back to judge on, where nothing else asks for more
+JUDGES = 64
 LABELS = ("labels", "label", "y", "targets")
 SampleSource: TypeAlias = Path | Callable[[], Any]
 

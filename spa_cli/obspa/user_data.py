@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spa_cli.analysis import Analysis
-from spa_cli.calibration.samples import Samples
+from spa_cli.calibration.samples import JUDGES, Samples
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array
 from spa_cli.importance.focus import FOCUS, Focus
@@ -20,8 +20,8 @@ from spa_cli.verification.session import open_session
 if TYPE_CHECKING:
     from spa_cli.options import Options
 
-# samples that are measured on, where none are asked for; the fewest of which some can be spared
-JUDGES, _FEWEST = 64, 4
+# the fewest samples of which some can be spared
+_FEWEST = 4
 
 
 def from_user(analysis: Analysis, given: Samples, options: Options) -> Calibration:

@@ -156,7 +156,7 @@ def test_text_is_the_tokens_it_stands_for(tokens, tmp_path, monkeypatch) -> None
         made.append(onnx.load(out))
     assert made[0] == made[1] != tokens
     about = json.loads(Path("b.onnx.json").read_text())["repair"]
-    assert about["calibration"] == "64 samples of lines.txt (64 lines)"
+    assert about["calibration"] == "56 samples of lines.txt (64 lines)"
     says = refused(2, "prune", "m.onnx", "-o", "c.onnx", "--ratio", 0.4, "--calib", "lines.txt")
     assert says == "'lines.txt' is text; give its tokenizer by --tokenizer tokenizer.json"
     assert not Path("c.onnx").exists()
