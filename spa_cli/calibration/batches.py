@@ -9,9 +9,11 @@ import numpy as np
 
 from spa_cli.calibration.check import checked, rank_of
 from spa_cli.calibration.samples import Samples, joined, label_name
-from spa_cli.calibration.spread import BYTES
+from spa_cli.calibration.spread import too_many
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array, Graph
+from spa_cli.memory import working_memory
+from spa_cli.progress import LOG
 
 _FORMS = (
     "a dict with an array per input (and labels), batches or samples of them one after the other, or pairs with a label"
@@ -34,8 +36,11 @@ def gather(given: Any, graph: Graph, where: str, limit: int | None) -> Samples:
     labels: list[Array | UsageError | None] = []
     count, size, more = 0, 0, False
     for number, item in enumerate(items):
-        if given is items and (size >= BYTES or (limit is not None and count >= limit)):
+        full = size >= working_memory()
+        if given is items and (full or (limit is not None and count >= limit)):
             more = True
+            if full:
+                LOG.warning("%s", too_many(count, limit or "all"))
             break
         data, label = _split(item, graph, where)
         batch = {n: _batch(n, a, graph, where, number) for n, a in data.items() if n in graph.inputs}

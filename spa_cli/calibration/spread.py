@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-# what all samples together may take
-BYTES = 2_000_000_000
+from spa_cli.memory import working_memory
+from spa_cli.progress import LOG
 
 
 def spread(total: int, limit: int | None, bytes_each: int = 1) -> list[int]:
-    """Positions of at most ``limit`` of ``total`` samples, evenly spread: folders are sorted by class."""
-    most = max(1, BYTES // max(bytes_each, 1))
-    count = min(total, most if limit is None else limit, most)
+    """Positions of at most ``limit`` of ``total`` samples, evenly spread: folders are sorted by class.
+
+    Fewer, with a warning, where they would not fit in memory.
+    """
+    wanted = total if limit is None else min(total, limit)
+    count = min(wanted, max(1, working_memory() // max(bytes_each, 1)))
+    if count < wanted:
+        LOG.warning("%s", too_many(count, wanted))
     return [position * total // count for position in range(count)]
+
+
+def too_many(count: int, wanted: int | str) -> str:
+    """What is said where only ``count`` samples fit."""
+    return (
+        f"{count} of {wanted} samples are read: all would take more than {working_memory() / 1e9:.1f} GB, a quarter of "
+        "this machine's memory; give fewer or smaller ones to choose them yourself"
+    )
 
 
 def part(count: int, total: int, kind: str) -> str:

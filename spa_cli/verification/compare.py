@@ -31,8 +31,8 @@ from spa_cli.verification.gates import Gate, Limits, check
 from spa_cli.verification.providers import named, running_on
 from spa_cli.verification.session import open_session, passes_checker, run, target
 
-# synthetic samples where none are given
-_MADE = 64
+# synthetic samples where none are given; the most that are taken of what need not end
+_MADE, _MOST = 64, 50_000
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def compare(
     stage("reading the models")
     before, after = load(model), load(pruned)
     stage("finding which channels depend on each other")
-    given = None if calib is None else read_samples(calib, before.graph, reading)
+    given = None if calib is None else read_samples(calib, before.graph, reading, _MOST)
     analysis = analyse_model(before, input_shape, given.shapes if given else {})
     samples = _synthetic(before, analysis) if given is None else whole(analysis, given)
     stage("running the original")

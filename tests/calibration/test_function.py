@@ -95,7 +95,7 @@ def test_an_iterable_is_taken_no_further_than_needed() -> None:
 
 
 def test_an_endless_iterable_ends_where_memory_does(monkeypatch) -> None:
-    monkeypatch.setattr("spa_cli.calibration.batches.BYTES", 100)
+    monkeypatch.setattr("spa_cli.calibration.batches.working_memory", lambda: 100)
     found = gather(({"x": X} for _ in itertools.count()), ONE, "f", None)
     assert found.count == 18
 

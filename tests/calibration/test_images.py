@@ -147,7 +147,7 @@ def test_a_limit_is_spread_over_the_classes(tmp_path) -> None:
 def test_no_more_is_read_than_fits_in_memory(monkeypatch) -> None:
     assert spread.spread(10, None) == list(range(10))
     assert spread.spread(10, 3) == [0, 3, 6]
-    monkeypatch.setattr(spread, "BYTES", 100)
+    monkeypatch.setattr(spread, "working_memory", lambda: 100)
     assert spread.spread(10, None, 50) == [0, 5]
     assert spread.spread(10, None, 500) == [0]
 

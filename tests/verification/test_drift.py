@@ -1,0 +1,76 @@
+"""How far outputs moved: over many runs as over one, and when that is too far."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spa_cli.verification.drift import Agreement, Drift, Moved, counted, drift
+
+
+def outputs(n: int, seed: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=(n, 4)).astype(np.float32), rng.integers(0, 3, (n, 2))]
+
+
+def test_many_runs_are_like_one() -> None:
+    a, b = outputs(10, 0), outputs(10, 1)
+    moved = Moved()
+    for part in (slice(0, 3), slice(3, 10)):
+        moved.add([v[part] for v in a], [v[part] for v in b])
+    whole = drift(a, b)
+    assert moved.drift.relative_l2 == pytest.approx(whole.relative_l2)
+    assert (moved.drift.agreement, moved.drift.kappa) == pytest.approx((whole.agreement, whole.kappa))
+
+
+def test_what_a_run_was_filled_up_with_does_not_count_twice() -> None:
+    feeds = {"x": np.zeros((4, 2)), "scalar": np.zeros(())}
+    a, one = np.arange(8).reshape(4, 2), np.zeros((1, 3))
+    assert [o.tolist() for o in counted([a, one], feeds, 1)] == [[[6, 7]], one.tolist()]
+    assert counted([a], feeds, None)[0] is a
+
+
+def test_agreement_that_is_chance_is_none() -> None:
+    """Nine of ten pixels are background: a network that only says so agrees on nine of ten."""
+    right = np.array(([0] * 9 + [1]) * 100)
+    lazy = Agreement()
+    lazy.add(right, np.zeros_like(right))
+    assert lazy.share == 0.9
+    assert lazy.kappa < 0.25
+    same = Agreement()
+    same.add(right, right)
+    assert (same.share, same.kappa) == (1.0, 1.0)
+
+
+def test_a_few_samples_condemn_nobody() -> None:
+    few, many = Agreement(), Agreement()
+    few.add(np.arange(4), np.array([0, 1, 2, 9]))
+    many.add(np.arange(400), np.r_[np.arange(100), np.full(300, -1)])
+    assert few.kappa > 0.9
+    assert many.kappa < 0.4
+
+
+@pytest.mark.parametrize(
+    ("found", "resembles"),
+    [
+        (Drift(0.2, 0.9, 0.9), True),
+        (Drift(0.69, None), True),
+        (Drift(0.71, None), False),
+        (Drift(0.45, 0.3, 0.3), False),
+        # values that hardly moved, and a class that is nearly always the same
+        (Drift(0.2, 0.8, 0.1), True),
+        (Drift(float("nan"), 0.9, 0.2), False),
+        (Drift(float("nan"), 0.9, 0.8), True),
+        (Drift(float("nan"), None), True),
+    ],
+)
+def test_when_a_network_is_another_one(found, resembles) -> None:
+    assert found.resembles is resembles
+
+
+def test_what_is_said_then() -> None:
+    assert Drift(0.934, 0.125, 0.1).warning("64 held-back samples of x.npz") == (
+        "the outputs no longer resemble the original's (drift 0.93, arg-max agrees on 12%, on 64 held-back samples of "
+        "x.npz); ask for less, give more samples with --calib, or train the result"
+    )
+    assert "(arg-max agrees on 12%, on 3" in Drift(float("nan"), 0.125, 0.1).warning("3 samples")
