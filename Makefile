@@ -5,10 +5,12 @@ BIN := $(VENV)/bin
 TRAIN := .venv-train
 COMPARE := .venv-compare
 
-.PHONY: demo test lint docs pictures site bench bench-samples bench-accuracy bench-depths train-depths bench-data bench-importance bench-budgets bench-real bench-ecosystem bench-compare examples test-train clean
+.PHONY: demo test lint docs pictures site bench bench-samples bench-accuracy bench-imagenet bench-tasks bench-depths train-depths bench-data bench-importance bench-budgets bench-real bench-ecosystem bench-compare examples test-train clean
 BENCH ?= ../shared/bench
 REAL ?= ../shared/real
 MODELS ?= ../shared/zoo/models
+IMAGENET ?= ../shared/imagenet
+TASKS ?= ../shared/tasks
 
 demo: $(VENV)/.installed ## prune a trained sample model and show the result
 	$(BIN)/spa inspect sample_models/digits_resnet.onnx
@@ -37,6 +39,14 @@ bench-samples: $(VENV)/.installed ## accuracy of the sample models at half their
 
 bench-accuracy: $(VENV)/.installed ## accuracy of the CIFAR-10 ResNets in $(BENCH), all methods (an hour)
 	$(BIN)/python benchmarks/bench_accuracy.py --data $(BENCH)
+
+bench-imagenet: $(VENV)/.installed ## ImageNet classifiers in $(IMAGENET) at 0.7 and 0.5 of their MACs, latency beside (half an hour)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pillow
+	$(BIN)/python benchmarks/bench_networks.py imagenet --data $(IMAGENET)
+
+bench-tasks: $(VENV)/.installed ## the same for speech, language, sentences, detection, OCR in $(TASKS) (half an hour)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pillow scipy tokenizers
+	$(BIN)/python benchmarks/bench_networks.py tasks --data $(TASKS)
 
 bench-depths: $(VENV)/.installed ## the same for ResNet-32 and ResNet-44, trained here by train-depths (half an hour)
 	$(BIN)/python benchmarks/bench_accuracy.py --data $(BENCH) --networks build/depths \

@@ -23,13 +23,14 @@ import numpy as np
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32).reshape(1, 3, 1, 1)
 DEVIATION = np.array([0.229, 0.224, 0.225], np.float32).reshape(1, 3, 1, 1)
-RUNS = {
-    "obspa, 512 training images": ("obspa", "cifar10_calib"),
-    "obspa, CIFAR-100 images": ("obspa", "cifar100_calib"),
-    "obspa, no data": ("obspa", None),
-    "l1": ("l1", None),
-    "l2": ("l2", None),
-    "random": ("random", None),
+RUNS: dict[str, tuple[str, str | None, int | str]] = {
+    "obspa, 512 training images": ("obspa", "cifar10_calib", 1),
+    "obspa, CIFAR-100 images": ("obspa", "cifar100_calib", 1),
+    "obspa, no data": ("obspa", None, 1),
+    "l1": ("l1", None, 1),
+    "l2": ("l2", None, 1),
+    "random": ("random", None, 1),
+    "obspa, 512 training images, default widths": ("obspa", "cifar10_calib", "auto"),
 }
 
 
@@ -50,13 +51,15 @@ def accuracy(model: Path, images: np.ndarray, labels: np.ndarray) -> float:
     return 100 * hits / len(images)
 
 
-def one(model: Path, out: Path, method: str, calib: Path | None, rf: float) -> dict[str, Any]:
+def one(model: Path, out: Path, method: str, calib: Path | None, rf: float, round_to: int | str) -> dict[str, Any]:
     """Prune; meant for a process of its own, so that its peak memory can be read."""
     import spa_cli
 
     start = time.perf_counter()
     try:
-        result = spa_cli.prune(model, out, force=True, target_macs=1 / rf, method=method, calib=calib)
+        result = spa_cli.prune(
+            model, out, force=True, target_macs=1 / rf, method=method, calib=calib, round_to=round_to
+        )
     except Exception as error:  # noqa: BLE001 - a failed run is a row of the table
         return {"error": f"{type(error).__name__}: {error}"}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
@@ -84,12 +87,12 @@ def main() -> None:
         for model in args.models.split(","):
             path, out = (args.networks or args.data) / f"{model}.onnx", Path(folder) / f"{model}.onnx"
             print(f"| {model} | dense | 1 | {accuracy(path, images, labels):.2f} | 1 | 1 | | |", flush=True)
-            for label, (method, data) in [list(RUNS.items())[int(i)] for i in args.runs.split(",")]:
+            for label, (method, data, round_to) in [list(RUNS.items())[int(i)] for i in args.runs.split(",")]:
                 for rf in map(float, args.rf.split(",")):
                     calib = Path(folder) / f"{data}.npz" if data else None
                     # a child that is killed raises here instead of leaving the table waiting
                     with ProcessPoolExecutor(1, context) as pool:
-                        found = pool.submit(one, path, out, method, calib, rf).result()
+                        found = pool.submit(one, path, out, method, calib, rf, round_to).result()
                     if "error" in found:
                         print(f"| {model} | {label} | {rf:g} | {json.dumps(found['error'])} | | | | |", flush=True)
                         continue

@@ -57,9 +57,9 @@ def misses(kind: str, asked: float, left: float, channels: int) -> bool:
 
 def check(path: Path, kinds: list[str], method: str) -> list[str]:
     """One model: a word per target ("met", "refused", "missed ..."); [] if nothing in it can be pruned."""
-    base = Options(ratio=0.5, method=method)
+    base = Options(ratio=0.5, method=method, round_to=1)
     try:
-        prepared = prepare(load(path), base, None, lambda _: None)
+        prepared = prepare(load(path), base, None)
     except SpaError as error:
         print(f"{path.name}: not pruned: {error}", flush=True)
         return []

@@ -49,6 +49,7 @@ def main() -> None:
                     out,
                     force=True,
                     target_macs=0.3,
+                    round_to=1,
                     calib=None if samples is None else file,
                     calib_samples=count,
                     seed=seed,

@@ -51,8 +51,8 @@ def one(model: Path, calib: Path, test: Path, row: Row, factors: list[float], sa
     data = np.load(test)
     cells = []
     try:
-        options = Options(target_macs=0.5, calib=calib, calib_samples=samples, repair=True, **row)  # type: ignore[arg-type]
-        prepared = prepare(load(model), options, None, lambda _: None)
+        options = Options(target_macs=0.5, calib=calib, calib_samples=samples, repair=True, round_to=1, **row)  # type: ignore[arg-type]
+        prepared = prepare(load(model), options, None)
         for factor in factors:
             for ready in (replace(prepared, curvature=None), prepared):
                 made = cut_to(ready, replace(options, target_macs=1 / factor)).made

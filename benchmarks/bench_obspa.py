@@ -88,7 +88,7 @@ def prune(width: int, blocks: int, samples: int, folder: str) -> tuple[float, fl
 
     calib, model = Path(folder) / f"{samples}.npy", network(width, blocks)
     start = time.perf_counter()
-    spa_cli.prune(model, target_macs=0.5, calib=calib, calib_samples=samples)
+    spa_cli.prune(model, target_macs=0.5, calib=calib, calib_samples=samples, round_to=1)
     return time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 

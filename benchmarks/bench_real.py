@@ -90,7 +90,8 @@ def main() -> None:
                 for method in ("obspa", "l2"):
                     start = time.perf_counter()
                     shapes = {n: tuple(s["shape"]) for n, s in entry["inputs"].items()}
-                    spa_cli.prune(path, out, force=True, target_macs=1 / args.rf, method=method, input_shape=shapes)
+                    options = {"target_macs": 1 / args.rf, "method": method, "input_shape": shapes, "round_to": 1}
+                    spa_cli.prune(path, out, force=True, **options)
                     seconds = max(seconds, time.perf_counter() - start)
                     moved[method] = [moved_by(outputs(path, f), outputs(out, f)) for f in feeds.values()]
             except SpaError as error:

@@ -16,11 +16,12 @@ import spa_cli
 
 FOLDER = Path(__file__).resolve().parent.parent / "sample_models"
 COLUMNS = {
-    "obspa, data": {"method": "obspa", "data": True},
-    "obspa, no data": {"method": "obspa", "data": False},
-    "l1": {"method": "l1", "data": False},
-    "l2": {"method": "l2", "data": False},
-    "random": {"method": "random", "data": False},
+    "obspa, data": {"method": "obspa", "data": True, "round_to": 1},
+    "default widths": {"method": "obspa", "data": True, "round_to": "auto"},
+    "obspa, no data": {"method": "obspa", "data": False, "round_to": 1},
+    "l1": {"method": "l1", "data": False, "round_to": 1},
+    "l2": {"method": "l2", "data": False, "round_to": 1},
+    "random": {"method": "random", "data": False, "round_to": 1},
 }
 
 
@@ -44,7 +45,8 @@ def main() -> None:
             cells = [f"{100 * accuracy(path, name, entry):.1f}"]
             for column in COLUMNS.values():
                 calib = FOLDER / f"{name}_calib.npz" if column["data"] else None
-                spa_cli.prune(path, out, force=True, target_macs=0.5, method=column["method"], calib=calib)
+                options = {"method": column["method"], "calib": calib, "round_to": column["round_to"]}
+                spa_cli.prune(path, out, force=True, target_macs=0.5, **options)
                 cells.append(f"{100 * accuracy(out, name, entry):.1f}")
             print(f"| {name} | {entry['exporter']} | " + " | ".join(cells) + " |", flush=True)
 

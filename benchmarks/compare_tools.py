@@ -95,9 +95,9 @@ def spa_runs(case: Case, folder: Path, left: float) -> Iterator[Run]:
     calib = folder / "calib.npz"
     np.savez(calib, **case.calib)
     variants: dict[str, dict[str, Any]] = {
-        "spa, data": {"calib": calib},
+        "spa, data": {"calib": calib, "round_to": 1},
         "spa, data, `--round-to 8`": {"calib": calib, "round_to": 8},
-        "spa, no data": {},
+        "spa, no data": {"round_to": 1},
     }
     for i, (tool, options) in enumerate(variants.items()):
         yield spa_run(tool, case.path, folder / f"spa_{i}.onnx", left, options)

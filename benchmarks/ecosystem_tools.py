@@ -125,7 +125,7 @@ def dynamic(source: Path, target: Path, _: Path) -> None:
 
 def spa(source: Path, target: Path, calib: Path, left: float = 0.7, limit: int = 512) -> None:
     """``spa prune --target-macs 0.7 --calib`` (OBSPA)."""
-    spa_cli.prune(source, target, force=True, target_macs=left, calib=calib, calib_samples=limit)
+    spa_cli.prune(source, target, force=True, target_macs=left, calib=calib, calib_samples=limit, round_to=1)
 
 
 STEPS: dict[str, Step] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -58,7 +57,11 @@ def cut_to(prepared: Prepared, options: Options) -> Cutting:
 
 
 def _multiples(prepared: Prepared, options: Options, target: Target) -> tuple[int, list[int], str]:
-    """The multiple that kernels like (or that was asked for), those to try in turn, and why coarser ones are not."""
+    """The multiple that kernels like (or that was asked for), those to try in turn, and why coarser ones are not.
+
+    A coarser multiple takes channels that matter more. How much that costs is told in the coin of the budget: by how
+    much more would have to go at free widths to lose as much.
+    """
     if isinstance(options.round_to, int):
         return options.round_to, [options.round_to], ""
     liked, *finer = roundings(prepared.subject.analysis.graph)
@@ -66,22 +69,24 @@ def _multiples(prepared: Prepared, options: Options, target: Target) -> tuple[in
         # how much of a network has to go for its latency depends on the widths: there is nothing to compare
         return liked, [liked, *finer], ""
     stage("choosing widths")
-
-    def lost(multiple: int) -> float:
+    free = order_of(prepared, options, target, 1)
+    try:
+        unrounded = target.choose(free)
+    except (UnreachableError, ModelError):
+        # that is for the refusal to say
+        return liked, [1], ""
+    why = ""
+    for at, multiple in enumerate((liked, *finer)):
         try:
             order = order_of(prepared, options, target, multiple)
-            return order.lost(target.choose(order))
+            lost = order.lost(target.choose(order))
         except (UnreachableError, ModelError):
-            return math.inf
-
-    free, why = lost(1), ""
-    for at, multiple in enumerate((liked, *finer)):
-        more = lost(multiple) / free if free > 0 else 1.0
-        # also where free widths can't meet the budget: that is for the refusal to say
-        if multiple == 1 or more <= COSTLY or math.isnan(more):
+            why = why or f"the budget can't be met in multiples of {multiple}"
+            continue
+        more = target.left(unrounded) - target.left(free.losing(lost))
+        if lost <= free.lost(unrounded) or more <= COSTLY:
             return liked, [liked, *finer][at:], why
-        why = why or (f"multiples of {multiple} would lose {more:.1f} times as much" if math.isfinite(more) else "")
-        why = why or f"the budget can't be met in multiples of {multiple}"
+        why = why or f"multiples of {multiple} would cost as much as removing {more:.1%} more"
     raise AssertionError("free widths are among the multiples")
 
 

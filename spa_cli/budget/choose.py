@@ -128,6 +128,15 @@ class Order:
         gone = {i: int((~mask.reshape(-1, mask.shape[-1])[0]).sum()) for i, mask in selection.kept.items()}
         return float(sum(self._lost[i][count - 1] for i, count in gone.items() if count))
 
+    def losing(self, loss: float) -> Selection:
+        """What stays where walking along the order has lost so much, or at its end."""
+        low, high = 0, len(self.steps)
+        while low < high:
+            middle = (low + high) // 2
+            reached = self.lost(self.selection(self.steps[:middle])) >= loss
+            low, high = (low, middle) if reached else (middle + 1, high)
+        return self.selection(self.steps[:low])
+
     def by_ratio(self, ratio: float) -> list[Step]:
         """Steps that remove ``ratio`` of all removable channels (at least one)."""
         wanted = max(1, round(ratio * self.total))

@@ -17,8 +17,8 @@ MULTIPLES = (1, 2, 4, 8, 16)
 _WIDTHS = range(49, 81)
 # what a coarser multiple has to gain per unit of work
 _GAIN = 0.03
-# what it may lose, relative to what free widths lose under the same budget
-COSTLY = 1.3
+# what it may cost: no more than if this much more of the original were removed
+COSTLY = 0.025
 _SECONDS, _QUIET = 1.5, 0.1
 # layers one after the other: what a kernel does to get at its own layout counts once
 _DEPTH = 3

@@ -94,6 +94,17 @@ class Target:
             )
         )
 
+    def left(self, selection: Selection) -> float:
+        """What a selection leaves, in the coin of the budget, relative to the original."""
+        options, costs = self._options, self._analysis.costs
+        if options.target_macs is not None:
+            return costs.after(selection)[1] / costs.macs
+        if options.target_params is not None:
+            return costs.after(selection)[0] / costs.params
+        if options.target_size is not None:
+            return self._size_left(selection)
+        return 1 - selection.removed / max(self._analysis.channels, 1)
+
     def _size_left(self, selection: Selection) -> float:
         weights = self._analysis.weight_bytes
         return (self._source.bytes - weights + self._analysis.costs.bytes_after(selection) + self._offset) / (

@@ -86,7 +86,7 @@ def test_a_network_too_narrow_for_them_keeps_finer_ones_and_says_so(monkeypatch)
         "prune", RESNET, "--target-macs", 0.7, "--calib", calib_path("digits_resnet"), "--dry-run", "-o", "x.onnx"
     )
     said = " ".join(ran.out.split())
-    assert "widths in multiples of 8" in said or "widths in multiples of 4" in said, said
+    assert re.search(r"(any width|widths in multiples of [248]): ", said), said
     assert "(kernels here like 16)" in said
     free = spa_cli.prune(RESNET, target_macs=0.7, calib=calib_path("digits_resnet"), round_to=1)
     rounded = spa_cli.prune(RESNET, target_macs=0.7, calib=calib_path("digits_resnet"))
@@ -95,8 +95,12 @@ def test_a_network_too_narrow_for_them_keeps_finer_ones_and_says_so(monkeypatch)
 
 
 def test_how_much_more_they_may_lose_is_bounded(monkeypatch) -> None:
-    """Half the MACs of the Mixer in multiples of 16 cost twice what they cost at any width."""
+    """Half the MACs of the Mixer in multiples of 16 lose twice what they lose at any width."""
     like(monkeypatch, 16)
     result = spa_cli.prune(model_path("digits_mixer"), target_macs=0.5, calib=calib_path("digits_mixer"))
-    assert result.plan.about["round_to"] == 8
-    assert re.match(r"multiples of 16 would lose [12]\.\d times as much", result.plan.about["round_to_because"])
+    assert 1 < result.plan.about["round_to"] < 16
+    found = re.match(
+        r"multiples of 16 would cost as much as removing (.*)% more", result.plan.about["round_to_because"]
+    )
+    assert found is not None
+    assert float(found[1]) > 2.5
