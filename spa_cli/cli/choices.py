@@ -124,7 +124,8 @@ Only = Annotated[
 RoundTo = Annotated[
     str,
     typer.Option(
-        help="Keep layer widths multiples of this; auto: of what this machine's kernels like.", rich_help_panel=_WHAT
+        help="Keep layer widths multiples of this; auto: of what kernels here like, if that costs little; 1: any.",
+        rich_help_panel=_WHAT,
     ),
 ]
 MinChannels = Annotated[int, typer.Option(help="Leave every layer at least this wide.", rich_help_panel=_WHAT)]

@@ -53,7 +53,10 @@ class Curvature:
         self._judges = judges or calibration
         self._emphasis = emphasis or {}
         foreign = calibration.noise and any(n.op == "BatchNormalization" for n in analysis.graph.nodes)
-        self._standard = Standardised(analysis.graph, calibration.chunks) if foreign else None
+        self._standard = None
+        if foreign:
+            everywhere = room(analysis, {*analysis.graph.outputs})
+            self._standard = Standardised(analysis.graph, Waves(calibration.chunks, everywhere).first())
         self._graph = self._standard.graph if self._standard else analysis.graph
         self._layers = find_layers(self._graph, analysis.state.shapes)
         self._report = Repair()

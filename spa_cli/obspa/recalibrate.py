@@ -17,6 +17,8 @@ from spa_cli.obspa.layers import Layer
 from spa_cli.obspa.side import Side
 from spa_cli.surgery.cut import Cut
 
+# numbers that a scale and an offset are fitted to: a fifth of a gigabyte
+_MOST = 25_000_000
 # operator: (axis of the channels, input of the scale, input of the offset or 0)
 _NORMS = {
     "BatchNormalization": (1, 1, 2),
@@ -83,8 +85,10 @@ def recalibrate(affine: Affine, work: Cut, dense: Side, pruned: Side) -> bool:
 
 
 def _per_channel(chunks: list[Array], axis: int) -> Array:
-    """(rows, channels) of all chunks."""
-    return np.concatenate([np.moveaxis(c, axis, -1).reshape(-1, c.shape[axis]) for c in chunks]).astype(np.float64)
+    """(rows, channels) of all chunks; every so many rows where they are more than two numbers a channel need."""
+    step = max(1, sum(c.size for c in chunks) // _MOST)
+    rows = [np.moveaxis(c, axis, -1).reshape(-1, c.shape[axis])[::step] for c in chunks]
+    return np.concatenate(rows).astype(np.float64)
 
 
 def _line(x: Array, y: Array, free: bool) -> tuple[Array, Array]:

@@ -8,14 +8,12 @@ equation 23).
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 
 from spa_cli.graph.model import Array
 
 # rows that the positions of one sample count for at most: neighbours say much the same
-POSITIONS = int(os.environ.get("SPA_M", "4"))
+POSITIONS = 4
 
 
 def oracle_approximating(h: Array, rows: float) -> float:
@@ -29,11 +27,5 @@ def oracle_approximating(h: Array, rows: float) -> float:
 
 def shrunk(h: Array, rows: float) -> Array:
     """``(1 - rho) H + rho mu I`` (p, p), ``mu`` the mean of the diagonal: the trace stays what it is."""
-    if os.environ.get("SPA_T") == "none":
-        return h
-    if os.environ.get("SPA_T") == "diag":
-        d = np.sqrt(np.maximum(np.diag(h), 1e-12 * max(np.diag(h).mean(), 1e-30)))
-        rho = oracle_approximating(h / np.outer(d, d), rows)
-        return (1 - rho) * h + rho * np.diag(np.diag(h))
     rho = oracle_approximating(h, rows)
     return np.asarray((1 - rho) * h + rho * np.trace(h) / len(h) * np.eye(len(h)))

@@ -13,8 +13,8 @@ from spa_cli.verification.inputs import input_dims, input_dtype
 from spa_cli.verification.providers import chosen
 from spa_cli.verification.session import open_session
 
-# of the samples of a classifier, one in this many is kept
-_POOL = 4
+# of the samples of a classifier, one in this many is kept, where running them costs no more multiply-accumulates
+_POOL, _POOL_MACS = 4, 2e12
 _SAME_VALUES = frozenset({"Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose", "Expand"})
 
 
@@ -27,7 +27,8 @@ def synthetic(analysis: Analysis, samples: int, seed: int) -> Calibration:
     rng = np.random.default_rng(seed)
     count = affordable(analysis, samples)
     scores = _class_scores(analysis)
-    pool = affordable(analysis, _POOL * count) if scores else count
+    most = max(count, int(_POOL_MACS / max(analysis.costs.macs, 1)))
+    pool = affordable(analysis, min(_POOL * count, most)) if scores else count
     data: dict[str, Array] = {}
     kinds: dict[str, str] = {}
     for name, shape in analysis.input_shapes.items():

@@ -37,7 +37,7 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
     if before and after and before > 1 and after > 0.97 * before:
         out.print(
             "[yellow]smaller but not faster here: onnxruntime's kernels like some widths more than others; "
-            "try --round-to auto[/]"
+            "try --round-to 16[/]"
         )
     out.print(f"{_drift(report['drift'])} on {escape(report['drift']['on'])}")
     if report["repair"]:
