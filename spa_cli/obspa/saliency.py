@@ -11,6 +11,8 @@ from spa_cli.graph.model import Array
 from spa_cli.obspa.moments import damped
 
 _DAMPING = 1e-4
+# coordinates that are gone are left out once there are so many that it pays
+_WORTH = 0.8
 
 
 class Consumer:
@@ -25,6 +27,7 @@ class Consumer:
         self.w = w.astype(np.float64).copy()
         self.places, self.weight = places, weight
         self.alive = np.ones(len(places), bool)
+        self._left = np.ones(len(h), bool)
 
     def scores(self) -> Array:
         """``tr(W_c [V_cc]^-1 W_c^T)`` for every channel, infinite for those that are gone; (c,)."""
@@ -43,12 +46,16 @@ class Consumer:
         gain = np.linalg.solve(self.v[np.ix_(at, at)], self.v[at])
         self.w -= self.w[:, at] @ gain
         self.v -= self.v[:, at] @ gain
-        self.w[:, at] = 0
-        # numbers of removed coordinates are never read again; keep the diagonal finite for the batched inverse
-        self.v[at] = 0
-        self.v[:, at] = 0
-        self.v[at, at] = 1
         self.alive[channel] = False
+        self._left[at] = False
+        if self._left.sum() < _WORTH * len(self._left):
+            self._drop()
+
+    def _drop(self) -> None:
+        """Leave the coordinates out that are gone: nothing reads them again, and every step would bring them up."""
+        kept = np.flatnonzero(self._left)
+        self.places = (np.cumsum(self._left) - 1)[self.places]
+        self.v, self.w, self._left = self.v[np.ix_(kept, kept)], self.w[:, kept], self._left[kept]
 
 
 class Rigid:

@@ -107,11 +107,26 @@ def test_downdated_inverse_equals_the_recomputed_one(rng) -> None:
     damped = h + 1e-4 * np.trace(h) / 12 * np.eye(12)
     consumer.remove(1)
     consumer.remove(3)
-    keep = np.r_[0:3, 6:9]
-    assert np.allclose(consumer.v[np.ix_(keep, keep)], np.linalg.inv(damped[np.ix_(keep, keep)]), rtol=1e-6)
+    keep, now = np.r_[0:3, 6:9], consumer.places[[0, 2]].ravel()
+    assert np.allclose(consumer.v[np.ix_(now, now)], np.linalg.inv(damped[np.ix_(keep, keep)]), rtol=1e-6)
     # and the weights are the damped least-squares ones: W_K = W H_:K H_KK^-1
     best = w @ damped[:, keep] @ np.linalg.inv(damped[np.ix_(keep, keep)])
-    assert np.allclose(consumer.w[:, keep], best, rtol=1e-6)
+    assert np.allclose(consumer.w[:, now], best, rtol=1e-6)
+
+
+def test_what_no_channel_of_the_group_is_stays_in_the_inverse(rng) -> None:
+    """A layer behind a concatenation: other groups' coordinates go on making up for those that are gone."""
+    x, w = correlated(rng, 300, 40), rng.normal(size=(4, 40))
+    h = np.cov(x.T, bias=True)
+    places = np.arange(10, 40)[:, None]
+    order, errors = greedy([Consumer(w, h, places, 1.0)], 30)
+    gone = places[order[:25]].ravel()
+    keep = np.setdiff1d(np.arange(40), gone)
+    damped = h + 1e-4 * np.trace(h) / 40 * np.eye(40)
+    left = damped[np.ix_(gone, gone)] - damped[np.ix_(gone, keep)] @ np.linalg.solve(
+        damped[np.ix_(keep, keep)], damped[np.ix_(keep, gone)]
+    )
+    assert np.isclose(errors[:25].sum(), np.trace(w[:, gone] @ left @ w[:, gone].T), rtol=1e-6)
 
 
 def test_the_score_is_the_error_that_removal_makes(rng) -> None:
