@@ -51,7 +51,7 @@ def cut_to(prepared: Prepared, options: Options) -> Cutting:
             if multiple == multiples[-1]:
                 raise
             continue
-        reason = why if multiple == multiples[0] else f"the budget can't be met in coarser ones than {multiple}"
+        reason = why if multiple == multiples[0] else "the budget can't be met in coarser ones"
         return replace(cutting, gave_way="" if multiple == liked else f"{reason} (kernels here like {liked})")
     raise AssertionError("no multiple was tried")
 
@@ -81,12 +81,12 @@ def _multiples(prepared: Prepared, options: Options, target: Target) -> tuple[in
             order = order_of(prepared, options, target, multiple)
             lost = order.lost(target.choose(order))
         except (UnreachableError, ModelError):
-            why = why or f"the budget can't be met in multiples of {multiple}"
+            why = f"the budget can't be met in multiples of {multiple}"
             continue
         more = target.left(unrounded) - target.left(free.losing(lost))
-        if lost <= free.lost(unrounded) or more <= COSTLY:
+        if multiple == 1 or lost <= free.lost(unrounded) or more <= COSTLY:
             return liked, [liked, *finer][at:], why
-        why = why or f"multiples of {multiple} would cost as much as removing {more:.1%} more"
+        why = f"multiples of {multiple} would cost as much as removing {more:.1%} more"
     raise AssertionError("free widths are among the multiples")
 
 

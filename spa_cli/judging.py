@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from spa_cli.analysis import Analysis
@@ -34,12 +36,13 @@ def judges(analysis: Analysis, options: Options) -> Calibration:
     if given is not None:
         return held_back(analysis, given, options)
     wanted = _SEARCHING if options.measures_quality or options.sweeping else JUDGES
-    return synthetic(analysis, affordable_judges(analysis, wanted), options.seed + 1)
+    return made_up(analysis, options.seed + 1, wanted)
 
 
-def affordable_judges(analysis: Analysis, wanted: int) -> int:
-    """As many synthetic samples as a short while is enough for."""
-    return max(min(_FEWEST, wanted), min(wanted, int(_MACS / max(analysis.costs.macs, 1))))
+def made_up(analysis: Analysis, seed: int, wanted: int = JUDGES) -> Calibration:
+    """Synthetic samples, as many as a short while is enough for."""
+    affordable = max(_FEWEST, int(_MACS / max(analysis.costs.macs, 1)))
+    return synthetic(analysis, min(wanted, affordable), seed)
 
 
 def first_of(graph: Graph, samples: Calibration, count: int) -> Feeds:
@@ -50,14 +53,11 @@ def first_of(graph: Graph, samples: Calibration, count: int) -> Feeds:
     return {name: value[:count] if np.ndim(value) else value for name, value in chunk.items()}
 
 
-def judged(source: Source, analysis: Analysis, feeds: Feeds, options: Options) -> Calibration:
-    """Synthetic judges, or ``feeds``, on which the model is known to run, where it doesn't run on others."""
-    if source.external:
-        # weights that stay in their files are not read again for every run
-        return Calibration([feeds], "synthetic inputs")
+def judged(source: Source, feeds: Feeds, make: Callable[[], Calibration]) -> Calibration:
+    """What ``make`` gives, or ``feeds``, on which the model is known to run, where it doesn't run on that."""
     try:
-        found = judges(analysis, options)
-        run(open_session(source), found.chunks[0])
+        found = make()
+        run(open_session(source, large=source.external), found.chunks[0])
     except SpaError:
         raise
     except Exception:  # noqa: BLE001 - onnxruntime's kinds are its own, and so are those of samples nobody foresaw

@@ -17,7 +17,7 @@ from spa_cli.cutting import Cutting, cut_to, note
 from spa_cli.errors import UsageError, VerificationError, first_line
 from spa_cli.graph.load import Source, load
 from spa_cli.graph.save import check_writable, write_text
-from spa_cli.judging import judged
+from spa_cli.judging import judged, made_up
 from spa_cli.options import Options
 from spa_cli.plan import Plan, from_cut, to_selection
 from spa_cli.prepare import Prepared, Subject, prepare
@@ -27,7 +27,6 @@ from spa_cli.result import Figures, Result
 from spa_cli.search import smallest
 from spa_cli.verification.check import Timing, latency
 from spa_cli.verification.drift import Drift, drift_over
-from spa_cli.verification.drift import drift as between
 from spa_cli.verification.feeds import first_run
 from spa_cli.verification.providers import chosen, on_its_providers
 from spa_cli.verification.session import open_session, target
@@ -157,7 +156,7 @@ def apply(
             f"the plan can't be carried out on '{source.name}': {problem}; make a plan from this model"
         )
     stage("measuring latency")
-    subject = Subject(source, analysis, feeds, reference, judged(source, analysis, feeds, Options(ratio=0.5)))
+    subject = Subject(source, analysis, feeds, reference, judged(source, feeds, lambda: made_up(analysis, 1)))
     about, warnings = dict(plan.about), attempts.unchecked()
     if about.pop("repair", None) is not None:
         warnings.append(
@@ -168,10 +167,8 @@ def apply(
 
 def moved(subject: Subject, made: Made) -> Drift:
     """How far outputs moved on the samples that nothing was fitted to."""
-    if subject.source.external:
-        # those of the verification run are at hand, and the weights are not
-        return between(subject.reference, made.outputs)
-    before, after = (open_session(m, providers=chosen()) for m in (subject.source, str(made.staged.path)))
+    large = subject.source.external
+    before, after = (open_session(m, large=large, providers=chosen()) for m in (subject.source, str(made.staged.path)))
     return drift_over(before, after, subject.judges.runs)
 
 

@@ -74,7 +74,9 @@ def prepare(source: Source, options: Options, out: Path | None, *, of_many: bool
         # the shapes that were guessed first don't run
         analysis = analyse_model(source, shapes)
         _require_prunable(source, analysis)
-    subject = Subject(source, analysis, feeds, reference, held or judged(source, analysis, feeds, options))
+    subject = Subject(
+        source, analysis, feeds, reference, held or judged(source, feeds, lambda: judges(analysis, options))
+    )
 
     stage("scoring channels")
     evidence = Evidence(analysis, options, subject.judges)
@@ -85,6 +87,8 @@ def prepare(source: Source, options: Options, out: Path | None, *, of_many: bool
             "use another criterion ('spa criteria')"
         )
     curvature = evidence.curvature if options.repairs else None
+    if evidence.sampled and evidence.curvature.calibration.doubt:
+        doubts = [*doubts, evidence.curvature.calibration.doubt]
     attempts = Attempts(source, analysis, feeds, reference, out)
     return Prepared(subject, rankings, unscored, curvature, attempts, tuple(doubts))
 

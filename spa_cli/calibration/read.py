@@ -49,7 +49,7 @@ def samples_to_fit(options: Options, graph: Graph) -> Samples | None:
         return None
     # a slice counts the samples of the whole source
     limit = None if options.focused.samples is not None else options.calib_samples
-    if limit is not None:
+    if limit is not None and options.test is None:
         limit = limit * 4 // 3 + 1 if options.holds_back else limit + JUDGES
     return read_samples(options.calib, graph, options.reading, limit)
 

@@ -24,11 +24,15 @@ def warn(warnings: Iterable[str]) -> None:
 
 def show_report(report: dict[str, Any], json: bool, verb: str) -> None:
     """Warnings on stderr; the table, which begins with the gravest, or the JSON object on stdout."""
+    from spa_cli.progress import LOG
     from spa_cli.report.summary import prune_table
     from spa_cli.report.tables import console
 
     leads = not json and not report["drift"]["resembles"]
     warn(report["warnings"][1:] if leads else report["warnings"])
+    if leads:
+        # the table begins with it; a log file has no table
+        LOG.info("%s", report["warnings"][0])
     if json:
         print_json(report)
     else:

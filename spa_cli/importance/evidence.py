@@ -47,6 +47,11 @@ class Evidence:
         """Calibration samples and what the layers see of them; raises UsageError for data that can't be used."""
         return Curvature.measure(self.analysis, self.options, self._judges)
 
+    @property
+    def sampled(self) -> bool:
+        """Whether anything has looked at calibration samples."""
+        return "curvature" in vars(self)
+
     def derivative(self, kind: str) -> dict[str, Array]:
         """``gradient``, ``hessian_gradient`` or ``fisher`` of the loss on the calibration samples, per parameter.
 

@@ -161,7 +161,7 @@ class Curvature:
 
     def warnings(self) -> list[str]:
         """What the user should know."""
-        found = [self.calibration.doubt] if self.calibration.doubt else []
+        found = []
         if self._left_out:
             samples = self.calibration.samples
             found.append(

@@ -11,6 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from spa_cli.analysis import Analysis
+from spa_cli.graph.bodies import captured_names
 from spa_cli.graph.model import Array, Graph
 from spa_cli.memory import working_memory
 from spa_cli.verification.inputs import input_dims, input_dtype
@@ -41,7 +42,7 @@ class Calibration:
     @property
     def samples(self) -> int:
         """How many samples there are."""
-        return sum(samples_in(c) for c in self.chunks)
+        return sum(samples_in(c) if new is None else new for c, new in self.runs)
 
     @property
     def runs(self) -> list[tuple[dict[str, Array], int | None]]:
@@ -106,7 +107,7 @@ def _live_bytes(analysis: Analysis) -> list[int]:
     """Bytes of activations alive per sample while each node runs."""
     graph, shapes = analysis.graph, analysis.state.shapes.shape
     batch = max((s[0] for s in analysis.input_shapes.values() if s), default=1)
-    last = {name: i for i, n in enumerate(graph.nodes) for name in n.inputs}
+    last = {name: i for i, n in enumerate(graph.nodes) for name in {*n.inputs, *captured_names(n.proto)}}
     ending: dict[int, int] = {}
     alive, live = 0, []
     for i, node in enumerate(graph.nodes):
@@ -133,24 +134,33 @@ def cut(graph: Graph, data: dict[str, Array], cuts: list[dict[str, NDArray[np.in
 def cuts_of(analysis: Analysis, data: dict[str, Array], count: int) -> list[dict[str, NDArray[np.int64]]]:
     """Which samples of every input go into each chunk.
 
-    Inputs may have different fixed sizes there (nodes and edges of a graph): each is cut by its own.
+    Of a fixed size, what the last one lacks stands before its own samples. Inputs may have different fixed sizes (nodes
+    and edges of a graph): each is cut by its own.
     """
     graph = analysis.graph
     free = max(1, min(64, _CHUNK_BYTES // max(4 * max(_live_bytes(analysis), default=1), 1)))
-    if any(fixed_size(graph, n) for n in data):
-        # a free size beside a fixed one goes with the shapes the graph was analysed at
-        sizes = {n: fixed_size(graph, n) or (analysis.input_shapes[n] or (1,))[0] for n in data}
-        (each, *others) = set(sizes.values())
-        if not others and count > each:
-            # the last run is filled up with samples of the one before it
-            return [dict.fromkeys(data, np.arange(end - each, end)) for end in (*range(each, count, each), count)]
-        whole = max(1, min(count // size for size in sizes.values()))
-        return [
-            {n: np.resize(np.arange(len(data[n]))[i * size : (i + 1) * size], size) for n, size in sizes.items()}
-            for i in range(whole)
-        ]
-    starts = [at for run in _runs(graph, data, count) for at in np.split(run, range(free, len(run), free))]
-    return [dict.fromkeys(data, at) for at in starts]
+    batched = [n for n in data if not _scalar(graph, n)]
+    if not any(fixed_size(graph, n) for n in batched):
+        starts = [at for run in _runs(graph, data, count) for at in np.split(run, range(free, len(run), free))]
+        return [dict.fromkeys(data, at) for at in starts]
+    # a free size beside a fixed one goes with the shapes the graph was analysed at
+    sizes = {n: fixed_size(graph, n) or (analysis.input_shapes[n] or (1,))[0] for n in batched}
+    (each, *others) = set(sizes.values())
+    if not others:
+        return [dict.fromkeys(data, at) for run in _runs(graph, data, count) for at in _filled(run, each)]
+    whole = max(1, min(count // size for size in sizes.values()))
+    sizes |= {n: 1 for n in data if n not in sizes}
+    return [
+        {n: np.resize(np.arange(len(data[n]))[i * size : (i + 1) * size], size) for n, size in sizes.items()}
+        for i in range(whole)
+    ]
+
+
+def _filled(run: NDArray[np.int64], each: int) -> list[NDArray[np.int64]]:
+    """Chunks of one size; of the last, what is missing is taken from the start again and stands first."""
+    missing, whole = -len(run) % each, len(run) // each * each
+    filled = np.r_[run[:whole], np.resize(run, missing), run[whole:]]
+    return np.split(filled, len(filled) // each)
 
 
 def _runs(graph: Graph, data: dict[str, Array], count: int) -> list[NDArray[np.int64]]:

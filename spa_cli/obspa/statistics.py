@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import helper
 
+from spa_cli.errors import UsageError, first_line
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.shapes import Shapes
 from spa_cli.obspa.data import positions, samples_in
@@ -72,7 +73,12 @@ def collect(
     model.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in wanted if n not in present)
     session = open_session(model, providers=chosen())
     for chunk in tracked(chunks):
-        values = {**chunk, **(dict(zip(wanted, session.run(wanted, chunk), strict=True)) if wanted else {})}
+        try:
+            values = {**chunk, **(dict(zip(wanted, session.run(wanted, chunk), strict=True)) if wanted else {})}
+        except Exception as error:
+            raise UsageError(
+                f"the model does not run on one of the calibration samples ({first_line(error)}); give samples it takes"
+            ) from error
         for layer in used:
             x = np.asarray(values[layer.x])
             if not layer.takes(x):

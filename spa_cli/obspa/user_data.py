@@ -14,6 +14,7 @@ from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array
 from spa_cli.importance.focus import FOCUS, Focus
 from spa_cli.obspa.data import Calibration, affordable, cut, cuts_of, fixed_size, samples_in, shortage
+from spa_cli.verification.inputs import input_dims
 from spa_cli.verification.providers import chosen
 from spa_cli.verification.session import open_session
 
@@ -39,44 +40,59 @@ def from_user(analysis: Analysis, given: Samples, options: Options) -> Calibrati
                 "--focus samples: the slice holds only samples held back to measure on; widen it, or give --test"
             )
         index = np.random.default_rng(seed).permutation(usable)[: len(index)]
-    about = f"{len(index)} samples of {given.about}"
-    return replace(_picked(analysis, given.data, index, about), doubt=shortage(analysis, wanted))
+    return replace(_picked(analysis, given, index), doubt=shortage(analysis, wanted))
 
 
 def whole(analysis: Analysis, given: Samples) -> Calibration:
     """All samples, in order."""
-    return _picked(analysis, given.data, np.arange(given.count), f"{given.count} samples of {given.about}")
+    return _picked(analysis, given, np.arange(given.count))
 
 
 def held_back(analysis: Analysis, given: Samples, options: Options) -> Calibration:
     """The samples that ``from_user`` leaves out, to measure on."""
     index = judging(given.count, options)
     # of a few none can be spared
-    kind = "held-back" if given.count >= _FEWEST else "fitted"
-    return _picked(analysis, given.data, index, f"{len(index)} {kind} samples of {given.about}")
+    return _picked(analysis, given, index, "held-back " if given.count >= _FEWEST else "fitted ")
 
 
 def judging(total: int, options: Options) -> NDArray[np.int64]:
     """Which of so many samples nothing is fitted to: those over ``--calib-samples``, else an eighth, spread evenly.
 
-    Every fourth where a budget depends on them. Of fewer than four none can be spared: they serve both ends.
+    Every fourth where a budget depends on them; none where there are others to measure on. Of fewer than four none can
+    be spared: they serve both ends.
     """
+    if options.test is not None:
+        return np.arange(0)
     if total < _FEWEST:
         return np.arange(total)
     if options.measures_quality or options.sweeping:
-        return np.arange(3, total, 4)
-    count = max(1, min(JUDGES, max(total - options.calib_samples, total // 8)))
-    return (np.arange(count) * 2 + 1) * total // (2 * count)
+        index = np.arange(3, total, 4)
+    else:
+        count = max(1, min(JUDGES, max(total - options.calib_samples, total // 8)))
+        index = (np.arange(count) * 2 + 1) * total // (2 * count)
+    if options.focused.samples is None:
+        return index
+    # those that are to count more are to be fitted to
+    spared = index[options.focused.repeats(total)[index] == 1]
+    return spared if len(spared) else index
 
 
-def _picked(analysis: Analysis, data: dict[str, Array], index: NDArray[np.int64], about: str) -> Calibration:
-    ordered = {n: a[index] for n, a in data.items()}
-    cuts = cuts_of(analysis, ordered, len(index))
-    first = max(ordered, key=lambda n: np.ndim(ordered[n]))
-    taken = [at[first] for at in cuts]
-    overlap = len(taken) > 1 and sum(map(len, taken)) > len(index)
-    new = [*[None] * (len(taken) - 1), len(index) - (len(taken) - 1) * len(taken[0])] if overlap else None
-    return Calibration(cut(analysis.graph, ordered, cuts), about, index=[index[at] for at in taken], new=new)
+def _picked(analysis: Analysis, given: Samples, index: NDArray[np.int64], kind: str = "") -> Calibration:
+    """The samples at ``index``; ``kind``: what they are, for a message."""
+    graph, data = analysis.graph, given.data
+    # what decides how samples are cut: how many there are, and numbers that all samples of a run have to share
+    shared = {n: a[index] if input_dims(graph.inputs[n]) == [] else index for n, a in data.items()}
+    cuts = cuts_of(analysis, shared, len(index))
+    first = max(data, key=lambda n: np.ndim(data[n]))
+    seen = np.zeros(len(index), bool)
+    new: list[int | None] = []
+    for at in (c[first] for c in cuts):
+        fresh = int((~seen[at]).sum())
+        new.append(None if fresh == len(at) else fresh)
+        seen[at] = True
+    about = f"{int(seen.sum())} {kind}samples of {given.about}"
+    chunks = cut(graph, data, [{n: index[at] for n, at in c.items()} for c in cuts])
+    return Calibration(chunks, about, index=[index[c[first]] for c in cuts], new=new)
 
 
 def emphasised(analysis: Analysis, calibration: Calibration, focus: Focus) -> Calibration:
@@ -113,4 +129,4 @@ def emphasised(analysis: Analysis, calibration: Calibration, focus: Focus) -> Ca
             "give samples of them, or other classes"
         )
     about = f"{calibration.about}, {hits} of the focused classes taken {FOCUS} times"
-    return replace(calibration, chunks=chunks, about=about, index=index if calibration.index else None)
+    return replace(calibration, chunks=chunks, about=about, index=index if calibration.index else None, new=None)

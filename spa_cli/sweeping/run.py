@@ -89,7 +89,7 @@ def sweep(
     points = mark_pareto([state.points[v] for v in wanted])
     if all(p.refused for p in points):
         raise UnreachableError(f"none of the budgets can be met: {points[0].refused}")
-    warnings = prepared.curvature.warnings() if prepared.curvature else []
+    warnings = [*prepared.doubts, *(prepared.curvature.warnings() if prepared.curvature else [])]
     return Sweep(source.name, coin, points, state.sensitivity, quality.of_original(), quality.about, warnings)
 
 

@@ -15,9 +15,8 @@ from spa_cli.calibration.reading import Reading
 from spa_cli.calibration.samples import SampleSource
 from spa_cli.errors import VerificationError
 from spa_cli.graph.load import Source, load
-from spa_cli.judging import affordable_judges
+from spa_cli.judging import made_up
 from spa_cli.obspa.data import Calibration, samples_in
-from spa_cli.obspa.synthetic import synthetic
 from spa_cli.obspa.user_data import whole
 from spa_cli.plan import Plan, to_selection
 from spa_cli.progress import stage
@@ -31,8 +30,8 @@ from spa_cli.verification.gates import Gate, Limits, check
 from spa_cli.verification.providers import named, running_on
 from spa_cli.verification.session import open_session, passes_checker, run, target
 
-# synthetic samples where none are given; the most that are taken of what need not end
-_MADE, _MOST = 64, 50_000
+# the most that is taken of what need not end
+_MOST = 50_000
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def compare(
 def _synthetic(source: Source, analysis: Analysis) -> Calibration | None:
     """Samples like those that a model is pruned on without data; ``None`` if it does not run on them."""
     try:
-        made = synthetic(analysis, affordable_judges(analysis, _MADE), seed=1)
+        made = made_up(analysis, seed=1)
         run(open_session(source, large=source.external), made.chunks[0])
     except Exception:  # noqa: BLE001 - onnxruntime's kinds are its own; other inputs are tried then
         return None

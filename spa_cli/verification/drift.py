@@ -6,14 +6,17 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-import onnxruntime as ort
+from onnxruntime import InferenceSession
 
+from spa_cli.errors import UsageError, VerificationError, first_line
 from spa_cli.graph.model import Array
 from spa_cli.verification.session import Feeds, floats, run, tensors
 
+# what is fed, and how many of its last samples count (``None``: all)
+Run: TypeAlias = tuple[Feeds, int | None]
 # outputs that moved more than this are those of another network; where less, they also have to disagree
 MOVED, SHIFTED, KAPPA = 0.7, 0.4, 0.5
 
@@ -88,19 +91,23 @@ class Moved:
 
     def add(self, before: list[Any], after: list[Any]) -> None:
         """Outputs of one run of both; those whose size the data decide count where it is the same."""
-        at = 0
-        for a, b in zip(floats(before), floats(after), strict=True):
-            if a.shape == b.shape:
-                self._compared = True
-                self._norm += float(np.square(a).sum())
-                self._distance += float(np.square(a - b).sum())
-                if a.ndim >= 2 and a.shape[-1] > 1 and a.size:
-                    self._agreed[at].add(a.argmax(-1), b.argmax(-1))
-            at += 1
-        for a, b in zip(tensors(before), tensors(after), strict=True):
-            if _discrete(a) and _discrete(b) and a.shape == b.shape and a.size:
-                self._agreed[at].add(a, b)
-            at += 1
+        for at, (one, other) in enumerate(zip(before, after, strict=True)):
+            for a, b in zip(floats([one]), floats([other]), strict=False):
+                if a.shape == b.shape:
+                    self._add_floats(at, a, b)
+            for a, b in zip(tensors([one]), tensors([other]), strict=False):
+                if _discrete(a) and _discrete(b) and a.shape == b.shape and a.size:
+                    self._agreed[at].add(a, b)
+
+    def _add_floats(self, at: int, a: Array, b: Array) -> None:
+        self._compared = True
+        with np.errstate(invalid="ignore"):
+            # a mask of -inf that is one still has not moved; what is no number was none to be kept
+            moved = np.where((a == b) | np.isnan(a), 0.0, a - b)
+        self._norm += float(np.square(a[np.isfinite(a)]).sum())
+        self._distance += float(np.square(np.where(np.isnan(moved), np.inf, moved)).sum())
+        if a.ndim >= 2 and a.shape[-1] > 1 and a.size:
+            self._agreed[at].add(a.argmax(-1), b.argmax(-1))
 
     @property
     def drift(self) -> Drift:
@@ -121,13 +128,26 @@ def drift(before: list[Any], after: list[Any]) -> Drift:
     return moved.drift
 
 
-def drift_over(
-    before: ort.InferenceSession, after: ort.InferenceSession, runs: Iterable[tuple[Feeds, int | None]]
-) -> Drift:
-    """Two models side by side, run after run; each with how many of its last samples count (``None``: all)."""
+def drift_over(before: InferenceSession, after: InferenceSession, runs: Iterable[Run]) -> Drift:
+    """Two models side by side, run after run.
+
+    Raises UsageError for samples that the first does not run on, VerificationError where only the second doesn't.
+    """
     moved = Moved()
     for feeds, new in runs:
-        moved.add(*(counted(run(session, feeds), feeds, new) for session in (before, after)))
+        try:
+            right = run(before, feeds)
+        except Exception as error:
+            raise UsageError(
+                f"the original does not run on one of the samples ({first_line(error)}); give samples that it takes"
+            ) from error
+        try:
+            found = run(after, feeds)
+        except Exception as error:
+            raise VerificationError(
+                f"the result does not run on a sample that the original runs on ({first_line(error)}); please report it"
+            ) from error
+        moved.add(counted(right, feeds, new), counted(found, feeds, new))
     return moved.drift
 
 

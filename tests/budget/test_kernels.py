@@ -100,7 +100,7 @@ def test_how_much_more_they_may_lose_is_bounded(monkeypatch) -> None:
     result = spa_cli.prune(model_path("digits_mixer"), target_macs=0.5, calib=calib_path("digits_mixer"))
     assert 1 < result.plan.about["round_to"] < 16
     found = re.match(
-        r"multiples of 16 would cost as much as removing (.*)% more", result.plan.about["round_to_because"]
+        r"multiples of [0-9]+ would cost as much as removing (.*)% more", result.plan.about["round_to_because"]
     )
     assert found is not None
     assert float(found[1]) > 2.5

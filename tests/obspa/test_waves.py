@@ -68,6 +68,22 @@ def test_room_is_that_of_what_is_still_to_come(monkeypatch) -> None:
     assert "y" not in data.room(analysed(build(NETWORK, **WEIGHTS)), {"e"})
 
 
+def test_what_a_body_reads_is_alive_until_then() -> None:
+    model = build(
+        """(float[N,3,24,24] x, bool c) => (y) {
+          a = Conv<pads=[1,1,1,1]>(x, wa)
+          b = If(c) <
+            then_branch = one () => (float[N,24,24,24] t) { t = Relu(a) },
+            else_branch = two () => (float[N,24,24,24] e) { e = Neg(a) }
+          >
+          p = GlobalAveragePool(b)  f = Flatten(p)  g = Relu(f)  y = MatMul(g, wy) }""",
+        wa=(24, 3, 3, 3),
+        wy=(24, 5),
+    )
+    found = data.room(analysed(model), {"y"})
+    assert found["g"] > 50 * found["b"]
+
+
 def test_more_samples_are_what_they_would_have_been() -> None:
     model = build(NETWORK, **WEIGHTS)
     x = np.random.default_rng(0).normal(size=(6, 3, 24, 24)).astype(np.float32)

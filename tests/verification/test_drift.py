@@ -50,6 +50,24 @@ def test_a_few_samples_condemn_nobody() -> None:
     assert many.kappa < 0.4
 
 
+def test_masks_of_infinity_have_not_moved_and_new_ones_have() -> None:
+    a = np.array([[1.0, -np.inf, np.nan]])
+    assert drift([a], [a.copy()]).relative_l2 == 0
+    assert drift([a], [np.array([[2.0, -np.inf, 5.0]])]).relative_l2 == 1
+    for spoilt in (np.nan, np.inf):
+        found = drift([a], [np.array([[spoilt, -np.inf, np.nan]])])
+        assert found.relative_l2 == np.inf
+        assert not found.resembles
+
+
+def test_an_output_that_is_a_list_is_one_output() -> None:
+    """Classes of one more run weigh as much as they are many."""
+    moved = Moved()
+    moved.add([[{"a": 1.0}] * 64, np.zeros(64, np.int64)], [[{"a": 1.0}] * 64, np.zeros(64, np.int64)])
+    moved.add([[{"a": 1.0}], np.zeros(1, np.int64)], [[{"a": 1.0}], np.ones(1, np.int64)])
+    assert moved.drift.agreement == pytest.approx(64 / 65)
+
+
 @pytest.mark.parametrize(
     ("found", "resembles"),
     [
