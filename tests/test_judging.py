@@ -172,9 +172,8 @@ def test_a_fixed_batch_beside_a_number_that_samples_share(tmp_path) -> None:
     pairs = []
     for each in (model, broken(model)):
         session = ort.InferenceSession(each.SerializeToString())
-        pairs.append(
-            np.stack([session.run(None, {"x": np.tile(a, (4, 1)), "q": b})[0][0] for a, b in zip(x, q, strict=True)])
-        )
+        feeds = [{"x": np.tile(a, (4, 1)), "q": np.asarray(b)} for a, b in zip(x, q, strict=True)]
+        pairs.append(np.stack([session.run(None, own)[0][0] for own in feeds]))
     assert found.drift.agreement == pytest.approx(np.mean(pairs[0].argmax(1) == pairs[1].argmax(1)))
     assert found.drift.relative_l2 == pytest.approx(
         np.linalg.norm(pairs[0] - pairs[1]) / np.linalg.norm(pairs[0]), rel=1e-4

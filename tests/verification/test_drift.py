@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spa_cli.verification.drift import Agreement, Drift, Moved, counted, drift
+from spa_cli.errors import UsageError, VerificationError
+from spa_cli.verification.drift import Agreement, Drift, Moved, counted, drift, drift_over
 
 
 def outputs(n: int, seed: int) -> list[np.ndarray]:
@@ -84,6 +85,33 @@ def test_an_output_that_is_a_list_is_one_output() -> None:
 )
 def test_when_a_network_is_another_one(found, resembles) -> None:
     assert found.resembles is resembles
+
+
+class _Session:
+    """Runs, or doesn't."""
+
+    def __init__(self, runs: bool) -> None:
+        self.runs = runs
+
+    def get_inputs(self) -> list:
+        return []
+
+    def run(self, _names: None, _feeds: dict) -> list[np.ndarray]:
+        if not self.runs:
+            raise RuntimeError("out of bounds")
+        return [np.ones(3)]
+
+
+def test_who_does_not_run_is_told_apart() -> None:
+    works, fails = _Session(True), _Session(False)
+    assert drift_over(works, works, [({}, None)]).relative_l2 == 0
+    with pytest.raises(UsageError, match=r"the original does not run on one of the samples \(out of bounds\); give"):
+        drift_over(fails, works, [({}, None)])
+    with pytest.raises(
+        VerificationError,
+        match=r"the result does not run on a sample that the original runs on \(out of bounds\); please",
+    ):
+        drift_over(works, fails, [({}, None)])
 
 
 def test_what_is_said_then() -> None:
