@@ -87,7 +87,7 @@ def _picked(analysis: Analysis, given: Samples, index: NDArray[np.int64], kind: 
     seen = np.zeros(len(index), bool)
     new: list[int | None] = []
     for at in (c[first] for c in cuts):
-        fresh = int((~seen[at]).sum())
+        fresh = len(np.unique(at[~seen[at]]))
         new.append(None if fresh == len(at) else fresh)
         seen[at] = True
     about = f"{int(seen.sum())} {kind}samples of {given.about}"
