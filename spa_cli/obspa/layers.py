@@ -169,6 +169,9 @@ class Layer:
         """Samples in an input of shape ``x``."""
         if self.terms is None:
             return x[0]
+        if self.recurrent:
+            # steps come first, unless the node says otherwise
+            return x[0 if self.node.attr("layout", 0) else 1]
         return x[self.terms.x.index(self.terms.places[0])] if self.terms.places else 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from spa_cli.obspa.layers import find_layers
 from spa_cli.obspa.moments import Moments
 from spa_cli.obspa.saliency import Consumer, greedy
 from spa_cli.obspa.shrinkage import POSITIONS, oracle_approximating, shrunk
@@ -85,3 +86,15 @@ def test_nor_in_a_network_of_pooled_features(tmp_path) -> None:
     np.save(tmp_path / "x.npy", np.random.default_rng(1).normal(size=(32, 12, 6, 6)).astype(np.float32))
     (ranking,) = rankings(analysed(model), "obspa", calib=str(tmp_path / "x.npy"))
     assert ranking.loss[:32].sum() > 0.02 * ranking.loss.sum()
+
+
+@pytest.mark.parametrize(("layout", "shape"), [(0, (7, 5, 3)), (1, (5, 7, 3))])
+def test_the_samples_of_a_recurrent_layer_are_its_batch_not_its_steps(layout, shape) -> None:
+    model = build(
+        f"(float[{','.join(map(str, shape))}] x) => (y) {{ y, h, c = LSTM<hidden_size=4, layout={layout}>(x, w, r) }}",
+        w=(1, 16, 3),
+        r=(1, 16, 4),
+    )
+    analysis = analysed(model)
+    (layer,) = find_layers(analysis.graph, analysis.state.shapes)
+    assert layer.samples(shape) == 5
