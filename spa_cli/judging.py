@@ -35,14 +35,14 @@ def judges(analysis: Analysis, options: Options) -> Calibration:
         return whole(analysis, test)
     if given is not None:
         return held_back(analysis, given, options)
-    wanted = _SEARCHING if options.measures_quality or options.sweeping else JUDGES
-    return made_up(analysis, options.seed + 1, wanted)
+    searching = options.measures_quality or options.sweeping
+    return made_up(analysis, options.seed + 1, _SEARCHING if searching else JUDGES, searching)
 
 
-def made_up(analysis: Analysis, seed: int, wanted: int = JUDGES) -> Calibration:
-    """Synthetic samples, as many as a short while is enough for."""
+def made_up(analysis: Analysis, seed: int, wanted: int = JUDGES, spread: bool = False) -> Calibration:
+    """Synthetic samples, as many as a short while is enough for; ``spread`` evenly over the classes if asked."""
     affordable = max(_FEWEST, int(_MACS / max(analysis.costs.macs, 1)))
-    return synthetic(analysis, min(wanted, affordable), seed)
+    return synthetic(analysis, min(wanted, affordable), seed, spread)
 
 
 def first_of(graph: Graph, samples: Calibration, count: int) -> Feeds:

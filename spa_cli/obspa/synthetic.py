@@ -18,15 +18,16 @@ _POOL, _POOL_MACS = 4, 2e12
 _SAME_VALUES = frozenset({"Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose", "Expand"})
 
 
-def synthetic(analysis: Analysis, samples: int, seed: int) -> Calibration:
+def synthetic(analysis: Analysis, samples: int, seed: int, spread: bool = True) -> Calibration:
     """Dead leaves for images, Zipf tokens, 1/f noise for signals, ones for masks, noise for the rest.
 
-    A classifier is shown more of them, and those stay on which its own predictions are spread evenly over its classes.
+    ``spread``: a classifier is shown more of them, and those stay on which its own predictions are spread evenly over
+    its classes.
     """
     graph = analysis.graph
     rng = np.random.default_rng(seed)
     count = affordable(analysis, samples)
-    scores = _class_scores(analysis)
+    scores = _class_scores(analysis) if spread else ""
     most = max(count, int(_POOL_MACS / max(analysis.costs.macs, 1)))
     pool = affordable(analysis, min(_POOL * count, most)) if scores else count
     data: dict[str, Array] = {}

@@ -100,7 +100,8 @@ class Moved:
                     self._agreed[at].add(a, b)
 
     def _add_floats(self, at: int, a: Array, b: Array) -> None:
-        self._compared = True
+        # of an output that is no number to begin with nothing can be said
+        self._compared |= not a.size or not bool(np.isnan(a).all())
         with np.errstate(invalid="ignore"):
             # a mask of -inf that is one still has not moved; what is no number was none to be kept
             moved = np.where((a == b) | np.isnan(a), 0.0, a - b)
