@@ -1,12 +1,14 @@
-"""What a machine likes is measured on it; tests have to give the same on every one."""
+"""What a machine likes is measured on it, and tests have to give the same on every one; images are drawn once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from spa_cli.budget import kernels
+from spa_cli.obspa import synthetic
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -14,4 +16,22 @@ def kernels_like_any_width() -> Iterator[None]:
     """``--round-to auto``, the default, keeps no multiples; tests of it say what kernels like."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "preferred_multiple", lambda graph: 1)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def leaves_are_drawn_once() -> Iterator[None]:
+    """Dead leaves take most of the time of pruning a tiny network; the same generator draws the same again."""
+    drawn: dict[tuple, tuple[np.ndarray, dict]] = {}
+    draw = synthetic.dead_leaves
+
+    def once(count: int, channels: int, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+        key = (count, channels, height, width, str(rng.bit_generator.state))
+        if key not in drawn:
+            drawn[key] = (draw(count, channels, height, width, rng), rng.bit_generator.state)
+        images, rng.bit_generator.state = drawn[key]
+        return images.copy()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "dead_leaves", once)
         yield

@@ -30,7 +30,10 @@ def test_verbose_says_every_step(tmp_path) -> None:
     err = spa(*PRUNE, "-o", tmp_path / "s.onnx", "--verbose").err
     said = [re.sub(r"^ *\d+\.\d s  ", "", line) for line in err.splitlines()]
     assert said[:4] == STAGES
-    assert said[-2:] == ["measuring latency", "comparing outputs"]
+    assert [line for line in said if line in ("measuring latency", "comparing outputs")] == [
+        "measuring latency",
+        "comparing outputs",
+    ]
 
 
 def test_piped_nothing_is_said_unless_asked(tmp_path) -> None:
