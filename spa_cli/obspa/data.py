@@ -85,7 +85,12 @@ def _limits(analysis: Analysis) -> tuple[int, int]:
     """How many samples fit in memory, and how many can be run in time."""
     each = sum(4 * math.prod(s[1:]) for s in analysis.input_shapes.values())
     # as they were given, and in chunks
-    return working_memory() // max(2 * each, 1), int(_TOTAL_MACS / max(analysis.costs.macs, 1))
+    return working_memory() // max(2 * each, 1), int(_TOTAL_MACS * _batch(analysis) / max(analysis.costs.macs, 1))
+
+
+def _batch(analysis: Analysis) -> int:
+    """Samples that sizes and costs of the analysis are of."""
+    return max((s[0] for s in analysis.input_shapes.values() if s), default=1) or 1
 
 
 def room(analysis: Analysis, ends: set[str]) -> dict[str, int]:
@@ -106,14 +111,14 @@ def room(analysis: Analysis, ends: set[str]) -> dict[str, int]:
 def _live_bytes(analysis: Analysis) -> list[int]:
     """Bytes of activations alive per sample while each node runs."""
     graph, shapes = analysis.graph, analysis.state.shapes.shape
-    batch = max((s[0] for s in analysis.input_shapes.values() if s), default=1)
+    batch = _batch(analysis)
     last = {name: i for i, n in enumerate(graph.nodes) for name in {*n.inputs, *captured_names(n.proto)}}
     ending: dict[int, int] = {}
     alive, live = 0, []
     for i, node in enumerate(graph.nodes):
         for name in node.outputs:
             if name and name not in graph.parameters:
-                size = 4 * math.prod(d or 1 for d in shapes.get(name) or ()) // max(batch, 1)
+                size = 4 * math.prod(d or 1 for d in shapes.get(name) or ()) // batch
                 alive += size
                 ending[last.get(name, len(graph.nodes))] = ending.get(last.get(name, len(graph.nodes)), 0) + size
         live.append(alive)
