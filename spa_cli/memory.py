@@ -25,6 +25,11 @@ def working_memory() -> int:
     return min([total, *filter(None, map(_limit, _LIMITS))]) // _SHARE
 
 
+def more_than_fits() -> str:
+    """What samples take that don't fit, for a message."""
+    return f"more than {working_memory() / 1e9:.1f} GB, a quarter of this machine's memory"
+
+
 def _limit(file: Path) -> int | None:
     try:
         return int(file.read_text(encoding="ascii"))

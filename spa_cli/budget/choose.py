@@ -125,8 +125,7 @@ class Order:
 
     def lost(self, selection: Selection) -> float:
         """What a selection loses, in the coin of the scores."""
-        gone = {i: int((~mask.reshape(-1, mask.shape[-1])[0]).sum()) for i, mask in selection.kept.items()}
-        return float(sum(self._lost[i][count - 1] for i, count in gone.items() if count))
+        return float(sum(self._lost[i][count - 1] for i, count in selection.gone.items() if count))
 
     def losing(self, loss: float) -> Selection:
         """What stays where walking along the order has lost so much, or at its end."""

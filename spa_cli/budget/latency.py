@@ -60,8 +60,7 @@ class LatencyTable:
 
     def left(self, selection: Selection) -> float:
         """The latency that a selection would leave, if what groups save added up."""
-        gone = {i: int((~mask.reshape(-1, mask.shape[-1])[0]).sum()) for i, mask in selection.kept.items()}
-        return 1 - float(sum(self.saved[i] * count for i, count in gone.items()))
+        return 1 - float(sum(self.saved[i] * count for i, count in selection.gone.items()))
 
 
 def part_of(grouping: Grouping, count: int, ranking: Ranking, index: int, gone: int) -> Selection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spa_cli.memory import working_memory
+from spa_cli.memory import more_than_fits, working_memory
 from spa_cli.progress import LOG
 
 
@@ -21,8 +21,8 @@ def spread(total: int, limit: int | None, bytes_each: int = 1) -> list[int]:
 def too_many(count: int, wanted: int | str) -> str:
     """What is said where only ``count`` samples fit."""
     return (
-        f"{count} of {wanted} samples are read: all would take more than {working_memory() / 1e9:.1f} GB, a quarter of "
-        "this machine's memory; give fewer or smaller ones to choose them yourself"
+        f"{count} of {wanted} samples are read: all would take {more_than_fits()}; "
+        "give fewer or smaller ones to choose them yourself"
     )
 
 

@@ -49,9 +49,14 @@ class Selection:
         self._block_of[index] = {int(b): i for i, b in enumerate(group.blocks)}
 
     @property
+    def gone(self) -> dict[int, int]:
+        """How many channels of each group go (of every block as many), by the group's index."""
+        return {i: int((~mask.reshape(-1, mask.shape[-1])[0]).sum()) for i, mask in self.kept.items()}
+
+    @property
     def removed(self) -> int:
         """How many channels go."""
-        return sum(int((~mask).sum()) // (len(mask) if mask.ndim == 2 else 1) for mask in self.kept.values())
+        return sum(self.gone.values())
 
     def groups(self) -> list[tuple[Group, Mask]]:
         """Groups that lose something, with what they keep."""

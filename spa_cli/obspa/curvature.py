@@ -13,7 +13,7 @@ from spa_cli.calibration.read import samples_to_fit
 from spa_cli.errors import UsageError
 from spa_cli.graph.view import build
 from spa_cli.importance.ranking import Ranking, Scores
-from spa_cli.memory import working_memory
+from spa_cli.memory import more_than_fits
 from spa_cli.obspa.data import Calibration, room
 from spa_cli.obspa.layers import find_layers
 from spa_cli.obspa.rank import energy_share, rank
@@ -166,7 +166,7 @@ class Curvature:
             samples = self.calibration.samples
             found.append(
                 f"layers were refitted on {samples - self._left_out} of {samples} samples: the activations of all take "
-                f"more than {working_memory() / 1e9:.1f} GB, a quarter of this machine's memory"
+                + more_than_fits()
             )
         return [*found, f"the repair was dropped: {self._dropped}"] if self._dropped else found
 

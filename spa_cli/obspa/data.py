@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from spa_cli.analysis import Analysis
 from spa_cli.graph.bodies import captured_names
 from spa_cli.graph.model import Array, Graph
-from spa_cli.memory import working_memory
+from spa_cli.memory import more_than_fits, working_memory
 from spa_cli.verification.inputs import input_dims, input_dtype
 
 _CHUNK_BYTES = 256_000_000
@@ -74,7 +74,7 @@ def shortage(analysis: Analysis, wanted: int) -> str:
     memory, work = _limits(analysis)
     size = "x".join(map(str, max(analysis.input_shapes.values(), key=math.prod)))
     why = (
-        f"all would take more than {working_memory() / 1e9:.1f} GB, a quarter of this machine's memory"
+        f"all would take {more_than_fits()}"
         if memory <= work
         else f"a pass over all would take more than {_TOTAL_MACS:.0e} multiply-accumulates"
     )
@@ -144,7 +144,7 @@ def cuts_of(analysis: Analysis, data: dict[str, Array], count: int) -> list[dict
     """
     graph = analysis.graph
     free = max(1, min(64, _CHUNK_BYTES // max(4 * max(_live_bytes(analysis), default=1), 1)))
-    batched = [n for n in data if not _scalar(graph, n)]
+    batched = [n for n in data if not is_scalar(graph, n)]
     if not any(fixed_size(graph, n) for n in batched):
         starts = [at for run in _runs(graph, data, count) for at in np.split(run, range(free, len(run), free))]
         return [dict.fromkeys(data, at) for at in starts]
@@ -170,7 +170,7 @@ def _filled(run: NDArray[np.int64], each: int) -> list[NDArray[np.int64]]:
 
 def _runs(graph: Graph, data: dict[str, Array], count: int) -> list[NDArray[np.int64]]:
     """Samples that can share a run of the model: those with the same values for inputs that have no batch axis."""
-    scalars = [data[n][:count] for n in data if _scalar(graph, n)]
+    scalars = [data[n][:count] for n in data if is_scalar(graph, n)]
     if not scalars:
         return [np.arange(count)]
     _, run = np.unique(np.stack(scalars), axis=1, return_inverse=True)
@@ -178,7 +178,8 @@ def _runs(graph: Graph, data: dict[str, Array], count: int) -> list[NDArray[np.i
     return np.split(order, np.flatnonzero(np.diff(run.ravel()[order])) + 1)
 
 
-def _scalar(graph: Graph, name: str) -> bool:
+def is_scalar(graph: Graph, name: str) -> bool:
+    """Whether the input takes one number, which all samples of a run have to share."""
     return input_dims(graph.inputs[name]) == []
 
 
@@ -190,7 +191,7 @@ def fixed_size(graph: Graph, name: str) -> int:
 
 def _typed(graph: Graph, name: str, array: Array) -> Any:
     element = graph.inputs[name].type.tensor_type.elem_type
-    if _scalar(graph, name):
+    if is_scalar(graph, name):
         array = np.reshape(array[0], ())
     if element == onnx.TensorProto.STRING:
         return array

@@ -13,8 +13,7 @@ from spa_cli.calibration.samples import JUDGES, Samples
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array
 from spa_cli.importance.focus import FOCUS, Focus
-from spa_cli.obspa.data import Calibration, affordable, cut, cuts_of, fixed_size, samples_in, shortage
-from spa_cli.verification.inputs import input_dims
+from spa_cli.obspa.data import Calibration, affordable, cut, cuts_of, fixed_size, is_scalar, samples_in, shortage
 from spa_cli.verification.providers import chosen
 from spa_cli.verification.session import open_session
 
@@ -81,7 +80,7 @@ def _picked(analysis: Analysis, given: Samples, index: NDArray[np.int64], kind: 
     """The samples at ``index``; ``kind``: what they are, for a message."""
     graph, data = analysis.graph, given.data
     # what decides how samples are cut: how many there are, and numbers that all samples of a run have to share
-    shared = {n: a[index] if input_dims(graph.inputs[n]) == [] else index for n, a in data.items()}
+    shared = {n: a[index] if is_scalar(graph, n) else index for n, a in data.items()}
     cuts = cuts_of(analysis, shared, len(index))
     first = max(data, key=lambda n: np.ndim(data[n]))
     seen = np.zeros(len(index), bool)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import spa_cli
+from spa_cli import memory
 from spa_cli.obspa import data
 from spa_cli.obspa.side import Side
 from spa_cli.obspa.waves import Waves
@@ -147,6 +148,8 @@ def test_where_even_the_last_layer_is_large_that_is_said(calib, monkeypatch) -> 
 def test_fewer_samples_than_were_given_are_never_used_in_silence(limit, value, says, calib, monkeypatch) -> None:
     model = build(NETWORK, **WEIGHTS)
     monkeypatch.setattr(data, limit, value)
+    # the message asks where the limit is from
+    monkeypatch.setattr(memory, limit, value, raising=False)
     result = spa_cli.prune(model, target_macs=0.7, calib=calib)
     (warning,) = (w for w in doubts(result) if "are used" in w)
     used = int(warning.split()[0])
