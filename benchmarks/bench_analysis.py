@@ -22,7 +22,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from spa_cli.analysis import analyse_model
-from spa_cli.graph.load import Source
+from spa_cli.graph.source import Source
 from tests import architectures
 
 SECONDS, TIMES_BYTES, GROWTH = 5.0, 4.0, 2.0

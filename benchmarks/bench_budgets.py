@@ -17,11 +17,11 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
-from spa_cli.cutting import cut_to
 from spa_cli.errors import SpaError, UnreachableError
-from spa_cli.graph.load import load
 from spa_cli.options import Options
 from spa_cli.prepare import Prepared, prepare
+from spa_cli.runtime.load import load
+from spa_cli.trial.cutting import cut_to
 
 FRACTIONS = (0.9, 0.75, 0.6, 0.45, 0.3)
 TOLERANCE, LATENCY = 0.02, 0.05

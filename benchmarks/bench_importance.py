@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 from bench_accuracy import accuracy, normalised
 
-from spa_cli.graph.load import load
 from spa_cli.importance.aggregation import AGGREGATIONS
 from spa_cli.importance.criteria import CRITERIA
 from spa_cli.importance.normalisation import NORMALISATIONS
 from spa_cli.options import Options
 from spa_cli.pipeline import cut_to
 from spa_cli.prepare import prepare
+from spa_cli.runtime.load import load
 
 ENSEMBLES = ("obspa+wanda", "wanda+fpgm", "l1+snip")
 Row = dict[str, str]

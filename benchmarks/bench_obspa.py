@@ -77,7 +77,7 @@ def network(width: int, blocks: int, seed: int = 0) -> onnx.ModelProto:
 
 def images(samples: int, folder: str) -> None:
     """Write the samples, in a process whose memory is not measured."""
-    from spa_cli.obspa.leaves import dead_leaves
+    from spa_cli.calibration.dead_leaves import dead_leaves
 
     np.save(Path(folder) / f"{samples}.npy", dead_leaves(samples, 3, 32, 32, np.random.default_rng(0)))
 

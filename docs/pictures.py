@@ -17,10 +17,10 @@ import spa_cli
 from spa_cli.analysis import Analysis
 from spa_cli.channels.groups import Group
 from spa_cli.channels.state import CONSUMER, PRODUCER
-from spa_cli.graph.load import load
 from spa_cli.options import Options
 from spa_cli.prepare import prepare
 from spa_cli.report.page.theme import ACCENT, AFTER, BEFORE, COLOURS, GONE, INK, MUTED, PAPER, drawing
+from spa_cli.runtime.load import load
 
 HERE = Path(__file__).resolve().parent
 SAMPLES = HERE.parent / "sample_models"

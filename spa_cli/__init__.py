@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spa_cli.version import __version__
+
 if TYPE_CHECKING:
     import onnx
 
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from spa_cli.verification.compare import Comparison
     from spa_cli.weights.carry import Carried
 
-__version__ = "0.1.0"
 __all__ = [
     "__version__",
     "apply",
@@ -65,10 +66,10 @@ def inspect(
     ``html``: where to write them as a page with figures, too (extra ``report``).
     """
     from spa_cli.analysis import analyse_model
-    from spa_cli.graph.load import load
     from spa_cli.graph.save import write_text
     from spa_cli.report.page.inspect import inspect_page
     from spa_cli.report.page.render import check_page
+    from spa_cli.runtime.load import load
 
     source, page = load(model), None if html is None else Path(html)
     if page is not None:

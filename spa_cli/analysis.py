@@ -9,18 +9,18 @@ from types import MappingProxyType
 
 from spa_cli.budget.choose import Constraints, Order
 from spa_cli.budget.costs import Costs
-from spa_cli.channels.analyse import analyse
 from spa_cli.channels.groups import FrozenAxis, Group, Grouping, build_groups
 from spa_cli.channels.ids import Reason
+from spa_cli.channels.ranking import Ranking
 from spa_cli.channels.selection import Selection
 from spa_cli.channels.state import Channels
-from spa_cli.graph.load import Source
+from spa_cli.graph.formulas import made_by_formula
 from spa_cli.graph.model import Graph
-from spa_cli.graph.observe import complete
 from spa_cli.graph.shapes import Shapes, interpret
-from spa_cli.importance.ranking import Ranking
-from spa_cli.importance.tables import made_by_formula
-from spa_cli.verification.inputs import input_dims, input_shapes
+from spa_cli.graph.source import Source
+from spa_cli.operators.walk import analyse
+from spa_cli.runtime.inputs import input_dims, input_shapes
+from spa_cli.runtime.observe import complete
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +33,11 @@ class Analysis:
     state: Channels
     grouping: Grouping
     costs: Costs
+
+    @property
+    def shapes_to_try(self) -> list[dict[str, tuple[int, ...]]]:
+        """Input shapes that the model may run at, those that it was analysed at first."""
+        return [self.input_shapes, *self.other_shapes]
 
     @property
     def channels(self) -> int:

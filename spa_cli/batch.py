@@ -10,10 +10,10 @@ from typing import Any
 from spa_cli import pipeline
 from spa_cli.cache import Cache, key_of, uncacheable
 from spa_cli.errors import SpaError, UsageError
-from spa_cli.graph.load import load
 from spa_cli.options import Options
 from spa_cli.progress import LOG, stage, within
 from spa_cli.report.json_report import prune_json
+from spa_cli.runtime.load import load
 
 
 @dataclass(frozen=True)

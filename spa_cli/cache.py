@@ -15,7 +15,7 @@ from spa_cli.budget.kernels import roundings
 from spa_cli.calibration.digest import digest
 from spa_cli.errors import UsageError
 from spa_cli.fingerprint import budget, choices, contents, program
-from spa_cli.graph.load import Source
+from spa_cli.graph.source import Source
 from spa_cli.options import Options
 from spa_cli.progress import LOG
 

@@ -39,3 +39,7 @@ class UnreachableError(SpaError):
     """The target can't be met; the message says the best that can (exit 4)."""
 
     exit_code = 4
+
+
+class CutError(Exception):
+    """A node can't be brought in line with a cut; the sentence says why. What was tried is taken back."""

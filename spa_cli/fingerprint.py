@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from spa_cli.calibration.digest import digest
-from spa_cli.graph.load import Source
+from spa_cli.graph.source import Source
 from spa_cli.options import BUDGETS, Options
 
 # others may round, draw or read differently

@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 
 from spa_cli.budget.choose import Constraints
+from spa_cli.calibration.focus import Focus
 from spa_cli.calibration.reading import Numbers, Reading
 from spa_cli.calibration.samples import SampleSource
 from spa_cli.errors import UsageError
-from spa_cli.importance.focus import Focus
 from spa_cli.importance.recipe import Recipe
 from spa_cli.importance.registry import WEIGHTS
 

@@ -11,25 +11,26 @@ from typing import Any, TypeAlias
 import onnx
 
 from spa_cli.analysis import analyse_model
-from spa_cli.attempt import Attempts, Made
 from spa_cli.budget.latency import LATENCY_TOLERANCE
-from spa_cli.cutting import Cutting, cut_to, note
+from spa_cli.calibration.judging import judged, made_up
 from spa_cli.errors import UsageError, VerificationError, first_line
-from spa_cli.graph.load import Source, load
 from spa_cli.graph.save import check_writable, write_text
-from spa_cli.judging import judged, made_up
+from spa_cli.graph.source import Source
 from spa_cli.options import Options
 from spa_cli.plan import Plan, from_cut, to_selection
 from spa_cli.prepare import Prepared, Subject, prepare
 from spa_cli.progress import stage
 from spa_cli.report.page.render import check_page
 from spa_cli.result import Figures, Result
-from spa_cli.search import smallest
-from spa_cli.verification.check import Timing, latency
+from spa_cli.runtime.first_run import first_run
+from spa_cli.runtime.load import load
+from spa_cli.runtime.providers import chosen, on_its_providers
+from spa_cli.runtime.session import open_session, target
+from spa_cli.runtime.timing import Timing, latency
+from spa_cli.trial.attempt import Attempts, Made
+from spa_cli.trial.cutting import Cutting, cut_to, note
+from spa_cli.trial.search import smallest
 from spa_cli.verification.drift import Drift, drift_over
-from spa_cli.verification.feeds import first_run
-from spa_cli.verification.providers import chosen, on_its_providers
-from spa_cli.verification.session import open_session, target
 
 Model: TypeAlias = str | os.PathLike[str] | onnx.ModelProto
 
@@ -147,7 +148,7 @@ def apply(
     selection = to_selection(plan, analysis)
     if not selection.kept:
         raise UsageError("the plan keeps everything, there is nothing to cut; give one that removes channels")
-    feeds, reference = first_run(source, analysis, None)
+    feeds, reference = first_run(source, analysis.graph, analysis.shapes_to_try, None)
     stage("cutting and verifying")
     attempts = Attempts(source, analysis, feeds, reference, out)
     made, problem = attempts.make(selection, note(plan.about.get("method", "plan"), selection, analysis))

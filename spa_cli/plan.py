@@ -12,9 +12,9 @@ import numpy as np
 from spa_cli.analysis import Analysis
 from spa_cli.channels.groups import Group, Grouping
 from spa_cli.channels.selection import Selection
+from spa_cli.channels.slices import slot_of
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Graph
-from spa_cli.importance.slices import slot_of
 from spa_cli.surgery.cut import Cut
 
 SCHEMA = "spa.plan/1"

@@ -7,21 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from spa_cli.analysis import Analysis, analyse_model
-from spa_cli.attempt import Attempts
 from spa_cli.budget.patterns import check_patterns
+from spa_cli.calibration.chunks import Calibration
+from spa_cli.calibration.judging import first_of, judged, judges
 from spa_cli.calibration.read import samples_to_fit, samples_to_test
+from spa_cli.channels.ranking import Ranking
 from spa_cli.errors import ModelError
-from spa_cli.graph.load import Source
+from spa_cli.graph.source import Source
 from spa_cli.importance.evidence import Evidence
-from spa_cli.importance.ranking import Ranking
 from spa_cli.importance.score import rank_groups
-from spa_cli.judging import first_of, judged, judges
 from spa_cli.obspa.curvature import Curvature
-from spa_cli.obspa.data import Calibration
 from spa_cli.options import Options
 from spa_cli.progress import stage
-from spa_cli.verification.feeds import first_run, shapes_of
-from spa_cli.verification.session import Feeds
+from spa_cli.runtime.first_run import first_run, shapes_of
+from spa_cli.runtime.session import Feeds
+from spa_cli.trial.attempt import Attempts
 
 VERIFY_SAMPLES = 8
 
@@ -67,9 +67,8 @@ def prepare(source: Source, options: Options, out: Path | None, *, of_many: bool
     doubts = check_patterns(options.constraints(), analysis.grouping, analysis.graph, source.name, of_many)
     stage("running the original")
     held = judges(analysis, options) if given is not None else None
-    feeds, reference = first_run(
-        source, analysis, None if held is None else first_of(analysis.graph, held, VERIFY_SAMPLES)
-    )
+    first = None if held is None else first_of(analysis.graph, held, VERIFY_SAMPLES)
+    feeds, reference = first_run(source, analysis.graph, analysis.shapes_to_try, first)
     if given is None and (shapes := shapes_of(feeds)) != analysis.input_shapes:
         # the shapes that were guessed first don't run
         analysis = analyse_model(source, shapes)

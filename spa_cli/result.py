@@ -9,7 +9,7 @@ import onnx
 
 from spa_cli.analysis import Analysis
 from spa_cli.channels.groups import Group
-from spa_cli.graph.load import Source
+from spa_cli.graph.source import Source
 from spa_cli.plan import Plan
 from spa_cli.verification.drift import Drift
 

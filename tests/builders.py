@@ -15,11 +15,11 @@ import pytest
 from onnx import helper, numpy_helper
 
 from spa_cli.analysis import Analysis, analyse_model
-from spa_cli.graph.load import load
+from spa_cli.channels.ranking import Ranking
 from spa_cli.importance.evidence import Evidence
-from spa_cli.importance.ranking import Ranking
 from spa_cli.importance.score import rank_groups
 from spa_cli.options import Options
+from spa_cli.runtime.load import load
 
 
 def build(text, opset=18, ir=8, domains=None, **weights) -> onnx.ModelProto:

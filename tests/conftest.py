@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from spa_cli.budget import kernels
-from spa_cli.obspa import synthetic
+from spa_cli.calibration import synthetic
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -13,8 +13,8 @@ import onnxruntime
 from onnx import numpy_helper
 
 from spa_cli.channels.selection import Selection
+from spa_cli.operators.rewrite import cut
 from spa_cli.plan import from_cut
-from spa_cli.surgery.apply import cut
 from tests.builders import analysed, frozen, graphs_of, groups
 
 RTOL = 1e-3

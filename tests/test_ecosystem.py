@@ -10,7 +10,7 @@ import pytest
 
 import spa_cli
 from benchmarks.ecosystem_tools import STEPS, spa
-from spa_cli.verification.session import open_session
+from spa_cli.runtime.session import open_session
 from tests import samples
 from tests.extras import needs
 from tests.samples import MANIFEST, calib_path, model_path

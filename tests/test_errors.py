@@ -23,7 +23,7 @@ DEMAND = re.compile(r" has to (be|lie|end|give)|^give one of| (it is|they are) (
 # a command that tells more
 COMMAND = re.compile(r"; 'spa \w+( --help)?' (lists|tells|explains)")
 # reasons within a sentence that has the advice: why a group was left whole, why a model can't take another's place
-REASONS = {"spa_cli/attempt.py", "spa_cli/verification/check.py"}
+REASONS = {"spa_cli/trial/attempt.py", "spa_cli/verification/check.py"}
 # what is filled in last says what to do
 ADVISED = {
     "none of the budgets can be met: \0": "the refusal of the first",
@@ -42,11 +42,11 @@ OURS = {
         "spa_cli/importance/score.py",
         "spa_cli/report/page/theme.py",
     ),
-    *("spa_cli/calibration/reading.py", "spa_cli/verification/providers.py", "spa_cli/weights/torch_file.py"),
+    *("spa_cli/calibration/reading.py", "spa_cli/runtime/providers.py", "spa_cli/weights/torch_file.py"),
 }
 # what else is raised where, and what becomes of it
 CAUGHT = {
-    "AssertionError": (("spa_cli/cutting.py", "spa_cli/search.py"), "spa itself is wrong"),
+    "AssertionError": (("spa_cli/trial/cutting.py", "spa_cli/trial/search.py"), "spa itself is wrong"),
     "CutError": (("spa_cli/surgery/",), "a group is left whole, with a warning"),
     "Decline": (("spa_cli/channels/",), "what a node touches is frozen, with a reason"),
     "Exit": (("spa_cli/cli/",), "Typer leaves with a code"),
@@ -56,7 +56,7 @@ CAUGHT = {
     "OSError": (("spa_cli/graph/data_file.py",), "the result can't be written to ..."),
     "TypeError": (("spa_cli/calibration/text.py",), "line ... is no object with a text"),
     "ValueError": (
-        ("spa_cli/calibration/pixels.py", "spa_cli/graph/fused_shapes.py", "spa_cli/importance/focus.py"),
+        ("spa_cli/calibration/pixels.py", "spa_cli/graph/fused_shapes.py", "spa_cli/calibration/focus.py"),
         "the image ... can't be read; a shape stays unknown; --focus ... is not known",
     ),
 }

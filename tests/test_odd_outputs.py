@@ -5,7 +5,7 @@ import pytest
 
 import spa_cli
 from spa_cli.errors import ModelError
-from spa_cli.verification.session import run
+from spa_cli.runtime.session import run
 from tests.builders import build, doubts, groups
 from tests.equivalence import assert_removing_is_zeroing
 

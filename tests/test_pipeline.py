@@ -10,7 +10,8 @@ from spa_cli import pipeline
 from spa_cli.errors import ModelError, first_line
 from spa_cli.graph import shapes
 from spa_cli.report.page import inspect as inspect_page
-from spa_cli.verification import check, feeds
+from spa_cli.runtime import first_run
+from spa_cli.verification import check
 from tests.builders import build
 
 
@@ -64,7 +65,7 @@ def test_a_result_that_does_not_run_is_no_crash(monkeypatch) -> None:
 
 
 def test_a_model_that_does_not_run_is_no_crash(monkeypatch) -> None:
-    monkeypatch.setattr(feeds, "run", silent)
+    monkeypatch.setattr(first_run, "run", silent)
     with pytest.raises(ModelError, match=r"does not run on synthetic inputs \(RuntimeError\)"):
         spa_cli.prune(model(), ratio=0.5, method="l1")
 

@@ -11,12 +11,12 @@ import pytest
 import spa_cli
 from spa_cli.analysis import Analysis, analyse_model
 from spa_cli.channels.selection import Selection
+from spa_cli.channels.slices import slot_of
 from spa_cli.errors import UsageError
-from spa_cli.graph.load import load
-from spa_cli.importance.slices import slot_of
+from spa_cli.operators.rewrite import cut
 from spa_cli.plan import Plan, from_cut, to_selection
-from spa_cli.surgery.apply import cut
-from spa_cli.surgery.cut import gather
+from spa_cli.runtime.load import load
+from spa_cli.surgery.remaining import gather
 from tests.builders import build, inside, random
 from tests.cli.running import refused
 from tests.samples import SAMPLES, model_path

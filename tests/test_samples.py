@@ -8,9 +8,10 @@ import pytest
 
 import spa_cli
 from spa_cli.calibration.read import read_samples
-from spa_cli.verification.check import removed_mask, zeroing_differs
-from spa_cli.verification.inputs import batch_of
-from spa_cli.verification.session import open_session
+from spa_cli.runtime.inputs import batch_of
+from spa_cli.runtime.session import open_session
+from spa_cli.surgery.remaining import removed_mask
+from spa_cli.verification.check import zeroing_differs
 from tests import samples
 from tests.builders import doubts
 from tests.samples import MANIFEST, SAMPLES, calib_path, model_path

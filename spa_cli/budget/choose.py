@@ -12,10 +12,10 @@ from itertools import islice, product
 import numpy as np
 
 from spa_cli.channels.groups import Group, Grouping
+from spa_cli.channels.ranking import Ranking
 from spa_cli.channels.selection import Selection
 from spa_cli.channels.state import CONSUMER
 from spa_cli.errors import UnreachableError
-from spa_cli.importance.ranking import Ranking
 
 TOLERANCE = 0.02
 # how many exchanges are tried before a target is refused

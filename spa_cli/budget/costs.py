@@ -12,11 +12,11 @@ from onnx.helper import tensor_dtype_to_np_dtype
 
 from spa_cli.channels.groups import Group, Grouping
 from spa_cli.channels.ids import Rows
-from spa_cli.channels.rules.matmul import parse_equation
 from spa_cli.channels.selection import Selection
 from spa_cli.channels.state import Channels
 from spa_cli.graph.control_flow import trips
 from spa_cli.graph.model import Graph, Node
+from spa_cli.operators.matmul import parse_equation
 
 ShapeOf = Callable[[str], tuple[int, ...]]
 

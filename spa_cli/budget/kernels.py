@@ -10,8 +10,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from spa_cli.graph.model import Graph
-from spa_cli.verification.providers import chosen
-from spa_cli.verification.session import open_session
+from spa_cli.runtime.providers import chosen
+from spa_cli.runtime.session import open_session
 
 MULTIPLES = (1, 2, 4, 8, 16)
 _WIDTHS = range(49, 81)

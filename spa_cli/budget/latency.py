@@ -10,9 +10,9 @@ import numpy as np
 
 from spa_cli.budget.choose import Order, Step
 from spa_cli.channels.groups import Grouping
+from spa_cli.channels.ranking import Ranking
 from spa_cli.channels.selection import Selection
 from spa_cli.errors import UnreachableError
-from spa_cli.importance.ranking import Ranking
 from spa_cli.progress import stage, tracked
 
 LATENCY_TOLERANCE = 0.05

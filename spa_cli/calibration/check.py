@@ -9,7 +9,7 @@ import onnx
 
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array, Graph
-from spa_cli.verification.inputs import input_dims
+from spa_cli.runtime.inputs import input_dims
 
 
 def rank_of(info: onnx.ValueInfoProto) -> int | None:

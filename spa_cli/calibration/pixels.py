@@ -12,7 +12,7 @@ from spa_cli.calibration.extras import extra
 from spa_cli.calibration.reading import Reading
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array, Graph
-from spa_cli.verification.inputs import input_dims, input_dtype, input_shapes
+from spa_cli.runtime.inputs import input_dims, input_dtype, input_shapes
 
 # Pillow's name of what a model with so many channels sees
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}

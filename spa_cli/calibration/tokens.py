@@ -11,7 +11,7 @@ from spa_cli.calibration.extras import extra
 from spa_cli.calibration.reading import Reading
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array, Graph
-from spa_cli.verification.inputs import input_dims
+from spa_cli.runtime.inputs import input_dims
 
 FILLED = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 # where neither the model nor the user says how long a text may be

@@ -21,7 +21,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        from spa_cli import __version__
+        from spa_cli.version import __version__
 
         parts = ", ".join(f"{p} {version(p)}" for p in ("onnx", "onnxruntime", "onnx-graphsurgeon", "numpy"))
         typer.echo(f"spa {__version__} ({parts}, Python {sys.version.split()[0]})")

@@ -120,7 +120,7 @@ def guarded(debug: bool, kept: str = "nothing was written") -> Iterator[None]:
     except SpaError as error:
         if debug:
             raise
-        from spa_cli.report.text import one_line
+        from spa_cli.text import one_line
 
         typer.echo(one_line(f"error: {error}"), err=True)
         raise typer.Exit(error.exit_code) from None

@@ -27,12 +27,12 @@ def inspect(
 ) -> None:
     """Show which channels depend on each other, what they cost, and why the rest is frozen."""
     from spa_cli.analysis import analyse_model
-    from spa_cli.graph.load import load
     from spa_cli.graph.save import write_text
     from spa_cli.progress import stage
     from spa_cli.report.json_report import inspect_json
     from spa_cli.report.page.render import check_page
     from spa_cli.report.tables import console, inspect_table
+    from spa_cli.runtime.load import load
 
     stage("reading the model")
     source = load(model)

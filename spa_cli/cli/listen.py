@@ -14,7 +14,7 @@ import typer
 
 from spa_cli.errors import UsageError
 from spa_cli.progress import LOG, PART
-from spa_cli.report.text import one_line
+from spa_cli.text import one_line
 
 
 @contextlib.contextmanager

@@ -43,7 +43,7 @@ def show_outcomes(outcomes: Iterable[Outcome], json: bool) -> None:
     """Errors on stderr as they come, all results at the end; leaves with the highest exit code."""
     from spa_cli.report.summary import batch_json, batch_table
     from spa_cli.report.tables import console
-    from spa_cli.report.text import one_line
+    from spa_cli.text import one_line
 
     found = []
     try:

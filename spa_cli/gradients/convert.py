@@ -20,7 +20,7 @@ from spa_cli.errors import ModelError, first_line
 from spa_cli.gradients import operators
 from spa_cli.gradients.backend import INSTEAD
 from spa_cli.gradients.operators import TABLE, Call, Function, Tensor
-from spa_cli.gradients.prepare import Prepared
+from spa_cli.gradients.prepare import LightModel
 from spa_cli.graph.model import Node
 
 # converters are registered once a process; in domains of our own, so that onnx2torch stays for others what it was
@@ -40,7 +40,7 @@ class Converted:
     """The model as a function of its inputs and weights, at one choice of input shapes."""
 
     module: Any
-    prepared: Prepared
+    prepared: LightModel
 
     def __call__(self, weights: dict[str, Tensor], inputs: dict[str, Tensor]) -> list[Tensor]:
         """The wanted outputs, in their order; raises ModelError naming the node that torch can't compute."""
@@ -55,7 +55,7 @@ class Converted:
         return list(result) if isinstance(result, (list, tuple)) else [result]
 
 
-def convert(prepared: Prepared) -> Converted:
+def convert(prepared: LightModel) -> Converted:
     """Convert; raises ModelError naming the operator and node that can't be."""
     operators.load()
     domains = set()

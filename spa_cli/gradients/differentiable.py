@@ -16,7 +16,7 @@ from spa_cli.gradients.prepare import leaf, prepare, single, weights_of
 from spa_cli.gradients.static import switches_of
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.view import build
-from spa_cli.verification.session import Feeds
+from spa_cli.runtime.session import Feeds
 
 if TYPE_CHECKING:
     from spa_cli.gradients.convert import Converted

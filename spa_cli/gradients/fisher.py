@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from spa_cli.gradients.derivatives import finished, zeros
-from spa_cli.gradients.loss import Loss, Target
+from spa_cli.gradients.loss import Loss, LossTarget
 from spa_cli.gradients.operators import Tensor
 from spa_cli.graph.model import Array
-from spa_cli.verification.session import Feeds
+from spa_cli.runtime.session import Feeds
 
 if TYPE_CHECKING:
     from spa_cli.gradients.differentiable import Batch, Differentiable
@@ -35,7 +35,7 @@ class _Case:
     model: Differentiable
     feeds: Feeds
     loss: Loss
-    targets: list[Target]
+    targets: list[LossTarget]
     shares: Tensor
     losses: Tensor
 
@@ -85,7 +85,7 @@ def _one_by_one(case: _Case) -> list[Tensor]:
     total, leaves = zeros(case.model), list(case.model.weights.values())
     for i in torch.nonzero(case.shares).flatten().tolist():
         outputs = case.model.forward(_sample(case, i))
-        own = [Target(t.term, None if t.values is None else t.values[i : i + 1]) for t in case.targets]
+        own = [LossTarget(t.term, None if t.values is None else t.values[i : i + 1]) for t in case.targets]
         (value,) = case.loss.per_sample(outputs, own, 1)
         _agree(value.detach(), case.losses[i].detach())
         _square(total, torch.autograd.grad(value, leaves, allow_unused=True), float(case.shares[i]))
@@ -103,7 +103,7 @@ def _vectorised(case: _Case) -> list[Tensor]:
     def value(weights: dict[str, Tensor], given: dict[str, Tensor], wanted: list[Tensor]) -> Tensor:
         alone = {n: x if split[n] is None else x.unsqueeze(0) for n, x in given.items()}
         outputs = dict(zip(case.model.outputs, function(weights, alone), strict=True))
-        own = [Target(t.term, None if w is None else w.unsqueeze(0)) for t, w in zip(targets, wanted, strict=True)]
+        own = [LossTarget(t.term, None if w is None else w.unsqueeze(0)) for t, w in zip(targets, wanted, strict=True)]
         return case.loss.per_sample(outputs, own, 1)[0]
 
     compared = [None if v is None else 0 for v in values]

@@ -35,7 +35,7 @@ class Term:
 
 
 @dataclass(frozen=True)
-class Target:
+class LossTarget:
     """A term and what its output is compared with: (n, ...), ``None`` for a norm."""
 
     term: Term
@@ -54,7 +54,9 @@ class Loss:
     classes: tuple[int, ...] | None = None
     seed: int = 0
 
-    def targets(self, outputs: dict[str, Tensor], labels: Array | None, samples: int, batch: int = 0) -> list[Target]:
+    def targets(
+        self, outputs: dict[str, Tensor], labels: Array | None, samples: int, batch: int = 0
+    ) -> list[LossTarget]:
         """What to compare the outputs of batch number ``batch`` with; the same for all derivatives.
 
         ``labels``: class indices (n,) or (n, t) (negative ones are ignored), or values in the output's own shape.
@@ -69,7 +71,7 @@ class Loss:
             return [labelled(chosen, np.asarray(labels), samples)]
         return drawn(chosen, samples, self.seed + 7919 * batch)
 
-    def counts(self, targets: Sequence[Target], samples: int) -> Tensor:
+    def counts(self, targets: Sequence[LossTarget], samples: int) -> Tensor:
         """(n,) 1, or 0 where nothing of a sample is compared: its class isn't asked for, its labels are ignored."""
         import torch
 
@@ -78,11 +80,11 @@ class Loss:
             counted |= self._asked(target.values).reshape(samples, -1).any(1) if target.term.kind == "classes" else True
         return counted.to(torch.float64)
 
-    def per_sample(self, outputs: dict[str, Tensor], targets: Sequence[Target], samples: int) -> Tensor:
+    def per_sample(self, outputs: dict[str, Tensor], targets: Sequence[LossTarget], samples: int) -> Tensor:
         """(n,) losses: the mean over what a sample holds, summed over terms."""
         return sum(self._term(by_sample(outputs[t.term.output], t.term.layout, samples), t) for t in targets)
 
-    def _term(self, y: Tensor, target: Target) -> Tensor:
+    def _term(self, y: Tensor, target: LossTarget) -> Tensor:
         import torch
         from torch.nn import functional as F
 

@@ -10,7 +10,7 @@ import onnx
 from onnx import helper
 
 from spa_cli.graph.model import Array, Graph
-from spa_cli.verification.session import Feeds, open_session, run
+from spa_cli.runtime.session import Feeds, open_session, run
 
 # what may stand between scores and an output that names the best of them
 _AFTER = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})

@@ -11,7 +11,7 @@ from onnx import helper, numpy_helper
 
 from spa_cli.gradients.static import settle
 from spa_cli.graph.model import Array, Graph, Node
-from spa_cli.verification.session import Feeds
+from spa_cli.runtime.session import Feeds
 
 _FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE}
 _INTEGERS = {onnx.TensorProto.INT8, onnx.TensorProto.UINT8, onnx.TensorProto.INT32}
@@ -40,7 +40,7 @@ _QUANTISED = {
 
 
 @dataclass(eq=False)
-class Prepared:
+class LightModel:
     """A model for the converter, at one choice of input shapes.
 
     Its inputs are ``inputs`` (the user's), then ``weights``; its outputs are the wanted tensors, in their order.
@@ -76,11 +76,11 @@ def leaf(array: Array) -> Array:
     return np.asarray(array, np.float64 if array.dtype == np.float64 else np.float32, order="C")
 
 
-def prepare(graph: Graph, weights: frozenset[str], outputs: list[str], feeds: Feeds) -> Prepared:
+def prepare(graph: Graph, weights: frozenset[str], outputs: list[str], feeds: Feeds) -> LightModel:
     """``graph`` (with its weights in memory) at the shapes of ``feeds``, as far as ``outputs`` need it."""
     graph, values = settle(graph, weights, feeds)
     nodes = _needed(graph, outputs, values)
-    result = Prepared(onnx.ModelProto(ir_version=10), [], [])
+    result = LightModel(onnx.ModelProto(ir_version=10), [], [])
     light, constants = result.model.graph, dict[str, Array]()
     light.name = "gradients"
 

@@ -17,7 +17,7 @@ from spa_cli.gradients.backend import INSTEAD
 from spa_cli.graph.bodies import captured_names
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.view import build
-from spa_cli.verification.session import Feeds, open_session
+from spa_cli.runtime.session import Feeds, open_session
 
 # the sizes of their outputs, and so of all that follows, are not known before the data are
 _DATA_SIZED = frozenset({"NonZero", "Unique", "Compress", "NonMaxSuppression", "Loop", "If", "Scan", "StringSplit"})

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from spa_cli.errors import UsageError
-from spa_cli.gradients.loss import Target, Term, by_sample, layout_of
+from spa_cli.gradients.loss import LossTarget, Term, by_sample, layout_of
 from spa_cli.gradients.operators import Tensor
 from spa_cli.graph.model import Array
 
@@ -21,7 +21,7 @@ _SCORES = re.compile(r"logit|prob|score|softmax|class|cls", re.IGNORECASE)
 _VALUES = re.compile(r"embed|hidden|state|feature|pool|action|value|box|coord|mean|std|latent", re.IGNORECASE)
 
 
-def labelled(outputs: dict[str, Tensor], labels: Array, samples: int) -> Target:
+def labelled(outputs: dict[str, Tensor], labels: Array, samples: int) -> LossTarget:
     """The first output that ``labels`` fit, with them; raises UsageError if none does."""
     for name, output in outputs.items():
         layout = layout_of(output, samples)
@@ -36,7 +36,7 @@ def labelled(outputs: dict[str, Tensor], labels: Array, samples: int) -> Target:
     )
 
 
-def _fit(name: str, layout: str, y: Tensor, labels: Array) -> Target | None:
+def _fit(name: str, layout: str, y: Tensor, labels: Array) -> LossTarget | None:
     inner, wanted = _without_ones(y.shape[1:]), _without_ones(labels.shape[1:])
     whole = labels.dtype.kind in "iub" or bool(np.all(labels == np.round(labels)))
     if whole:
@@ -50,8 +50,8 @@ def _fit(name: str, layout: str, y: Tensor, labels: Array) -> Target | None:
         one_hot = y.dim() == 2 and y.shape[1] > 1 and bool((labels.reshape(len(labels), -1).sum(1) == 1).all())
         if one_hot:
             return _classes(name, layout, y, 1, given.reshape(y.shape).argmax(1))
-        return Target(Term(name, "binary", layout, probabilities=_within_one(y)), given)
-    return Target(Term(name, "values", layout), given)
+        return LossTarget(Term(name, "binary", layout, probabilities=_within_one(y)), given)
+    return LossTarget(Term(name, "values", layout), given)
 
 
 def _class_axis(y: Tensor, wanted: list[int]) -> int | None:
@@ -63,16 +63,16 @@ def _class_axis(y: Tensor, wanted: list[int]) -> int | None:
     return None
 
 
-def _classes(name: str, layout: str, y: Tensor, axis: int, labels: Tensor) -> Target:
+def _classes(name: str, layout: str, y: Tensor, axis: int, labels: Tensor) -> LossTarget:
     if int(labels.max()) >= y.shape[axis]:
         raise UsageError(
             f"the labels go up to {int(labels.max())}, output '{name}' has {y.shape[axis]} classes; "
             "number classes from 0, or name another output"
         )
-    return Target(Term(name, "classes", layout, axis, _sums_to_one(y, axis)), labels)
+    return LossTarget(Term(name, "classes", layout, axis, _sums_to_one(y, axis)), labels)
 
 
-def drawn(outputs: dict[str, Tensor], samples: int, seed: int) -> list[Target]:
+def drawn(outputs: dict[str, Tensor], samples: int, seed: int) -> list[LossTarget]:
     """For each output labels drawn from the probabilities it stands for, or nothing where it scores no classes."""
     generator = torch.Generator().manual_seed(seed)
     targets = []
@@ -87,7 +87,7 @@ def drawn(outputs: dict[str, Tensor], samples: int, seed: int) -> list[Target]:
             values = torch.multinomial(chances.reshape(-1, y.shape[-1]), 1, generator=generator).reshape(y.shape[:-1])
         elif term.kind == "binary":
             values = torch.bernoulli(y.clamp(0, 1), generator=generator)
-        targets.append(Target(term, values))
+        targets.append(LossTarget(term, values))
     return targets
 
 

@@ -17,7 +17,7 @@ from spa_cli.errors import ModelError
 from spa_cli.graph.bodies import graphs
 from spa_cli.graph.sparse import dense
 
-Stored = onnx.TensorProto | onnx.SparseTensorProto
+Initializer = onnx.TensorProto | onnx.SparseTensorProto
 
 
 def check_duplicates(graph: onnx.GraphProto, folder: str, name: str) -> None:
@@ -56,9 +56,9 @@ def without_duplicates(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _repeated(graph: onnx.GraphProto) -> dict[str, list[Stored]]:
+def _repeated(graph: onnx.GraphProto) -> dict[str, list[Initializer]]:
     """What a graph itself stores under one name, where that is more than one tensor."""
-    stored: dict[str, list[Stored]] = defaultdict(list)
+    stored: dict[str, list[Initializer]] = defaultdict(list)
     for tensor in graph.initializer:
         stored[tensor.name].append(tensor)
     for sparse in graph.sparse_initializer:
@@ -77,7 +77,7 @@ def _value(node: onnx.NodeProto) -> onnx.TensorProto | None:
     return next((a.t for a in node.attribute if a.name == "value"), None)
 
 
-def _alike(found: list[Stored], folder: str) -> bool:
+def _alike(found: list[Initializer], folder: str) -> bool:
     try:
         plain = [dense(t) if isinstance(t, onnx.SparseTensorProto) else t for t in found]
         if len({(t.data_type, tuple(t.dims)) for t in plain}) > 1:

@@ -12,8 +12,8 @@ from onnx.external_data_helper import load_external_data_for_model, uses_externa
 
 from spa_cli.errors import UsageError
 from spa_cli.graph.data_file import DataFile
-from spa_cli.graph.load import Source
 from spa_cli.graph.parameters import inner_tensors
+from spa_cli.graph.source import Source
 
 # protobuf refuses messages of 2 GiB; some room for nodes and names
 _INLINE_LIMIT = 1_900_000_000

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 
 from spa_cli.channels.groups import Group
+from spa_cli.channels.ranking import Ranking
 from spa_cli.channels.state import CONSUMER
 from spa_cli.graph.model import Array
 from spa_cli.importance.evidence import Evidence
-from spa_cli.importance.ranking import Ranking
 from spa_cli.importance.registry import DATA, Scored, criterion
-from spa_cli.obspa.readings import Reading
+from spa_cli.obspa.consumers import Reader
 
 
 @criterion("obspa", DATA, aggregation="")
@@ -25,7 +25,7 @@ def obspa(evidence: Evidence, group: Group) -> Ranking:
 def wanda(evidence: Evidence, group: Group) -> list[Scored]:
     """Absolute weights times the norm of the input they multiply (Wanda; Sun et al. 2024)."""
 
-    def of(reading: Reading) -> Array:
+    def of(reading: Reader) -> Array:
         return np.asarray(np.abs(reading.w).sum(0) * np.sqrt(_second(reading)))
 
     return _by_reader(evidence, group, of)
@@ -47,29 +47,29 @@ def act_var(evidence: Evidence, group: Group) -> list[Scored]:
 def flap(evidence: Evidence, group: Group) -> list[Scored]:
     """Variance of its activations times the squared weights that read them (FLAP; An et al. 2024)."""
 
-    def of(reading: Reading) -> Array:
+    def of(reading: Reader) -> Array:
         return np.asarray(_variance(reading) * np.square(reading.w).sum(0))
 
     return _by_reader(evidence, group, of)
 
 
-def _variance(reading: Reading) -> Array:
+def _variance(reading: Reader) -> Array:
     return np.asarray(np.maximum(np.diagonal(reading.h), 0))
 
 
-def _second(reading: Reading) -> Array:
+def _second(reading: Reader) -> Array:
     return np.asarray(np.maximum(np.diagonal(reading.h) + np.square(reading.mean), 0))
 
 
 def _by_reader(
     evidence: Evidence,
     group: Group,
-    coordinate: Callable[[Reading], Array],
+    coordinate: Callable[[Reader], Array],
     finish: Callable[[Array], Array] = np.asarray,
 ) -> list[Scored]:
     """Per layer that reads the group, ``finish`` of the sum over each channel's coordinates (p,) -> (c,)."""
     curvature, index = evidence.curvature, evidence.grouping.groups.index(group)
-    blocks = curvature.readings[index]
+    blocks = curvature.consumers[index]
     if not all(blocks):
         return [Scored("", "", curvature.energy_share(index))]
     # every block is read by the same layers, in the same order

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from spa_cli.channels.ranking import Scores
 from spa_cli.graph.model import Array
-from spa_cli.importance.ranking import Scores
 
 Aggregation = Callable[[Scores, Array], Scores]
 

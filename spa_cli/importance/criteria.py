@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from spa_cli.importance import activation, given, gradient, magnitude
+from spa_cli.importance import activation, gradient, magnitude, user_scores
 from spa_cli.importance.registry import CRITERIA, DATA, GRADIENTS, WEIGHTS, Criterion
 
-__all__ = ["CRITERIA", "DATA", "GRADIENTS", "WEIGHTS", "Criterion", "activation", "given", "gradient", "magnitude"]
+__all__ = [
+    "CRITERIA",
+    "DATA",
+    "GRADIENTS",
+    "WEIGHTS",
+    "Criterion",
+    "activation",
+    "gradient",
+    "magnitude",
+    "user_scores",
+]

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spa_cli.analysis import Analysis
+from spa_cli.calibration.chunks import Calibration, samples_in
 from spa_cli.calibration.read import samples_to_fit
 from spa_cli.channels.groups import Group
+from spa_cli.channels.slices import sums
+from spa_cli.graph.formulas import made_by_formula
 from spa_cli.graph.model import Array
 from spa_cli.importance.registry import Scored
-from spa_cli.importance.slices import sums
-from spa_cli.importance.tables import made_by_formula
 from spa_cli.obspa.curvature import Curvature
-from spa_cli.obspa.data import Calibration, samples_in
-from spa_cli.verification.session import open_session, run
+from spa_cli.runtime.session import open_session, run
 
 if TYPE_CHECKING:
     from spa_cli.gradients.differentiable import Batch, Differentiable

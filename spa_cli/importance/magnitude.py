@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from spa_cli.channels.groups import Group
+from spa_cli.channels.ranking import Ranking
+from spa_cli.channels.slices import shape_of, vectors
 from spa_cli.channels.state import PASS_THROUGH
+from spa_cli.graph.formulas import made_by_formula
 from spa_cli.graph.model import Array
 from spa_cli.importance.evidence import Evidence
-from spa_cli.importance.ranking import Ranking
 from spa_cli.importance.registry import Scored, criterion
-from spa_cli.importance.slices import shape_of, vectors
-from spa_cli.importance.tables import made_by_formula
 
 _NORMS = frozenset(
     {

@@ -11,7 +11,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from spa_cli.importance.ranking import Scores
+from spa_cli.channels.ranking import Scores
 
 # of all groups' scores, and the stage that each group is in
 Normalisation = Callable[[list[Scores], list[Hashable]], list[Scores]]

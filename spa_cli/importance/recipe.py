@@ -18,7 +18,7 @@ DEFAULT_ROLES = {PRODUCER: 1.0, CONSUMER: 1.0, PASS_THROUGH: 0.0}
 
 
 @dataclass(frozen=True)
-class Part:
+class Ingredient:
     """One criterion of an ensemble, its argument (a file) and its weight."""
 
     criterion: Criterion
@@ -30,7 +30,7 @@ class Part:
 class Recipe:
     """``aggregation`` and ``normalisation`` are ``None`` where every criterion uses its own defaults."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[Ingredient, ...]
     aggregation: str | None = None
     normalisation: str | None = None
     ensemble: str = "rank"
@@ -67,7 +67,7 @@ class Recipe:
         return Recipe(parts, aggregation, normalisation, ensemble, _roles(roles))
 
 
-def _parts(method: str) -> tuple[Part, ...]:
+def _parts(method: str) -> tuple[Ingredient, ...]:
     found = [_part(text) for text in method.split("+")]
     if any(p is None for p in found):
         # a file's name may hold a plus
@@ -83,7 +83,7 @@ def _parts(method: str) -> tuple[Part, ...]:
     return tuple(p for p in found if p is not None)
 
 
-def _part(text: str) -> Part | None:
+def _part(text: str) -> Ingredient | None:
     factor, star, rest = text.strip().partition("*")
     weight = 1.0
     if star and ":" not in factor:
@@ -96,7 +96,7 @@ def _part(text: str) -> Part | None:
     known = CRITERIA.get(name)
     if known is None or (name == "scores") != bool(argument) or not (0 < weight < math.inf):
         return None
-    return Part(known, argument, weight)
+    return Ingredient(known, argument, weight)
 
 
 def _known(flag: str, name: str | None, table: object) -> None:

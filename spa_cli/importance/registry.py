@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from spa_cli.channels.groups import Group
-from spa_cli.importance.ranking import Ranking, Scores
+from spa_cli.channels.ranking import Ranking, Scores
 
 if TYPE_CHECKING:
     from spa_cli.importance.evidence import Evidence

@@ -8,16 +8,16 @@ from collections.abc import Hashable
 import numpy as np
 
 from spa_cli.channels.groups import Group
+from spa_cli.channels.ranking import Ranking, Scores
+from spa_cli.channels.slices import shape_of
 from spa_cli.channels.state import PRODUCER
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array
 from spa_cli.importance.aggregation import AGGREGATIONS, RELATIVE, SIGNLESS
 from spa_cli.importance.evidence import Evidence
 from spa_cli.importance.normalisation import NORMALISATIONS
-from spa_cli.importance.ranking import Ranking, Scores
-from spa_cli.importance.recipe import Part, Recipe
+from spa_cli.importance.recipe import Ingredient, Recipe
 from spa_cli.importance.registry import Scored
-from spa_cli.importance.slices import shape_of
 
 UNSCORED = "none of its weights has a score by --method {name}"
 
@@ -35,7 +35,7 @@ def rank_groups(evidence: Evidence, recipe: Recipe) -> tuple[list[Ranking], dict
     return [Ranking.of(s) for s in combined], unscored
 
 
-def _by_criterion(evidence: Evidence, recipe: Recipe, part: Part, unscored: dict[int, str]) -> list[Ranking]:
+def _by_criterion(evidence: Evidence, recipe: Recipe, part: Ingredient, unscored: dict[int, str]) -> list[Ranking]:
     evidence.argument = part.argument
     groups = evidence.grouping.groups
     scores: list[Scores] = []

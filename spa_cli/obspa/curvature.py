@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from spa_cli.analysis import Analysis
+from spa_cli.calibration.chunks import Calibration, room
 from spa_cli.calibration.read import samples_to_fit
+from spa_cli.calibration.split import emphasised, from_user
+from spa_cli.calibration.synthetic import synthetic
+from spa_cli.channels.ranking import Ranking, Scores
 from spa_cli.errors import UsageError
 from spa_cli.graph.view import build
-from spa_cli.importance.ranking import Ranking, Scores
 from spa_cli.memory import more_than_fits
-from spa_cli.obspa.data import Calibration, room
+from spa_cli.obspa.consumers import Reader, consumers
 from spa_cli.obspa.layers import find_layers
 from spa_cli.obspa.rank import energy_share, rank
-from spa_cli.obspa.readings import Reading, readings
 from spa_cli.obspa.recalibrate import find_affines
 from spa_cli.obspa.standardise import Standardised
 from spa_cli.obspa.statistics import Statistics, collect
-from spa_cli.obspa.synthetic import synthetic
-from spa_cli.obspa.user_data import emphasised, from_user
 from spa_cli.obspa.walk import Repair, walk
 from spa_cli.obspa.waves import Waves
 from spa_cli.progress import stage
+from spa_cli.runtime.providers import chosen
+from spa_cli.runtime.session import open_session
 from spa_cli.surgery.cut import Cut
 from spa_cli.verification.drift import drift_over
-from spa_cli.verification.providers import chosen
-from spa_cli.verification.session import open_session
 
 if TYPE_CHECKING:
     from spa_cli.options import Options
@@ -94,15 +94,15 @@ class Curvature:
         return collect(self._graph, shapes, self._layers, chunks, self._seed)
 
     @cached_property
-    def readings(self) -> list[list[list[Reading]]]:
+    def consumers(self) -> list[list[list[Reader]]]:
         """Per group and block, the layers that read it."""
         grouping = self._analysis.grouping
-        return readings(self._graph, grouping, self._layers, self.statistics, self._emphasis)
+        return consumers(self._graph, grouping, self._layers, self.statistics, self._emphasis)
 
     @cached_property
     def rankings(self) -> list[Ranking]:
         """Every group's channels by OBS saliency."""
-        found = self.readings
+        found = self.consumers
         stage("ranking channels")
         return rank(self._graph, self._analysis.grouping, self._layers, self.statistics, found)
 

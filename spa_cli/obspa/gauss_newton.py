@@ -23,7 +23,7 @@ DAMPING, _ITERATIONS = 1e-2, 3
 
 
 @dataclass(frozen=True, eq=False)
-class Samples:
+class PairSamples:
     """Some samples: ``rows`` (g, n, p) that the first layer reads (with ones, if it has an intercept), ``z`` that it
     gives, ``h`` that the second reads, ``y`` that the second gives, to lie between ``low`` and ``high``.
     """
@@ -45,12 +45,12 @@ class Block:
     product: Product
     scale: Array
 
-    def change(self, samples: Samples, step: Array) -> Array:
+    def change(self, samples: PairSamples, step: Array) -> Array:
         """What a ``step`` (g, o, p) of the weights adds to the output of the first layer."""
         rows = np.matmul(samples.rows, step.astype(np.float32).transpose(0, 2, 1))
         return self.first.spread(rows, samples.z.shape)
 
-    def missed(self, samples: Samples, step: Array | None = None) -> Array:
+    def missed(self, samples: PairSamples, step: Array | None = None) -> Array:
         """What the second layer's output lacks after a step: zero where it lies between ``low`` and ``high``."""
         y = samples.y
         if step is not None:
@@ -58,11 +58,11 @@ class Block:
             y = y + self.scale * self.product.apply(h - samples.h)
         return np.asarray(np.clip(y, samples.low, samples.high) - y)
 
-    def error(self, samples: Samples, step: Array | None = None) -> float:
+    def error(self, samples: PairSamples, step: Array | None = None) -> float:
         """Sum of squares of ``missed``."""
         return float(np.square(self.missed(samples, step), dtype=np.float64).sum())
 
-    def slope(self, samples: Samples) -> Array:
+    def slope(self, samples: PairSamples) -> Array:
         """Derivative of ``between``, element by element, by central differences relative to a channel's size."""
         others = tuple(i for i in range(samples.z.ndim) if i != self.first.gives_along)
         size = np.sqrt(np.square(samples.z, dtype=np.float64).mean(others, keepdims=True))
@@ -70,7 +70,7 @@ class Block:
         return np.asarray((self.between(samples.z + step) - self.between(samples.z - step)) / (2 * step))
 
 
-def gauss_newton(block: Block, samples: Samples, gram: Array) -> Array:
+def gauss_newton(block: Block, samples: PairSamples, gram: Array) -> Array:
     """The step (g, o, p) of the first layer's weights.
 
     ``gram`` (g, o, o): ``B^T B`` over the second layer's outputs, for the channels of each group of the first.

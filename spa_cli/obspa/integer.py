@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spa_cli.graph.model import Graph, Node
-from spa_cli.obspa.stored import Stored, find_stored
-from spa_cli.obspa.surroundings import only_reader
+from spa_cli.obspa.epilogue import only_reader
+from spa_cli.obspa.parameter_path import ParameterPath, find_parameter
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +18,7 @@ class FloatView:
     """The float input ``x``, the weight as stored, and the nodes behind the integer operator that belong to it."""
 
     x: str
-    stored: Stored
+    stored: ParameterPath
     after: tuple[Node, ...]
 
 
@@ -38,9 +38,9 @@ def float_view(graph: Graph, node: Node) -> FloatView | None:
     if scales is None or scales.op != "Mul" or x_scale not in scales.inputs:
         return None
     weight_scale = next((i for i in scales.inputs if i != x_scale), "")
-    stored = find_stored(graph, node.inputs[1])
+    stored = find_parameter(graph, node.inputs[1])
     zero = node.input(3)
     if weight_scale not in graph.parameters or stored.chain or (zero and zero not in graph.parameters):
         return None
     axis = 0 if node.op == "ConvInteger" else -1
-    return FloatView(source.inputs[0], Stored(stored.name, (), weight_scale, zero, axis), (cast, scaled))
+    return FloatView(source.inputs[0], ParameterPath(stored.name, (), weight_scale, zero, axis), (cast, scaled))

@@ -14,11 +14,11 @@ import numpy as np
 
 from spa_cli.graph.model import FLOAT_TYPES, QUANTIZED_TYPES, Array, Graph, Node
 from spa_cli.graph.shapes import Shapes
-from spa_cli.obspa.contraction import Contraction, find_contraction
+from spa_cli.obspa.epilogue import Epilogue, epilogue_of
 from spa_cli.obspa.integer import float_view
-from spa_cli.obspa.stored import Read, Stored, find_stored, readers
-from spa_cli.obspa.surroundings import Surroundings, surroundings
+from spa_cli.obspa.parameter_path import ParameterPath, Read, find_parameter, readers
 from spa_cli.obspa.windows import output_size, patches
+from spa_cli.operators.contraction import Contraction, find_contraction
 
 ShapeOf = Callable[[str], tuple[int, ...]]
 _CONVS = frozenset({"Conv", "FusedConv", "ConvInteger", "QLinearConv"})
@@ -40,8 +40,8 @@ class Layer:
     node: Node
     x: str
     operand: str
-    stored: Stored
-    around: Surroundings
+    stored: ParameterPath
+    around: Epilogue
     kernel: tuple[int, ...] = ()
     terms: Contraction | None = None
     alpha: float = 1.0
@@ -249,7 +249,7 @@ def _made(
 ) -> Layer | None:
     x, operand = node.inputs[x_at], node.inputs[weight_at]
     view = float_view(graph, node) if node.op in _INTEGER and weight_at == 1 else None
-    stored = view.stored if view else find_stored(graph, operand)
+    stored = view.stored if view else find_parameter(graph, operand)
     tensor = graph.parameters.get(stored.name)
     if tensor is None or x in graph.parameters or tensor.data_type not in FLOAT_TYPES | QUANTIZED_TYPES:
         return None
@@ -261,9 +261,9 @@ def _made(
     elif stored.name in graph.hidden:
         unfit = "its weight is sparse"
     if node.op in RECURRENT:
-        around = Surroundings(next(o for o in node.outputs if o))
+        around = Epilogue(next(o for o in node.outputs if o))
     else:
-        around = surroundings(graph, node, bias, width, channel, normed, view.after if view else ())
+        around = epilogue_of(graph, node, bias, width, channel, normed, view.after if view else ())
     zeros = ("", "") if view else _zeros(node)
     return Layer(node, view.x if view else x, operand, stored, around, unfit=unfit, zeros=zeros)
 

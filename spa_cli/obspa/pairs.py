@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from spa_cli.graph.model import Graph, Node
 from spa_cli.obspa.layers import Layer
-from spa_cli.obspa.stored import readers
+from spa_cli.obspa.parameter_path import readers
 
 # one output element depends on the element at the same place only; differentiable almost everywhere
 _ELEMENTWISE = frozenset({

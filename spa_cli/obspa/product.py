@@ -11,8 +11,8 @@ from onnx import helper
 from spa_cli.graph.model import Array
 from spa_cli.obspa.layers import Layer
 from spa_cli.obspa.windows import geometry, output_size
-from spa_cli.verification.providers import chosen
-from spa_cli.verification.session import open_session
+from spa_cli.runtime.providers import chosen
+from spa_cli.runtime.session import open_session
 
 
 class Product:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from spa_cli.channels.groups import Group, Grouping
+from spa_cli.channels.ranking import Ranking, Scores
+from spa_cli.channels.slices import shape_of, slot_of, sums
 from spa_cli.channels.state import PRODUCER
 from spa_cli.graph.model import Array, Graph
-from spa_cli.importance.ranking import Ranking, Scores
-from spa_cli.importance.slices import shape_of, slot_of, sums
+from spa_cli.obspa.consumers import Reader
 from spa_cli.obspa.layers import Layer
-from spa_cli.obspa.readings import Reading
 from spa_cli.obspa.saliency import Consumer, Rigid, convex, greedy
 from spa_cli.obspa.shrinkage import shrunk
 from spa_cli.obspa.statistics import Statistics
@@ -22,7 +22,7 @@ def rank(
     grouping: Grouping,
     layers: list[Layer],
     statistics: dict[str, Statistics],
-    found: list[list[list[Reading]]],
+    found: list[list[list[Reader]]],
 ) -> list[Ranking]:
     """One ranking per group, relative to the variance of what the readers' errors are added into."""
     return [
@@ -31,14 +31,14 @@ def rank(
     ]
 
 
-def _ranking(group: Group, found: list[list[Reading]]) -> Ranking:
+def _ranking(group: Group, found: list[list[Reader]]) -> Ranking:
     curves = [greedy([_consumer(r) for r in block], group.channels) for block in found]
     order = np.stack([o for o, _ in curves])
     loss = convex(np.sum([e for _, e in curves], 0))
     return Ranking(order if len(group.blocks) else order[0], loss)
 
 
-def _consumer(reading: Reading) -> Consumer | Rigid:
+def _consumer(reading: Reader) -> Consumer | Rigid:
     if reading.unfit:
         return Rigid(reading.w, reading.second, reading.places, reading.weight)
     return Consumer(reading.w, shrunk(reading.h, reading.rows), reading.places, reading.weight)

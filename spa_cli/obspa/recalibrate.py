@@ -14,7 +14,7 @@ import numpy as np
 from spa_cli.graph.model import Array, Graph, Node
 from spa_cli.obspa.alignment import aligned
 from spa_cli.obspa.layers import Layer
-from spa_cli.obspa.side import Side
+from spa_cli.runtime.interpreter import Interpreter
 from spa_cli.surgery.cut import Cut
 
 # numbers that a scale and an offset are fitted to: a fifth of a gigabyte
@@ -57,7 +57,7 @@ def find_affines(graph: Graph, layers: list[Layer]) -> dict[str, Affine]:
     return found
 
 
-def recalibrate(affine: Affine, work: Cut, dense: Side, pruned: Side) -> bool:
+def recalibrate(affine: Affine, work: Cut, dense: Interpreter, pruned: Interpreter) -> bool:
     """Fit scale and offset on three quarters of the samples; keep them if they do better on the last one."""
     name = affine.node.outputs[0]
     scale, offset = pruned.parameter(affine.scale), pruned.parameter(affine.offset) if affine.offset else None

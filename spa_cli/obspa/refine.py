@@ -11,14 +11,14 @@ from operator import itemgetter
 import numpy as np
 
 from spa_cli.graph.model import Array
-from spa_cli.obspa.gauss_newton import DAMPING, Block, Samples, gauss_newton
+from spa_cli.obspa.gauss_newton import DAMPING, Block, PairSamples, gauss_newton
 from spa_cli.obspa.layers import Layer
 from spa_cli.obspa.pairs import Pair
 from spa_cli.obspa.product import Product
 from spa_cli.obspa.refit import Fit
-from spa_cli.obspa.side import Side
+from spa_cli.obspa.regression import Regression, fitted
 from spa_cli.obspa.statistics import WIDEST
-from spa_cli.obspa.targets import Regression, fitted
+from spa_cli.runtime.interpreter import Interpreter
 
 # positions of the first layer that are looked at, and the bytes that all that is known of them may take
 _POSITIONS, _BYTES = 65_536, 200_000_000
@@ -28,7 +28,7 @@ _STEPS = (1.0, 0.5, 0.25)
 _GAIN, _NOTHING = 1e-3, 1e-8
 
 
-def refine(pair: Pair, first: Regression, second: Regression, operand: Array, pruned: Side) -> Fit | None:
+def refine(pair: Pair, first: Regression, second: Regression, operand: Array, pruned: Interpreter) -> Fit | None:
     """New weights of the first layer; ``None`` if none does better on held-back samples, or can't be told.
 
     ``operand``: the second layer's weight. Both layers have run with the weights they have.
@@ -74,7 +74,7 @@ def _step(first: Regression, fit: Fit) -> Array:
 def _parts(
     counts: list[int], positions: int, first: Regression, second: Regression
 ) -> list[dict[int, list[int]]] | None:
-    """Samples of each chunk to fit to, and to judge by: as many as the limits allow, spread evenly."""
+    """PairSamples of each chunk to fit to, and to judge by: as many as the limits allow, spread evenly."""
     groups, o, p = first.matrix.shape
     # rows; z, h, slope and what is made of them; y, its bounds and what is missed
     bytes_each = 4 * (groups * (p + 1 + 8 * o) + 4 * second.offset.size)
@@ -96,7 +96,7 @@ def _parts(
 
 def _samples(
     pair: Pair, first: Regression, second: Regression, values: dict[str, list[Array]], part: dict[int, list[int]]
-) -> Samples | None:
+) -> PairSamples | None:
     bounds = []
     for chunk, index in part.items():
         found = second.allowed(chunk, itemgetter(index))
@@ -113,7 +113,7 @@ def _samples(
     low, high = (np.concatenate([each[i] for each in bounds]) for i in (0, 1))
     y = taken(pair.second.around.after_norm)
     z, h = taken(pair.first.around.output), taken(pair.second.x)
-    return Samples(rows, z, h, y, low, high) if y.shape == low.shape else None
+    return PairSamples(rows, z, h, y, low, high) if y.shape == low.shape else None
 
 
 def _gram(layer: Layer, problem: Regression, shape: tuple[int, ...], blocks: tuple[int, ...]) -> Array:

@@ -21,7 +21,7 @@ _LEAST = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class Observations:
     """What a layer reads and what it should give: ``x`` (g, n, p), ``low`` and ``high`` (g, n, o).
 
     Any value between ``low`` and ``high`` is as good as any other: they are equal, except where the activation that
@@ -33,13 +33,13 @@ class Rows:
     high: Array
 
     @staticmethod
-    def joined(parts: Sequence[Rows]) -> Rows:
+    def joined(parts: Sequence[Observations]) -> Observations:
         """All rows of several chunks."""
-        return Rows(*(np.concatenate([getattr(p, f) for p in parts], 1) for f in ("x", "low", "high")))
+        return Observations(*(np.concatenate([getattr(p, f) for p in parts], 1) for f in ("x", "low", "high")))
 
-    def part(self, which: slice) -> Rows:
+    def part(self, which: slice) -> Observations:
         """Some of the rows."""
-        return Rows(self.x[:, which], self.low[:, which], self.high[:, which])
+        return Observations(self.x[:, which], self.low[:, which], self.high[:, which])
 
     def nearest(self, y: Array) -> Array:
         """The allowed values nearest to ``y``."""
@@ -67,7 +67,7 @@ class Problem:
     ``W = W0 + (C - W0 H)(H + lambda I)^-1``: shrinks towards the weights the layer has, not towards zero.
     """
 
-    def __init__(self, rows: Rows, w0: Array, b0: Array, centred: bool) -> None:
+    def __init__(self, rows: Observations, w0: Array, b0: Array, centred: bool) -> None:
         self.rows, self.w0, self.b0 = rows, w0, b0
         self.moments = Moments(centred)
         self.moments.add(rows.x)
@@ -107,7 +107,13 @@ class Fit:
 
 
 def refit(
-    fit: Rows, held_back: Rows, w0: Array, b0: Array, centred: bool, shift_only: bool = False, rows: int = 0
+    fit: Observations,
+    held_back: Observations,
+    w0: Array,
+    b0: Array,
+    centred: bool,
+    shift_only: bool = False,
+    rows: int = 0,
 ) -> Fit | None:
     """What does best on held-back samples; ``None`` where nothing beats ``w0``, ``b0``.
 
@@ -135,13 +141,13 @@ def refit(
                 best, damping = reached, candidate
     if damping is None and not shifted:
         return None
-    everything = Rows.joined([fit, held_back])
+    everything = Observations.joined([fit, held_back])
     if damping is None:
         return Fit(w0.copy(), _shifted(everything, w0, b0), None)
     return Fit(*Problem(everything, w0, b0, centred).solve(damping, _ROUNDS), float(np.mean(damping)))
 
 
-def _shifted(rows: Rows, w: Array, b: Array) -> Array:
+def _shifted(rows: Observations, w: Array, b: Array) -> Array:
     """Intercepts for which the mean of what is missed is zero."""
     y = predict(rows.x, w, b)
     return np.asarray(b + (rows.nearest(y) - y).mean(1, dtype=np.float64))

@@ -11,8 +11,9 @@ import numpy as np
 
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.view import build
-from spa_cli.obspa.side import Side, last_uses
-from spa_cli.surgery.cut import Cut, gather
+from spa_cli.runtime.interpreter import Interpreter, last_uses
+from spa_cli.surgery.cut import Cut
+from spa_cli.surgery.remaining import gather
 
 
 class Standardised:
@@ -22,7 +23,7 @@ class Standardised:
         self._original = graph
         self._statistics: dict[str, Array] = {}
         model = graph.in_memory()
-        side = Side(model, graph.folder, chunks)
+        side = Interpreter(model, graph.folder, chunks)
         ends = last_uses(graph)
         for at, (node, proto) in enumerate(zip(graph.nodes, model.graph.node, strict=True)):
             if node.op == "BatchNormalization" and all(len(graph.consumers.get(i, ())) == 1 for i in node.inputs[3:5]):
@@ -32,7 +33,7 @@ class Standardised:
                 side.values.pop(name, None)
         self.graph = build(model, graph.folder)
 
-    def _replace(self, side: Side, x: str, mean: str, variance: str) -> None:
+    def _replace(self, side: Interpreter, x: str, mean: str, variance: str) -> None:
         if side.parameter(mean) is None or side.parameter(variance) is None:
             return
         flat = [np.moveaxis(v, 1, -1).reshape(-1, v.shape[1]).astype(np.float64) for v in side.values[x]]
@@ -54,6 +55,6 @@ class Standardised:
         self._write(work, {n: self._original.array(n) for n in self._statistics})
 
     def _write(self, work: Cut, values: dict[str, Array]) -> None:
-        side = Side(work.model, self._original.folder, [{}])
+        side = Interpreter(work.model, self._original.folder, [{}])
         for name, value in values.items():
             side.write(name, gather(value, work.kept_indices(name)))

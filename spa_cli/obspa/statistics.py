@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import helper
 
+from spa_cli.calibration.chunks import positions, samples_in
 from spa_cli.errors import UsageError, first_line
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.shapes import Shapes
-from spa_cli.obspa.data import positions, samples_in
 from spa_cli.obspa.layers import INTEGERS, Layer, graph_shape, sample_rows
 from spa_cli.obspa.moments import Moments
-from spa_cli.obspa.stored import Read
+from spa_cli.obspa.parameter_path import Read
 from spa_cli.progress import tracked
-from spa_cli.verification.providers import chosen
-from spa_cli.verification.session import open_session
+from spa_cli.runtime.providers import chosen
+from spa_cli.runtime.session import open_session
 
 # a Hessian of this many coordinates takes half a gigabyte
 WIDEST = 8192

@@ -11,22 +11,22 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from spa_cli.calibration.chunks import positions
 from spa_cli.graph.bodies import captured_names
 from spa_cli.graph.model import Array, Graph, Node
 from spa_cli.graph.view import flattened
-from spa_cli.obspa.data import positions
 from spa_cli.obspa.layers import INTEGERS, Layer
 from spa_cli.obspa.pairs import Pair, find_pairs
 from spa_cli.obspa.recalibrate import Affine, find_affines, recalibrate
 from spa_cli.obspa.refine import refine
-from spa_cli.obspa.refit import Fit, Rows, refit
+from spa_cli.obspa.refit import Fit, Observations, refit
+from spa_cli.obspa.regression import Regression, fitted
 from spa_cli.obspa.schedule import schedule
 from spa_cli.obspa.shrinkage import POSITIONS
-from spa_cli.obspa.side import Side
 from spa_cli.obspa.statistics import WIDEST
-from spa_cli.obspa.targets import Regression, fitted
 from spa_cli.obspa.waves import Waves
 from spa_cli.progress import tracked
+from spa_cli.runtime.interpreter import Interpreter
 from spa_cli.surgery.cut import Cut
 
 # bytes of rows of one layer that are held at once; fewer positions are looked at beyond that
@@ -53,7 +53,7 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], waves: Waves, seed: int) 
     report = Repair()
     rng = np.random.default_rng(seed)
     first = waves.first()
-    dense, pruned = Side(graph.model, graph.folder, first), Side(work.model, graph.folder, first)
+    dense, pruned = Interpreter(graph.model, graph.folder, first), Interpreter(work.model, graph.folder, first)
     by_node = {layer.key: layer for layer in layers}
     affines = find_affines(graph, layers)
     dense_nodes = {o: n for n in graph.nodes for o in n.outputs if o}
@@ -127,8 +127,8 @@ def _repair_layer(
     graph: Graph,
     layer: Layer,
     work: Cut,
-    dense: Side,
-    pruned: Side,
+    dense: Interpreter,
+    pruned: Interpreter,
     rng: np.random.Generator,
     report: Repair,
 ) -> None:
@@ -168,7 +168,7 @@ def _repair_layer(
         report.shifted.append(layer.node.label)
 
 
-def _refine(pair: Pair, work: Cut, dense: Side, pruned: Side, report: Repair) -> bool:
+def _refine(pair: Pair, work: Cut, dense: Interpreter, pruned: Interpreter, report: Repair) -> bool:
     """Change the first layer of a pair for what the second gives; whether it was changed."""
     first, second = pair.first, pair.second
     if first.x not in pruned.values or first.around.output not in pruned.values:
@@ -197,7 +197,7 @@ def _refine(pair: Pair, work: Cut, dense: Side, pruned: Side, report: Repair) ->
     return True
 
 
-def _run_ahead(side: Side, graph: Graph, node: Node) -> None:
+def _run_ahead(side: Interpreter, graph: Graph, node: Node) -> None:
     """Run a node before its turn, and first what it needs."""
     inside = {o for body in node.bodies for inner in flattened(body.nodes) for o in inner.outputs}
     for name in {*node.inputs, *captured_names(node.proto)} - inside:
@@ -212,14 +212,14 @@ def _same(a: list[Array], b: list[Array]) -> bool:
 
 
 def _collect(
-    layer: Layer, problem: Regression, chunks: int, rng: np.random.Generator, pruned: Side
-) -> tuple[Rows, Rows] | str:
-    """Rows to fit and rows held back: of every four samples one, of chunks too small for that every fourth."""
+    layer: Layer, problem: Regression, chunks: int, rng: np.random.Generator, pruned: Interpreter
+) -> tuple[Observations, Observations] | str:
+    """Observations to fit and rows held back: of every four samples one, of chunks too small for that every fourth."""
     shapes = [np.shape(v) for v in pruned.values[layer.x]]
     samples = sum(layer.samples(s) for s in shapes)
     wide = 4 * problem.matrix.shape[0] * (problem.matrix.shape[2] + 2 * problem.matrix.shape[1])
     limit = max(1, min(positions(samples, problem.matrix.shape[2]), _ROW_BYTES // max(wide * samples, 1)))
-    fit, held = list[Rows](), list[Rows]()
+    fit, held = list[Observations](), list[Observations]()
     for chunk in range(chunks):
         rows = problem.rows(chunk, limit, rng)
         if isinstance(rows, str):
@@ -230,10 +230,10 @@ def _collect(
         held.append(rows.part(slice(cut, None)))
     if not sum(h.x.shape[1] for h in held) or not sum(f.x.shape[1] for f in fit):
         return "no samples could be held back"
-    return Rows.joined(fit), Rows.joined(held)
+    return Observations.joined(fit), Observations.joined(held)
 
 
-def _write(layer: Layer, problem: Regression, found: Fit, pruned: Side, operand: Array) -> None:
+def _write(layer: Layer, problem: Regression, found: Fit, pruned: Interpreter, operand: Array) -> None:
     w, b = found.w, found.b
     scale = problem.scale
     if scale is not None:

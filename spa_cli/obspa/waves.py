@@ -6,8 +6,8 @@ late ones have few (pooled features one), and need every sample there is.
 
 from __future__ import annotations
 
+from spa_cli.calibration.chunks import samples_in
 from spa_cli.graph.model import Array
-from spa_cli.obspa.data import samples_in
 
 # a wave is run from the start of the network: it has to be worth that
 _WORTH = 1.5

@@ -25,8 +25,8 @@ from spa_cli.report.page.theme import (
     require,
 )
 from spa_cli.report.sweep import sweep_csv
-from spa_cli.report.text import one_line, shorten
 from spa_cli.sweeping.run import Sweep
+from spa_cli.text import one_line, shorten
 
 SUFFIXES = (".html", ".pdf", ".png", ".svg")
 _GROUPS = 15

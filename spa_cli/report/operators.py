@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from spa_cli.channels.rules import rules
-from spa_cli.channels.rules.registry import APPROXIMATE, FOLLOWED, FROZEN
+from spa_cli.operators import rules
+from spa_cli.operators.registry import APPROXIMATE, FOLLOWED, FROZEN
 
 BEHAVIOURS = (FOLLOWED, APPROXIMATE, FROZEN)
 _MEANING = {

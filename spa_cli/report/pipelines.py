@@ -8,7 +8,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from spa_cli.errors import UsageError
-from spa_cli.report.text import drift_text, duration, one_line, size
+from spa_cli.text import drift_text, duration, one_line, size
 
 
 def check_junit(file: Path, models: tuple[object, ...], others: tuple[object, ...] = ()) -> None:

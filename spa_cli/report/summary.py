@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from spa_cli.report.tables import new_table
-from spa_cli.report.text import count, drift_text, duration, shorten, size
+from spa_cli.text import count, drift_text, duration, shorten, size
 
 if TYPE_CHECKING:
     from spa_cli.batch import Outcome

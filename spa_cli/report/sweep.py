@@ -12,9 +12,9 @@ from rich.markup import escape
 from rich.text import Text
 
 from spa_cli.report.tables import new_table
-from spa_cli.report.text import shorten
 from spa_cli.sweeping.points import Point
 from spa_cli.sweeping.run import Sweep
+from spa_cli.text import shorten
 
 _GROUPS = 10
 

@@ -12,9 +12,9 @@ from rich.text import Text
 
 from spa_cli.analysis import Analysis
 from spa_cli.channels.groups import Group
-from spa_cli.channels.rules.registry import APPROXIMATE, FOLLOWED, FROZEN
+from spa_cli.operators.registry import APPROXIMATE, FOLLOWED, FROZEN
 from spa_cli.report.operators import Operator
-from spa_cli.report.text import count, shorten, size
+from spa_cli.text import count, shorten, size
 
 
 def console(stderr: bool = False) -> Console:

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from spa_cli.report.tables import new_table
-from spa_cli.report.text import count, shorten
+from spa_cli.text import count, shorten
 from spa_cli.weights.carry import Carried
 
 _MOST_ROWS = 20

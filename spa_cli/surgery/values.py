@@ -8,18 +8,16 @@ else reads it, else the one consumer gets an input of its own.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from spa_cli.errors import CutError
 from spa_cli.graph.model import Array, Node
 from spa_cli.graph.shapes import MAX_KNOWN, reference
 from spa_cli.graph.view import bodies
-
-if TYPE_CHECKING:
-    from spa_cli.surgery.cut import Cut
+from spa_cli.surgery.remaining import Remaining
 
 # one input element is one output element, in order
 _SAME_ELEMENTS = frozenset({"Identity", "Cast", "Unsqueeze", "Squeeze", "Reshape", "Flatten"})
@@ -34,14 +32,10 @@ _COMPUTES_SIZES = frozenset(
 )
 
 
-class CutError(Exception):
-    """A node can't be brought in line with the cut; the sentence says why."""
-
-
 class Values:
     """Known integer tensors of the model that is being cut."""
 
-    def __init__(self, cut: Cut) -> None:
+    def __init__(self, cut: Remaining) -> None:
         self._cut = cut
         self._now: dict[str, Array | None] = {}
         self._edited: dict[str, Array] = {}

@@ -62,7 +62,7 @@ def mark_pareto(points: list[Point]) -> list[Point]:
     return [Point(**{**asdict(p), "pareto": not p.refused and not beaten(p)}) for p in points]
 
 
-class State:
+class Progress:
     """What a sweep has found so far, in a file: a sweep that was interrupted goes on where it stopped.
 
     ``key``: everything that decides a point but its budget. Raises UsageError for a file of another sweep, unless

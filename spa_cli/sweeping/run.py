@@ -9,18 +9,18 @@ from typing import TypeAlias
 
 import onnx
 
-from spa_cli.cutting import Cutting, cut_to
 from spa_cli.errors import ModelError, UnreachableError, UsageError
 from spa_cli.fingerprint import choices, contents, program
-from spa_cli.graph.load import load
 from spa_cli.graph.save import check_writable
 from spa_cli.options import Options
 from spa_cli.prepare import Prepared, prepare
 from spa_cli.progress import within
-from spa_cli.quality import Measured, Quality
-from spa_cli.sweeping.points import Point, Sensitivity, State, mark_pareto
+from spa_cli.runtime.load import load
+from spa_cli.runtime.providers import on_its_providers
+from spa_cli.sweeping.points import Point, Progress, Sensitivity, mark_pareto
 from spa_cli.sweeping.sensitivity import sensitivities
-from spa_cli.verification.providers import on_its_providers
+from spa_cli.trial.cutting import Cutting, cut_to
+from spa_cli.verification.quality import Measured, Quality
 
 Model: TypeAlias = str | os.PathLike[str] | onnx.ModelProto
 COINS = ("ratio", "target_macs", "target_params", "target_latency")
@@ -69,7 +69,7 @@ def sweep(
     except OSError as error:
         raise UsageError(f"the folder '{folder}' can't be made: {error.strerror or error}; name another") from error
     key = {"program": program(), "model": contents(source), "by": coin, **choices(options)}
-    state = State(folder / "sweep.json", key, force)
+    state = Progress(folder / "sweep.json", key, force)
     for value in wanted:
         kept = _kept(folder, coin, value)
         if keep_models and value not in state.points:

@@ -12,9 +12,9 @@ from spa_cli.budget.choose import Order
 from spa_cli.budget.latency import part_of
 from spa_cli.channels.selection import Selection
 from spa_cli.graph.view import build
+from spa_cli.operators.rewrite import cut
 from spa_cli.prepare import Prepared
 from spa_cli.progress import stage
-from spa_cli.surgery.apply import cut
 from spa_cli.sweeping.points import Sensitivity
 
 DriftOf = Callable[[onnx.ModelProto], float]

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 
 from spa_cli.errors import VerificationError, first_line
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.parameters import set_parameters
+from spa_cli.runtime.session import Feeds, checker_verdict, floats, open_session, run, shape_of
 from spa_cli.surgery.cut import Cut
+from spa_cli.surgery.remaining import removed_mask
 from spa_cli.verification.drift import Drift as Drift  # where it was first, for those who import it from here
-from spa_cli.verification.providers import chosen
-from spa_cli.verification.session import Feeds, checker_verdict, floats, open_session, run, shape_of
-
-_QUIET, _FEWEST, _MOST = 0.1, 5, 200
 
 
 def signature(model: onnx.ModelProto) -> dict[str, object]:
@@ -112,81 +107,3 @@ def zeroing_differs(graph: Graph, work: Cut, feeds: Feeds, pruned: str | onnx.Mo
 def _single_precision(graph: Graph) -> bool:
     wide = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
     return all(graph.parameters[w].data_type in wide for w in graph.weights())
-
-
-def removed_mask(shape: tuple[int, ...], entry: dict[str, list[int] | list[list[int]]]) -> Array:
-    """True where an element of a parameter belongs to an index its plan entry does not keep."""
-    mask = np.zeros(shape, bool)
-    for axis_name, kept in entry.items():
-        axis = int(axis_name)
-        blocks = kept if kept and isinstance(kept[0], list) else None
-        if blocks is None:
-            gone = np.ones(shape[axis], bool)
-            gone[kept] = False
-            np.moveaxis(mask, axis, 0)[gone] = True
-            continue
-        size = shape[0] // len(blocks)
-        for k, rows in enumerate(blocks):
-            gone = np.ones(shape[axis], bool)
-            gone[rows] = False
-            np.moveaxis(mask[k * size : (k + 1) * size], axis, 0)[gone] = True
-    return mask
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Seconds per run of two models: medians, and the fastest tenth, which other work on the machine hardly touches."""
-
-    before: float
-    after: float
-    quiet_before: float
-    quiet_after: float
-
-    @property
-    def left(self) -> float:
-        """Latency that is left, by the medians."""
-        return self.after / self.before
-
-    @property
-    def quiet_left(self) -> float:
-        """Latency that is left, by the fastest runs."""
-        return self.quiet_after / self.quiet_before
-
-
-def latency(
-    before: str | onnx.ModelProto,
-    after: str | onnx.ModelProto,
-    feeds: Feeds,
-    budget: float = 2.0,
-    apart: bool = False,
-) -> Timing:
-    """Two models timed alternately in one go, in fully optimised sessions, for ``budget`` seconds.
-
-    ``apart``: one after the other, so that large models are not in memory together.
-    """
-    if apart:
-        times = [
-            _seconds([open_session(m, "all", large=True, providers=chosen())], feeds, budget / 2)[0]
-            for m in (before, after)
-        ]
-    else:
-        times = _seconds([open_session(m, "all", providers=chosen()) for m in (before, after)], feeds, budget)
-    medians, quiet = np.median(times[0]), np.quantile(times[0], _QUIET)
-    return Timing(float(medians), float(np.median(times[1])), float(quiet), float(np.quantile(times[1], _QUIET)))
-
-
-def _seconds(sessions: list[ort.InferenceSession], feeds: Feeds, budget: float) -> list[list[float]]:
-    """Times of every session, in turns."""
-    inputs = [{k: v for k, v in feeds.items() if k in {i.name for i in s.get_inputs()}} for s in sessions]
-    for session, given in zip(sessions, inputs, strict=True):
-        session.run(None, given)
-    times: list[list[float]] = [[] for _ in sessions]
-    end = time.perf_counter() + budget
-    while len(times[0]) < _FEWEST or (time.perf_counter() < end and len(times[0]) < _MOST):
-        for session, given, record in zip(sessions, inputs, times, strict=True):
-            start = time.perf_counter()
-            session.run(None, given)
-            record.append(time.perf_counter() - start)
-        if time.perf_counter() > end + 8 * budget:
-            break
-    return times

@@ -10,25 +10,26 @@ from pathlib import Path
 import onnx
 
 from spa_cli.analysis import Analysis, analyse_model
+from spa_cli.calibration.chunks import Calibration, samples_in
+from spa_cli.calibration.judging import made_up
 from spa_cli.calibration.read import read_samples
 from spa_cli.calibration.reading import Reading
 from spa_cli.calibration.samples import SampleSource
-from spa_cli.errors import VerificationError
-from spa_cli.graph.load import Source, load
-from spa_cli.judging import made_up
-from spa_cli.obspa.data import Calibration, samples_in
-from spa_cli.obspa.user_data import whole
+from spa_cli.calibration.split import whole
+from spa_cli.errors import CutError, VerificationError
+from spa_cli.graph.source import Source
+from spa_cli.operators.rewrite import cut
 from spa_cli.plan import Plan, to_selection
 from spa_cli.progress import stage
-from spa_cli.surgery.apply import cut
+from spa_cli.runtime.first_run import first_run
+from spa_cli.runtime.load import load
+from spa_cli.runtime.providers import named, running_on
+from spa_cli.runtime.session import open_session, passes_checker, run, target
+from spa_cli.runtime.timing import Timing, latency
 from spa_cli.surgery.cut import Cut
-from spa_cli.surgery.values import CutError
-from spa_cli.verification.check import Timing, latency, verify_file, zeroing_differs
+from spa_cli.verification.check import verify_file, zeroing_differs
 from spa_cli.verification.drift import Drift, drift, drift_over
-from spa_cli.verification.feeds import first_run
 from spa_cli.verification.gates import Gate, Limits, check
-from spa_cli.verification.providers import named, running_on
-from spa_cli.verification.session import open_session, passes_checker, run, target
 
 # the most that is taken of what need not end
 _MOST = 50_000
@@ -77,7 +78,9 @@ def compare(
     analysis = analyse_model(before, input_shape, given.shapes if given else {})
     samples = _synthetic(before, analysis) if given is None else whole(analysis, given)
     stage("running the original")
-    feeds, reference = first_run(before, analysis, samples.chunks[0] if samples else None, seed=1)
+    feeds, reference = first_run(
+        before, analysis.graph, analysis.shapes_to_try, samples.chunks[0] if samples else None, seed=1
+    )
     samples = samples or Calibration([feeds], f"{samples_in(feeds)} synthetic samples")
     checked = passes_checker(before)
     stage("checking and running the pruned model")

@@ -13,7 +13,7 @@ from onnxruntime import InferenceSession
 
 from spa_cli.errors import UsageError, VerificationError, first_line
 from spa_cli.graph.model import Array
-from spa_cli.verification.session import Feeds, floats, run, tensors
+from spa_cli.runtime.session import Feeds, floats, run, tensors
 
 # what is fed, and how many of its last samples count (``None``: all)
 Run: TypeAlias = tuple[Feeds, int | None]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spa_cli.errors import UsageError
-from spa_cli.report.text import drift_text, size
+from spa_cli.text import drift_text, size
 
 if TYPE_CHECKING:
     from spa_cli.verification.compare import Comparison

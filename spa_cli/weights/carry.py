@@ -11,17 +11,17 @@ from typing import Any, TypeAlias
 import onnx
 
 from spa_cli.errors import UsageError
-from spa_cli.graph.load import load
 from spa_cli.graph.model import Graph
 from spa_cli.plan import Plan, to_selection
 from spa_cli.progress import stage
+from spa_cli.runtime.load import load
 from spa_cli.weights.constants import settle
 from spa_cli.weights.cut import Cutter
-from spa_cli.weights.doubts import doubts
 from spa_cli.weights.files import check_output, of_mapping, read, write
 from spa_cli.weights.match import Matches, match_model, match_names
 from spa_cli.weights.missing import require_all
 from spa_cli.weights.tensors import Weights
+from spa_cli.weights.warnings import doubts
 
 Given: TypeAlias = str | os.PathLike[str] | Mapping[str, Any]
 

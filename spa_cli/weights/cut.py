@@ -11,7 +11,7 @@ import numpy as np
 
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array
-from spa_cli.verification.check import removed_mask
+from spa_cli.surgery.remaining import removed_mask
 from spa_cli.weights.grid import shrunk
 from spa_cli.weights.layout import Part
 from spa_cli.weights.match import SIBLING, Matches

@@ -12,7 +12,7 @@ from spa_cli.weights.layout import Part, by_shape, whole
 from spa_cli.weights.missing import unmatched
 from spa_cli.weights.names import by_name
 from spa_cli.weights.tensors import Weights, bits, is_constant, is_number
-from spa_cli.weights.values import Values, fingerprint
+from spa_cli.weights.values import ValueIndex, fingerprint
 
 NAME, VALUE, SIBLING = "name", "value", "sibling"
 
@@ -67,7 +67,7 @@ def match_model(cut: Mapping[str, set[int]], graph: Graph, weights: Weights) -> 
     fits several keys and whose values none, whose shape is not that of its key, or into which a normalisation is
     folded. What was not found at all is in none of the fields of the result.
     """
-    values = Values(weights.tensors)
+    values = ValueIndex(weights.tensors)
     found = by_name(graph.parameters, weights.tensors)
     result = Matches(claimed={n: keys[0] for n, keys in found.items() if len(keys) == 1})
     for name, axes in cut.items():
@@ -100,7 +100,7 @@ def match_model(cut: Mapping[str, set[int]], graph: Graph, weights: Weights) -> 
 
 
 def _by_value(
-    name: str, array: Array, named: list[str], values: Values, claimed: Collection[str]
+    name: str, array: Array, named: list[str], values: ValueIndex, claimed: Collection[str]
 ) -> tuple[list[Part], str]:
     """Tensors that equal the initializer as they are, or turned: the one of its name, or else all that are free."""
     for key in named:
@@ -121,7 +121,7 @@ def _one(name: str, keys: list[str]) -> list[str]:
     return keys
 
 
-def _refuse_twins(matches: Matches, graph: Graph, values: Values) -> None:
+def _refuse_twins(matches: Matches, graph: Graph, values: ValueIndex) -> None:
     """An initializer the plan leaves whole, with the values of one it cuts: which tensor is whose can't be told."""
     by_value = [n for n, how in matches.how.items() if how == VALUE]
     cut = {p.key for n in by_value for p in matches.parts[n]}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from spa_cli.errors import UsageError
+from spa_cli.graph.formulas import made_by_formula
 from spa_cli.graph.model import Array, Graph
-from spa_cli.importance.tables import made_by_formula
 from spa_cli.weights.names import nearest
 from spa_cli.weights.tensors import Weights, is_constant
 

@@ -19,7 +19,7 @@ _PROBES = 64
 _SMALL = 1 << 16
 
 
-class Values:
+class ValueIndex:
     """The tensors of a framework, to be found by what is in them. Constant ones are not: nothing tells them apart."""
 
     def __init__(self, tensors: Mapping[str, Array]) -> None:

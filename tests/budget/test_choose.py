@@ -15,7 +15,8 @@ from spa_cli.analysis import Analysis, analyse_model
 from spa_cli.budget.choose import TOLERANCE, Constraints, Order
 from spa_cli.channels.selection import Selection
 from spa_cli.errors import UnreachableError
-from spa_cli.graph.load import Source, load
+from spa_cli.graph.source import Source
+from spa_cli.runtime.load import load
 from tests.builders import build, rankings
 from tests.samples import SAMPLES, model_path
 

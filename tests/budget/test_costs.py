@@ -12,10 +12,11 @@ from onnx import TensorProto, helper, numpy_helper
 from spa_cli.analysis import Analysis, analyse_model
 from spa_cli.budget.costs import macs
 from spa_cli.channels.selection import Selection
-from spa_cli.graph.load import Source, load
 from spa_cli.graph.shapes import interpret
+from spa_cli.graph.source import Source
 from spa_cli.graph.view import build
-from spa_cli.surgery.apply import cut
+from spa_cli.operators.rewrite import cut
+from spa_cli.runtime.load import load
 from tests import architectures
 from tests.samples import SAMPLES, model_path
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 import spa_cli
 from spa_cli.errors import UsageError
+from spa_cli.runtime.session import open_session
 from spa_cli.verification.accuracy import hits
-from spa_cli.verification.session import open_session
 from tests.builders import build
 from tests.calibration.words import CLS, IDS, SEP, word_level
 from tests.cli.running import refused, spa

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from spa_cli.graph.load import load
+from spa_cli.runtime.load import load
 from tests.cli.running import contents, spa
 from tests.samples import SAMPLES, calib_path, model_path
 

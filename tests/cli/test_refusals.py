@@ -11,12 +11,13 @@ import onnx
 import pytest
 from onnx import helper
 
-from spa_cli import attempt, pipeline
-from spa_cli.cutting import cut_to
+from spa_cli import pipeline
+from spa_cli.errors import CutError
 from spa_cli.options import Options
-from spa_cli.surgery.values import CutError
+from spa_cli.runtime.timing import Timing
+from spa_cli.trial import attempt
+from spa_cli.trial.cutting import cut_to
 from spa_cli.verification import compare
-from spa_cli.verification.check import Timing
 from tests.builders import build
 from tests.cli.running import contents, refused, spa
 

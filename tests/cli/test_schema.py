@@ -28,7 +28,7 @@ def printed(tmp_path_factory) -> dict[str, dict]:
     """One output of every command, by schema."""
     folder = tmp_path_factory.mktemp("printed")
     small, plan, weights = folder / "s.onnx", folder / "plan.json", folder / "w.npz"
-    from spa_cli.graph.load import load
+    from spa_cli.runtime.load import load
 
     graph = load(RESNET).graph
     np.savez(weights, **{n: graph.array(n) for n in graph.parameters})

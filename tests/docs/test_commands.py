@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spa_cli.graph.load import load
+from spa_cli.runtime.load import load
 from tests.cli.running import spa
 from tests.samples import calib_path, model_path
 

@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from spa_cli.gradients.differentiable import Differentiable
-from spa_cli.graph.load import load
-from spa_cli.verification.session import open_session, run
+from spa_cli.runtime.load import load
+from spa_cli.runtime.session import open_session, run
 
 
 class Residual(nn.Module):

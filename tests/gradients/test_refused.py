@@ -8,7 +8,7 @@ from onnx import helper
 from spa_cli.errors import ModelError, UsageError
 from spa_cli.gradients import backend
 from spa_cli.gradients.differentiable import Differentiable
-from spa_cli.graph.load import load
+from spa_cli.runtime.load import load
 from tests.builders import build
 from tests.extras import needs
 

@@ -9,7 +9,7 @@ from onnx.external_data_helper import set_external_data
 
 import spa_cli
 from spa_cli.errors import ModelError
-from spa_cli.graph.load import load
+from spa_cli.runtime.load import load
 from tests.builders import build, inside
 from tests.equivalence import assert_same, feeds, run, zeroed
 

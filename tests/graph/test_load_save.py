@@ -15,9 +15,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 import spa_cli
 from spa_cli.errors import ModelError, SpaError, UsageError, VerificationError
-from spa_cli.graph.load import load
 from spa_cli.graph.save import check_writable, write_text
-from spa_cli.verification import check, compare
+from spa_cli.runtime.load import load
+from spa_cli.runtime.timing import Timing
+from spa_cli.verification import compare
 from spa_cli.verification.drift import Drift
 from tests.builders import build, inside
 from tests.samples import SAMPLES, model_path
@@ -201,7 +202,7 @@ def test_a_failed_verification_leaves_nothing_behind(tmp_path, monkeypatch) -> N
     def fail(*_: object) -> None:
         raise VerificationError("a simulated failure")
 
-    monkeypatch.setattr("spa_cli.attempt.verify_file", fail)
+    monkeypatch.setattr("spa_cli.trial.attempt.verify_file", fail)
     out = tmp_path / "small.onnx"
     with pytest.raises(SpaError):
         spa_cli.prune(_model(), out, ratio=0.5, method="l1", plan_out=tmp_path / "plan.json")
@@ -216,7 +217,7 @@ def test_an_interrupted_verification_leaves_nothing_behind(tmp_path, monkeypatch
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("spa_cli.attempt.verify_file", interrupt)
+    monkeypatch.setattr("spa_cli.trial.attempt.verify_file", interrupt)
     with pytest.raises(KeyboardInterrupt):
         spa_cli.prune(_model(), tmp_path / "small.onnx", ratio=0.5, method="l1")
     assert list(tmp_path.iterdir()) == []
@@ -342,7 +343,7 @@ def test_verify_is_a_verb_like_the_others() -> None:
 
 
 def test_verify_takes_models_from_memory(monkeypatch) -> None:
-    monkeypatch.setattr(compare, "latency", lambda *_: check.Timing(1.0, 1.0, 1.0, 1.0))
+    monkeypatch.setattr(compare, "latency", lambda *_: Timing(1.0, 1.0, 1.0, 1.0))
     small = spa_cli.prune(_model(), ratio=0.5, method="l1").model
     report = compare.compare(_model(), small, None, None, {})
     assert report.params[1] < report.params[0]

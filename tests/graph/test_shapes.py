@@ -9,11 +9,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from spa_cli.analysis import analyse_model
-from spa_cli.graph.load import Source, load
 from spa_cli.graph.shapes import MAX_KNOWN, Shapes, constant, interpret
+from spa_cli.graph.source import Source
 from spa_cli.graph.view import build
-from spa_cli.verification.inputs import input_shapes, synthetic
-from spa_cli.verification.session import open_session
+from spa_cli.runtime.inputs import input_shapes, synthetic
+from spa_cli.runtime.load import load
+from spa_cli.runtime.session import open_session
 from tests import architectures
 from tests.samples import SAMPLES, model_path
 

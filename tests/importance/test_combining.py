@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import spa_cli
+from spa_cli.calibration.focus import FOCUS, Focus
 from spa_cli.errors import UsageError
 from spa_cli.importance.aggregation import AGGREGATIONS, agreement
-from spa_cli.importance.focus import FOCUS, Focus
 from spa_cli.importance.normalisation import NORMALISATIONS
 from spa_cli.importance.recipe import Recipe
 from tests.builders import analysed, build, rankings

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 
 from spa_cli.obspa import gauss_newton as module
-from spa_cli.obspa.gauss_newton import Block, Samples, conjugate_gradients, gauss_newton
+from spa_cli.obspa.gauss_newton import Block, PairSamples, conjugate_gradients, gauss_newton
 from spa_cli.obspa.product import Product
 from tests.builders import build
 from tests.obspa.test_layers import layers_of
@@ -20,7 +20,7 @@ def test_conjugate_gradients_solve_a_symmetric_system() -> None:
     assert not conjugate_gradients(lambda v: matrix @ v, np.zeros(12), lambda v: v, 3).any()
 
 
-def _block() -> tuple[Block, Samples, np.ndarray, np.ndarray]:
+def _block() -> tuple[Block, PairSamples, np.ndarray, np.ndarray]:
     """Two linear layers with nothing between: what is asked for can be reached exactly."""
     model = build("(float[300,6] x) => (y) { a = MatMul(x, wa) y = MatMul(a, wy) }", wa=(6, 5), wy=(5, 9))
     first, second = layers_of(model)
@@ -28,7 +28,7 @@ def _block() -> tuple[Block, Samples, np.ndarray, np.ndarray]:
     z = (x @ w.T).astype(np.float32)
     wanted = (z @ b + RNG.normal(size=(300, 9))).astype(np.float32)
     block = Block(first, lambda value: value, Product(second, b, z.shape), np.ones(1, np.float32))
-    samples = Samples(x[None].astype(np.float32), z, z, (z @ b).astype(np.float32), wanted, wanted)
+    samples = PairSamples(x[None].astype(np.float32), z, z, (z @ b).astype(np.float32), wanted, wanted)
     return block, samples, x, b
 
 

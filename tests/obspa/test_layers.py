@@ -8,11 +8,11 @@ import pytest
 from onnx import numpy_helper
 
 from spa_cli.analysis import analyse_model
-from spa_cli.graph.load import load
 from spa_cli.obspa.layers import Layer, find_layers
 from spa_cli.obspa.moments import Moments
 from spa_cli.obspa.statistics import reader
 from spa_cli.obspa.windows import output_size
+from spa_cli.runtime.load import load
 from tests.builders import build
 
 PADS = ("none", "uneven", "SAME_UPPER")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from spa_cli.obspa.moments import Moments
-from spa_cli.obspa.refit import Problem, Rows, refit
+from spa_cli.obspa.refit import Observations, Problem, refit
 from spa_cli.obspa.saliency import Consumer, Rigid, convex, greedy
 
 
@@ -12,13 +12,13 @@ def rng() -> np.random.Generator:
 
 
 def correlated(rng: np.random.Generator, n: int, p: int) -> np.ndarray:
-    """Rows whose coordinates depend on each other, well conditioned."""
+    """Observations whose coordinates depend on each other, well conditioned."""
     return rng.normal(size=(n, p)) @ (np.eye(p) + 0.3 * rng.normal(size=(p, p)))
 
 
-def exact(x: np.ndarray, t: np.ndarray) -> Rows:
-    """Rows with one right value each."""
-    return Rows(x[None], t[None], t[None])
+def exact(x: np.ndarray, t: np.ndarray) -> Observations:
+    """Observations with one right value each."""
+    return Observations(x[None], t[None], t[None])
 
 
 @pytest.mark.parametrize("centred", [True, False])
@@ -59,7 +59,7 @@ def test_where_the_activation_is_flat_any_value_will_do(rng) -> None:
     kept = x[:, :7]
     below = np.where(y <= 0, -np.inf, y)
     w0, b0 = w[None, :, :7], np.zeros((1, 4))
-    rows = Rows(kept[None], below[None], np.maximum(y, 0)[None])
+    rows = Observations(kept[None], below[None], np.maximum(y, 0)[None])
     tied = Problem(exact(kept, y), w0, b0, True).solve(1e-4, 6)
     errors = [rows.missed(*Problem(rows, w0, b0, True).solve(1e-4, rounds)).mean() for rounds in (1, 2, 6, 30)]
     assert errors == sorted(errors, reverse=True)
@@ -67,7 +67,7 @@ def test_where_the_activation_is_flat_any_value_will_do(rng) -> None:
 
 
 def test_missed_is_the_distance_to_what_is_allowed() -> None:
-    rows = Rows(np.zeros((1, 2, 1)), np.array([[[1.0], [-np.inf]]]), np.array([[[1.0], [0.0]]]))
+    rows = Observations(np.zeros((1, 2, 1)), np.array([[[1.0], [-np.inf]]]), np.array([[[1.0], [0.0]]]))
     assert np.isclose(rows.missed(np.zeros((1, 1, 1)), np.array([[3.0]]))[0, 0], (2**2 + 3**2) / 2)
     assert np.isclose(rows.missed(np.zeros((1, 1, 1)), np.array([[-3.0]]))[0, 0], (4**2 + 0) / 2)
 

@@ -1,9 +1,9 @@
 import pytest
 
 from spa_cli.analysis import analyse_model
-from spa_cli.graph.load import load
 from spa_cli.obspa.layers import find_layers
 from spa_cli.obspa.pairs import find_pairs
+from spa_cli.runtime.load import load
 from tests.builders import build
 
 DENSE = "(float[2,5,8] x) => (y) { a = MatMul(x, wa) %s y = MatMul(h, wy) }"

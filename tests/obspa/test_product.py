@@ -3,9 +3,9 @@ import onnxruntime as ort
 import pytest
 
 from spa_cli.analysis import analyse_model
-from spa_cli.graph.load import load
 from spa_cli.obspa.product import Product
 from spa_cli.obspa.statistics import reader
+from spa_cli.runtime.load import load
 from tests.builders import build
 from tests.obspa.test_layers import CASES, _conv, layers_of
 

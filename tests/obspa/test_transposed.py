@@ -73,7 +73,7 @@ def test_the_norm_scales_every_tap_of_its_channel(group, kernel) -> None:
     graph = curvature._graph
     scale = graph.array("s") / np.sqrt(graph.array("v") + 1e-5)
     weight = numpy_helper.to_array(next(t for t in model.graph.initializer if t.name == "wt"))
-    for block, found in enumerate(curvature.readings[index]):
+    for block, found in enumerate(curvature.consumers[index]):
         (reading,) = [r for r in found if r.node == "ConvTranspose_t"]
         own = slice(block * 8 // group, (block + 1) * 8 // group)
         for channel, column in enumerate(weight[own]):

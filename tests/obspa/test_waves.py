@@ -7,9 +7,9 @@ import pytest
 
 import spa_cli
 from spa_cli import memory
-from spa_cli.obspa import data
-from spa_cli.obspa.side import Side
+from spa_cli.calibration import chunks as data
 from spa_cli.obspa.waves import Waves
+from spa_cli.runtime.interpreter import Interpreter
 from tests.builders import analysed, build, doubts
 
 # 24 x 24 positions, then 6 x 6, then one
@@ -89,7 +89,7 @@ def test_more_samples_are_what_they_would_have_been() -> None:
     model = build(NETWORK, **WEIGHTS)
     x = np.random.default_rng(0).normal(size=(6, 3, 24, 24)).astype(np.float32)
     parts = [{"x": x[:3]}, {"x": x[3:]}]
-    whole, grown = Side(model, "", parts), Side(model, "", parts[:1])
+    whole, grown = Interpreter(model, "", parts), Interpreter(model, "", parts[:1])
     for at, node in enumerate(model.graph.node):
         whole.run(node)
         if at == 4:
@@ -106,9 +106,9 @@ def test_in_little_memory_the_repair_is_as_good_and_uses_every_sample(calib, mon
     options = {"target_macs": 0.6, "calib": calib}
     free = spa_cli.prune(model, **options)
     grown = []
-    extend = Side.extend
-    monkeypatch.setattr(Side, "extend", lambda side, more: (grown.append(len(more)), extend(side, more))[1])
-    monkeypatch.setattr("spa_cli.obspa.data._CHUNK_BYTES", 4_000_000)
+    extend = Interpreter.extend
+    monkeypatch.setattr(Interpreter, "extend", lambda side, more: (grown.append(len(more)), extend(side, more))[1])
+    monkeypatch.setattr("spa_cli.calibration.chunks._CHUNK_BYTES", 4_000_000)
     monkeypatch.setattr(data, "working_memory", lambda: 2 * 4 * 24 * 24 * 24 * 2 * 40)
     bound = spa_cli.prune(model, **options)
     assert sum(grown) > 0
@@ -126,7 +126,7 @@ def test_where_even_the_last_layer_is_large_that_is_said(calib, monkeypatch) -> 
         wa=(24, 3, 3, 3),
         wb=(2, 24, 1, 1),
     )
-    monkeypatch.setattr("spa_cli.obspa.data._CHUNK_BYTES", 4_000_000)
+    monkeypatch.setattr("spa_cli.calibration.chunks._CHUNK_BYTES", 4_000_000)
     monkeypatch.setattr(data, "working_memory", lambda: 2 * 4 * 24 * 24 * 24 * 2 * 40)
     result = spa_cli.prune(model, target_macs=0.6, calib=calib)
     (warning,) = doubts(result)

@@ -15,7 +15,7 @@ from spa_cli import pipeline
 from spa_cli.errors import UsageError
 from spa_cli.report.json_report import inspect_json, prune_json
 from spa_cli.report.page import measure
-from spa_cli.verification.check import Timing
+from spa_cli.runtime.timing import Timing
 from tests.cli.running import contents, refused, spa
 from tests.report.reading import well_made
 from tests.samples import SAMPLES, calib_path, model_path

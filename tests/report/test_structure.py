@@ -12,7 +12,7 @@ from spa_cli.plan import to_selection
 from spa_cli.report.page.curves import importance
 from spa_cli.report.page.layers import layers
 from spa_cli.report.page.structure import _arcs, _lanes
-from spa_cli.verification.profile import profile
+from spa_cli.runtime.profile import profile
 from tests.samples import SAMPLES, model_path
 
 

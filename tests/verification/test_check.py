@@ -10,15 +10,17 @@ from onnx import numpy_helper
 
 import spa_cli
 from spa_cli.analysis import analyse_model
-from spa_cli.channels.rules import registry
 from spa_cli.channels.selection import Selection
 from spa_cli.errors import SpaError, VerificationError
-from spa_cli.graph.load import load
-from spa_cli.surgery.apply import cut
-from spa_cli.verification.check import latency, removed_mask, signature, verify_file, zeroing_differs
+from spa_cli.operators import registry
+from spa_cli.operators.rewrite import cut
+from spa_cli.runtime.inputs import synthetic
+from spa_cli.runtime.load import load
+from spa_cli.runtime.session import open_session, run
+from spa_cli.runtime.timing import latency
+from spa_cli.surgery.remaining import removed_mask
+from spa_cli.verification.check import signature, verify_file, zeroing_differs
 from spa_cli.verification.drift import drift
-from spa_cli.verification.inputs import synthetic
-from spa_cli.verification.session import open_session, run
 from tests.samples import SAMPLES, model_path
 
 _BODY = """<ir_version: 9, opset_import: ["" : 17]>

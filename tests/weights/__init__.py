@@ -10,10 +10,10 @@ import onnx
 import spa_cli
 from spa_cli.analysis import analyse_model
 from spa_cli.channels.selection import Selection
-from spa_cli.graph.load import load
+from spa_cli.operators.rewrite import cut
 from spa_cli.plan import Plan, from_cut
-from spa_cli.surgery.apply import cut
-from spa_cli.surgery.cut import gather
+from spa_cli.runtime.load import load
+from spa_cli.surgery.remaining import gather
 from spa_cli.weights.carry import Carried
 from tests.builders import build
 

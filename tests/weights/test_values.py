@@ -1,4 +1,4 @@
-"""Values tell where a name doesn't: turned, reshaped, put together, taken apart, cast, shared."""
+"""ValueIndex tell where a name doesn't: turned, reshaped, put together, taken apart, cast, shared."""
 
 from __future__ import annotations
 

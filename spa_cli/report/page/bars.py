@@ -19,7 +19,7 @@ from spa_cli.report.page.theme import (
     drawing,
     inline,
 )
-from spa_cli.report.text import one_line, shorten
+from spa_cli.text import one_line, shorten
 
 # inches a bar takes, and those of the axis and the legend together
 _ROW, _REST = 0.22, 0.75

@@ -20,8 +20,8 @@ from spa_cli.report.page.theme import (
     drawing,
     inline,
 )
-from spa_cli.report.text import count, one_line, shorten
 from spa_cli.sweeping.points import Sensitivity
+from spa_cli.text import count, one_line, shorten
 
 # marks a group has at most, groups that are drawn at most
 _MARKS, _GROUPS, _SENSITIVE = 48, 160, 30

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from spa_cli.analysis import Analysis
 from spa_cli.errors import first_line
-from spa_cli.graph.load import Source
+from spa_cli.graph.source import Source
 from spa_cli.progress import stage
 from spa_cli.report.json_report import inspect_json
 from spa_cli.report.page import measure, parts
@@ -12,7 +12,7 @@ from spa_cli.report.page.layers import layers
 from spa_cli.report.page.measure import Profiles
 from spa_cli.report.page.render import render
 from spa_cli.report.page.structure import structure
-from spa_cli.verification.feeds import first_run
+from spa_cli.runtime.first_run import first_run
 
 
 def inspect_page(analysis: Analysis, source: Source) -> str:
@@ -37,7 +37,7 @@ def inspect_page(analysis: Analysis, source: Source) -> str:
 
 def _profiles(analysis: Analysis, source: Source) -> Profiles:
     try:
-        feeds, _ = first_run(source, analysis, None)
+        feeds, _ = first_run(source, analysis.graph, analysis.shapes_to_try, None)
     except Exception as error:  # noqa: BLE001 - the page says so, and is about more than latency
         why = first_line(error, 160).rstrip(".")
         return Profiles(None, None, f"Latency by layer could not be measured: {why}.")

@@ -10,7 +10,7 @@ from spa_cli.channels.state import PRODUCER
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerCost:
     """A node that multiplies by weights; the second of each pair is after the cut (the same where nothing was cut).
 
     ``width``: of what it gives, ``None`` where no axis of a weight makes that. ``moves``: whether any of it could go.
@@ -24,7 +24,7 @@ class Layer:
     moves: bool
 
 
-def layers(analysis: Analysis, selection: Selection | None = None) -> list[Layer]:
+def layers(analysis: Analysis, selection: Selection | None = None) -> list[LayerCost]:
     """Every layer, in the order in which the network runs."""
     state, grouping = analysis.state, analysis.grouping
     whole = analysis.costs.by_node()
@@ -48,5 +48,5 @@ def layers(analysis: Analysis, selection: Selection | None = None) -> list[Layer
         own = sorted(tensors[name], key=lambda w: (-len(analysis.graph.shape(w)), w))
         moves = any((w, axis) in movable for w in own for axis in range(len(analysis.graph.shape(w))))
         costs = (whole.get(name, 0), left.get(name, 0))
-        found[name] = Layer(name, node.op, own[0], widths.get(name), costs, moves)
+        found[name] = LayerCost(name, node.op, own[0], widths.get(name), costs, moves)
     return list(found.values())

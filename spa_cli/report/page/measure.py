@@ -9,19 +9,19 @@ import numpy as np
 import onnx
 
 from spa_cli.channels.selection import Selection
-from spa_cli.cutting import Cutting
 from spa_cli.errors import first_line
 from spa_cli.graph.model import Array
 from spa_cli.prepare import Prepared
 from spa_cli.progress import stage
-from spa_cli.report.page.layers import Layer
+from spa_cli.report.page.layers import LayerCost
 from spa_cli.report.page.theme import Number
-from spa_cli.report.text import duration
+from spa_cli.runtime.profile import Profile, profile
+from spa_cli.runtime.session import Feeds, floats, open_session, run
 from spa_cli.sweeping.points import Sensitivity
 from spa_cli.sweeping.sensitivity import drift_along, sensitivities, sliced_drift
+from spa_cli.text import duration
+from spa_cli.trial.cutting import Cutting
 from spa_cli.verification.drift import drift
-from spa_cli.verification.profile import Profile, profile
-from spa_cli.verification.session import Feeds, floats, open_session, run
 
 # seconds for sensitivity and the curve together; bytes above which a model is not cut again and again
 SECONDS = 20.0
@@ -37,7 +37,7 @@ class Profiles:
     after: Profile | None
     problem: str = ""
 
-    def bars(self, layers: list[Layer]) -> list[tuple[str, float, float | None]]:
+    def bars(self, layers: list[LayerCost]) -> list[tuple[str, float, float | None]]:
         """Per layer the seconds before and after."""
         if self.before is None:
             return []
@@ -47,7 +47,7 @@ class Profiles:
             times.append((name, self.before.nodes.get(name, 0.0), None if after is None else after.get(name, 0.0)))
         return [bar for bar in times if bar[1] or bar[2]]
 
-    def rest(self, layers: list[Layer], ops: dict[str, str]) -> list[list[str | Number]]:
+    def rest(self, layers: list[LayerCost], ops: dict[str, str]) -> list[list[str | Number]]:
         """What is no layer's: by operator, and what onnxruntime put there itself. ``ops``: operators by label."""
         sides = [p for p in (self.before, self.after) if p is not None]
         own = {x.name for x in layers}
@@ -63,7 +63,7 @@ class Profiles:
         ranked = sorted(found.items(), key=lambda item: (-max(item[1]), item[0]))
         return [[what, *(Number(s, duration(s)) for s in times)] for what, times in ranked]
 
-    def share(self, layers: list[Layer]) -> float:
+    def share(self, layers: list[LayerCost]) -> float:
         """Fraction of the kernels' time in the original that layers take."""
         assert self.before is not None
         return sum(self.before.nodes.get(x.name, 0.0) for x in layers) / max(self.before.total, 1e-12)
@@ -81,7 +81,7 @@ def profiles(feeds: Feeds, before: tuple[onnx.ModelProto, str], after: tuple[onn
 
 
 @dataclass(frozen=True)
-class Quality:
+class Sensitivities:
     """Sensitivities, drift along the order of channels, and the sentences about what is missing."""
 
     sensitivities: list[Sensitivity]
@@ -89,16 +89,18 @@ class Quality:
     problems: list[str]
 
 
-def quality(prepared: Prepared, cutting: Cutting) -> Quality:
+def quality(prepared: Prepared, cutting: Cutting) -> Sensitivities:
     """Measured on the verification samples, in about ``SECONDS``."""
     subject, end = prepared.subject, time.perf_counter() + SECONDS
     if subject.source.bytes > _LARGEST:
         text = (
             f"Sensitivity and the curve of drift were not measured: the model is larger than {_LARGEST / 1e6:.0f} MB."
         )
-        return Quality([], [], [text])
+        return Sensitivities([], [], [text])
     if not floats(subject.reference):
-        return Quality([], [], ["Sensitivity and drift can't be measured: no output is of floating-point numbers."])
+        return Sensitivities(
+            [], [], ["Sensitivity and drift can't be measured: no output is of floating-point numbers."]
+        )
 
     def drift_of(model: onnx.ModelProto) -> float:
         return drift(subject.reference, run(open_session(model), subject.feeds)).relative_l2
@@ -111,13 +113,13 @@ def quality(prepared: Prepared, cutting: Cutting) -> Quality:
         found = sensitivities(prepared, drift_of, max(end - time.perf_counter(), SECONDS / 4))
     except Exception as error:  # noqa: BLE001 - the page says so, the model is made
         why = first_line(error, 160).rstrip(".")
-        return Quality([], [], [f"Sensitivity and the curve of drift could not be measured: {why}."])
+        return Sensitivities([], [], [f"Sensitivity and the curve of drift could not be measured: {why}."])
     wide = sum(g.channels > 1 for g in subject.analysis.grouping.groups)
     if len(found) < wide:
         problems.append(
             f"There was time for {len(found)} of {wide} groups, those of most MACs; spa sweep measures all of them."
         )
-    return Quality(found, curve, problems)
+    return Sensitivities(found, curve, problems)
 
 
 def _itself(prepared: Prepared, selection: Selection, moved: float | None) -> list[tuple[float, float]]:

@@ -8,10 +8,10 @@ from spa_cli.analysis import Analysis
 from spa_cli.channels.groups import FrozenAxis
 from spa_cli.channels.selection import Selection
 from spa_cli.report.page.bars import Bar, before_and_after
-from spa_cli.report.page.layers import Layer
+from spa_cli.report.page.layers import LayerCost
 from spa_cli.report.page.measure import Profiles
 from spa_cli.report.page.theme import Drawn, Number
-from spa_cli.report.text import count, duration
+from spa_cli.text import count, duration
 
 # layers that can lose nothing are drawn beside the others as long as there are few
 _FEW = 60
@@ -59,7 +59,7 @@ def groups_table(analysis: Analysis, selection: Selection | None = None) -> list
     return rows
 
 
-def widths(found: list[Layer], pruned: bool) -> Drawn | None:
+def widths(found: list[LayerCost], pruned: bool) -> Drawn | None:
     """Widths by layer."""
     shown = [x for x in found if x.width is not None and (x.moves or len(found) <= _FEW)]
     bars: list[Bar] = [(x.name, x.width[0], x.width[1] if pruned else None) for x in shown if x.width is not None]
@@ -72,7 +72,7 @@ def widths(found: list[Layer], pruned: bool) -> Drawn | None:
     return before_and_after("widths", bars, lambda n: f"{n:.0f}", "channels", label, caption)
 
 
-def macs(found: list[Layer], pruned: bool) -> Drawn | None:
+def macs(found: list[LayerCost], pruned: bool) -> Drawn | None:
     """Multiply-accumulates by layer."""
     bars: list[Bar] = [(x.name, x.macs[0], x.macs[1] if pruned else None) for x in found if x.macs[0]]
     if not bars:
@@ -81,7 +81,7 @@ def macs(found: list[Layer], pruned: bool) -> Drawn | None:
     return before_and_after("macs", bars, count, "MACs", label, "Multiply-accumulates of each layer, in network order.")
 
 
-def latency(found: list[Layer], measured: Profiles, pruned: bool) -> Drawn | None:
+def latency(found: list[LayerCost], measured: Profiles, pruned: bool) -> Drawn | None:
     """Seconds by layer."""
     bars = measured.bars(found)
     if not bars:

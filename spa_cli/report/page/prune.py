@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from spa_cli.cutting import Cutting
 from spa_cli.options import BUDGETS, Options
 from spa_cli.prepare import Prepared
 from spa_cli.progress import stage
@@ -14,8 +13,9 @@ from spa_cli.report.page.curves import importance, moved, sensitivity, trade
 from spa_cli.report.page.layers import layers
 from spa_cli.report.page.render import render
 from spa_cli.report.page.structure import structure
-from spa_cli.report.text import size
 from spa_cli.result import Result
+from spa_cli.text import size
+from spa_cli.trial.cutting import Cutting
 
 
 def prune_page(result: Result, prepared: Prepared, cutting: Cutting, options: Options) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spa_cli.errors import UsageError
-from spa_cli.graph.load import Source
 from spa_cli.graph.save import check_writable
+from spa_cli.graph.source import Source
 from spa_cli.report.page.theme import Number, require
-from spa_cli.report.text import count, drift_text, duration, one_line, size
+from spa_cli.text import count, drift_text, duration, one_line, size
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -60,7 +60,7 @@ def _environment() -> Environment:
 
 
 def _versions() -> list[tuple[str, str]]:
-    from spa_cli import __version__
+    from spa_cli.version import __version__
 
     found = [(p, version(p)) for p in ("onnx", "onnxruntime", "numpy")]
     return [("spa", __version__), *found, ("Python", platform.python_version())]

@@ -23,7 +23,7 @@ from spa_cli.report.page.theme import (
     drawing,
     inline,
 )
-from spa_cli.report.text import one_line, shorten
+from spa_cli.text import one_line, shorten
 
 # inches: a row, a lane, the arcs, a character of a name at most; how many of those
 _ROW, _LANE, _ARCS, _LETTER = 0.19, 0.3, 1.15, 0.068

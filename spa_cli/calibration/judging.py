@@ -1,0 +1,65 @@
+"""What a result is judged on: samples that nothing was fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from spa_cli.analysis import Analysis
+from spa_cli.calibration.chunks import Calibration, fixed_size
+from spa_cli.calibration.read import samples_to_fit, samples_to_test
+from spa_cli.calibration.samples import JUDGES
+from spa_cli.calibration.split import held_back, whole
+from spa_cli.calibration.synthetic import synthetic
+from spa_cli.errors import SpaError
+from spa_cli.graph.model import Graph
+from spa_cli.graph.source import Source
+from spa_cli.options import Options
+from spa_cli.runtime.session import Feeds, open_session, run
+
+# synthetic samples that a search or a sweep is judged on
+_SEARCHING = 256
+# multiply-accumulates that judging on synthetic samples is worth, and how many there are at least
+_MACS, _FEWEST = 5e11, 8
+
+
+def judges(analysis: Analysis, options: Options) -> Calibration:
+    """``--test``, what is held back of ``--calib``, or synthetic samples of a seed that nothing else uses.
+
+    Raises UsageError for samples that can't be read.
+    """
+    graph = analysis.graph
+    test, given = samples_to_test(options, graph), samples_to_fit(options, graph)
+    if test is not None:
+        return whole(analysis, test)
+    if given is not None:
+        return held_back(analysis, given, options)
+    searching = options.measures_quality or options.sweeping
+    return made_up(analysis, options.seed + 1, _SEARCHING if searching else JUDGES, searching)
+
+
+def made_up(analysis: Analysis, seed: int, wanted: int = JUDGES, spread: bool = False) -> Calibration:
+    """Synthetic samples, as many as a short while is enough for; ``spread`` evenly over the classes if asked."""
+    affordable = max(_FEWEST, int(_MACS / max(analysis.costs.macs, 1)))
+    return synthetic(analysis, min(wanted, affordable), seed, spread)
+
+
+def first_of(graph: Graph, samples: Calibration, count: int) -> Feeds:
+    """The first samples, ``count`` at most where the model leaves their number free."""
+    chunk = samples.chunks[0]
+    if any(fixed_size(graph, name) for name in chunk):
+        return chunk
+    return {name: value[:count] if np.ndim(value) else value for name, value in chunk.items()}
+
+
+def judged(source: Source, feeds: Feeds, make: Callable[[], Calibration]) -> Calibration:
+    """What ``make`` gives, or ``feeds``, on which the model is known to run, where it doesn't run on that."""
+    try:
+        found = make()
+        run(open_session(source, large=source.external), found.chunks[0])
+    except SpaError:
+        raise
+    except Exception:  # noqa: BLE001 - onnxruntime's kinds are its own, and so are those of samples nobody foresaw
+        return Calibration([feeds], "synthetic inputs")
+    return found

@@ -1,0 +1,140 @@
+"""Samples that the user gave: some to fit to, some held back, some that count more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spa_cli.analysis import Analysis
+from spa_cli.calibration.chunks import (
+    Calibration,
+    affordable,
+    cut,
+    cuts_of,
+    fixed_size,
+    is_scalar,
+    samples_in,
+    shortage,
+)
+from spa_cli.calibration.focus import FOCUS, Focus
+from spa_cli.calibration.samples import JUDGES, Samples
+from spa_cli.errors import UsageError
+from spa_cli.graph.model import Array
+from spa_cli.runtime.providers import chosen
+from spa_cli.runtime.session import open_session
+
+if TYPE_CHECKING:
+    from spa_cli.options import Options
+
+# the fewest samples of which some can be spared
+_FEWEST = 4
+
+
+def from_user(analysis: Analysis, given: Samples, options: Options) -> Calibration:
+    """Chunks of at most ``--calib-samples`` given samples, spread over the file, shuffled once; judges are left out."""
+    seed, focus, total = options.seed, options.focused, given.count
+    mixed = np.random.default_rng(seed).permutation(total)
+    mixed = mixed[~np.isin(mixed, judging(total, options))] if total >= _FEWEST else mixed
+    wanted = min(len(mixed), options.calib_samples)
+    index = np.random.default_rng(seed).permutation(np.sort(mixed[:wanted]))[: affordable(analysis, wanted)]
+    if focus.samples is not None:
+        often = np.repeat(np.arange(total), focus.repeats(total))
+        usable = often[np.isin(often, mixed)]
+        if len(usable) == len(mixed):
+            raise UsageError(
+                "--focus samples: the slice holds only samples held back to measure on; widen it, or give --test"
+            )
+        index = np.random.default_rng(seed).permutation(usable)[: len(index)]
+    return replace(_picked(analysis, given, index), doubt=shortage(analysis, wanted))
+
+
+def whole(analysis: Analysis, given: Samples) -> Calibration:
+    """All samples, in order."""
+    return _picked(analysis, given, np.arange(given.count))
+
+
+def held_back(analysis: Analysis, given: Samples, options: Options) -> Calibration:
+    """The samples that ``from_user`` leaves out, to measure on."""
+    index = judging(given.count, options)
+    # of a few none can be spared
+    return _picked(analysis, given, index, "held-back " if given.count >= _FEWEST else "fitted ")
+
+
+def judging(total: int, options: Options) -> NDArray[np.int64]:
+    """Which of so many samples nothing is fitted to: those over ``--calib-samples``, else an eighth, spread evenly.
+
+    Every fourth where a budget depends on them; none where there are others to measure on. Of fewer than four none can
+    be spared: they serve both ends.
+    """
+    if options.test is not None:
+        return np.arange(0)
+    if total < _FEWEST:
+        return np.arange(total)
+    if options.measures_quality or options.sweeping:
+        index = np.arange(3, total, 4)
+    else:
+        count = max(1, min(JUDGES, max(total - options.calib_samples, total // 8)))
+        index = (np.arange(count) * 2 + 1) * total // (2 * count)
+    if options.focused.samples is None:
+        return index
+    # those that are to count more are to be fitted to
+    spared = index[options.focused.repeats(total)[index] == 1]
+    return spared if len(spared) else index
+
+
+def _picked(analysis: Analysis, given: Samples, index: NDArray[np.int64], kind: str = "") -> Calibration:
+    """The samples at ``index``; ``kind``: what they are, for a message."""
+    graph, data = analysis.graph, given.data
+    # what decides how samples are cut: how many there are, and numbers that all samples of a run have to share
+    shared = {n: a[index] if is_scalar(graph, n) else index for n, a in data.items()}
+    cuts = cuts_of(analysis, shared, len(index))
+    first = max(data, key=lambda n: np.ndim(data[n]))
+    seen = np.zeros(len(index), bool)
+    new: list[int | None] = []
+    for at in (c[first] for c in cuts):
+        fresh = len(np.unique(at[~seen[at]]))
+        new.append(None if fresh == len(at) else fresh)
+        seen[at] = True
+    about = f"{int(seen.sum())} {kind}samples of {given.about}"
+    chunks = cut(graph, data, [{n: index[at] for n, at in c.items()} for c in cuts])
+    return Calibration(chunks, about, index=[index[c[first]] for c in cuts], new=new)
+
+
+def emphasised(analysis: Analysis, calibration: Calibration, focus: Focus) -> Calibration:
+    """Samples of which the model says one of the classes, ``FOCUS`` times as often.
+
+    Raises UsageError if no output gives every sample class scores, or no sample is of these classes.
+    """
+    graph = analysis.graph
+    name = focus.output or next((n for n in graph.outputs if len(analysis.state.shapes.shape.get(n) or ()) == 2), "")
+    session = open_session(graph.in_memory(), providers=chosen())
+    chunks, index, hits = [], [], 0
+    free = not any(fixed_size(graph, n) for n in calibration.chunks[0])
+    for at, chunk in enumerate(calibration.chunks):
+        scores: Array = session.run([name], chunk)[0] if name else np.zeros(0)
+        if scores.ndim != 2 or len(scores) != samples_in(chunk) or max(focus.classes) >= scores.shape[1]:
+            raise UsageError(
+                f"--focus classes={','.join(map(str, focus.classes))} needs an output with scores of these classes for "
+                f"every sample; name it with --focus output=NAME (of {', '.join(graph.outputs)})"
+            )
+        wanted = np.isin(scores.argmax(1), focus.classes)
+        hits += int(wanted.sum())
+        positions = calibration.index[at] if calibration.index else None
+        if free:
+            often = np.repeat(np.arange(len(wanted)), np.where(wanted, FOCUS, 1))
+            chunks.append({n: a[often] if np.ndim(a) else a for n, a in chunk.items()})
+            index.append(positions[often] if positions is not None else often)
+        else:
+            often = np.arange(FOCUS if wanted.any() else 1)
+            chunks += [chunk for _ in often]
+            index += [positions if positions is not None else often for _ in often]
+    if not hits:
+        raise UsageError(
+            f"--focus classes={','.join(map(str, focus.classes))}: the model says none of these of any sample; "
+            "give samples of them, or other classes"
+        )
+    about = f"{calibration.about}, {hits} of the focused classes taken {FOCUS} times"
+    return replace(calibration, chunks=chunks, about=about, index=index if calibration.index else None, new=None)

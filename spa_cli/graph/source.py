@@ -1,0 +1,39 @@
+"""A model as it was given: the file, what lies beside it, what is to be said of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx
+
+from spa_cli.graph.model import Graph
+from spa_cli.graph.view import build
+
+
+@dataclass(eq=False)
+class Source:
+    """A model as it was given. ``folder`` is where its external data lies, ``""`` if it came from memory."""
+
+    model: onnx.ModelProto
+    name: str
+    folder: str = ""
+    path: Path | None = None
+    bytes: int = 0
+    data_files: tuple[Path, ...] = ()
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def external(self) -> bool:
+        """Whether weights lie in files of their own."""
+        return bool(self.data_files)
+
+    @property
+    def graph(self) -> Graph:
+        """The analysis view, built anew."""
+        return build(self.model, self.folder)
+
+    def digest(self) -> str:
+        """SHA-256 of the nodes (not of the weights: a retrained model takes the same plan)."""
+        return hashlib.sha256(b"".join(n.SerializeToString() for n in self.model.graph.node)).hexdigest()

@@ -1,0 +1,164 @@
+"""What stands around a layer: its bias, the BatchNorm and the residual sum behind it, the activation after that."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spa_cli.graph.model import Array, Graph, Node
+from spa_cli.obspa.parameter_path import ParameterPath, Read, find_parameter, readers
+
+
+@dataclass(frozen=True, eq=False)
+class Epilogue:
+    """``bias``: where the layer's own bias is stored (added by the node itself or by the Add that gives ``output``).
+
+    ``fixed_bias``: a bias that is computed or shared, and so can't be changed. ``norm``: the BatchNormalization that
+    alone reads ``output``. ``join``: the Add at which the branch meets another, ``other`` that branch. ``path``: the
+    nodes between the layer and ``target``. ``flat``: what the activation behind the target no longer tells apart.
+    """
+
+    output: str
+    bias: ParameterPath | None = None
+    fixed_bias: str = ""
+    norm: Node | None = None
+    join: Node | None = None
+    other: str = ""
+    path: tuple[Node, ...] = ()
+    flat: tuple[float, float] = (-math.inf, math.inf)
+
+    @property
+    def after_norm(self) -> str:
+        """The tensor behind the norm."""
+        return self.norm.outputs[0] if self.norm else self.output
+
+    @property
+    def target(self) -> str:
+        """The tensor whose dense values the layer should reproduce."""
+        return self.join.outputs[0] if self.join else self.after_norm
+
+
+def epilogue_of(
+    graph: Graph, node: Node, bias: str, width: int, channel: int, normed: bool = True, start: tuple[Node, ...] = ()
+) -> Epilogue:
+    """Look behind a layer of ``width`` outputs, which lie ``channel`` axes from the end (0: on several or no axes).
+
+    ``normed``: whether that is axis 1, where a BatchNorm has its channels. ``start``: nodes behind it that it
+    consists of.
+    """
+    output = next(o for o in (start[-1] if start else node).outputs if o)
+    path = list(start)
+    own = _own_bias(graph, bias)
+    if own is not None and math.prod(graph.shape(own.name)) != width:
+        own = None
+    fixed = bias if own is None else ""
+    if node.attr("activation", "") or (node.op == "FusedConv" and node.input(3)):
+        # nothing stands between the product and what the node itself adds and applies
+        inner = node.input(3) if node.op == "FusedConv" else ""
+        return Epilogue(output, own, fixed, None, node if inner else None, inner, (), _inside(graph, node, output))
+    if not bias and channel:
+        add = only_reader(graph, output)
+        if add is not None and add.op == "Add":
+            constant = next((i for i in add.inputs if i != output), "")
+            added = _own_bias(graph, constant)
+            if added is not None and _is_bias(graph.shape(added.name), width, channel):
+                own, output = added, add.outputs[0]
+                path.append(add)
+    norm = _norm(graph, output) if normed else None
+    after = norm.outputs[0] if norm else output
+    join, other = None, ""
+    add = only_reader(graph, after)
+    if add is not None and add.op == "Add" and not add.domain:
+        rest = [i for i in add.inputs if i != after]
+        if len(rest) == 1 and find_parameter(graph, rest[0]).name not in graph.parameters:
+            join, other = add, rest[0]
+    path += [n for n in (norm, join) if n is not None]
+    target = path[-1].outputs[0] if path else output
+    return Epilogue(output, own, fixed, norm, join, other, tuple(path), _flat(graph, target))
+
+
+def norm_scale(norm: Node | None, read: Read) -> tuple[Array, Array, Array] | None:
+    """``(s, mean, beta)`` of the BatchNorm: it gives ``s * (y - mean) + beta``; ``None`` if there is none."""
+    if norm is None:
+        return None
+    values = [read(i) for i in norm.inputs[1:5]]
+    gamma, beta, mean, variance = (np.asarray(v, np.float64) for v in values)
+    return gamma / np.sqrt(variance + float(norm.attr("epsilon", 1e-5))), mean, beta
+
+
+def per_row(values: Array, rows: tuple[int, ...]) -> Array:
+    """One value per output channel for every row (g, o) of the layer's matrix: a transposed layer has one per tap."""
+    return np.repeat(values, math.prod(rows) // len(values)).reshape(rows)
+
+
+def _own_bias(graph: Graph, name: str) -> ParameterPath | None:
+    if not name:
+        return None
+    stored = find_parameter(graph, name)
+    alone = len(readers(graph, name)) == 1 == len(readers(graph, stored.name))
+    simple = all(n.op in ("Cast", "Identity", "DequantizeLinear") for n in stored.chain)
+    return stored if stored.name in graph.parameters and alone and simple else None
+
+
+def _is_bias(shape: tuple[int, ...], width: int, channel: int) -> bool:
+    """Whether a constant of that shape that is added has one value per output channel."""
+    return math.prod(shape) == width and len(shape) >= channel and shape[-channel] == width
+
+
+def _norm(graph: Graph, output: str) -> Node | None:
+    node = only_reader(graph, output)
+    if node is None or node.op != "BatchNormalization" or node.inputs[0] != output:
+        return None
+    fixed = all(i in graph.parameters for i in node.inputs[1:5])
+    return node if fixed and len([o for o in node.outputs if o]) == 1 else None
+
+
+def _flat(graph: Graph, target: str) -> tuple[float, float]:
+    """Below and above what the activation that alone reads a tensor is constant."""
+    node = only_reader(graph, target)
+    nothing = (-math.inf, math.inf)
+    if node is None or node.domain:
+        return nothing
+    if node.op == "Relu":
+        return 0.0, math.inf
+    if node.op == "HardSwish":
+        return -3.0, math.inf
+    if node.op == "HardSigmoid":
+        alpha, beta = float(node.attr("alpha", 0.2)), float(node.attr("beta", 0.5))
+        return (-beta / alpha, (1 - beta) / alpha) if alpha > 0 else nothing
+    if node.op == "Clip":
+        low = _bound(graph, node, 1, "min", -math.inf)
+        high = _bound(graph, node, 2, "max", math.inf)
+        return nothing if low is None or high is None else (low, high)
+    return nothing
+
+
+def _inside(graph: Graph, node: Node, output: str) -> tuple[float, float]:
+    """The same of the activation in the node, else of the one behind it."""
+    name = node.attr("activation", "")
+    if name == "Relu":
+        return 0.0, math.inf
+    if name == "Clip":
+        low, high = node.attr("activation_params", None) or (-math.inf, math.inf)
+        return float(low), float(high)
+    return _flat(graph, output)
+
+
+def _bound(graph: Graph, node: Node, at: int, name: str, default: float) -> float | None:
+    if name in node.attrs:
+        return float(node.attr(name))
+    if not node.input(at):
+        return default
+    if node.input(at) not in graph.parameters:
+        return None
+    value: Any = graph.array(node.input(at))
+    return float(value.reshape(-1)[0])
+
+
+def only_reader(graph: Graph, name: str) -> Node | None:
+    """The node that alone reads a tensor's values, ``None`` if there are several or it is a graph output."""
+    found = readers(graph, name)
+    return found[0] if len(found) == 1 and name not in graph.outputs else None

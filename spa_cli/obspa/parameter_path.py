@@ -1,0 +1,119 @@
+"""Weights as they are stored: a parameter, and what stands between it and the node that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from spa_cli.graph.model import Array, Graph, Node
+
+Read = Callable[[str], "Array | None"]
+_PLAIN = frozenset({"Cast", "Identity"})
+_FORMS = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"})
+
+
+@dataclass(frozen=True, eq=False)
+class ParameterPath:
+    """The parameter ``name`` (half precision, transposed, quantised ...), the ``chain`` of nodes up to its reader.
+
+    ``scale`` and ``zero``: of integers that the reader computes with as they are; the value is then what they stand
+    for. A scale per channel lies along ``axis``.
+    """
+
+    name: str
+    chain: tuple[Node, ...] = ()
+    scale: str = ""
+    zero: str = ""
+    axis: int = 0
+
+    def value(self, read: Read, shape_of: Callable[[str], tuple[int, ...]]) -> Array | None:
+        """What the reader gets, in float64; ``None`` if the parameter is none."""
+        stored = read(self.name)
+        if stored is None:
+            return None
+        value = stored.astype(np.float64)
+        for node in self.chain:
+            if node.op == "Transpose":
+                value = value.transpose(node.attr("perm"))
+            elif node.op in _FORMS:
+                value = value.reshape(shape_of(node.outputs[0]))
+            elif node.op == "DequantizeLinear":
+                scale, zero = _node_scale(node, read, value.ndim)
+                value = (value - zero) * scale
+        if self.scale:
+            scale, zero = _scale(self.scale, self.zero, self.axis, read, value.ndim)
+            value = (value - zero) * scale
+        return value
+
+    def back(self, value: Array, read: Read) -> Array:
+        """The parameter for which the reader gets ``value``; rounded to the nearest there is if it is quantised."""
+        stored = read(self.name)
+        assert stored is not None
+        if self.scale:
+            scale, zero = _scale(self.scale, self.zero, self.axis, read, value.ndim)
+            value = value / np.where(scale == 0, 1, scale) + zero
+        for at, node in reversed(list(enumerate(self.chain))):
+            if node.op == "Transpose":
+                perm = node.attr("perm") or list(range(value.ndim))[::-1]
+                value = value.transpose(np.argsort(perm))
+            elif node.op in _FORMS:
+                shape = stored.shape
+                for before in self.chain[:at]:
+                    if before.op == "Transpose":
+                        shape = tuple(shape[i] for i in before.attr("perm") or range(len(shape))[::-1])
+                value = value.reshape(shape)
+            elif node.op == "DequantizeLinear":
+                scale, zero = _node_scale(node, read, value.ndim)
+                value = value / np.where(scale == 0, 1, scale) + zero
+        if stored.dtype.kind in "iu":
+            limits = np.iinfo(stored.dtype)
+            value = np.clip(np.rint(value), limits.min, limits.max)
+        return value.astype(stored.dtype)
+
+
+def find_parameter(graph: Graph, name: str) -> ParameterPath:
+    """The parameter behind ``name``, as far as its only reader is a node that ``ParameterPath`` follows."""
+    chain: list[Node] = []
+    while name not in graph.parameters:
+        node = graph.producers.get(name)
+        if node is None or not _followed(graph, node) or len(readers(graph, name)) > 1:
+            break
+        # a second reshape would need the shape between them
+        if node.op in _FORMS - {"Transpose"} and any(n.op in _FORMS - {"Transpose"} for n in chain):
+            break
+        chain.append(node)
+        name = node.inputs[0]
+    return ParameterPath(name, tuple(chain[::-1]))
+
+
+def readers(graph: Graph, name: str) -> list[Node]:
+    """Nodes that read a tensor's values (not only its shape or its type)."""
+    return [n for n in graph.consumers.get(name, []) if not _blind(n, name)]
+
+
+def _blind(node: Node, name: str) -> bool:
+    return node.op in ("Shape", "Size") or (node.op == "CastLike" and node.inputs[0] != name)
+
+
+def _followed(graph: Graph, node: Node) -> bool:
+    if node.domain:
+        return False
+    if node.op == "DequantizeLinear":
+        return not node.attr("block_size", 0) and all(i in graph.parameters for i in node.inputs[1:] if i)
+    return node.op in _PLAIN or node.op in _FORMS
+
+
+def _node_scale(node: Node, read: Read, rank: int) -> tuple[Array, Array]:
+    return _scale(node.inputs[1], node.input(2), int(node.attr("axis", 1)), read, rank)
+
+
+def _scale(name: str, zero_name: str, axis: int, read: Read, rank: int) -> tuple[Array, Array]:
+    """Scale and zero point, shaped to be broadcast."""
+    scale, zero = read(name), read(zero_name) if zero_name else None
+    assert scale is not None
+    line = [-1 if i == axis % rank else 1 for i in range(rank)]
+    zero_point = np.zeros(1) if zero is None else zero.astype(np.float64)
+    shapes = [line if v.size > 1 else [1] * rank for v in (scale, zero_point)]
+    return scale.astype(np.float64).reshape(shapes[0]), zero_point.reshape(shapes[1])

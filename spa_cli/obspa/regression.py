@@ -1,0 +1,150 @@
+"""The regression problem of one layer: what it reads in the pruned network, what it should give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from spa_cli.graph.model import Array
+from spa_cli.obspa.alignment import aligned
+from spa_cli.obspa.epilogue import norm_scale, per_row
+from spa_cli.obspa.layers import Layer, sample_rows
+from spa_cli.obspa.refit import Observations
+from spa_cli.runtime.interpreter import Interpreter
+from spa_cli.surgery.cut import Cut
+
+# of every sample that is fitted to, how many are held back to judge by
+_HELD_BACK = 0.25
+
+
+def fitted(samples: int, chunk: int) -> int:
+    """How many of a chunk's samples are fitted to, the rest held back; of chunks too small for that every fourth."""
+    if samples >= 4:
+        return round(samples * (1 - _HELD_BACK))
+    return 0 if chunk % 4 == 3 else samples
+
+
+class Regression:
+    """Observations of one layer, chunk by chunk; ``matrix`` (g, o, p) and ``offset`` (g, o) are what it has now."""
+
+    def __init__(self, layer: Layer, work: Cut, dense: Interpreter, pruned: Interpreter, operand: Array) -> None:
+        self._layer, self._work, self._dense, self._pruned = layer, work, dense, pruned
+        groups = layer.groups(np.shape(pruned.values[layer.x][0]), operand.shape)
+        if layer.transposed:
+            # not the layer's own node, which may be of a copy of the original (standardise.py)
+            groups = next((a.i for a in pruned.node(layer.node).attribute if a.name == "group"), 1)
+        self._operand = operand
+        self.matrix = layer.matrix(operand, groups)
+        around = layer.around
+        self.joined = bool(around.other) and around.other in dense.values and around.other in pruned.values
+        self._norms = norm_scale(around.norm, dense.parameter), norm_scale(around.norm, pruned.parameter)
+        bias = around.bias.value(pruned.parameter, work.shape) if around.bias else None
+        self.bias = None if bias is None or bias.size != self.matrix[..., 0].size else bias
+        self.offset = np.zeros(self.matrix.shape[:2])
+        if self.bias is not None and not layer.transposed:
+            self.offset = layer.beta * self.bias.reshape(self.offset.shape)
+        # a transposed convolution and the gates of a recurrent layer are solved without an intercept
+        self.centred = not (layer.transposed or layer.recurrent) and (around.norm is not None or self.bias is not None)
+
+    @property
+    def scale(self) -> Array | None:
+        """Factor of the BatchNorm behind the layer, per output (g, o)."""
+        after = self._norms[1]
+        return None if after is None else per_row(after[0], self.offset.shape)
+
+    def as_stored(self, matrix: Array) -> Array:
+        """The matrix (g, o, p) that is left of another one when it is stored: half precision or integers round it."""
+        layer = self._layer
+        stored = layer.stored.back(layer.restore(matrix, self._operand.shape), self._pruned.parameter)
+
+        def read(name: str) -> Array | None:
+            return stored if name == layer.stored.name else self._pruned.parameter(name)
+
+        value = layer.weight(read, self._work.shape)
+        assert value is not None
+        return layer.matrix(value, len(self.matrix))
+
+    def rows(self, chunk: int, limit: int, rng: np.random.Generator) -> Observations | str:
+        """At most ``limit`` positions of each sample of a chunk; a sentence where the two networks can't be aligned."""
+        layer, groups = self._layer, len(self.matrix)
+        x = self._pruned.values[layer.x][chunk]
+        rows = sample_rows(layer.positions(x.shape), limit, rng)
+        inputs = layer.inputs_at(x, rows, groups).astype(np.float32)
+        if layer.transposed or layer.recurrent:
+            target = self._columns(chunk, rows)
+            return Observations(inputs, target, target) if target.shape[:2] == inputs.shape[:2] else "its input was cut"
+        found = self.allowed(chunk, lambda value: layer.outputs_at(value, rows, groups).astype(np.float32))
+        if isinstance(found, str):
+            return found
+        low, high = found
+        if low.shape != (*inputs.shape[:2], self.matrix.shape[1]):
+            return "its output can't be aligned with the original's"
+        low, high = self._before_norm(low, high)
+        fixed = self._pruned.value(layer.around.fixed_bias, chunk)
+        if fixed is not None:
+            shift = self._fixed(fixed, chunk, rows)
+            low, high = low - shift, high - shift
+        return Observations(inputs, low.astype(np.float32, copy=False), high.astype(np.float32, copy=False))
+
+    def allowed(self, chunk: int, pick: Callable[[Array], Array]) -> tuple[Array, Array] | str:
+        """The least and the greatest value that is as good as the dense one, behind the norm.
+
+        Of the values that ``pick`` takes of a tensor shaped like the output; less what the other branch gives.
+        """
+        around = self._layer.around
+        if around.join is self._layer.node and not self.joined:
+            return "what it adds is not at hand"
+        name = around.target if self.joined else around.after_norm
+        wanted = aligned(self._work, name, self._dense.values[name][chunk])
+        if isinstance(wanted, str):
+            return wanted
+        if not self._layer.gives(wanted):
+            return "its output can't be aligned with the original's"
+        z = pick(wanted)
+        low, high = z, z
+        if self.joined or not around.join:
+            below, above = np.float32(around.flat[0]), np.float32(around.flat[1])
+            low = np.where(z >= above, above, np.where(z <= below, np.float32(-np.inf), z))
+            high = np.where(z <= below, below, np.where(z >= above, np.float32(np.inf), z))
+        if self.joined:
+            other = self._pruned.values[around.other][chunk]
+            if np.shape(other) != np.shape(wanted):
+                return "the branch it meets has another shape"
+            ours = pick(other)
+            low, high = low - ours, high - ours
+        return low, high
+
+    def _before_norm(self, low: Array, high: Array) -> tuple[Array, Array]:
+        after = self._norms[1]
+        if after is None:
+            return low, high
+        s, mean, beta = (v.astype(np.float32).reshape(len(low), 1, -1) for v in after)
+        safe = np.where(np.abs(s) < 1e-12, np.float32(1), s)
+        low, high = (low - beta) / safe + mean, (high - beta) / safe + mean
+        return np.minimum(low, high), np.maximum(low, high)
+
+    def _fixed(self, fixed: Array, chunk: int, rows: Array | None) -> Array:
+        layer, groups = self._layer, len(self.matrix)
+        if layer.conv:
+            return layer.beta * fixed.reshape(groups, 1, -1).astype(np.float32)
+        like = self._pruned.values[layer.x][chunk]
+        width = self.matrix.shape[0] * self.matrix.shape[1]
+        whole = np.broadcast_to(fixed, (*like.shape[:-1], width)) if like.ndim == 2 else fixed
+        return layer.beta * layer.outputs_at(whole, rows, groups).astype(np.float32)
+
+    def _columns(self, chunk: int, rows: Array | None) -> Array:
+        """What the dense contraction alone gives, for the outputs that stay."""
+        layer, work = self._layer, self._work
+        operand = layer.weight(self._dense.parameter, work.old_shape)
+        assert operand is not None
+        x = self._dense.values[layer.x][chunk]
+        groups = layer.groups(x.shape, operand.shape)
+        matrix = layer.matrix(operand, groups).astype(np.float32)
+        y = np.matmul(layer.inputs_at(x, rows, groups).astype(np.float32), matrix.transpose(0, 2, 1))
+        if layer.recurrent:
+            return np.asarray(y[:, :, np.tile(work.kept_mask(layer.operand, 1), operand.shape[0])])
+        taps = int(np.prod(operand.shape[2:]))
+        kept = np.flatnonzero(np.repeat(work.kept_mask(layer.operand, 1), taps))
+        alive = work.kept_mask(layer.operand, 0).reshape(groups, -1).any(1)
+        return np.asarray(y[:, :, kept][alive])

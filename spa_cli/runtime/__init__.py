@@ -1,0 +1,1 @@
+"""onnxruntime: opening sessions, making inputs, running node by node, timing."""

@@ -1,0 +1,44 @@
+"""The inputs a model is verified on, and what the original gives for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from spa_cli.errors import ModelError, UsageError, first_line
+from spa_cli.graph.model import Graph
+from spa_cli.graph.source import Source
+from spa_cli.runtime.inputs import synthetic
+from spa_cli.runtime.session import Feeds, open_session, run
+
+
+def first_run(
+    source: Source, graph: Graph, shapes: Iterable[Mapping[str, tuple[int, ...]]], given: Feeds | None, seed: int = 0
+) -> tuple[Feeds, list[Any]]:
+    """(inputs, outputs) of one run of the original: on the ``given`` ones, else on synthetic ones of these ``shapes``.
+
+    Raises ModelError if onnxruntime can't load it or no inputs make it run, UsageError if the given ones don't.
+    """
+    try:
+        session = open_session(source, large=source.external)
+    except Exception as error:
+        raise ModelError(
+            f"onnxruntime can't load '{source.name}': {first_line(error)}; export it with operators it knows"
+        ) from error
+    tries = [given] if given is not None else [synthetic(graph, dict(each), seed) for each in shapes]
+    failure = ""
+    for feeds in tries:
+        try:
+            return feeds, run(session, feeds)
+        except Exception as error:  # noqa: BLE001 - onnxruntime's kinds are its own
+            failure = failure or first_line(error)
+    if given is not None:
+        raise UsageError(f"'{source.name}' does not run on the calibration data ({failure}); give samples it takes")
+    raise ModelError(f"'{source.name}' does not run on synthetic inputs ({failure}); give --input-shape or --calib")
+
+
+def shapes_of(feeds: Feeds) -> dict[str, tuple[int, ...]]:
+    """Shapes of inputs."""
+    return {name: np.shape(value) for name, value in feeds.items()}

@@ -1,0 +1,116 @@
+"""Where a model spends its time: onnxruntime's own profile of the optimised graph, brought back to the file's nodes."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from spa_cli.graph.bodies import own_bodies
+from spa_cli.runtime.providers import chosen
+from spa_cli.runtime.session import Feeds
+
+_FEWEST, _MOST = 5, 50
+_TOKEN = re.compile(r"spa:(\d+):")
+# what fused kernels and those in other layouts are called after: the tensor they make
+_LAYOUT = re.compile(r"_nchwc$|_nhwc$")
+_CONTRACTIONS = frozenset({"Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"})
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Seconds per run (medians): of nodes, by label, and of what onnxruntime put there itself, by operator."""
+
+    nodes: dict[str, float]
+    others: dict[str, float]
+
+    @property
+    def total(self) -> float:
+        """All kernels together."""
+        return sum(self.nodes.values()) + sum(self.others.values())
+
+
+def profile(models: Sequence[tuple[onnx.ModelProto, str]], feeds: Feeds, seconds: float = 1.0) -> list[Profile]:
+    """Run models (each with the folder of its external data), fully optimised, in turns, for ``seconds`` each.
+
+    Raises what onnxruntime raises.
+    """
+    with tempfile.TemporaryDirectory(prefix="spa-profile-") as private:
+        sessions = [_session(model, folder, str(Path(private) / str(at))) for at, (model, folder) in enumerate(models)]
+        inputs = [{k: v for k, v in feeds.items() if k in {i.name for i in s.get_inputs()}} for s in sessions]
+        end = time.perf_counter() + seconds * len(sessions)
+        for turn in range(_MOST):
+            for session, given in zip(sessions, inputs, strict=True):
+                session.run(None, given)
+            if turn >= _FEWEST and time.perf_counter() > end:
+                break
+        files = [Path(s.end_profiling()) for s in sessions]
+        events = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    return [_attributed(model, own) for (model, _), own in zip(models, events, strict=True)]
+
+
+def _session(model: onnx.ModelProto, folder: str, prefix: str) -> ort.InferenceSession:
+    """A session on a copy whose nodes have names that survive fusing."""
+    named = onnx.ModelProto()
+    named.CopyFrom(model)
+    for index, node in enumerate(named.graph.node):
+        node.name = f"spa:{index}:"
+        _hide(node)
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.enable_profiling = True
+    options.profile_file_prefix = prefix
+    if folder:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+    return ort.InferenceSession(named.SerializeToString(), options, providers=list(chosen()))
+
+
+def _attributed(model: onnx.ModelProto, events: list[dict[str, Any]]) -> Profile:
+    labels = [n.name or f"{n.op_type}->{n.output[0] if n.output else '?'}" for n in model.graph.node]
+    makers = {output: i for i, node in enumerate(model.graph.node) for output in node.output if output}
+    times: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for event in events:
+        name, about = str(event["name"]), event.get("args", {})
+        if event.get("cat") == "Node" and name.endswith("_kernel_time") and not name.startswith("spa-inside"):
+            key = (name.removesuffix("_kernel_time"), about.get("op_name", "?"), about.get("node_index", ""))
+            times[key].append(event["dur"] * 1e-6)
+    nodes: dict[str, float] = defaultdict(float)
+    others: dict[str, float] = defaultdict(float)
+    for (name, op, _), found in times.items():
+        index = _origin(name, op, makers, model)
+        if index is None:
+            others[op] += float(np.median(found))
+        else:
+            nodes[labels[index]] += float(np.median(found))
+    return Profile(dict(nodes), dict(others))
+
+
+def _hide(node: onnx.NodeProto) -> None:
+    """The time of a node that has bodies contains that of the nodes inside them."""
+    for body in own_bodies(node):
+        for inner in body.node:
+            inner.name = "spa-inside"
+            _hide(inner)
+
+
+def _origin(name: str, op: str, makers: dict[str, int], model: onnx.ModelProto) -> int | None:
+    """The node a kernel is called after, the one that multiplies if it was fused with what follows."""
+    token = _TOKEN.search(name)
+    if token is not None:
+        return int(token[1])
+    index = makers.get(_LAYOUT.sub("", name))
+    for _ in range(4):
+        if index is None or op not in _CONTRACTIONS or model.graph.node[index].op_type in _CONTRACTIONS:
+            break
+        index = makers.get(model.graph.node[index].input[0] if model.graph.node[index].input else "")
+    return index

@@ -1,0 +1,74 @@
+"""How long models take, side by side."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from spa_cli.runtime.providers import chosen
+from spa_cli.runtime.session import Feeds, open_session
+
+_QUIET, _FEWEST, _MOST = 0.1, 5, 200
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds per run of two models: medians, and the fastest tenth, which other work on the machine hardly touches."""
+
+    before: float
+    after: float
+    quiet_before: float
+    quiet_after: float
+
+    @property
+    def left(self) -> float:
+        """Latency that is left, by the medians."""
+        return self.after / self.before
+
+    @property
+    def quiet_left(self) -> float:
+        """Latency that is left, by the fastest runs."""
+        return self.quiet_after / self.quiet_before
+
+
+def latency(
+    before: str | onnx.ModelProto,
+    after: str | onnx.ModelProto,
+    feeds: Feeds,
+    budget: float = 2.0,
+    apart: bool = False,
+) -> Timing:
+    """Two models timed alternately in one go, in fully optimised sessions, for ``budget`` seconds.
+
+    ``apart``: one after the other, so that large models are not in memory together.
+    """
+    if apart:
+        times = [
+            _seconds([open_session(m, "all", large=True, providers=chosen())], feeds, budget / 2)[0]
+            for m in (before, after)
+        ]
+    else:
+        times = _seconds([open_session(m, "all", providers=chosen()) for m in (before, after)], feeds, budget)
+    medians, quiet = np.median(times[0]), np.quantile(times[0], _QUIET)
+    return Timing(float(medians), float(np.median(times[1])), float(quiet), float(np.quantile(times[1], _QUIET)))
+
+
+def _seconds(sessions: list[ort.InferenceSession], feeds: Feeds, budget: float) -> list[list[float]]:
+    """Times of every session, in turns."""
+    inputs = [{k: v for k, v in feeds.items() if k in {i.name for i in s.get_inputs()}} for s in sessions]
+    for session, given in zip(sessions, inputs, strict=True):
+        session.run(None, given)
+    times: list[list[float]] = [[] for _ in sessions]
+    end = time.perf_counter() + budget
+    while len(times[0]) < _FEWEST or (time.perf_counter() < end and len(times[0]) < _MOST):
+        for session, given, record in zip(sessions, inputs, times, strict=True):
+            start = time.perf_counter()
+            session.run(None, given)
+            record.append(time.perf_counter() - start)
+        if time.perf_counter() > end + 8 * budget:
+            break
+    return times

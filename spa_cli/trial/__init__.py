@@ -1,0 +1,1 @@
+"""Cuts that are tried: chosen under a budget, made, verified, searched among."""

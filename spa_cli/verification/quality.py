@@ -1,0 +1,136 @@
+"""How good a pruned model still is, on samples that nothing was fitted to, by labels, or by the user's own command."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnxruntime import InferenceSession
+
+from spa_cli.calibration.read import samples_to_fit, samples_to_test
+from spa_cli.errors import UsageError, VerificationError
+from spa_cli.graph.model import Array
+from spa_cli.options import Options
+from spa_cli.prepare import Subject
+from spa_cli.runtime.providers import chosen
+from spa_cli.runtime.session import floats, open_session, run
+from spa_cli.verification.accuracy import hits
+from spa_cli.verification.drift import Drift, Moved, counted, drift
+
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """``accuracy``: fraction of labels met, or the number that the user's command printed last."""
+
+    drift: Drift
+    accuracy: float | None
+
+
+class Quality:
+    """Measures models against the original; raises UsageError where what is asked for can't be measured.
+
+    ``about``: on what.
+    """
+
+    def __init__(self, subject: Subject, options: Options) -> None:
+        self._subject, self._command = subject, options.evaluate
+        self._samples, self._labels = subject.judges, _labels(subject, options)
+        self.about = self._samples.about
+        self._judges = options.min_accuracy is not None or options.sweeping
+        session = open_session(subject.source, providers=chosen())
+        self._reference = self._outputs(session)
+        self._scores = self._fitting(options.focused.output)
+        if options.max_drift is not None and not floats(self._reference[0]):
+            raise UsageError(
+                "--max-drift can't be measured: the model has no output of floating-point numbers; use --min-accuracy"
+            )
+        if options.min_accuracy is not None and self._scores is None and self._command is None:
+            raise UsageError(
+                "--min-accuracy needs labels that fit an output; give an array 'labels' in --test (or --calib) beside "
+                "the inputs, class indices or one-hot, or --eval 'command {model}' that prints a number"
+            )
+
+    def _fitting(self, named: str) -> int | None:
+        """The first output (or the named one) that the labels can be about."""
+        if self._labels is None or self._samples.index is None:
+            return None
+        first = self._labels[self._indices[0]]
+        for at, (name, value) in enumerate(zip(self._subject.analysis.graph.outputs, self._reference[0], strict=True)):
+            if named in ("", name) and hits(value, first) is not None:
+                return at
+        return None
+
+    def of_original(self) -> Measured:
+        """The original's own."""
+        return Measured(Drift(0.0, 1.0), self._accuracy(self._reference, self._subject.source.path))
+
+    def of(self, model: Path) -> Measured:
+        """A model in a file; raises VerificationError if it does not run or the user's command fails."""
+        session = open_session(str(model), providers=chosen())
+        outputs, moved = self._outputs(session), Moved()
+        for before, after in zip(self._reference, outputs, strict=True):
+            moved.add(before, after)
+        return Measured(moved.drift, self._accuracy(outputs, model))
+
+    def _outputs(self, session: InferenceSession) -> list[list[Any]]:
+        """Of every run, what counts."""
+        return [counted(run(session, feeds), feeds, new) for feeds, new in self._samples.runs]
+
+    @property
+    def _indices(self) -> list[NDArray[np.int64]]:
+        """Of every run, where the samples that count are in the user's data."""
+        assert self._samples.index is not None
+        pairs = zip(self._samples.index, self._samples.runs, strict=True)
+        return [index if new is None else index[-new:] for index, (_, new) in pairs]
+
+    def drift_of(self, model: onnx.ModelProto) -> float:
+        """Relative L2 drift of a model in memory on the first samples; raises what onnxruntime raises."""
+        session = open_session(model, providers=chosen())
+        feeds, new = self._samples.runs[0]
+        return drift(self._reference[0], counted(run(session, feeds), feeds, new)).relative_l2
+
+    def _accuracy(self, outputs: list[list[Array]], model: Path | None) -> float | None:
+        if not self._judges:
+            return None
+        if self._command is not None:
+            return evaluate(self._command, model) if model is not None else None
+        if self._labels is None or self._scores is None or self._samples.index is None:
+            return None
+        pairs = zip(outputs, self._indices, strict=True)
+        found = [hits(output[self._scores], self._labels[index]) for output, index in pairs]
+        met = [h for h in found if h is not None]
+        return float(np.concatenate(met).mean()) if sum(map(len, met)) else None
+
+
+def evaluate(command: str, model: Path) -> float:
+    """The last number that a command prints on stdout, ``{model}`` replaced by the file.
+
+    Raises VerificationError if it fails or prints no number.
+    """
+    line = command.replace("{model}", shlex.quote(str(model)))
+    done = subprocess.run(line, shell=True, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip() or done.stdout.strip() or "it printed nothing").splitlines()[-1]
+        raise VerificationError(f"--eval failed with exit code {done.returncode}: {last[:200]}; mend the command")
+    numbers = _NUMBER.findall(done.stdout)
+    if not numbers:
+        raise VerificationError("--eval printed no number on stdout; print the accuracy last")
+    return float(numbers[-1])
+
+
+def _labels(subject: Subject, options: Options) -> Array | None:
+    """Labels beside the samples that are measured on."""
+    graph = subject.analysis.graph
+    given = samples_to_test(options, graph) or samples_to_fit(options, graph)
+    # labels of another kind are no reason to fail where nobody asks for accuracy
+    wanted = options.min_accuracy is not None or options.sweeping
+    return given.labels if given is not None and wanted and not options.evaluate else None
