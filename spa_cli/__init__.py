@@ -29,10 +29,9 @@ if TYPE_CHECKING:
     import onnx
 
     from spa_cli.analysis import Analysis
-    from spa_cli.batch import Outcome
     from spa_cli.plan import Plan
     from spa_cli.report.operators import Operator
-    from spa_cli.result import Result
+    from spa_cli.result import Outcome, Result
     from spa_cli.sweeping.run import Sweep
     from spa_cli.verification.compare import Comparison
     from spa_cli.weights.carry import Carried
@@ -96,17 +95,12 @@ def prune(
     ``report``, an HTML page (extra ``report``).
     """
     from spa_cli import pipeline
+    from spa_cli.files import Files
     from spa_cli.options import Options
 
-    return pipeline.prune(
-        model,
-        Options(**options),
-        None if out is None else Path(out),
-        force=force,
-        plan_out=None if plan_out is None else Path(plan_out),
-        report=None if report is None else Path(report),
-        dry_run=dry_run,
-    )
+    small, plan, page = (None if f is None else Path(f) for f in (out, plan_out, report))
+    files = Files(small, plan, page, force)
+    return pipeline.prune(model, Options(**options), files, dry_run=dry_run)
 
 
 def prune_many(
@@ -143,10 +137,12 @@ def apply(
 ) -> Result:
     """Carry out ``plan`` on the model it was made for, or on a retrained one with the same nodes."""
     from spa_cli import pipeline
+    from spa_cli.files import Files
     from spa_cli.plan import Plan
 
-    chosen = plan if isinstance(plan, Plan) else Path(plan)
-    return pipeline.apply(chosen, model, None if out is None else Path(out), force=force, input_shape=input_shape)
+    chosen = plan if isinstance(plan, Plan) else Plan.read(Path(plan))
+    files = Files(None if out is None else Path(out), force=force)
+    return pipeline.apply(chosen, model, files, input_shape=input_shape)
 
 
 def apply_weights(

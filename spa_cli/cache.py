@@ -18,6 +18,7 @@ from spa_cli.fingerprint import budget, choices, contents, program
 from spa_cli.graph.source import Source
 from spa_cli.options import Options
 from spa_cli.progress import LOG
+from spa_cli.request import Request
 
 _ENTRY = "entry.json"
 
@@ -38,7 +39,7 @@ def key_of(source: Source, options: Options) -> str:
     parts: dict[str, Any] = {
         "files": contents(source),
         "budget": budget(options),
-        "choices": choices(options),
+        "choices": choices(Request.of(options)),
         "program": program(),
     }
     if options.round_to == "auto":

@@ -13,8 +13,7 @@ from spa_cli.calibration.extras import extra
 from spa_cli.calibration.images import LOOKED_AT, Found
 from spa_cli.calibration.pixels import ImageInput, pillow
 from spa_cli.calibration.reading import Reading
-from spa_cli.calibration.samples import Samples, label_name
-from spa_cli.calibration.spread import part, spread
+from spa_cli.calibration.samples import Samples, label_name, part, spread
 from spa_cli.calibration.tokens import TextInputs
 from spa_cli.errors import UsageError, first_line
 from spa_cli.graph.model import Array, Graph

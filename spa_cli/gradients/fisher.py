@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from spa_cli.gradients.derivatives import finished, zeros
-from spa_cli.gradients.loss import Loss, LossTarget
+from spa_cli.gradients.loss import Loss
 from spa_cli.gradients.operators import Tensor
+from spa_cli.gradients.terms import LossTarget
 from spa_cli.graph.model import Array
 from spa_cli.runtime.session import Feeds
 

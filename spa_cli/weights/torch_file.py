@@ -68,7 +68,7 @@ def of_checkpoint(checkpoint: Any, name: str, path: Path | None) -> Weights:
         if array is not None:
             tensors[key] = array
             storage[key] = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
-    return Weights(name, tensors, path, checkpoint=checkpoint, place=place, storage=storage)
+    return Weights(name, tensors, path, checkpoint=checkpoint, place=place, storage=storage, rebuild=rebuilt)
 
 
 def _to_array(torch: ModuleType, tensor: Any) -> Array | None:

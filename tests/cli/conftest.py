@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spa_cli import pipeline
+from spa_cli import finish
 from spa_cli.verification import compare
 from tests.samples import model_path
 
@@ -16,7 +16,7 @@ from tests.samples import model_path
 @pytest.fixture(autouse=True)
 def quick_latency(monkeypatch) -> None:
     """Measure latency for 20 ms."""
-    for module in (pipeline, compare):
+    for module in (finish, compare):
         monkeypatch.setattr(module, "latency", functools.partial(module.latency, budget=0.02))
 
 

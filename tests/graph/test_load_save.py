@@ -202,7 +202,7 @@ def test_a_failed_verification_leaves_nothing_behind(tmp_path, monkeypatch) -> N
     def fail(*_: object) -> None:
         raise VerificationError("a simulated failure")
 
-    monkeypatch.setattr("spa_cli.trial.attempt.verify_file", fail)
+    monkeypatch.setattr("spa_cli.trial.trials.verify_file", fail)
     out = tmp_path / "small.onnx"
     with pytest.raises(SpaError):
         spa_cli.prune(_model(), out, ratio=0.5, method="l1", plan_out=tmp_path / "plan.json")
@@ -217,7 +217,7 @@ def test_an_interrupted_verification_leaves_nothing_behind(tmp_path, monkeypatch
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("spa_cli.trial.attempt.verify_file", interrupt)
+    monkeypatch.setattr("spa_cli.trial.trials.verify_file", interrupt)
     with pytest.raises(KeyboardInterrupt):
         spa_cli.prune(_model(), tmp_path / "small.onnx", ratio=0.5, method="l1")
     assert list(tmp_path.iterdir()) == []
