@@ -1,22 +1,36 @@
-"""Write what is generated: docs/cli.md, docs/operators.md, and the table of operators in the README."""
+"""Write what is generated: docs/cli.md, docs/operators.md, the table of operators in the README, and the keyword
+arguments of the Python functions (spa_cli/options/arguments.py), which static tools want to read in full.
+"""
 
 from __future__ import annotations
 
 import inspect
+import textwrap
 from collections.abc import Iterator
+from dataclasses import Field
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
-from spa_cli.cli.app import commands
+from spa_cli.options import BUDGETS, READING, Options
+from spa_cli.options.declare import About, declared
+from spa_cli.options.limits import Limits
 from spa_cli.report.operators import reference, summary
 
 ROOT = Path(__file__).resolve().parent.parent
+ARGUMENTS = ROOT / "spa_cli" / "options" / "arguments.py"
 BEGIN, END = "<!-- operators: make docs -->\n", "<!-- /operators -->"
 # every command has these; they are told once
 COMMON = ("config", "quiet", "verbose", "log_file", "debug")
 KINDS = {float: "X", int: "N", Path: "PATH", str: "TEXT", bool: ""}
+
+
+def commands() -> typer.Typer:
+    """The application; it reads the arguments, which therefore have to be written before."""
+    from spa_cli.cli import app
+
+    return app.commands()
 
 
 def readme(text: str) -> str:
@@ -111,16 +125,60 @@ def _plain(text: str | None) -> str:
     return words.replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;")
 
 
+HEAD = '''"""What functions of ``spa_cli`` take by keyword, for editors and type checkers. Made by ``make docs``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypedDict
+
+from spa_cli.options.shapes import InputShapes
+from spa_cli.options.words import Numbers
+'''
+
+
+def arguments() -> str:
+    """Python: the declared options as dictionaries with types, each in the smallest that has it."""
+    options = {one.name: (one, about) for one, about in declared(Options)}
+    shape, data = ("input_shape",), ("calib", *READING, "provider")
+    rest = [name for name in options if name not in (*shape, *data, *BUDGETS)]
+    limits = {one.name: (one, about) for one, about in declared(Limits)}
+    parts = [
+        HEAD,
+        *_class("ShapeArguments", "TypedDict", "How a model is analysed.", [options[n] for n in shape]),
+        *_class("DataArguments", "ShapeArguments", "What a model is run on.", [options[n] for n in data]),
+        *_class("SweepArguments", "DataArguments", "All of ``prune`` but its budget.", [options[n] for n in rest]),
+        *_class("PruneArguments", "SweepArguments", "All of ``prune``.", [options[n] for n in BUDGETS]),
+        *_class("LimitArguments", "TypedDict", "The gates of ``verify``.", list(limits.values())),
+        *_class("VerifyArguments", "DataArguments, LimitArguments", "All of ``verify``.", []),
+    ]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _class(name: str, bases: str, says: str, options: list[tuple[Field[Any], About]]) -> Iterator[str]:
+    yield f'\nclass {name}({bases}, total=False):\n    """{says}"""\n'
+    for one, about in options:
+        # a reader takes more than what is kept
+        taken = inspect.signature(about.read).parameters["given"].annotation if about.read else one.type
+        told = textwrap.wrap(about.help, 110)
+        end = "\n    " if len(told) > 1 else ""
+        yield f"    {one.name}: {taken}"
+        yield '    """' + "\n    ".join(told) + end + '"""\n'
+
+
 def made() -> dict[Path, str]:
     """Every generated file with what should be in it."""
     page = ROOT / "README.md"
     return {
         ROOT / "docs" / "cli.md": cli(),
         ROOT / "docs" / "operators.md": reference(),
+        ARGUMENTS: arguments(),
         page: readme(page.read_text(encoding="utf-8")),
     }
 
 
 if __name__ == "__main__":
+    ARGUMENTS.write_text(arguments(), encoding="utf-8")
     for file, content in made().items():
         file.write_text(content, encoding="utf-8")

@@ -19,19 +19,24 @@ All raise subclasses of ``spa_cli.errors.SpaError``.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spa_cli.options import POINTS
+from spa_cli.options.words import file
 from spa_cli.version import __version__
 
 if TYPE_CHECKING:
-    import onnx
+    from typing_extensions import Unpack
 
     from spa_cli.analysis import Analysis
+    from spa_cli.options.arguments import PruneArguments, SweepArguments, VerifyArguments
+    from spa_cli.options.shapes import InputShapes
     from spa_cli.plan import Plan
     from spa_cli.report.operators import Operator
     from spa_cli.result import Outcome, Result
+    from spa_cli.runtime.load import Model
     from spa_cli.sweeping.run import Sweep
     from spa_cli.verification.compare import Comparison
     from spa_cli.weights.carry import Carried
@@ -54,11 +59,7 @@ PathLike = str | os.PathLike[str]
 
 
 def inspect(
-    model: PathLike | onnx.ModelProto,
-    *,
-    input_shape: dict[str, tuple[int, ...]] | None = None,
-    html: PathLike | None = None,
-    force: bool = False,
+    model: Model, *, input_shape: InputShapes = None, html: PathLike | None = None, force: bool = False
 ) -> Analysis:
     """Groups of coupled channels, frozen axes with reasons, and costs of ``model``.
 
@@ -66,28 +67,34 @@ def inspect(
     """
     from spa_cli.analysis import analyse_model
     from spa_cli.graph.save import write_text
+    from spa_cli.options.shapes import shapes
+    from spa_cli.progress import stage
     from spa_cli.report.page.inspect import inspect_page
     from spa_cli.report.page.render import check_page
     from spa_cli.runtime.load import load
 
-    source, page = load(model), None if html is None else Path(html)
+    given, page = shapes(input_shape), file(html)
+    stage("reading the model")
+    source = load(model)
     if page is not None:
         check_page(page, source, force, "--html")
-    analysis = analyse_model(source, input_shape or {})
+    stage("finding which channels depend on each other")
+    analysis = analyse_model(source, given)
     if page is not None:
+        stage("measuring and drawing")
         write_text(page, inspect_page(analysis, source))
     return analysis
 
 
 def prune(
-    model: PathLike | onnx.ModelProto,
+    model: Model,
     out: PathLike | None = None,
     *,
     force: bool = False,
     plan_out: PathLike | None = None,
     report: PathLike | None = None,
     dry_run: bool = False,
-    **options: Any,
+    **options: Unpack[PruneArguments],
 ) -> Result:
     """Prune ``model``; ``options`` are the fields of ``spa_cli.options.Options``, named as on the command line.
 
@@ -98,9 +105,8 @@ def prune(
     from spa_cli.files import Files
     from spa_cli.options import Options
 
-    small, plan, page = (None if f is None else Path(f) for f in (out, plan_out, report))
-    files = Files(small, plan, page, force)
-    return pipeline.prune(model, Options(**options), files, dry_run=dry_run)
+    files = Files(file(out), file(plan_out), file(report), force)
+    return pipeline.prune(model, Options.of(options), files, dry_run=dry_run)
 
 
 def prune_many(
@@ -112,7 +118,7 @@ def prune_many(
     report: PathLike | None = None,
     dry_run: bool = False,
     cache: PathLike | None = None,
-    **options: Any,
+    **options: Unpack[PruneArguments],
 ) -> Iterator[Outcome]:
     """Prune files, and every .onnx file under folders, into the folder ``out``; one ``Outcome`` each, as they are made.
 
@@ -122,27 +128,26 @@ def prune_many(
     from spa_cli.batch import Wanted, prune_files
     from spa_cli.options import Options
 
-    plans, pages, remembered = (None if f is None else Path(f) for f in (plan_out, report, cache))
-    wanted = Wanted(Path(out), plans, pages, force, dry_run, remembered)
-    return prune_files([Path(m) for m in models], Options(**options), wanted)
+    wanted = Wanted(Path(out), file(plan_out), file(report), force, dry_run, file(cache))
+    return prune_files([Path(m) for m in models], Options.of(options), wanted)
 
 
 def apply(
     plan: PathLike | Plan,
-    model: PathLike | onnx.ModelProto,
+    model: Model,
     out: PathLike | None = None,
     *,
     force: bool = False,
-    input_shape: dict[str, tuple[int, ...]] | None = None,
+    input_shape: InputShapes = None,
 ) -> Result:
     """Carry out ``plan`` on the model it was made for, or on a retrained one with the same nodes."""
     from spa_cli import pipeline
     from spa_cli.files import Files
+    from spa_cli.options.shapes import shapes
     from spa_cli.plan import Plan
 
     chosen = plan if isinstance(plan, Plan) else Plan.read(Path(plan))
-    files = Files(None if out is None else Path(out), force=force)
-    return pipeline.apply(chosen, model, files, input_shape=input_shape)
+    return pipeline.apply(chosen, model, Files(file(out), force=force), input_shape=shapes(input_shape))
 
 
 def apply_weights(
@@ -150,7 +155,7 @@ def apply_weights(
     weights: PathLike | Mapping[str, Any],
     out: PathLike | None = None,
     *,
-    model: PathLike | onnx.ModelProto | None = None,
+    model: Model | None = None,
     exported_with: PathLike | Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> Carried:
@@ -163,98 +168,87 @@ def apply_weights(
     from spa_cli.weights.carry import carry
 
     chosen = plan if isinstance(plan, Plan) else Path(plan)
-    target = None if out is None else Path(out)
-    return carry(chosen, weights, target, model=model, exported_with=exported_with, force=force)
+    return carry(chosen, weights, file(out), model=model, exported_with=exported_with, force=force)
 
 
 def sweep(
-    model: PathLike | onnx.ModelProto,
+    model: Model,
     folder: PathLike,
     *,
     by: str = "macs",
-    points: Sequence[float] = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2),
-    picture: Sequence[PathLike] = (),
+    points: str | Sequence[float] = POINTS,
+    picture: PathLike | Sequence[PathLike] = (),
     keep_models: bool = False,
     force: bool = False,
-    **options: Any,
+    **options: Unpack[SweepArguments],
 ) -> Sweep:
     """Try many budgets in ``macs``, ``params``, ``ratio`` or ``latency``; go on in ``folder`` if it was interrupted.
 
     ``folder`` then holds sweep.json and sweep.csv. ``picture``: files to draw it in, too (.png, .svg, .pdf or .html;
     extra ``report``). ``options``: those of ``prune`` but its budget.
     """
+    from spa_cli.errors import UsageError
     from spa_cli.graph.save import write_text
     from spa_cli.options import Options
     from spa_cli.report.curve import check_picture, draw
     from spa_cli.report.sweep import sweep_csv
     from spa_cli.sweeping import run
 
-    pictures = [Path(p) for p in picture]
-    for file in pictures:
-        check_picture(file, force)
+    chosen, budgets = Options.of(options), run.budgets_in(points)
+    if chosen.budgets:
+        raise UsageError(f"a sweep tries the budgets of --points; leave out {', '.join(chosen.budgets)}")
+    pictures = [Path(picture)] if isinstance(picture, str | os.PathLike) else [Path(p) for p in picture]
+    for drawn in pictures:
+        check_picture(drawn, force)
     coin = by if by == "ratio" else f"target_{by}"
-    chosen = Options(ratio=0.5, **options)
-    found = run.sweep(model, Path(folder), chosen, coin, tuple(points), keep_models=keep_models, force=force)
+    found = run.sweep(model, Path(folder), chosen, coin, budgets, keep_models=keep_models, force=force)
     write_text(Path(folder) / "sweep.csv", sweep_csv(found))
-    for file in pictures:
-        draw(found, file)
+    for drawn in pictures:
+        draw(found, drawn)
     return found
 
 
 def verify(
-    model: PathLike | onnx.ModelProto,
-    pruned: PathLike | onnx.ModelProto,
+    model: Model,
+    pruned: Model,
     *,
     plan: PathLike | None = None,
-    calib: PathLike | Callable[[], Any] | None = None,
-    input_shape: dict[str, tuple[int, ...]] | None = None,
-    mean: str | float | Sequence[float] = 0.0,
-    std: str | float | Sequence[float] = 1.0,
-    layout: str = "auto",
-    color: str = "rgb",
-    image_range: int = 1,
-    tokenizer: PathLike | None = None,
-    max_length: int | None = None,
-    provider: str | Sequence[str] = "cpu",
     junit: PathLike | None = None,
-    **limits: Any,
+    **options: Unpack[VerifyArguments],
 ) -> Comparison:
     """Compare a model with its pruned version: signature, drift, size, latency.
 
-    ``calib`` and how it is read (``mean`` to ``max_length``): as in ``prune``.
-    ``provider``: what latency is measured on. ``junit``: where to write the gates as JUnit XML.
-    ``limits``: the gates, fields of ``spa_cli.verification.gates.Limits``, named as on the command line;
-    ``Comparison.passed`` says whether all let it through, ``Comparison.gates`` what each found.
+    ``junit``: where to write the gates as JUnit XML. ``options``: ``calib`` and how it is read (``mean`` to
+    ``max_length``), ``input_shape`` and ``provider`` as in ``prune``, and the gates, which are the fields of
+    ``spa_cli.verification.gates.Limits``; ``Comparison.passed`` says whether all let the model through,
+    ``Comparison.gates`` what each found.
     """
-    from spa_cli.calibration.reading import Reading
     from spa_cli.errors import SpaError
     from spa_cli.graph.save import write_text
+    from spa_cli.options import Options
+    from spa_cli.options.arguments import DataArguments
+    from spa_cli.options.limits import Limits
     from spa_cli.report.json_report import verify_json
     from spa_cli.report.pipelines import check_junit
     from spa_cli.report.pipelines import junit as as_junit
+    from spa_cli.request import reading_of
     from spa_cli.verification.compare import compare
-    from spa_cli.verification.gates import Limits
 
-    gates, name = Limits(**limits), Path(pruned).name if isinstance(pruned, str | os.PathLike) else "model"
-    if junit is not None:
-        check_junit(Path(junit), (model, pruned), (plan, calib))
+    given: dict[str, Any] = dict(options)
+    data = {name: given.pop(name) for name in DataArguments.__optional_keys__ & given.keys()}
+    gates, name = Limits(**given), Path(pruned).name if isinstance(pruned, str | os.PathLike) else "model"
+    target = file(junit)
+    if target is not None:
+        check_junit(target, (model, pruned), (plan, data.get("calib")))
     try:
-        found = compare(
-            model,
-            pruned,
-            None if plan is None else Path(plan),
-            calib if calib is None or callable(calib) else Path(calib),
-            input_shape or {},
-            gates,
-            Reading.of(mean, std, layout, color, image_range, tokenizer, max_length, input_shape),
-            provider,
-        )
+        o = Options.of(data)
+        found = compare(model, pruned, file(plan), o.calib, o.input_shape, gates, reading_of(o), o.provider)
     except SpaError as error:
-        if junit is not None:
-            write_text(Path(junit), as_junit({}, name, str(error)))
+        if target is not None:
+            write_text(target, as_junit({}, name, str(error)))
         raise
-    if junit is not None:
-        write_text(Path(junit), as_junit(verify_json(found), name))
+    if target is not None:
+        write_text(target, as_junit(verify_json(found), name))
     return found
 
 

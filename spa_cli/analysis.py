@@ -23,8 +23,9 @@ from spa_cli.runtime.observe import complete
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """Everything that is known of a model before anything is chosen."""
+    """Everything that is known of a model before anything is chosen; ``source`` is the model as it was read."""
 
+    source: Source
     graph: Graph
     input_shapes: dict[str, tuple[int, ...]]
     other_shapes: list[dict[str, tuple[int, ...]]]
@@ -83,7 +84,7 @@ def analyse_model(
         known.compare(interpret(graph, elsewhere))
     state = analyse(graph, known)
     grouping = _trained(graph, build_groups(state))
-    return Analysis(graph, shapes, others, state, grouping, Costs(graph, state, grouping))
+    return Analysis(source, graph, shapes, others, state, grouping, Costs(graph, state, grouping))
 
 
 def _trained(graph: Graph, grouping: Grouping) -> Grouping:

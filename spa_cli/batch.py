@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,10 @@ def prune_files(models: Sequence[Path], options: Options, wanted: Wanted) -> Ite
     for flag, folder in (("--output", wanted.out), ("--plan-out", wanted.plan_out), ("--report", wanted.report)):
         if folder is not None and folder.suffix in (".onnx", ".json", ".html") and not folder.is_dir():
             raise UsageError(f"several models go to a folder, and {flag} '{folder}' names a file; name a folder")
+    return _outcomes(files, options, wanted)
+
+
+def _outcomes(files: Mapping[str, Path], options: Options, wanted: Wanted) -> Iterator[Outcome]:
     made: list[Path] = []
     for folder in (wanted.out, wanted.plan_out, wanted.report):
         if folder is None or folder.is_dir():

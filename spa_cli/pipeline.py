@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from typing import TypeAlias
-
-import onnx
-
 from spa_cli.analysis import analyse_model
 from spa_cli.calibration.judging import judged, made_up
 from spa_cli.errors import CutError, UsageError, VerificationError
@@ -18,15 +13,13 @@ from spa_cli.progress import stage
 from spa_cli.request import Request
 from spa_cli.result import Result
 from spa_cli.runtime.first_run import first_run
-from spa_cli.runtime.load import load
+from spa_cli.runtime.load import Model, load
 from spa_cli.runtime.providers import running_on
 from spa_cli.trial.choose import Choice, choose_to
 from spa_cli.trial.prepare import Ranked, analyse, score
 from spa_cli.trial.search import smallest
 from spa_cli.trial.trials import Trial, Trials
 from spa_cli.verification.subject import Subject
-
-Model: TypeAlias = str | os.PathLike[str] | onnx.ModelProto
 
 
 def prune(

@@ -10,7 +10,7 @@ from spa_cli.calibration.reading import Reading
 from spa_cli.errors import UsageError
 from spa_cli.importance.recipe import Recipe
 from spa_cli.importance.registry import WEIGHTS
-from spa_cli.options import Options
+from spa_cli.options import READING, Options
 
 
 @dataclass(frozen=True)
@@ -24,21 +24,12 @@ class Request:
 
     @staticmethod
     def of(options: Options) -> Request:
-        """Raises UsageError for words that are not known and for what contradicts itself."""
+        """Raises UsageError for words that are not known, for what contradicts itself and where there is no budget."""
+        options.check_one_budget()
         recipe = Recipe.of(
             options.method, options.aggregation, options.normalisation, options.ensemble, options.role_weight
         )
-        reading = Reading.of(
-            options.mean,
-            options.std,
-            options.layout,
-            options.color,
-            options.image_range,
-            options.tokenizer,
-            options.max_length,
-            options.input_shape,
-        )
-        request = Request(options, recipe, Focus.of(options.focus), reading)
+        request = Request(options, recipe, Focus.of(options.focus), reading_of(options))
         blind = all(part.criterion.needs == WEIGHTS for part in recipe.parts)
         if request.focus.on_data and blind and not request.repairs:
             raise UsageError(
@@ -65,3 +56,8 @@ class Request:
     def with_budget(self, name: str, value: float) -> Request:
         """The same with one budget instead of its own."""
         return replace(self, options=self.options.with_budget(name, value))
+
+
+def reading_of(options: Options) -> Reading:
+    """How samples are read."""
+    return Reading.of(**{name: getattr(options, name) for name in (*READING, "input_shape")})

@@ -37,7 +37,7 @@ NAMES = re.compile(r"(\w+\.)*(name|path|file|folder|out|key|tensor|parent|label)
 # what is no name of the user's: options and their values, packages, types of numpy
 OURS = {
     *(
-        "spa_cli/options.py",
+        "spa_cli/options/prune.py",
         "spa_cli/importance/recipe.py",
         "spa_cli/importance/score.py",
         "spa_cli/report/page/theme.py",

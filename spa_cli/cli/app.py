@@ -6,16 +6,6 @@ import sys
 
 import typer
 
-app = typer.Typer(
-    help="Structurally prune any trained network in an ONNX file.",
-    epilog="Exit codes: 0 done; 1 verification or a gate failed; 2 usage; 3 model missing, invalid or not prunable; "
-    "4 target unreachable.",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-)
-
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -28,8 +18,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def root(
+def _root(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show versions and leave."),
 ) -> None:
     """Structurally prune any trained network in an ONNX file."""
@@ -37,8 +26,23 @@ def root(
 
 def commands() -> typer.Typer:
     """The application with all its commands."""
-    from spa_cli.cli import apply, criteria, inspect, operators, prune, schema, sweep, verify  # noqa: F401 - each registers its command
+    from spa_cli.cli import apply, inspect, lists, prune, sweep, verify
 
+    app = typer.Typer(
+        help="Structurally prune any trained network in an ONNX file.",
+        epilog="Exit codes: 0 done; 1 verification or a gate failed; 2 usage; 3 model missing, invalid or not prunable; "
+        "4 target unreachable.",
+        no_args_is_help=True,
+        add_completion=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+    )
+    app.callback()(_root)
+    for function in (
+        *(apply.apply, lists.criteria, inspect.inspect, lists.operators),
+        *(prune.prune, lists.schema, sweep.sweep, verify.verify),
+    ):
+        app.command()(function)
     return app
 
 

@@ -9,11 +9,11 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, is_typeddict
 
 import typer
 
-from spa_cli.cli.app import app
+from spa_cli.cli.parameters import made_of
 
 _OUTPUT = "Output"
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no warnings.", rich_help_panel=_OUTPUT)]
@@ -59,20 +59,24 @@ def _common(
     """The options of every command."""
 
 
-_F = TypeVar("_F", bound=Callable[..., Any])
+def command(kept: str = "nothing was written") -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a command of a function; ``kept``: what is left behind if it does not come to its end.
 
+    A parameter that is a class of ``spa_cli.options.arguments`` stands for all the options in it. The command also has
+    the options that all have.
+    """
 
-def command(name: str | None = None, kept: str = "nothing was written") -> Callable[[_F], _F]:
-    """Register a command; ``kept``: what is left behind if it does not come to its end."""
-
-    def register(function: _F) -> _F:
+    def make(function: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(function, eval_str=True)
         shared = inspect.signature(_common, eval_str=True).parameters.values()
+        groups = {p.name: made_of(p.annotation) for p in own.parameters.values() if is_typeddict(p.annotation)}
 
         @functools.wraps(function)
         def run(**given: Any) -> None:
             config = given.pop("config")
             debug, quiet, verbose, log_file = (given.pop(n) for n in ("debug", "quiet", "verbose", "log_file"))
+            for name, options in groups.items():
+                given[name] = {o.name: given.pop(o.name) for o in options}
             from spa_cli.cli.listen import listening
             from spa_cli.progress import stage
 
@@ -81,13 +85,13 @@ def command(name: str | None = None, kept: str = "nothing was written") -> Calla
                     stage(f"options from '{config}'")
                 function(**given)
 
-        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own.parameters.values(), *shared)]
+        told = [part for p in own.parameters.values() for part in groups.get(p.name, [p])]
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*told, *shared)]
         run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
-        app.command(name)(run)
-        return function
+        return run
 
-    return register
+    return make
 
 
 @contextlib.contextmanager

@@ -10,6 +10,9 @@ from typing import Any
 import typer
 
 from spa_cli.errors import UsageError
+from spa_cli.options import BUDGETS, Options, words
+from spa_cli.options.arguments import PruneArguments
+from spa_cli.options.declare import declared
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -18,7 +21,7 @@ else:
 
 OWN, SHARED = "spa.toml", "pyproject.toml"
 # what is read: a relative path of these is looked for beside the configuration
-_READ = {"calib", "test", "tokenizer", "plan"}
+_READ = {one.name for one, about in declared(Options) if about.read in (words.file, words.samples)} | {"plan"}
 _NEVER = {"config", "help"}
 
 
@@ -47,16 +50,16 @@ def defaults(context: typer.Context, given: Path | None) -> tuple[Path | None, d
     return file, {commands[mine][flag]: _beside(file, flag, value) for flag, value in chosen.items()}
 
 
-def one_budget(context: typer.Context, given: dict[str, Any]) -> dict[str, Any]:
-    """Budgets by parameter name: one on the command line takes the place of the configured one."""
+def one_budget(context: typer.Context, given: PruneArguments) -> dict[str, Any]:
+    """What was given, where a budget on the command line takes the place of the configured one."""
 
     def typed(name: str) -> bool:
         source = context.get_parameter_source(name)
         return source is not None and source.name == "COMMANDLINE"
 
-    if not any(typed(name) for name in given):
-        return given
-    return {name: value if typed(name) else None for name, value in given.items()}
+    if not any(typed(name) for name in BUDGETS):
+        return dict(given)
+    return {**given, **{name: None for name in BUDGETS if not typed(name)}}
 
 
 def find(folder: Path) -> Path | None:

@@ -7,89 +7,24 @@ from typing import Annotated
 
 import typer
 
-from spa_cli.cli import choices as c
 from spa_cli.cli.command import command
 from spa_cli.cli.config import one_budget
-from spa_cli.cli.options import Force, InputShape, Json, Out
+from spa_cli.cli.parameters import Force, Json, Out
 from spa_cli.cli.show import show_outcomes, show_report
+from spa_cli.options.arguments import PruneArguments
 
-_BUDGET, _OUTPUT = "Budget (one of)", "Output"
+_OUTPUT = "Output"
 
 
 @command()
 def prune(
+    *,
     context: typer.Context,
     model: Annotated[
         list[Path], typer.Argument(help="The .onnx file, or several, or folders of them.", show_default=False)
     ],
     output: Out,
-    ratio: Annotated[
-        float | None,
-        typer.Option(help="Fraction of all removable channels to remove.", rich_help_panel=_BUDGET, show_default=False),
-    ] = None,
-    target_macs: Annotated[
-        float | None,
-        typer.Option(help="Fraction of the MACs that may remain.", rich_help_panel=_BUDGET, show_default=False),
-    ] = None,
-    target_params: Annotated[
-        float | None,
-        typer.Option(help="Fraction of the parameters that may remain.", rich_help_panel=_BUDGET, show_default=False),
-    ] = None,
-    target_size: Annotated[
-        int | None,
-        typer.Option(help="File size in bytes that may remain.", rich_help_panel=_BUDGET, show_default=False),
-    ] = None,
-    target_latency: Annotated[
-        float | None,
-        typer.Option(
-            help="Fraction of the latency, measured here, that may remain.",
-            rich_help_panel=_BUDGET,
-            show_default=False,
-        ),
-    ] = None,
-    max_drift: Annotated[
-        float | None,
-        typer.Option(
-            help="The smallest model whose outputs move no more (relative L2).",
-            rich_help_panel=_BUDGET,
-            show_default=False,
-        ),
-    ] = None,
-    min_accuracy: Annotated[
-        float | None,
-        typer.Option(
-            help="The smallest model that keeps this accuracy (labels in --test, or --eval).",
-            rich_help_panel=_BUDGET,
-            show_default=False,
-        ),
-    ] = None,
-    method: c.Method = "obspa",
-    aggregation: c.Aggregation = None,
-    normalisation: c.Normalisation = None,
-    ensemble: c.Ensemble = "rank",
-    role_weight: c.RoleWeight = None,
-    focus: c.Focus = None,
-    repair: c.Repair = None,
-    calib: c.Calib = None,
-    calib_samples: c.CalibSamples = 512,
-    mean: c.Mean = "0",
-    std: c.Std = "1",
-    layout: c.Layout = "auto",
-    color: c.Color = "rgb",
-    image_range: c.ImageRange = 1,
-    tokenizer: c.Tokenizer = None,
-    max_length: c.MaxLength = None,
-    test: c.Test = None,
-    evaluate: c.Evaluate = None,
-    provider: c.Provider = "cpu",
-    seed: c.Seed = 0,
-    ignore: c.Ignore = None,
-    only: c.Only = None,
-    round_to: c.RoundTo = "auto",
-    min_channels: c.MinChannels = 1,
-    max_group_ratio: c.MaxGroupRatio = 1.0,
-    exact_only: c.ExactOnly = False,
-    input_shape: InputShape = None,
+    options: PruneArguments,
     plan_out: Annotated[
         Path | None, typer.Option(help="Also write the plan (JSON).", rich_help_panel=_OUTPUT, show_default=False)
     ] = None,
@@ -117,14 +52,12 @@ def prune(
 
     Several models, or a folder of them, go to a folder; --plan-out and --report are folders then, too.
     """
-    arguments = locals()
     from spa_cli.batch import Wanted, prune_file, prune_files
-    from spa_cli.options import BUDGETS, Options
+    from spa_cli.options import Options
 
-    budgets = one_budget(context, {name: arguments[name] for name in BUDGETS})
-    options = Options(**budgets, **c.chosen(arguments))
+    asked = Options.of(one_budget(context, options))
     wanted = Wanted(output, plan_out, report, force, dry_run, cache)
     if len(model) == 1 and not model[0].is_dir():
-        show_report(prune_file(model[0], options, wanted), json, "pruned")
+        show_report(prune_file(model[0], asked, wanted), json, "pruned")
     else:
-        show_outcomes(prune_files(model, options, wanted), json)
+        show_outcomes(prune_files(model, asked, wanted), json)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json as encoder
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import typer
-
-from spa_cli.cli.options import print_json
 
 if TYPE_CHECKING:
     from spa_cli.result import Outcome
@@ -64,3 +64,17 @@ def show_outcomes(outcomes: Iterable[Outcome], json: bool) -> None:
     code = max(o.exit_code for o in found)
     if code:
         raise typer.Exit(code)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One object on stdout."""
+    typer.echo(encoder.dumps(_finite(value), indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: a number that isn't one becomes null."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

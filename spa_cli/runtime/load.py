@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TypeAlias
 
 import onnx
 import onnx.inliner
@@ -17,11 +18,13 @@ from spa_cli.graph.parameters import inner_tensors
 from spa_cli.graph.source import Source
 from spa_cli.runtime.session import checker_verdict, graph_verdict, open_session
 
+Model: TypeAlias = str | os.PathLike[str] | onnx.ModelProto
+
 # above this, the checker sees the graph without its weights
 _LARGE = 50_000_000
 
 
-def load(model: str | os.PathLike[str] | onnx.ModelProto) -> Source:
+def load(model: Model) -> Source:
     """Read a model from a path or take one from memory; weights in external files stay there until needed.
 
     Raises ModelError if it is missing, unreadable or invalid.

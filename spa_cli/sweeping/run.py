@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
-
-import onnx
 
 from spa_cli.errors import ModelError, UnreachableError, UsageError
 from spa_cli.fingerprint import choices, contents, program
 from spa_cli.graph.save import check_writable
 from spa_cli.graph.source import Source
-from spa_cli.options import Options
+from spa_cli.options import POINTS, Options
 from spa_cli.progress import within
 from spa_cli.request import Request
-from spa_cli.runtime.load import load
+from spa_cli.runtime.load import Model, load
 from spa_cli.runtime.providers import running_on
 from spa_cli.sweeping.points import Point, Progress, Sensitivity, mark_pareto
 from spa_cli.sweeping.sensitivity import sensitivities
@@ -25,9 +22,7 @@ from spa_cli.trial.prepare import Ranked, analyse, score
 from spa_cli.trial.trials import Trials
 from spa_cli.verification.quality import Measured, Quality
 
-Model: TypeAlias = str | os.PathLike[str] | onnx.ModelProto
 COINS = ("ratio", "target_macs", "target_params", "target_latency")
-POINTS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +62,16 @@ def sweep(
         options.with_budget(coin, value)
     with running_on(options.provider):
         return _sweep(load(model), folder, request, coin, wanted, keep_models, force)
+
+
+def budgets_in(points: str | Sequence[float]) -> tuple[float, ...]:
+    """Budgets as they are, or out of "0.9,0.5"; raises UsageError for other words."""
+    try:
+        return tuple(float(p) for p in (points.split(",") if isinstance(points, str) else points))
+    except ValueError:
+        raise UsageError(
+            f"--points '{points}' is not a list of numbers like 0.9,0.5,0.2; write them with commas between"
+        ) from None
 
 
 def _sweep(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import onnx
 
 from spa_cli.analysis import Analysis, analyse_model
 from spa_cli.calibration.chunks import Calibration, samples_in
@@ -22,7 +19,7 @@ from spa_cli.operators.rewrite import cut
 from spa_cli.plan import Plan, to_selection
 from spa_cli.progress import stage
 from spa_cli.runtime.first_run import first_run
-from spa_cli.runtime.load import load
+from spa_cli.runtime.load import Model, load
 from spa_cli.runtime.providers import named, running_on
 from spa_cli.runtime.session import open_session, passes_checker, run, target
 from spa_cli.runtime.timing import Timing, latency
@@ -60,10 +57,10 @@ class Comparison:
 
 
 def compare(
-    model: str | os.PathLike[str] | onnx.ModelProto,
-    pruned: str | os.PathLike[str] | onnx.ModelProto,
+    model: Model,
+    pruned: Model,
     plan: Path | None,
-    calib: SampleSource | None,
+    calib: str | SampleSource | None,
     input_shape: dict[str, tuple[int, ...]],
     limits: Limits = Limits(),
     reading: Reading = Reading(),

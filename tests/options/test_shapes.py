@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from spa_cli.cli.shapes import parse_shapes
 from spa_cli.errors import UsageError
+from spa_cli.options.shapes import parse_shapes, shapes
 
 
 @pytest.mark.parametrize(
-    ("text", "shapes"),
+    ("text", "expected"),
     [
         ("image:1,3,224,224", {"image": (1, 3, 224, 224)}),
         ("image:1x3x224x224", {"image": (1, 3, 224, 224)}),
@@ -22,13 +22,17 @@ from spa_cli.errors import UsageError
         ("x:7", {"x": (7,)}),
     ],
 )
-def test_spellings(text, shapes) -> None:
-    assert parse_shapes([text]) == shapes
+def test_spellings(text, expected) -> None:
+    assert parse_shapes([text]) == shapes(text) == expected
 
 
 def test_several_options_add_up() -> None:
     assert parse_shapes(["a:1,2", "b:3"]) == {"a": (1, 2), "b": (3,)}
-    assert parse_shapes(None) == {}
+    assert parse_shapes(None) == shapes(None) == {}
+
+
+def test_python_may_give_them_as_they_are() -> None:
+    assert shapes({"a": [1, 2]}) == shapes(["a:1,2"]) == {"a": (1, 2)}
 
 
 @pytest.mark.parametrize("text", ["image", "image:", ":1,3", "image:1,a", "image:1,0", "image:[1,3", "image:-1,3", ""])

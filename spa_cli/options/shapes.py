@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 from spa_cli.errors import UsageError
+
+InputShapes: TypeAlias = Mapping[str, Sequence[int]] | str | Iterable[str] | None
 
 # a comma before another NAME: (trtexec separates inputs by commas, and sizes by x)
 _NEXT = re.compile(r",(?=[^,:\[\]]*[A-Za-z_/][^,\[\]]*:[\[\d])")
@@ -13,7 +17,14 @@ _SIZES = re.compile(r"\[(\d+(?:[,x]\d+)*),?\]|(\d+(?:[,x]\d+)*)")
 _OLD = re.compile(r"(?P<name>[^:]+),(?P<sizes>\d+(?:x\d+)+)")
 
 
-def parse_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
+def shapes(given: InputShapes) -> dict[str, tuple[int, ...]]:
+    """Shapes by input: as they are, or out of one text or several."""
+    if isinstance(given, Mapping):
+        return {name: tuple(shape) for name, shape in given.items()}
+    return parse_shapes([given] if isinstance(given, str) else given)
+
+
+def parse_shapes(texts: Iterable[str] | None) -> dict[str, tuple[int, ...]]:
     """Shapes by input, as these tools write them.
 
     - ``NAME:1,3,224,224`` (onnxsim) and ``NAME:1x3x224x224``
@@ -22,14 +33,14 @@ def parse_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
 
     Names may hold colons. Raises UsageError for anything else, and for an input that is given twice.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
+    found: dict[str, tuple[int, ...]] = {}
     for text in texts or []:
         for part in _parts(text):
             name, shape = _one(part)
-            if shapes.get(name, shape) != shape:
+            if found.get(name, shape) != shape:
                 raise UsageError(f"--input-shape gives '{name}' two shapes; give one")
-            shapes[name] = shape
-    return shapes
+            found[name] = shape
+    return found
 
 
 def _parts(text: str) -> list[str]:

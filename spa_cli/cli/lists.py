@@ -1,0 +1,54 @@
+"""The commands that only list: ``spa criteria``, ``spa operators`` and ``spa schema``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from spa_cli.cli.command import command
+from spa_cli.cli.parameters import Json
+from spa_cli.cli.show import print_json
+
+
+@command()
+def criteria(json: Json = False) -> None:
+    """List what --method, --aggregation and --normalisation know, and what each looks at."""
+    import spa_cli
+    from spa_cli.report.criteria import criteria_tables
+    from spa_cli.report.tables import console
+
+    if json:
+        print_json(spa_cli.criteria())
+    else:
+        criteria_tables(console())
+
+
+@command()
+def operators(
+    name: Annotated[str, typer.Argument(help="Only operators whose name contains this.")] = "",
+    json: Json = False,
+) -> None:
+    """List every operator: followed, approximate or frozen, and how or why."""
+    import spa_cli
+    from spa_cli.report.tables import console, operators_table
+
+    found = spa_cli.operators(name)
+    if json:
+        print_json({"schema": "spa.operators/1", "operators": [o._asdict() for o in found]})
+    else:
+        operators_table(console(), found)
+
+
+@command()
+def schema(
+    name: Annotated[str, typer.Argument(help="Of what: prune, verify, plan, ... (none: list them).")] = "",
+) -> None:
+    """Print the JSON Schema of what --json prints, and of plans."""
+    import spa_cli
+    from spa_cli.report.schemas import NAMES
+
+    if name:
+        print_json(spa_cli.schema(name))
+    else:
+        typer.echo("\n".join(NAMES))

@@ -1,0 +1,8 @@
+"""What a user can ask for: every option is declared once, in a dataclass, and checked there."""
+
+from __future__ import annotations
+
+from spa_cli.options.prune import BUDGETS, POINTS, READING, Options
+from spa_cli.options.words import Numbers, SampleSource, numbers
+
+__all__ = ["BUDGETS", "POINTS", "READING", "Numbers", "Options", "SampleSource", "numbers"]

@@ -1,0 +1,150 @@
+"""What functions of ``spa_cli`` take by keyword, for editors and type checkers. Made by ``make docs``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypedDict
+
+from spa_cli.options.shapes import InputShapes
+from spa_cli.options.words import Numbers
+
+
+class ShapeArguments(TypedDict, total=False):
+    """How a model is analysed."""
+
+    input_shape: InputShapes
+    """Concrete shape of an input: NAME:1,3,224,224, or as polygraphy, trtexec and onnxsim write it."""
+
+
+class DataArguments(ShapeArguments, total=False):
+    """What a model is run on."""
+
+    calib: str | os.PathLike[str] | Callable[[], Any] | None
+    """Samples: .npz with an array per input, .npy, a folder of them or of images, .txt, .jsonl, a saved dataset, or
+    module:function.
+    """
+
+    mean: Numbers
+    """Taken off pixels, one number or one a channel: 0.485,0.456,0.406."""
+
+    std: Numbers
+    """What pixels are divided by then, as --mean."""
+
+    layout: str
+    """Order of an image's axes: nchw, nhwc or auto."""
+
+    color: str
+    """Order of an image's channels: rgb or bgr."""
+
+    image_range: int
+    """Pixels go from 0 to this: 1 or 255."""
+
+    tokenizer: str | os.PathLike[str] | None
+    """The tokenizer.json for text."""
+
+    max_length: int | None
+    """Tokens a text has at most (default: what the model takes, or 128)."""
+
+    provider: str | Sequence[str]
+    """What onnxruntime calibrates and times on: cuda,cpu."""
+
+
+class SweepArguments(DataArguments, total=False):
+    """All of ``prune`` but its budget."""
+
+    method: str
+    """Criterion, or several (l1+wanda); 'spa criteria' lists them."""
+
+    aggregation: str | None
+    """From a coupled channel's members to one score."""
+
+    normalisation: str | None
+    """What makes groups comparable."""
+
+    ensemble: str
+    """Add criteria up by rank or by value."""
+
+    role_weight: str | Iterable[str] | None
+    """How much members count: producer=1, consumer=1, pass-through=0."""
+
+    focus: str | Iterable[str] | None
+    """What counts four times: output=NAME, classes=3,5, samples=0:100."""
+
+    repair: bool | None
+    """Refit what is left (default: with obspa only)."""
+
+    calib_samples: int
+    """Calibration samples to use at most."""
+
+    test: str | os.PathLike[str] | Callable[[], Any] | None
+    """Samples to measure drift on, with labels for accuracy (default: a part of --calib)."""
+
+    evaluate: str | None
+    """A command that prints accuracy last: 'python eval.py {model}'."""
+
+    seed: int
+    """Seed of everything random."""
+
+    ignore: str | Iterable[str] | None
+    """Leave groups whole that match (group, tensor or node name)."""
+
+    only: str | Iterable[str] | None
+    """Cut only groups with this name, or made by a tensor or node with it."""
+
+    round_to: str | int
+    """Keep layer widths multiples of this; auto: of what kernels here like, if that costs little; 1: any."""
+
+    min_channels: int
+    """Leave every layer at least this wide."""
+
+    max_group_ratio: float
+    """Remove at most this fraction of a group."""
+
+    exact_only: bool
+    """Only cut where removing equals zeroing."""
+
+
+class PruneArguments(SweepArguments, total=False):
+    """All of ``prune``."""
+
+    ratio: float | None
+    """Fraction of all removable channels to remove."""
+
+    target_macs: float | None
+    """Fraction of the MACs that may remain."""
+
+    target_params: float | None
+    """Fraction of the parameters that may remain."""
+
+    target_size: int | None
+    """File size in bytes that may remain."""
+
+    target_latency: float | None
+    """Fraction of the latency, measured here, that may remain."""
+
+    max_drift: float | None
+    """The smallest model whose outputs move no more (relative L2)."""
+
+    min_accuracy: float | None
+    """The smallest model that keeps this accuracy (labels in --test, or --eval)."""
+
+
+class LimitArguments(TypedDict, total=False):
+    """The gates of ``verify``."""
+
+    max_drift: float | None
+    """Fail above this relative L2 drift."""
+
+    min_agreement: float | None
+    """Fail below this arg-max agreement."""
+
+    max_size: str | int | None
+    """Fail above this file size: 500kB, 1.5MB, or 60% of the original."""
+
+    max_latency_ratio: float | None
+    """Fail above this fraction of the original's latency, measured here side by side."""
+
+
+class VerifyArguments(DataArguments, LimitArguments, total=False):
+    """All of ``verify``."""

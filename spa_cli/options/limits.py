@@ -1,0 +1,47 @@
+"""The gates of ``verify``, one option each."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from spa_cli.errors import UsageError
+from spa_cli.options.declare import GATES, option
+
+_UNITS = {"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Gates by option; ``max_size``: bytes, or a fraction of the original ("60%"). Raises UsageError out of range."""
+
+    max_drift: float | None = option(None, "Fail above this relative L2 drift.", GATES)
+    min_agreement: float | None = option(None, "Fail below this arg-max agreement.", GATES)
+    max_size: str | int | None = option(None, "Fail above this file size: 500kB, 1.5MB, or 60% of the original.", GATES)
+    max_latency_ratio: float | None = option(
+        None, "Fail above this fraction of the original's latency, measured here side by side.", GATES
+    )
+
+    def __post_init__(self) -> None:
+        if self.min_agreement is not None and not 0 <= self.min_agreement <= 1:
+            raise UsageError(f"--min-agreement has to lie between 0 and 1, not {self.min_agreement:g}")
+        if self.max_drift is not None and not self.max_drift >= 0:
+            raise UsageError(f"--max-drift has to be at least 0, not {self.max_drift:g}")
+        if self.max_latency_ratio is not None and not 0 < self.max_latency_ratio < math.inf:
+            raise UsageError(f"--max-latency-ratio has to be a positive number, not {self.max_latency_ratio:g}")
+        if self.max_size is not None:
+            bytes_of(self.max_size, 1)
+
+
+def bytes_of(text: str | int, original: int) -> int:
+    """``500000``, ``500kB``, ``1.5MiB``, or ``60%`` of the original, as bytes; raises UsageError."""
+    given = str(text).strip()
+    number = given.rstrip("%abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
+    unit = given[len(number) :].strip().lower()
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf or unit not in {*_UNITS, "%"}:
+        raise UsageError(f"'{text}' is no file size; write bytes, a size like 500kB or 1.5MB, or a part like 60%")
+    return int(value / 100 * original if unit == "%" else value * _UNITS[unit])

@@ -1,0 +1,176 @@
+"""Every option of ``prune``, once, in the order of ``--help``; ``sweep``, ``verify`` and others take some of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from spa_cli.errors import UsageError
+from spa_cli.options import words
+from spa_cli.options.declare import BUDGET, DATA, IMPORTANCE, REMOVABLE, declared, option, read_all
+from spa_cli.options.shapes import shapes
+from spa_cli.options.words import Numbers, SampleSource
+
+# how images and text are read
+READING = ("mean", "std", "layout", "color", "image_range", "tokenizer", "max_length")
+# the budgets of a sweep
+POINTS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Named as on the command line; raises UsageError where they are out of range or contradict each other.
+
+    Whatever the command line takes as text may be text here, too: ``round_to="8"``, ``mean="0.485,0.456,0.406"``.
+    ``role_weight``, ``focus``, ``ignore`` and ``only`` are several, or one alone as a string.
+    """
+
+    ratio: float | None = option(None, "Fraction of all removable channels to remove.", BUDGET)
+    target_macs: float | None = option(None, "Fraction of the MACs that may remain.", BUDGET)
+    target_params: float | None = option(None, "Fraction of the parameters that may remain.", BUDGET)
+    target_size: int | None = option(None, "File size in bytes that may remain.", BUDGET)
+    target_latency: float | None = option(None, "Fraction of the latency, measured here, that may remain.", BUDGET)
+    max_drift: float | None = option(None, "The smallest model whose outputs move no more (relative L2).", BUDGET)
+    min_accuracy: float | None = option(
+        None, "The smallest model that keeps this accuracy (labels in --test, or --eval).", BUDGET
+    )
+    method: str = option("obspa", "Criterion, or several (l1+wanda); 'spa criteria' lists them.", IMPORTANCE)
+    aggregation: str | None = option(None, "From a coupled channel's members to one score.", IMPORTANCE)
+    normalisation: str | None = option(
+        None, "What makes groups comparable.", IMPORTANCE, "--normalisation", "--normalization"
+    )
+    ensemble: str = option("rank", "Add criteria up by rank or by value.", IMPORTANCE)
+    role_weight: tuple[str, ...] = option(
+        (), "How much members count: producer=1, consumer=1, pass-through=0.", IMPORTANCE, read=words.texts
+    )
+    focus: tuple[str, ...] = option(
+        (), "What counts four times: output=NAME, classes=3,5, samples=0:100.", IMPORTANCE, read=words.texts
+    )
+    repair: bool | None = option(None, "Refit what is left (default: with obspa only).", IMPORTANCE)
+    calib: str | SampleSource | None = option(
+        None,
+        "Samples: .npz with an array per input, .npy, a folder of them or of images, .txt, .jsonl, a saved dataset, "
+        "or module:function.",
+        DATA,
+        read=words.samples,
+    )
+    calib_samples: int = option(512, "Calibration samples to use at most.", DATA)
+    mean: Numbers = option(
+        0.0, "Taken off pixels, one number or one a channel: 0.485,0.456,0.406.", DATA, read=words.mean
+    )
+    std: Numbers = option(1.0, "What pixels are divided by then, as --mean.", DATA, read=words.std)
+    layout: str = option("auto", "Order of an image's axes: nchw, nhwc or auto.", DATA)
+    color: str = option("rgb", "Order of an image's channels: rgb or bgr.", DATA)
+    image_range: int = option(1, "Pixels go from 0 to this: 1 or 255.", DATA)
+    tokenizer: str | os.PathLike[str] | None = option(None, "The tokenizer.json for text.", DATA, read=words.file)
+    max_length: int | None = option(None, "Tokens a text has at most (default: what the model takes, or 128).", DATA)
+    test: str | SampleSource | None = option(
+        None,
+        "Samples to measure drift on, with labels for accuracy (default: a part of --calib).",
+        DATA,
+        read=words.samples,
+    )
+    evaluate: str | None = option(
+        None, "A command that prints accuracy last: 'python eval.py {model}'.", None, "--eval"
+    )
+    provider: str | tuple[str, ...] = option(
+        "cpu", "What onnxruntime calibrates and times on: cuda,cpu.", DATA, read=words.providers
+    )
+    seed: int = option(0, "Seed of everything random.")
+    ignore: tuple[str, ...] = option(
+        (), "Leave groups whole that match (group, tensor or node name).", REMOVABLE, read=words.texts
+    )
+    only: tuple[str, ...] = option(
+        (), "Cut only groups with this name, or made by a tensor or node with it.", REMOVABLE, read=words.texts
+    )
+    round_to: int | str = option(
+        "auto",
+        "Keep layer widths multiples of this; auto: of what kernels here like, if that costs little; 1: any.",
+        REMOVABLE,
+        read=words.multiple,
+    )
+    min_channels: int = option(1, "Leave every layer at least this wide.", REMOVABLE)
+    max_group_ratio: float = option(1.0, "Remove at most this fraction of a group.", REMOVABLE)
+    exact_only: bool = option(False, "Only cut where removing equals zeroing.", REMOVABLE)
+    input_shape: dict[str, tuple[int, ...]] = option(
+        None,
+        "Concrete shape of an input: NAME:1,3,224,224, or as polygraphy, trtexec and onnxsim write it.",
+        None,
+        "--input-shape",
+        "--input-shapes",
+        read=shapes,
+    )
+    # not asked for: set where many budgets are tried
+    sweeping: bool = False
+
+    def __post_init__(self) -> None:
+        read_all(self)
+        self._check_budget()
+        if not 0 < self.max_group_ratio <= 1:
+            raise UsageError(f"--max-group-ratio has to lie between 0 and 1, not {self.max_group_ratio:g}")
+        if isinstance(self.round_to, str) and self.round_to != "auto":
+            raise UsageError(f"--round-to has to be a number or auto, not {self.round_to}")
+        for name in ("round_to", "min_channels", "calib_samples"):
+            if getattr(self, name) != "auto" and getattr(self, name) < 1:
+                raise UsageError(f"{_flag(name)} has to be at least 1, not {getattr(self, name)}")
+        if self.evaluate is not None and "{model}" not in self.evaluate:
+            raise UsageError("--eval names no {model}, the file to evaluate; write --eval 'python eval.py {model}'")
+        if self.evaluate is not None and self.max_drift is not None:
+            raise UsageError("--eval says nothing to --max-drift, which compares outputs; use --min-accuracy")
+        both = set(self.ignore) & set(self.only)
+        if both:
+            raise UsageError(f"'{sorted(both)[0]}' is in both --ignore and --only; take it out of one")
+
+    @staticmethod
+    def of(given: Mapping[str, Any]) -> Options:
+        """Out of keyword arguments, whose types are wider than those of the fields."""
+        return Options(**given)
+
+    @property
+    def measures_quality(self) -> bool:
+        """Whether the budget is how good the result is."""
+        return self.max_drift is not None or self.min_accuracy is not None
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether a part of the calibration data is kept from everything that is fitted, to be measured on."""
+        return self.calib is not None and self.test is None and (self.measures_quality or self.sweeping)
+
+    @property
+    def budgets(self) -> dict[str, float]:
+        """The budget that was given, by its name; none where a sweep or a comparison is asked for."""
+        return {name: getattr(self, name) for name in BUDGETS if getattr(self, name) is not None}
+
+    def check_one_budget(self) -> None:
+        """Raises UsageError where there is no budget to prune to."""
+        if not self.budgets:
+            raise UsageError(f"give one of {', '.join(map(_flag, BUDGETS))}")
+
+    def _check_budget(self) -> None:
+        if len(self.budgets) > 1:
+            together = " and ".join(map(_flag, self.budgets))
+            raise UsageError(f"give one of {', '.join(map(_flag, BUDGETS))}, not {together} together")
+        for name, value in self.budgets.items():
+            if name == "target_size":
+                if value <= 0:
+                    raise UsageError(f"--target-size has to be a positive number of bytes, not {value}")
+            elif name in ("max_drift", "min_accuracy"):
+                if not 0 < value < float("inf"):
+                    raise UsageError(f"{_flag(name)} has to be a positive number, not {value:g}")
+            elif not 0 < value < 1:
+                raise UsageError(
+                    f"{_flag(name)} has to lie between 0 and 1 (both excluded; 0.5 is half), not {value:g}"
+                )
+
+    def with_budget(self, name: str, value: float) -> Options:
+        """The same with one budget instead of its own."""
+        return replace(self, **{**dict.fromkeys(BUDGETS, None), name: value})  # type: ignore[arg-type]
+
+
+BUDGETS = tuple(one.name for one, about in declared(Options) if about.panel == BUDGET)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -1,0 +1,70 @@
+"""From what a user may give for an option to what is kept of it."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from spa_cli.errors import UsageError
+
+Numbers: TypeAlias = str | float | Sequence[float]
+SampleSource: TypeAlias = Path | Callable[[], Any]
+
+
+def numbers(flag: str, given: Numbers) -> tuple[float, ...]:
+    """The numbers in "0.1,0.2", in a sequence, or a single one; raises UsageError where that is none of these."""
+    parts = (
+        given.strip("[] ").split(",")
+        if isinstance(given, str)
+        else [given]
+        if isinstance(given, int | float)
+        else given
+    )
+    try:
+        found = tuple(float(part) for part in parts)
+    except (TypeError, ValueError):
+        found = ()
+    if not found or not all(map(math.isfinite, found)):
+        raise UsageError(f"{flag} '{given}' is no number; write one, or one a channel like 0.485,0.456,0.406")
+    return found
+
+
+def mean(given: Numbers) -> tuple[float, ...]:
+    """What is taken off pixels."""
+    return numbers("--mean", given)
+
+
+def std(given: Numbers) -> tuple[float, ...]:
+    """What pixels are divided by."""
+    return numbers("--std", given)
+
+
+def texts(given: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Several, or one alone as a string."""
+    return (given,) if isinstance(given, str) else tuple(given or ())
+
+
+def providers(given: str | Sequence[str]) -> str | tuple[str, ...]:
+    """Names with commas between, or a sequence of them."""
+    return given if isinstance(given, str) else tuple(given)
+
+
+def file(given: str | os.PathLike[str] | None) -> Path | None:
+    """A path, if there is one."""
+    return None if given is None else Path(given)
+
+
+def samples(given: str | os.PathLike[str] | Callable[[], Any] | None) -> SampleSource | None:
+    """A path, or the function that gives samples."""
+    return Path(given) if isinstance(given, str | os.PathLike) else given
+
+
+def multiple(given: str | int) -> int | str:
+    """A number, also as text; any other word stays as it is."""
+    try:
+        return int(given)
+    except ValueError:
+        return given

@@ -1,0 +1,139 @@
+"""Every option is declared once: commands, keyword arguments and defaults are those of the declaration."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+import typer
+
+import spa_cli
+from spa_cli.cli import parameters
+from spa_cli.cli.app import commands
+from spa_cli.errors import UsageError
+from spa_cli.options import BUDGETS, POINTS, READING, Options, arguments
+from spa_cli.options.declare import declared
+from spa_cli.options.limits import Limits
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = typer.main.get_command(commands()).commands
+NAMES = [one.name for one, _ in declared(Options)]
+LIMITS = [one.name for one, _ in declared(Limits)]
+DATA = {"calib", *READING, "provider", "input_shape"}
+
+
+def _options(command: str) -> list[str]:
+    """The declared options of a command, in its order."""
+    return [p.name for p in COMMANDS[command].params if p.name in {*NAMES, *LIMITS}]
+
+
+def test_all_fields_are_options_but_one() -> None:
+    assert [f.name for f in fields(Options)] == [*NAMES, "sweeping"]
+    assert [f.name for f in fields(Limits)] == LIMITS
+
+
+def test_commands_have_them_in_the_order_of_the_declaration() -> None:
+    assert _options("prune") == NAMES
+    assert _options("sweep") == [name for name in NAMES if name not in BUDGETS]
+    assert _options("verify") == [*(name for name in NAMES if name in DATA), *LIMITS]
+    assert _options("inspect") == _options("apply") == ["input_shape"]
+
+
+def test_keyword_arguments_are_those_of_the_commands() -> None:
+    of = {
+        "prune": "PruneArguments",
+        "prune_many": "PruneArguments",
+        "sweep": "SweepArguments",
+        "verify": "VerifyArguments",
+    }
+    for function, name in of.items():
+        taken = getattr(arguments, name)
+        assert inspect.signature(getattr(spa_cli, function)).parameters["options"].annotation == f"Unpack[{name}]"
+        assert taken.__optional_keys__ == set(_options(function.removesuffix("_many")))
+        assert not taken.__required_keys__
+
+
+def test_what_may_be_given_is_no_less_than_what_is_kept() -> None:
+    for of, name in ((Options, "PruneArguments"), (Limits, "LimitArguments")):
+        given, kept = get_type_hints(getattr(arguments, name)), get_type_hints(of)
+        for one, about in declared(of):
+            assert about.read is not None or given[one.name] == kept[one.name], one.name
+
+
+@pytest.mark.parametrize("command", ["prune", "sweep", "verify"])
+def test_the_defaults_of_a_command_are_those_of_the_declaration(command) -> None:
+    names = set(_options(command)) - ({*LIMITS} if command == "verify" else set())
+    assert Options.of({p.name: p.default for p in COMMANDS[command].params if p.name in names}) == Options()
+    if command == "verify":
+        assert Limits(**{p.name: p.default for p in COMMANDS[command].params if p.name in LIMITS}) == Limits()
+
+
+def test_what_the_command_line_takes() -> None:
+    hints = get_type_hints(Options)
+    expected = {"ratio": float, "target_size": int, "calib": Path, "tokenizer": Path, "mean": str, "provider": str}
+    expected |= {"round_to": str, "repair": bool, "exact_only": bool, "focus": list[str], "input_shape": list[str]}
+    assert {name: parameters.kind(hints[name]) for name in expected} == expected
+
+
+def test_text_is_read_as_on_the_command_line() -> None:
+    given = {"round_to": "8", "mean": "0.1,0.2", "input_shape": "x:1,3", "only": "fc", "provider": ["cuda", "cpu"]}
+    found = Options(ratio=0.5, **given)
+    assert (found.round_to, found.mean, found.only) == (8, (0.1, 0.2), ("fc",))
+    assert (found.input_shape, found.provider) == ({"x": (1, 3)}, ("cuda", "cpu"))
+    with pytest.raises(UsageError, match="--round-to has to be at least 1, not -3"):
+        Options(ratio=0.5, round_to="-3")
+
+
+def test_a_sweep_and_a_comparison_have_no_budget_but_prune_does(tmp_path) -> None:
+    assert Options().budgets == {}
+    with pytest.raises(UsageError, match=r"give one of --ratio, .*, --min-accuracy$"):
+        spa_cli.prune("none.onnx")
+    with pytest.raises(UsageError, match=r"give one of --ratio, .*, --min-accuracy$"):
+        spa_cli.prune_many(["none.onnx"], tmp_path / "out")
+    with pytest.raises(UsageError, match="a sweep tries the budgets of --points; leave out ratio"):
+        spa_cli.sweep("none.onnx", tmp_path / "sweep", ratio=0.5)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'ratio'"):
+        spa_cli.verify("none.onnx", "none.onnx", ratio=0.5)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_points_of_a_sweep_are_numbers_or_text(tmp_path) -> None:
+    (points,) = [p.default for p in COMMANDS["sweep"].params if p.name == "points"]
+    assert tuple(float(p) for p in points.split(",")) == POINTS
+    with pytest.raises(UsageError, match=r"--points '0.5;0.2' is not a list of numbers"):
+        spa_cli.sweep("none.onnx", tmp_path, points="0.5;0.2")
+    with pytest.raises(UsageError, match=r"--picture 'a.jpg' has to end in one of"):
+        spa_cli.sweep("none.onnx", tmp_path, picture="a.jpg")
+
+
+SNIPPET = """
+import spa_cli
+spa_cli.prune("m.onnx", target_macs=0.5, only="fc", ignore=["a"], calib="c.npz", input_shape={"x": [1, 3]})
+spa_cli.sweep("m.onnx", "out", points=(0.5,), method="l1")
+spa_cli.verify("m.onnx", "s.onnx", mean=0.5, max_size="60%", provider=["cpu"])
+spa_cli.prune("m.onnx", target_mac=0.5)
+spa_cli.prune("m.onnx", ratio="x")
+spa_cli.sweep("m.onnx", "out", ratio=0.5)
+spa_cli.verify("m.onnx", "s.onnx", max_drift="little")
+"""
+
+
+def test_a_type_checker_sees_every_option(tmp_path) -> None:
+    (tmp_path / "use.py").write_text(SNIPPET)
+    # the cache of "make test"
+    ran = subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file", "pyproject.toml", str(tmp_path / "use.py")],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=600,
+    )
+    told = [line.partition("use.py:")[2] for line in ran.stdout.splitlines() if "error: " in line]
+    assert [line.partition(":")[0] for line in told] == ["6", "7", "8", "9"], ran.stdout
+    assert 'Unexpected keyword argument "target_mac"' in told[0]
+    assert 'Argument "ratio" to "prune" has incompatible type "str"' in told[1]
