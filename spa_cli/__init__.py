@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spa_cli import moved
 from spa_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ __all__ = [
     "sweep",
     "verify",
 ]
+
+moved.install()
 
 PathLike = str | os.PathLike[str]
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from spa_cli.graph.model import Array, Graph, Node
-from spa_cli.obspa.alignment import aligned
 from spa_cli.obspa.layers import Layer
+from spa_cli.obspa.regression import aligned
 from spa_cli.runtime.interpreter import Interpreter
 from spa_cli.surgery.cut import Cut
 

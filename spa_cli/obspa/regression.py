@@ -7,7 +7,6 @@ from collections.abc import Callable
 import numpy as np
 
 from spa_cli.graph.model import Array
-from spa_cli.obspa.alignment import aligned
 from spa_cli.obspa.epilogue import norm_scale, per_row
 from spa_cli.obspa.layers import Layer, sample_rows
 from spa_cli.obspa.refit import Observations
@@ -148,3 +147,16 @@ class Regression:
         kept = np.flatnonzero(np.repeat(work.kept_mask(layer.operand, 1), taps))
         alive = work.kept_mask(layer.operand, 0).reshape(groups, -1).any(1)
         return np.asarray(y[:, :, kept][alive])
+
+
+def aligned(work: Cut, name: str, value: Array) -> Array | str:
+    """A value of a dense tensor without what was cut of it; a sentence where that can't be said index by index."""
+    entry = work.kept_indices(name)
+    if any(kept and isinstance(kept[0], list) for kept in entry.values()):
+        return "its blocks keep different channels along another axis"
+    for axis in map(int, entry):
+        mask = work.kept_mask(name, axis)
+        if len(mask) != value.shape[axis]:
+            return "its positions depend on the batch"
+        value = np.compress(mask, value, axis)
+    return value
