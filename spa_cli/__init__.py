@@ -68,7 +68,7 @@ def inspect(
     ``html``: where to write them as a page with figures, too (extra ``report``).
     """
     from spa_cli.analysis import analyse_model
-    from spa_cli.graph.save import write_text
+    from spa_cli.atomic import write_text
     from spa_cli.report.page.inspect import inspect_page
     from spa_cli.report.page.render import check_page
     from spa_cli.runtime.load import load
@@ -186,7 +186,7 @@ def sweep(
     ``folder`` then holds sweep.json and sweep.csv. ``picture``: files to draw it in, too (.png, .svg, .pdf or .html;
     extra ``report``). ``options``: those of ``prune`` but its budget.
     """
-    from spa_cli.graph.save import write_text
+    from spa_cli.atomic import write_text
     from spa_cli.options import Options
     from spa_cli.report.curve import check_picture, draw
     from spa_cli.report.sweep import sweep_csv
@@ -229,9 +229,9 @@ def verify(
     ``limits``: the gates, fields of ``spa_cli.verification.gates.Limits``, named as on the command line;
     ``Comparison.passed`` says whether all let it through, ``Comparison.gates`` what each found.
     """
+    from spa_cli.atomic import write_text
     from spa_cli.calibration.reading import Reading
     from spa_cli.errors import SpaError
-    from spa_cli.graph.save import write_text
     from spa_cli.report.json_report import verify_json
     from spa_cli.report.pipelines import check_junit
     from spa_cli.report.pipelines import junit as as_junit

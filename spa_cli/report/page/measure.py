@@ -74,7 +74,7 @@ def profiles(feeds: Feeds, before: tuple[onnx.ModelProto, str], after: tuple[onn
     try:
         found = profile([before, after] if after else [before], feeds)
     except Exception as error:  # noqa: BLE001 - the page says so, the model is made
-        why = first_line(error, 160).rstrip(".")
+        why = first_line(error).rstrip(".")
         return Profiles(None, None, f"Latency by layer could not be measured: {why}.")
     return Profiles(found[0], found[1] if after else None)
 
@@ -112,7 +112,7 @@ def quality(ranked: Ranked, choice: Choice) -> Sensitivities:
             curve.append((subject.analysis.costs.left(choice.selection), moved))
         found = sensitivities(ranked, drift_of, max(end - time.perf_counter(), SECONDS / 4))
     except Exception as error:  # noqa: BLE001 - the page says so, the model is made
-        why = first_line(error, 160).rstrip(".")
+        why = first_line(error).rstrip(".")
         return Sensitivities([], [], [f"Sensitivity and the curve of drift could not be measured: {why}."])
     wide = sum(g.channels > 1 for g in subject.analysis.grouping.groups)
     if len(found) < wide:
