@@ -16,7 +16,7 @@ from spa_cli.graph.formulas import made_by_formula
 from spa_cli.graph.model import Graph
 from spa_cli.graph.shapes import Shapes, interpret
 from spa_cli.graph.source import Source
-from spa_cli.operators.walk import analyse
+from spa_cli.operators.analyse import analyse
 from spa_cli.runtime.inputs import input_dims, input_shapes
 from spa_cli.runtime.observe import complete
 

@@ -19,7 +19,7 @@ MOVED = {
     "judging": "calibration.judging",
     "budget.targets": "trial.target",
     "calibration.spread": "calibration.samples",
-    "channels.analyse": "operators.walk",
+    "channels.analyse": "operators.analyse",
     "channels.relate": "operators.relate",
     "channels.rules": "operators",
     "graph.load": "runtime.load",
