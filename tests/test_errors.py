@@ -56,7 +56,7 @@ CAUGHT = {
     "OSError": (("spa_cli/graph/data_file.py",), "the result can't be written to ..."),
     "TypeError": (("spa_cli/calibration/text.py",), "line ... is no object with a text"),
     "ValueError": (
-        ("spa_cli/calibration/pixels.py", "spa_cli/graph/fused_shapes.py", "spa_cli/calibration/focus.py"),
+        ("spa_cli/calibration/pixels.py", "spa_cli/graph/shapes.py", "spa_cli/calibration/focus.py"),
         "the image ... can't be read; a shape stays unknown; --focus ... is not known",
     ),
 }

@@ -1,128 +1,134 @@
-"""Any product of an activation with a constant, as labels of axes: Gemm, MatMul (either side, batched), Einsum.
-
-``bti,io->bto`` is a linear layer, ``bhti,hio->bhto`` one matrix per head. A label that the weight shares with input and
-output numbers independent problems (``groups``), one that only input and weight have is contracted (``inner``), one
-that only the weight has is an output channel (``outer``), one that only the input has is a position (``places``).
-"""
+"""The relation of any sum of products, read off its labels."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
 
-import numpy as np
+from spa_cli.channels.state import CONSUMER, PASS_THROUGH, PRODUCER, Axis, Channels, Decline
+from spa_cli.graph.model import Node
+from spa_cli.graph.shapes import ShapeRule
+from spa_cli.operators.labels import Labels, factors
+from spa_cli.operators.registry import Contracts, contracts_of, record_of, register
 
-from spa_cli.graph.model import Array, Node
-from spa_cli.operators.matmul import parse_equation
-
-
-@dataclass(frozen=True)
-class Contraction:
-    """Labels of the axes of input, weight and output."""
-
-    x: tuple[str, ...]
-    w: tuple[str, ...]
-    y: tuple[str, ...]
-
-    @property
-    def groups(self) -> list[str]:
-        """Shared by all three."""
-        return [label for label in self.w if label in self.x and label in self.y]
-
-    @property
-    def inner(self) -> list[str]:
-        """Contracted."""
-        return [label for label in self.w if label in self.x and label not in self.y]
-
-    @property
-    def outer(self) -> list[str]:
-        """Output channels."""
-        return [label for label in self.w if label not in self.x]
-
-    @property
-    def places(self) -> list[str]:
-        """Positions; samples first."""
-        return [label for label in self.x if label not in self.w]
-
-    @property
-    def valid(self) -> bool:
-        """Whether nothing but ``inner`` is summed over."""
-        distinct = all(len(set(t)) == len(t) for t in (self.x, self.w, self.y))
-        return distinct and bool(self.inner) and all(label in self.y for label in self.places)
-
-    def matrix(self, weight: Array) -> Array:
-        """(g, o, p)."""
-        order = [*self.groups, *self.outer, *self.inner]
-        arranged = weight.transpose([self.w.index(label) for label in order])
-        g, o = len(self.groups), len(self.outer)
-        shape = arranged.shape
-        return arranged.reshape(math.prod(shape[:g]), math.prod(shape[g : g + o]), math.prod(shape[g + o :]))
-
-    def restore(self, matrix: Array, shape: tuple[int, ...]) -> Array:
-        """The weight of that ``shape`` whose ``matrix`` this is."""
-        order = [self.w.index(label) for label in (*self.groups, *self.outer, *self.inner)]
-        return matrix.reshape([shape[i] for i in order]).transpose(np.argsort(order))
-
-    def rows(self, value: Array, last: bool) -> Array:
-        """Input (``last`` = its inner axes) or output (its outer axes) as (g, samples, positions, channels)."""
-        arranged = value.transpose(self._order(last))
-        g, n = len(self.groups), len(self.places)
-        shape = arranged.shape
-        samples = shape[g] if n else 1
-        places = math.prod(shape[g + 1 : g + n])
-        return arranged.reshape(math.prod(shape[:g]), samples, places, math.prod(shape[g + n :]))
-
-    def spread(self, rows: Array, shape: tuple[int, ...]) -> Array:
-        """The output of that ``shape`` whose ``rows`` these are."""
-        order = self._order(False)
-        return rows.reshape([shape[i] for i in order]).transpose(np.argsort(order))
-
-    def _order(self, last: bool) -> list[int]:
-        labels = list(self.x if last else self.y)
-        channels = self.inner if last else [label for label in self.outer if label in self.y]
-        order = [*self.groups, *self.places, *channels]
-        return [labels.index(label) for label in (*order, *(label for label in labels if label not in order))]
+LabelsOf = Callable[[Node, list[int]], Labels]
+# activations that some fused operators apply to what they computed, and that leave zero zero
+_ZERO_AT_ZERO = frozenset({"", "Relu", "LeakyRelu", "Tanh", "Identity", "HardSwish"})
 
 
-def find_contraction(
-    node: Node, weight_at: int, given: tuple[int | None, ...], sizes: tuple[int, ...]
-) -> Contraction | None:
-    """Labels for a node whose input ``weight_at`` is the constant of shape ``sizes``, the other of shape ``given``."""
-    ranks = (len(sizes), len(given)) if weight_at == 0 else (len(given), len(sizes))
-    if node.attr("transBatchA", 0) or node.attr("transBatchB", 0):
-        return None
-    if node.op in ("Gemm", "FusedGemm"):
-        a = ("k", "m") if node.attr("transA", 0) else ("m", "k")
-        b = ("n", "k") if node.attr("transB", 0) else ("k", "n")
-        terms, y = [list(a), list(b)], ["m", "n"]
-    elif node.op in ("MatMul", "FusedMatMul", "MatMulInteger"):
-        terms, y = _matmul(node, ranks)
-    elif node.op == "Einsum" and len(node.inputs) == 2:
-        terms, y = parse_equation(str(node.attr("equation", "")), list(ranks))
-    else:
-        return None
-    w, x = terms[weight_at], terms[1 - weight_at]
-    # an axis of one is broadcast: it numbers no problems
-    w = [
-        f"1{i}" if size == 1 and label in y and label in x else label
-        for i, (label, size) in enumerate(zip(w, sizes, strict=True))
-    ]
-    # nor does one along which the input is broadcast
-    repeated = any(
-        size == 1 and label in w and sizes[w.index(label)] != 1 for label, size in zip(x, given, strict=True)
-    )
-    if repeated:
-        return None
-    found = Contraction(tuple(x), tuple(w), tuple(y))
-    return found if found.valid else None
+def contraction(
+    *names: str,
+    domain: str = "",
+    operands: tuple[int, ...] = (0, 1),
+    bias: int = -1,
+    fitted: tuple[int, ...] = (),
+    shape: ShapeRule | str = "",
+) -> Callable[[LabelsOf], LabelsOf]:
+    """Decorator: this function labels the axes of these operators, and that is all there is to know of them."""
+
+    def add(labels: LabelsOf) -> LabelsOf:
+        def relate(node: Node, state: Channels) -> None:
+            state.set(node.outputs[0], contracted(node, state))
+
+        relate.__doc__ = labels.__doc__
+        contracts = Contracts(labels, operands, bias, fitted=fitted)
+        register(*names, domain=domain, contracts=contracts, shape=shape)(relate)
+        return labels
+
+    return add
 
 
-def _matmul(node: Node, ranks: tuple[int, int]) -> tuple[list[list[str]], list[str]]:
-    ends = [["m", "k"], ["k", "n"]]
-    for at, flag in enumerate(("transA", "transB")):
-        if node.attr(flag, 0):
-            ends[at] = ends[at][::-1]
-    ends = [e if rank > 1 else ["k"] for e, rank in zip(ends, ranks, strict=True)]
-    leads = [[f".{i}" for i in range(-rank + 2, 0)] for rank in ranks]
-    y = max(leads, key=len) + [label for label in (*ends[0], *ends[1]) if label != "k"]
-    return [leads[0] + ends[0], leads[1] + ends[1]], y
+def contracted(node: Node, state: Channels, operands: list[list[Axis]] | None = None) -> list[Axis]:
+    """Relate the axes of a node's operands by their labels; the axes of its result, bias and activation included.
+
+    Equal labels keep the same indices; a sum over a label is exact where one operand is zero at what is removed.
+    ``operands``: their axes, if they are not quite those of the inputs.
+    """
+    contracts = contracts_of(node)
+    operands = operands or [state.of(name) for name in contracts.inputs(node)]
+    labels = contracts.labels(node, [len(axes) for axes in operands])
+    having: dict[str, list[Axis]] = {}
+    for term, axes in zip(labels.terms, operands, strict=True):
+        if not axes:
+            raise Decline("a factor is a scalar")
+        if len(axes) != len(term):
+            raise Decline(f"{node.op} expects matrices")
+        if len(set(term)) < len(term):
+            raise Decline(f"{node.op} takes a diagonal")
+        for label, axis in zip(term, axes, strict=True):
+            having.setdefault(label, []).append(axis)
+    set_roles(node, state, *range(len(operands)))
+    summed = [label for label in having if label not in labels.result]
+    one = {label: _broadcast(state, having[label]) for label in (*summed, *(x for x in having if x not in summed))}
+    for label in summed:
+        for other in dict.fromkeys(x for term in labels.terms if label in term for x in term if x in labels.result):
+            # an axis that is only broadcast over does not meet another operand's
+            if sum(other in term for term in labels.terms) == 1 and not other.startswith("."):
+                state.mixes(one[label], one[other])
+        if not one[label].zero:
+            state.inexact(one[label], "sums products of channels that are not zero when their weights are")
+    out = [one[label] for label in labels.result]
+    if contracts.bias >= 0 and node.input(contracts.bias):
+        out = add_bias(node, state, out, node.inputs[contracts.bias])
+    return [axis.with_zero(axis.zero and silent(node)) for axis in out]
+
+
+def set_roles(node: Node, state: Channels, *operands: int) -> None:
+    """Along which axes these operands, if they are constant, make channels, and along which they read them."""
+    contracts = contracts_of(node)
+    names = contracts.inputs(node)
+    labels = contracts.labels(node, [len(state.of(name)) for name in names])
+    made = {*factors(labels.result)}
+    for at in operands:
+        for axis, text in enumerate(labels.terms[at]):
+            # what is only broadcast over, and the taps of a window, are no channels
+            if not text.startswith(".") and text not in labels.windows:
+                state.role(names[at], axis, PRODUCER if made.issuperset(factors([text])) else CONSUMER)
+
+
+def _broadcast(state: Channels, axes: list[Axis]) -> Axis:
+    """Couple axes of one label; those of one are broadcast along the others."""
+    wide = [a for a in axes if a.size != 1] or axes[:1]
+    first = next((a for a in wide if not a.static), wide[0])
+    for axis in axes:
+        if axis.size == 1 and axis is not first:
+            state.freeze(axis, "is broadcast along this axis")
+    state.together(wide)
+    return first.with_zero(any(a.zero for a in wide))
+
+
+def added_in(node: Node) -> str:
+    """The tensor of the result's shape that a fused operator adds to its product, "" if there is none."""
+    contracts = record_of(node).contracts
+    return node.input(contracts.added) if contracts is not None and contracts.added >= 0 else ""
+
+
+def inner_range(node: Node) -> tuple[float, float] | None:
+    """Below and above what the activation that a fused operator applies is constant; ``None`` if it bends between."""
+    name = node.attr("activation") or ""
+    if name == "Clip":
+        low, high = node.attr("activation_params", None) or (-math.inf, math.inf)
+        return float(low), float(high)
+    return {"": (-math.inf, math.inf), "Relu": (0.0, math.inf)}.get(name)
+
+
+def silent(node: Node) -> bool:
+    """Whether what a fused operator applies to its product leaves zero zero."""
+    return (node.attr("activation") or "") in _ZERO_AT_ZERO
+
+
+def add_bias(node: Node, state: Channels, out: list[Axis], name: str) -> list[Axis]:
+    """Couple a bias that broadcasts over the result; the result stays zero only where the bias is zeroed too."""
+    bias = state.of(name)
+    nothing = state.values_zero(name)
+    result = []
+    for back in range(-len(out), 0):
+        axis = out[back]
+        own = bias[back] if len(bias) >= -back else None
+        if own is not None and own.size != 1:
+            state.unify(axis, own)
+            state.role(name, len(bias) + back, PASS_THROUGH)
+            result.append(axis.with_zero(axis.zero and own.zero))
+        else:
+            result.append(axis.with_zero(axis.zero and nothing))
+    return result

@@ -2,69 +2,105 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from spa_cli.channels.state import CONSUMER, PASS_THROUGH, PRODUCER, Axis, Channels, Decline
+from spa_cli.channels.state import PASS_THROUGH, Axis, Channels, Decline
 from spa_cli.graph.model import Node
-from spa_cli.operators.matmul import add_bias
-from spa_cli.operators.registry import APPROXIMATE, MICROSOFT, register
+from spa_cli.operators.contraction import add_bias, set_roles, silent
+from spa_cli.operators.labels import Labels
+from spa_cli.operators.registry import APPROXIMATE, MICROSOFT, Contracts, contracts_of, like_first, register
 from spa_cli.surgery.cut import Cut
 
 WINDOW = "a window slides over it"
 
 
-def rewrite_group(node: Node, cut: Cut, weight_at: int = 1) -> None:
+def convolution(node: Node, ranks: list[int]) -> Labels:
+    """``y[n, (g m), s] = sum over c, k of x[n, (g c), s+k] w[(g m), c, k]``, one s and one k per axis of space."""
+    s, k, window = _space(ranks)
+    c, m = ("g c", "g m") if node.attr("group", 1) > 1 else ("c", "m")
+    if node.attr("channels_last", 0):
+        return Labels((("n", *window, c), (m, "c", *k)), ("n", *s, m))
+    return Labels((("n", c, *window), (m, "c", *k)), ("n", m, *s))
+
+
+def transposed_convolution(node: Node, ranks: list[int]) -> Labels:
+    """``y[n, (g m), s+k] = sum over c of x[n, (g c), s] w[(g c), m, k]``, added up where windows overlap."""
+    s, k, window = _space(ranks)
+    c, m = ("g c", "g m") if node.attr("group", 1) > 1 else ("c", "m")
+    return Labels((("n", c, *s), (c, "m", *k)), ("n", m, *window))
+
+
+def _space(ranks: list[int]) -> tuple[list[str], list[str], list[str]]:
+    """Labels of positions, of taps, and of both together."""
+    axes = range(ranks[1] - 2)
+    return [f"s{i}" for i in axes], [f"k{i}" for i in axes], [f"s{i}+k{i}" for i in axes]
+
+
+def rewrite_group(node: Node, cut: Cut) -> None:
     """``group``: as many as the input channels that are left allow, at the weight's new width."""
     groups = int(node.attr("group", 1))
-    if groups == 1:
-        return
-    weight = cut.shape(node.inputs[weight_at])
-    if node.op == "ConvTranspose":
-        kept = cut.kept_mask(node.inputs[weight_at], 0).reshape(groups, -1).any(1)
+    if groups > 1:
+        x, weight = contracts_of(node).inputs(node)
+        cut.set_attribute(node, "group", cut.shape(x)[1] // cut.shape(weight)[1])
+
+
+def rewrite_transposed_group(node: Node, cut: Cut) -> None:
+    """``group``: whole groups may be gone."""
+    groups = int(node.attr("group", 1))
+    if groups > 1:
+        kept = cut.kept_mask(node.inputs[1], 0).reshape(groups, -1).any(1)
         cut.set_attribute(node, "group", int(kept.sum()))
-    else:
-        cut.set_attribute(node, "group", cut.shape(node.inputs[0])[1] // weight[1])
 
 
-@register("Conv", rewrite=rewrite_group)
-@register("FusedConv", domain=MICROSOFT, rewrite=rewrite_group)
+_CONV = Contracts(convolution, bias=2, fitted=(1,), windows=True)
+
+
+@register("Conv", rewrite=rewrite_group, contracts=_CONV)
+@register(
+    "FusedConv",
+    domain=MICROSOFT,
+    rewrite=rewrite_group,
+    contracts=replace(_CONV, added=3),
+    shape="Conv",
+)
 def conv(node: Node, state: Channels) -> None:
     """``W (M, C/g, *k)`` contracts the input channels of each of ``g`` groups."""
     x, w = state.of(node.inputs[0]), state.of(node.inputs[1])
-    groups = int(node.attr("group", 1))
     freeze_kernel(node, state, w)
-    contract_groups(state, x[1], w[0], w[1], groups)
-    state.role(node.inputs[1], 0, PRODUCER)
-    state.role(node.inputs[1], 1, CONSUMER)
+    contract_groups(state, x[1], w[0], w[1], int(node.attr("group", 1)))
+    set_roles(node, state, 1)
     out = w[0]
     if node.input(2):
-        out = _bias(node, state, out)
-    if node.op == "FusedConv":
-        if node.input(3):
-            added = state.of(node.inputs[3])
-            for axis in (added[0], *added[2:], x[0], *x[2:]):
-                state.freeze(axis, "is added to the result of a convolution")
-            out = state.together([out, added[1]]).with_zero(out.zero and added[1].zero)
-        out = out.with_zero(out.zero and node.attr("activation") in (None, "Relu", "LeakyRelu", "Tanh", "HardSwish"))
-    batch = x[0].with_zero(False)
+        out = add_bias(node, state, [out], node.inputs[2])[0]
+    if node.op == "FusedConv" and node.input(3):
+        added = state.of(node.inputs[3])
+        for axis in (added[0], *added[2:], x[0], *x[2:]):
+            state.freeze(axis, "is added to the result of a convolution")
+        out = state.together([out, added[1]]).with_zero(out.zero and added[1].zero)
+    batch, out = x[0].with_zero(False), out.with_zero(out.zero and silent(node))
     state.set(node.outputs[0], [batch, out, *space_axes(node, state, x, w)])
 
 
-@register("ConvTranspose", rewrite=rewrite_group)
+@register(
+    "ConvTranspose",
+    rewrite=rewrite_transposed_group,
+    contracts=Contracts(transposed_convolution, bias=2, fitted=(1,), windows=True),
+)
 def conv_transpose(node: Node, state: Channels) -> None:
     """``W (C, M/g, *k)``: input channels first, outputs per group second."""
     x, w = state.of(node.inputs[0]), state.of(node.inputs[1])
     groups = int(node.attr("group", 1))
     freeze_kernel(node, state, w)
     state.contract(x[1], w[0])
-    state.role(node.inputs[1], 0, CONSUMER)
-    state.role(node.inputs[1], 1, PRODUCER)
+    set_roles(node, state, 1)
     out = w[1]
     if groups > 1:
         of_group, _ = state.split(w[0], (groups, int(w[0].size or 0) // groups))
         out = state.merge([of_group, w[1]])
     if node.input(2):
-        out = _bias(node, state, out)
+        out = add_bias(node, state, [out], node.inputs[2])[0]
     state.set(node.outputs[0], [x[0].with_zero(False), out, *space_axes(node, state, x, w)])
 
 
@@ -85,10 +121,6 @@ def freeze_kernel(node: Node, state: Channels, w: list[Axis]) -> None:
         state.freeze(axis, "is the window of a convolution")
 
 
-def _bias(node: Node, state: Channels, out: Axis) -> Axis:
-    return add_bias(node, state, [out], node.inputs[2])[0]
-
-
 def space_axes(node: Node, state: Channels, x: list[Axis], w: list[Axis]) -> list[Axis]:
     """Spatial axes: a window of one moves along with its input, any other freezes it."""
     sizes = state.shapes.shape.get(node.outputs[0])
@@ -107,7 +139,7 @@ def space_axes(node: Node, state: Channels, x: list[Axis], w: list[Axis]) -> lis
     return result
 
 
-@register("DeformConv")
+@register("DeformConv", contracts=Contracts(convolution, bias=3, windows=True))
 def deform_conv(node: Node, state: Channels) -> None:
     """Like Conv; offsets and mask keep their channels (they are positions)."""
     for index in (2, 4):
@@ -117,8 +149,7 @@ def deform_conv(node: Node, state: Channels) -> None:
     x, w = state.of(node.inputs[0]), state.of(node.inputs[1])
     freeze_kernel(node, state, w)
     state.contract(x[1], w[1])
-    state.role(node.inputs[1], 0, PRODUCER)
-    state.role(node.inputs[1], 1, CONSUMER)
+    set_roles(node, state, 1)
     out = w[0]
     if node.input(3):
         out = add_bias(node, state, [out], node.inputs[3])[0]
@@ -178,8 +209,8 @@ def center_crop_pad(node: Node, state: Channels) -> None:
     )
 
 
-@register("CausalConvWithState")
-@register("CausalConvWithState", domain=MICROSOFT)
+@register("CausalConvWithState", shape=like_first)
+@register("CausalConvWithState", domain=MICROSOFT, shape=like_first)
 def causal_conv(node: Node, state: Channels) -> None:
     """A depthwise convolution ``(B, C, L)`` that carries its last inputs on in a state."""
     odd = ("channels_last", "state_window", "input_channels", "input_channel_offset", "state_update_capacity")
@@ -190,7 +221,7 @@ def causal_conv(node: Node, state: Channels) -> None:
     out = state.together([x[1], w[0]]).with_zero(x[1].zero or w[0].zero)
     state.role(node.inputs[1], 0, PASS_THROUGH)
     if node.input(2):
-        out = _bias(node, state, out)
+        out = add_bias(node, state, [out], node.inputs[2])[0]
     batch = x[0].with_zero(False)
     if node.input(3):
         past = state.of(node.inputs[3])
@@ -206,7 +237,8 @@ def causal_conv(node: Node, state: Channels) -> None:
         state.set(node.outputs[1], [batch, x[1], *(state.static(s, "holds earlier inputs") for s in kept[2:])])
 
 
-@register("Resize", "Upsample", rewrite=lambda node, cut: rewrite_resize(node, cut))
+@register("Resize", rewrite=lambda node, cut: rewrite_resize(node, cut), settings=(1, 2))
+@register("Upsample", settings=(1,))
 def resize(node: Node, state: Channels) -> None:
     """Axes that keep their size pass, the others are mixed."""
     x = state.of(node.inputs[0])

@@ -6,7 +6,9 @@ import numpy as np
 
 from spa_cli.channels.state import CONSUMER, PASS_THROUGH, PRODUCER, Axis, Channels, Decline
 from spa_cli.graph.model import Node
-from spa_cli.operators.registry import MICROSOFT, register
+from spa_cli.graph.shapes import Shape
+from spa_cli.operators.labels import Labels
+from spa_cli.operators.registry import MICROSOFT, Contracts, Scales, register
 from spa_cli.surgery.cut import Cut
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -18,13 +20,34 @@ def rewrite_hidden(node: Node, cut: Cut) -> None:
     cut.set_attribute(node, "hidden_size", cut.shape(node.inputs[2])[own])
 
 
-@register("LSTM", "GRU", "RNN", rewrite=rewrite_hidden)
+def gate_labels(node: Node, ranks: list[int]) -> Labels:
+    """``x[t, b, i] w[d, g, i]``: what the gates of every direction get from the input at every step."""
+    steps = ("b", "t") if node.attr("layout", 0) else ("t", "b")
+    weight = ("d", "g", "i") if node.op in _GATES else ("d", "i", "g")
+    return Labels(((*steps, "i"), weight), ("b", "t", "d", "h") if steps[0] == "b" else ("t", "d", "b", "h"))
+
+
+@register("LSTM", "GRU", "RNN", rewrite=rewrite_hidden, contracts=Contracts(gate_labels, fitted=(1,), recurrence=2))
 def recurrent(node: Node, state: Channels) -> None:
     """``W (dirs, gates*h, in)``, ``R (dirs, gates*h, h)``, ``B (dirs, 2*gates*h)``, ``P (dirs, 3*h)``."""
     _layer(node, state, _GATES[node.op], gates_at=1, inputs_at=2, peepholes=7)
 
 
-@register("DynamicQuantizeLSTM", domain=MICROSOFT, rewrite=rewrite_hidden)
+def lstm_shapes(node: Node, shapes: list[Shape | None]) -> list[Shape]:
+    """All steps, and the last states."""
+    steps, batch, _ = shapes[0] or ()
+    directions, hidden = (shapes[2] or ())[:2]
+    last = (directions, batch, hidden)
+    return [(steps, directions, batch, hidden), last, last]
+
+
+@register(
+    "DynamicQuantizeLSTM",
+    domain=MICROSOFT,
+    rewrite=rewrite_hidden,
+    contracts=Contracts(gate_labels, scales=Scales(b=(8, 9)), recurrence=2),
+    shape=lstm_shapes,
+)
 def quantised_lstm(node: Node, state: Channels) -> None:
     """An LSTM on integers: ``W (dirs, in, 4*h)``, ``R (dirs, h, 4*h)``, scales per direction or per gate unit."""
     for weight, scale, zero in ((1, 8, 9), (2, 10, 11)):

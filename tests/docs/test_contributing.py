@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = re.findall(r"```(?:python|text)\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)
 SOURCES = [
     path.read_text(encoding="utf-8")
-    for folder in ("spa_cli/channels/rules", "tests/channels/rules", "spa_cli/importance")
+    for folder in ("spa_cli/operators", "tests/operators", "spa_cli/importance")
     for path in (ROOT / folder).glob("*.py")
 ]
 

@@ -5,7 +5,7 @@ import pytest
 
 from spa_cli.channels.state import Decline
 from spa_cli.graph.view import build as view
-from spa_cli.operators import rule_for, rules
+from spa_cli.operators import record_of, records
 from spa_cli.operators.registry import FROZEN
 from tests.builders import analysed, build
 
@@ -21,27 +21,27 @@ def test_every_operator_of_the_default_domain_in_the_table_exists() -> None:
         "ScaledTanh",
         "SimplifiedLayerNormalization",
     }
-    integer_kernels = {n for d, n in rules() if d == "" and (n.startswith("Q") or "Quantize" in n or "MatMul" in n)}
-    missing = {n for d, n in rules() if d == ""} - known - experimental - integer_kernels
+    integer_kernels = {n for d, n in records() if d == "" and (n.startswith("Q") or "Quantize" in n or "MatMul" in n)}
+    missing = {n for d, n in records() if d == ""} - known - experimental - integer_kernels
     # an older onnx does not know the newest operators yet
     assert missing <= {"Scatter", "CumProd"}
 
 
 def test_no_operator_is_registered_without_a_docstring() -> None:
-    assert all(rule.relate.__doc__ for rule in rules().values())
+    assert all(record.relate.__doc__ for record in records().values())
 
 
 def test_an_unknown_operator_declines_with_its_name() -> None:
     model = build("(float[N,5] x) => (float[N,5] y) { y = odd.Thing(x) }", domains={"odd": 1})
     (node,) = view(model, "").nodes
     with pytest.raises(Decline, match="spa has no rule for operator odd::Thing"):
-        rule_for(node).relate(node, None)
+        record_of(node).relate(node, None)
 
 
 def test_the_same_name_in_another_domain_is_another_operator() -> None:
     model = build("(float[N,5] x) => (float[N,5] y) { y = odd.Relu(x) }", domains={"odd": 1})
     (node,) = view(model, "").nodes
-    assert rule_for(node).behaviour == FROZEN
+    assert record_of(node).behaviour == FROZEN
 
 
 def test_the_explicit_name_of_the_default_domain_is_the_default_domain() -> None:
