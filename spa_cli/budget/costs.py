@@ -17,7 +17,7 @@ from spa_cli.channels.state import Channels
 from spa_cli.graph.control_flow import trips
 from spa_cli.graph.model import Graph, Node
 from spa_cli.operators import record_of
-from spa_cli.operators.registry import ShapeOf
+from spa_cli.operators.contracts import ShapeOf
 
 _FOUR_BITS = {TensorProto.INT4, TensorProto.UINT4, TensorProto.FLOAT4E2M1}
 

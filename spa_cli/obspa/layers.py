@@ -18,9 +18,11 @@ from spa_cli.obspa.integer import FloatView, float_view
 from spa_cli.obspa.parameter_path import ParameterPath, Read, find_parameter, readers
 from spa_cli.obspa.windows import output_size, patches
 from spa_cli.operators import record_of
-from spa_cli.operators.contraction import added_in, inner_range
-from spa_cli.operators.labels import Contraction, Labels, axis_of, factors
-from spa_cli.operators.registry import Scales, ShapeOf, contracts_of
+from spa_cli.operators.contraction import Contraction, seen_from
+from spa_cli.operators.contracts import Scales, ShapeOf
+from spa_cli.operators.labelled import added_in, inner_range
+from spa_cli.operators.labels import axis_of, factors
+from spa_cli.operators.registry import contracts_of
 
 INTEGERS = "it computes with integers"
 
@@ -83,9 +85,8 @@ class Layer:
 
     def groups(self, x: tuple[int, ...], operand: tuple[int, ...]) -> int:
         """Independent problems, for these shapes of input and operand."""
-        sizes = Labels((self.terms.w, self.terms.x), self.terms.y).sizes([operand, x])
         # a cut changes how many there are; where shapes can't tell, it is what the node says
-        return math.prod(sizes.get(label) or int(self.node.attr("group", 1)) for label in self.terms.groups)
+        return self.terms.count(x, operand) or int(self.node.attr("group", 1))
 
     def weight(self, read: Read, shape_of: ShapeOf) -> Array | None:
         """Values of the operand (less its zero point), ``None`` if they aren't constant."""
@@ -190,7 +191,8 @@ def _seen_from(graph: Graph, shapes: Shapes, node: Node, at: int) -> Layer | Non
         return None
     if not size or not given or 0 in size:
         return None
-    terms = contracts.labels(node, [len(given), len(size)][:: 1 if at else -1]).seen_from(at, size, given)
+    ranks = (len(given), len(size)) if at else (len(size), len(given))
+    terms = seen_from(contracts.labels(node, ranks), at, size, given)
     if terms is None:
         return None
     unfit = ""

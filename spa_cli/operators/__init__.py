@@ -32,6 +32,6 @@ from spa_cli.operators import (  # noqa: F401 - importing a family registers its
     sequences,
     sources,
 )
-from spa_cli.operators.registry import Record, record_of, records, shape_rules
+from spa_cli.operators.registry import Record, contracting, record_of, records, shape_rules
 
-__all__ = ["Record", "record_of", "records", "shape_rules"]
+__all__ = ["Record", "contracting", "record_of", "records", "shape_rules"]

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from spa_cli.channels.state import Axis, Channels, Decline
 from spa_cli.graph.model import Node
-from spa_cli.operators.registry import ShapeOf, register
+from spa_cli.operators.contracts import ShapeOf
+from spa_cli.operators.registry import register
 from spa_cli.surgery.cut import Cut
 
 

@@ -1,134 +1,158 @@
-"""The relation of any sum of products, read off its labels."""
+"""A sum of products with one of its two operands as the weight: which axes are what, and the weight as a matrix."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from spa_cli.channels.state import CONSUMER, PASS_THROUGH, PRODUCER, Axis, Channels, Decline
-from spa_cli.graph.model import Node
-from spa_cli.graph.shapes import ShapeRule
-from spa_cli.operators.labels import Labels, factors
-from spa_cli.operators.registry import Contracts, contracts_of, record_of, register
+import numpy as np
 
-LabelsOf = Callable[[Node, list[int]], Labels]
-# activations that some fused operators apply to what they computed, and that leave zero zero
-_ZERO_AT_ZERO = frozenset({"", "Relu", "LeakyRelu", "Tanh", "Identity", "HardSwish"})
+from spa_cli.graph.model import Array
+from spa_cli.operators.labels import Axes, Labels, factors
 
 
-def contraction(
-    *names: str,
-    domain: str = "",
-    operands: tuple[int, ...] = (0, 1),
-    bias: int = -1,
-    fitted: tuple[int, ...] = (),
-    shape: ShapeRule | str = "",
-) -> Callable[[LabelsOf], LabelsOf]:
-    """Decorator: this function labels the axes of these operators, and that is all there is to know of them."""
+@dataclass(frozen=True)
+class Contraction:
+    """Axes of input, weight and output.
 
-    def add(labels: LabelsOf) -> LabelsOf:
-        def relate(node: Node, state: Channels) -> None:
-            state.set(node.outputs[0], contracted(node, state))
-
-        relate.__doc__ = labels.__doc__
-        contracts = Contracts(labels, operands, bias, fitted=fitted)
-        register(*names, domain=domain, contracts=contracts, shape=shape)(relate)
-        return labels
-
-    return add
-
-
-def contracted(node: Node, state: Channels, operands: list[list[Axis]] | None = None) -> list[Axis]:
-    """Relate the axes of a node's operands by their labels; the axes of its result, bias and activation included.
-
-    Equal labels keep the same indices; a sum over a label is exact where one operand is zero at what is removed.
-    ``operands``: their axes, if they are not quite those of the inputs.
+    ``bti,io->bto`` is a linear layer, ``bhti,hio->bhto`` one matrix per head. A label that the weight shares with input
+    and output numbers independent problems (``groups``), one that only input and weight have is contracted (``inner``),
+    one that the input lacks is an output (``outer``), one that the weight lacks is a position (``places``).
     """
-    contracts = contracts_of(node)
-    operands = operands or [state.of(name) for name in contracts.inputs(node)]
-    labels = contracts.labels(node, [len(axes) for axes in operands])
-    having: dict[str, list[Axis]] = {}
-    for term, axes in zip(labels.terms, operands, strict=True):
-        if not axes:
-            raise Decline("a factor is a scalar")
-        if len(axes) != len(term):
-            raise Decline(f"{node.op} expects matrices")
-        if len(set(term)) < len(term):
-            raise Decline(f"{node.op} takes a diagonal")
-        for label, axis in zip(term, axes, strict=True):
-            having.setdefault(label, []).append(axis)
-    set_roles(node, state, *range(len(operands)))
-    summed = [label for label in having if label not in labels.result]
-    one = {label: _broadcast(state, having[label]) for label in (*summed, *(x for x in having if x not in summed))}
-    for label in summed:
-        for other in dict.fromkeys(x for term in labels.terms if label in term for x in term if x in labels.result):
-            # an axis that is only broadcast over does not meet another operand's
-            if sum(other in term for term in labels.terms) == 1 and not other.startswith("."):
-                state.mixes(one[label], one[other])
-        if not one[label].zero:
-            state.inexact(one[label], "sums products of channels that are not zero when their weights are")
-    out = [one[label] for label in labels.result]
-    if contracts.bias >= 0 and node.input(contracts.bias):
-        out = add_bias(node, state, out, node.inputs[contracts.bias])
-    return [axis.with_zero(axis.zero and silent(node)) for axis in out]
+
+    x: Axes
+    w: Axes
+    y: Axes
+
+    @property
+    def groups(self) -> list[str]:
+        """Shared by all three."""
+        x, y = factors(self.x), factors(self.y)
+        return [label for label in factors(self.w) if label in x and label in y]
+
+    @property
+    def inner(self) -> list[str]:
+        """Contracted."""
+        x, y = factors(self.x), factors(self.y)
+        return [label for label in factors(self.w) if label in x and label not in y]
+
+    @property
+    def outer(self) -> list[str]:
+        """Outputs; of a transposed convolution one for every tap, before its windows are added."""
+        x = factors(self.x)
+        return [label for label in factors(self.w) if label not in x]
+
+    @property
+    def places(self) -> list[str]:
+        """Positions; samples first."""
+        w = factors(self.w)
+        return [label for label in factors(self.x) if label not in w]
+
+    @property
+    def taps(self) -> list[str]:
+        """What a window consists of."""
+        return [label for axis in (*self.x, *self.y) if "+" in axis for label in factors([axis]) if label in self.w]
+
+    @property
+    def slides(self) -> bool:
+        """Whether a window slides over the input: a convolution."""
+        return any("+" in axis for axis in self.x)
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether windows are added up in the output: a transposed convolution."""
+        return any("+" in axis for axis in self.y)
+
+    @property
+    def valid(self) -> bool:
+        """Whether nothing but ``inner`` is summed over."""
+        distinct = all(len(set(axes)) == len(axes) for axes in map(factors, (self.x, self.w, self.y)))
+        return distinct and bool(self.inner) and all(label in factors(self.y) for label in self.places)
+
+    @property
+    def inputs(self) -> list[int]:
+        """Axes of the weight along which channels are read."""
+        read = {*self.inner} - {*self.taps}
+        return [i for i, axis in enumerate(self.w) if read & {*factors([axis])}]
+
+    @property
+    def channels(self) -> int | None:
+        """The axis of the output on which its channels are, all of them and nothing else; ``None`` if there is none."""
+        made = ({*self.groups, *self.outer} - {*self.taps}) & {*factors(self.y)}
+        having = [i for i, axis in enumerate(self.y) if made & {*factors([axis])}]
+        return having[0] if len(having) == 1 and made == {*factors([self.y[having[0]]])} else None
+
+    def count(self, x: Sequence[int], w: Sequence[int]) -> int:
+        """How many groups there are, for these shapes of input and weight; 0 where they can't tell."""
+        sizes = dict(zip(self.w, w, strict=True))
+        for axis, size in zip(self.x, x, strict=False):
+            label, *inside = axis.split()
+            if inside and inside[0] in sizes:
+                sizes[label] = size // sizes[inside[0]]
+        return math.prod(sizes.get(label, 0) for label in self.groups)
+
+    # -- the weight as matrices (g, o, p): one per group, its rows are outputs, its columns inputs -------------------
+
+    def matrix(self, weight: Array, groups: int = 1) -> Array:
+        """(g, o, p); ``groups`` is the size of g where it shares an axis."""
+        sizes = self._sizes(weight.shape, groups)
+        order = [*self.groups, *self.outer, *self.inner]
+        arranged = weight.reshape([*sizes.values()]).transpose([[*sizes].index(label) for label in order])
+        return arranged.reshape([math.prod(sizes[k] for k in part) for part in (self.groups, self.outer, self.inner)])
+
+    def restore(self, matrix: Array, shape: tuple[int, ...]) -> Array:
+        """The weight of that ``shape`` whose ``matrix`` this is."""
+        sizes = self._sizes(shape, len(matrix))
+        order = [*self.groups, *self.outer, *self.inner]
+        arranged = matrix.reshape([sizes[label] for label in order])
+        return arranged.transpose([order.index(label) for label in sizes]).reshape(shape)
+
+    def _sizes(self, shape: tuple[int, ...], groups: int) -> dict[str, int]:
+        """Sizes of the weight's labels, in their order."""
+        found: dict[str, int] = {}
+        for axis, size in zip(self.w, shape, strict=True):
+            labels = factors([axis])
+            found |= {labels[0]: size} if len(labels) == 1 else {labels[0]: groups, labels[1]: size // groups}
+        return found
+
+    # -- values as rows, of axes with one label each ------------------------------------------------------------------
+
+    def rows(self, value: Array, last: bool) -> Array:
+        """Input (``last`` = its inner axes) or output (its outer axes) as (g, samples, positions, channels)."""
+        arranged = value.transpose(self._order(last))
+        g, n = len(self.groups), len(self.places)
+        shape = arranged.shape
+        samples = shape[g] if n else 1
+        positions = math.prod(shape[g + 1 : g + n]) if n else 1
+        return arranged.reshape(math.prod(shape[:g]), samples, positions, math.prod(shape[g + n :]))
+
+    def spread(self, rows: Array, shape: tuple[int, ...]) -> Array:
+        """The output of that ``shape`` whose ``rows`` these are."""
+        order = self._order(False)
+        return rows.reshape([shape[i] for i in order]).transpose(np.argsort(order))
+
+    def _order(self, last: bool) -> list[int]:
+        labels = list(self.x if last else self.y)
+        channels = self.inner if last else [label for label in self.outer if label in self.y]
+        order = [*self.groups, *self.places, *channels]
+        return [labels.index(label) for label in (*order, *(label for label in labels if label not in order))]
 
 
-def set_roles(node: Node, state: Channels, *operands: int) -> None:
-    """Along which axes these operands, if they are constant, make channels, and along which they read them."""
-    contracts = contracts_of(node)
-    names = contracts.inputs(node)
-    labels = contracts.labels(node, [len(state.of(name)) for name in names])
-    made = {*factors(labels.result)}
-    for at in operands:
-        for axis, text in enumerate(labels.terms[at]):
-            # what is only broadcast over, and the taps of a window, are no channels
-            if not text.startswith(".") and text not in labels.windows:
-                state.role(names[at], axis, PRODUCER if made.issuperset(factors([text])) else CONSUMER)
+def seen_from(labels: Labels, weight: int, shape: Sequence[int], given: Sequence[int | None]) -> Contraction | None:
+    """One of two operands as the weight, of that ``shape``, the other, ``given``, as the input.
 
-
-def _broadcast(state: Channels, axes: list[Axis]) -> Axis:
-    """Couple axes of one label; those of one are broadcast along the others."""
-    wide = [a for a in axes if a.size != 1] or axes[:1]
-    first = next((a for a in wide if not a.static), wide[0])
-    for axis in axes:
-        if axis.size == 1 and axis is not first:
-            state.freeze(axis, "is broadcast along this axis")
-    state.together(wide)
-    return first.with_zero(any(a.zero for a in wide))
-
-
-def added_in(node: Node) -> str:
-    """The tensor of the result's shape that a fused operator adds to its product, "" if there is none."""
-    contracts = record_of(node).contracts
-    return node.input(contracts.added) if contracts is not None and contracts.added >= 0 else ""
-
-
-def inner_range(node: Node) -> tuple[float, float] | None:
-    """Below and above what the activation that a fused operator applies is constant; ``None`` if it bends between."""
-    name = node.attr("activation") or ""
-    if name == "Clip":
-        low, high = node.attr("activation_params", None) or (-math.inf, math.inf)
-        return float(low), float(high)
-    return {"": (-math.inf, math.inf), "Relu": (0.0, math.inf)}.get(name)
-
-
-def silent(node: Node) -> bool:
-    """Whether what a fused operator applies to its product leaves zero zero."""
-    return (node.attr("activation") or "") in _ZERO_AT_ZERO
-
-
-def add_bias(node: Node, state: Channels, out: list[Axis], name: str) -> list[Axis]:
-    """Couple a bias that broadcasts over the result; the result stays zero only where the bias is zeroed too."""
-    bias = state.of(name)
-    nothing = state.values_zero(name)
-    result = []
-    for back in range(-len(out), 0):
-        axis = out[back]
-        own = bias[back] if len(bias) >= -back else None
-        if own is not None and own.size != 1:
-            state.unify(axis, own)
-            state.role(name, len(bias) + back, PASS_THROUGH)
-            result.append(axis.with_zero(axis.zero and own.zero))
-        else:
-            result.append(axis.with_zero(axis.zero and nothing))
-    return result
+    ``None`` if the output is no linear map of the input, position by position.
+    """
+    x, w, y = labels.terms[1 - weight], labels.terms[weight], labels.result
+    if len(x) != len(given) or len(w) != len(shape):
+        return None
+    # along an axis of one the weight is the same for all: it numbers no problems
+    w = tuple(
+        f"1{i}" if size == 1 and label in y and label in x else label
+        for i, (label, size) in enumerate(zip(w, shape, strict=True))
+    )
+    sizes = dict(zip(w, shape, strict=True))
+    repeated = any(size == 1 and sizes.get(label, 1) != 1 for label, size in zip(x, given, strict=True))
+    found = Contraction(x, w, y)
+    return found if found.valid and not repeated else None

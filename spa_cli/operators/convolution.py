@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from spa_cli.channels.state import PASS_THROUGH, Axis, Channels, Decline
 from spa_cli.graph.model import Node
-from spa_cli.operators.contraction import add_bias, set_roles, silent
-from spa_cli.operators.labels import Labels
-from spa_cli.operators.registry import APPROXIMATE, MICROSOFT, Contracts, contracts_of, like_first, register
+from spa_cli.operators.contracts import Contracts
+from spa_cli.operators.labelled import add_bias, set_roles, silent
+from spa_cli.operators.registry import APPROXIMATE, MICROSOFT, contracts_of, like_first, register
 from spa_cli.surgery.cut import Cut
 
 WINDOW = "a window slides over it"
 
 
-def convolution(node: Node, ranks: list[int]) -> Labels:
-    """``y[n, (g m), s] = sum over c, k of x[n, (g c), s+k] w[(g m), c, k]``, one s and one k per axis of space."""
-    s, k, window = _space(ranks)
-    c, m = ("g c", "g m") if node.attr("group", 1) > 1 else ("c", "m")
-    if node.attr("channels_last", 0):
-        return Labels((("n", *window, c), (m, "c", *k)), ("n", *s, m))
-    return Labels((("n", c, *window), (m, "c", *k)), ("n", m, *s))
+def convolution(node: Node, ranks: Sequence[int]) -> str:
+    """Windows of x, the taps of w; g groups, each with channels of its own."""
+    last = node.attr("channels_last", 0)
+    return _grouped(node, "n(s+k)*(gc),(gm)ck*->ns*(gm)" if last else "n(gc)(s+k)*,(gm)ck*->n(gm)s*")
 
 
-def transposed_convolution(node: Node, ranks: list[int]) -> Labels:
-    """``y[n, (g m), s+k] = sum over c of x[n, (g c), s] w[(g c), m, k]``, added up where windows overlap."""
-    s, k, window = _space(ranks)
-    c, m = ("g c", "g m") if node.attr("group", 1) > 1 else ("c", "m")
-    return Labels((("n", c, *s), (c, "m", *k)), ("n", m, *window))
+def transposed_convolution(node: Node, ranks: Sequence[int]) -> str:
+    """The other way round: every position of x adds a window to y."""
+    return _grouped(node, "n(gc)s*,(gc)mk*->n(gm)(s+k)*")
 
 
-def _space(ranks: list[int]) -> tuple[list[str], list[str], list[str]]:
-    """Labels of positions, of taps, and of both together."""
-    axes = range(ranks[1] - 2)
-    return [f"s{i}" for i in axes], [f"k{i}" for i in axes], [f"s{i}+k{i}" for i in axes]
+def _grouped(node: Node, equation: str) -> str:
+    return equation if node.attr("group", 1) > 1 else equation.replace("g", "")
 
 
 def rewrite_group(node: Node, cut: Cut) -> None:

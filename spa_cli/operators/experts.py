@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from spa_cli.channels.state import CONSUMER, PRODUCER, Axis, Channels, Decline
 from spa_cli.graph.model import Node
-from spa_cli.operators.contraction import add_bias
+from spa_cli.operators.labelled import add_bias
 from spa_cli.operators.registry import MICROSOFT, like_first, register
 
 

@@ -9,9 +9,10 @@ from spa_cli.channels.state import CONSUMER, PRODUCER, Axis, Channels, Decline
 from spa_cli.graph.model import Node
 from spa_cli.graph.shapes import Shape
 from spa_cli.operators.attention import Heads, add_mask, attend, attention_macs, cache, heads_left, in_heads, keep_scale
-from spa_cli.operators.contraction import add_bias
+from spa_cli.operators.contracts import ShapeOf
+from spa_cli.operators.labelled import add_bias
 from spa_cli.operators.quantization import settings
-from spa_cli.operators.registry import MICROSOFT, ShapeOf, register
+from spa_cli.operators.registry import MICROSOFT, register
 from spa_cli.operators.rotary import turn, whole_runs
 from spa_cli.surgery.cut import Cut
 

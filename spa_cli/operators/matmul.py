@@ -2,49 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from spa_cli.graph.model import Node
-from spa_cli.operators.contraction import contraction
-from spa_cli.operators.labels import Labels
+from spa_cli.operators.labelled import labelled
 from spa_cli.operators.registry import MICROSOFT
 
 
-@contraction("MatMul", fitted=(1, 0))
-@contraction("FusedMatMul TransposeMatMul", domain=MICROSOFT, fitted=(1, 0), shape="MatMul")
-def matmul(node: Node, ranks: list[int]) -> Labels:
+@labelled("MatMul", fitted=(1, 0))
+@labelled("FusedMatMul TransposeMatMul", domain=MICROSOFT, fitted=(1, 0), shape="MatMul")
+def matmul(node: Node, ranks: Sequence[int]) -> str:
     """``(..., m, k) @ (..., k, n)``: k is contracted, leading axes broadcast, m and n pass."""
-    terms, ends = [], [["m", "k"], ["k", "n"]]
-    for rank, end, side in zip(ranks, ends, "AB", strict=True):
-        batch = [f".{i}" for i in range(2 - rank, 0)]
-        end = ["k"] if rank == 1 else end[::-1] if node.attr(f"trans{side}", 0) else end
-        terms.append([end[0], *batch, *end[1:]] if node.attr(f"transBatch{side}", 0) else [*batch, *end])
-    batch = [f".{i}" for i in range(2 - max(ranks), 0)]
-    result = [*batch, *(label for label in "mn" if any(label in term for term in terms))]
-    return Labels((tuple(terms[0]), tuple(terms[1])), tuple(result))
+    a, b = (_matrix(node, rank, ends, side) for rank, ends, side in zip(ranks, ("mk", "kn"), "AB", strict=True))
+    return f"{a},{b}->...{'m' if 'm' in a else ''}{'n' if 'n' in b else ''}"
 
 
-@contraction("Gemm", bias=2, fitted=(1, 0))
-@contraction("FusedGemm", domain=MICROSOFT, bias=2, fitted=(1, 0), shape="Gemm")
-def gemm(node: Node, ranks: list[int]) -> Labels:
+def _matrix(node: Node, rank: int, ends: str, side: str) -> str:
+    """Vectors have the contracted axis alone."""
+    if rank == 1:
+        return "k"
+    ends = ends[::-1] if node.attr(f"trans{side}", 0) else ends
+    return f"{ends[0]}...{ends[1]}" if node.attr(f"transBatch{side}", 0) else f"...{ends}"
+
+
+@labelled("Gemm", bias=2, fitted=(1, 0))
+@labelled("FusedGemm", domain=MICROSOFT, bias=2, fitted=(1, 0), shape="Gemm")
+def gemm(node: Node, ranks: Sequence[int]) -> str:
     """``A @ B + C`` on matrices, either transposed."""
-    return matmul(node, [2, 2])
+    a, b = "km" if node.attr("transA", 0) else "mk", "nk" if node.attr("transB", 0) else "kn"
+    return f"{a},{b}->mn"
 
 
-@contraction("Einsum", operands=(), fitted=(1, 0))
-def einsum(node: Node, ranks: list[int]) -> Labels:
+@labelled("Einsum", operands=(), fitted=(1, 0))
+def einsum(node: Node, ranks: Sequence[int]) -> str:
     """Every label is one axis; labels missing from the output are contracted."""
-    left, arrow, right = str(node.attr("equation", "")).replace(" ", "").partition("->")
-    terms, dots = [], 0
-    for text, rank in zip(left.split(","), ranks, strict=True):
-        extra = rank - len(text.replace("...", "")) if "..." in text else 0
-        dots = max(dots, extra)
-        terms.append(_labels(text, extra))
-    if not arrow:
-        flat = [label for term in terms for label in term]
-        right = ("..." if dots else "") + "".join(sorted(x for x in set(flat) if x.isalpha() and flat.count(x) == 1))
-    return Labels(tuple(terms), _labels(right, dots))
-
-
-def _labels(text: str, dots: int) -> tuple[str, ...]:
-    """``...`` becomes labels of its own, numbered from the end."""
-    head, found, tail = text.partition("...")
-    return (*head, *(f".{i}" for i in range(-dots, 0) if found), *tail)
+    return str(node.attr("equation", ""))

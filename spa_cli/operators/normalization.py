@@ -5,7 +5,7 @@ from __future__ import annotations
 from spa_cli.channels.state import PASS_THROUGH, PRODUCER, Axis, Channels, Decline
 from spa_cli.graph.model import Node
 from spa_cli.graph.shapes import Shape
-from spa_cli.operators.contraction import add_bias
+from spa_cli.operators.labelled import add_bias
 from spa_cli.operators.registry import APPROXIMATE, MICROSOFT, Norm, like_first, register
 from spa_cli.surgery.cut import Cut
 

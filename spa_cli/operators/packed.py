@@ -6,7 +6,8 @@ import math
 
 from spa_cli.channels.state import CONSUMER, PASS_THROUGH, PRODUCER, Axis, Channels, Decline
 from spa_cli.graph.model import Node
-from spa_cli.operators.registry import MICROSOFT, ShapeOf, register
+from spa_cli.operators.contracts import ShapeOf
+from spa_cli.operators.registry import MICROSOFT, register
 from spa_cli.operators.rotary import whole_runs
 from spa_cli.surgery.cut import Cut
 

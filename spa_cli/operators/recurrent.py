@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from spa_cli.channels.state import CONSUMER, PASS_THROUGH, PRODUCER, Axis, Channels, Decline
 from spa_cli.graph.model import Node
 from spa_cli.graph.shapes import Shape
-from spa_cli.operators.labels import Labels
-from spa_cli.operators.registry import MICROSOFT, Contracts, Scales, register
+from spa_cli.operators.contracts import Contracts, Scales
+from spa_cli.operators.registry import MICROSOFT, register
 from spa_cli.surgery.cut import Cut
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -20,14 +22,13 @@ def rewrite_hidden(node: Node, cut: Cut) -> None:
     cut.set_attribute(node, "hidden_size", cut.shape(node.inputs[2])[own])
 
 
-def gate_labels(node: Node, ranks: list[int]) -> Labels:
-    """``x[t, b, i] w[d, g, i]``: what the gates of every direction get from the input at every step."""
-    steps = ("b", "t") if node.attr("layout", 0) else ("t", "b")
-    weight = ("d", "g", "i") if node.op in _GATES else ("d", "i", "g")
-    return Labels(((*steps, "i"), weight), ("b", "t", "d", "h") if steps[0] == "b" else ("t", "d", "b", "h"))
+def gates(node: Node, ranks: Sequence[int]) -> str:
+    """What the g gates of every direction d get from the input at step t."""
+    x, y = ("bti", "btdh") if node.attr("layout", 0) else ("tbi", "tdbh")
+    return f"{x},dgi->{y}" if node.op in _GATES else f"{x},dig->{y}"
 
 
-@register("LSTM", "GRU", "RNN", rewrite=rewrite_hidden, contracts=Contracts(gate_labels, fitted=(1,), recurrence=2))
+@register("LSTM", "GRU", "RNN", rewrite=rewrite_hidden, contracts=Contracts(gates, fitted=(1,), recurrence=2))
 def recurrent(node: Node, state: Channels) -> None:
     """``W (dirs, gates*h, in)``, ``R (dirs, gates*h, h)``, ``B (dirs, 2*gates*h)``, ``P (dirs, 3*h)``."""
     _layer(node, state, _GATES[node.op], gates_at=1, inputs_at=2, peepholes=7)
@@ -45,7 +46,7 @@ def lstm_shapes(node: Node, shapes: list[Shape | None]) -> list[Shape]:
     "DynamicQuantizeLSTM",
     domain=MICROSOFT,
     rewrite=rewrite_hidden,
-    contracts=Contracts(gate_labels, scales=Scales(b=(8, 9)), recurrence=2),
+    contracts=Contracts(gates, scales=Scales(b=(8, 9)), recurrence=2),
     shape=lstm_shapes,
 )
 def quantised_lstm(node: Node, state: Channels) -> None:
@@ -53,13 +54,13 @@ def quantised_lstm(node: Node, state: Channels) -> None:
     for weight, scale, zero in ((1, 8, 9), (2, 10, 11)):
         if not state.values_zero(node.input(zero)):
             raise Decline("DynamicQuantizeLSTM with zero points of its weights is not followed")
-        directions, gates = state.of(node.inputs[weight])[0], state.of(node.inputs[weight])[2]
+        directions, _, units = state.of(node.inputs[weight])
         for name in (node.input(scale), node.input(zero)):
             if name:
                 own = state.of(name)
                 state.unify(directions, own[0])
                 if len(own) > 1:
-                    state.unify(gates, own[1])
+                    state.unify(units, own[1])
                     state.role(name, 1, PASS_THROUGH)
     _layer(node, state, 4, gates_at=2, inputs_at=1, peepholes=7)
 

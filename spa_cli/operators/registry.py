@@ -2,69 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from spa_cli.channels.state import Channels, Decline
 from spa_cli.graph.model import Array, Node
 from spa_cli.graph.shapes import Shape, ShapeRule
-from spa_cli.operators.labels import Labels, factors
+from spa_cli.operators.contracts import Contracts, ShapeOf
 from spa_cli.surgery.cut import Cut
 
 Relate = Callable[[Node, Channels], None]
 Rewrite = Callable[[Node, Cut], None]
-ShapeOf = Callable[[str], tuple[int, ...]]
 Read = Callable[[str], "Array | None"]
 
 MICROSOFT = "com.microsoft"
 FOLLOWED, APPROXIMATE, FROZEN = "followed", "approximate", "frozen"
-
-
-@dataclass(frozen=True)
-class Scales:
-    """Inputs with the scales and zero points of what a product of integers takes and gives; the zero point last."""
-
-    a: tuple[int, ...] = ()
-    b: tuple[int, ...] = ()
-    y: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Contracts:
-    """A sum of products: how its axes are labelled, and which inputs are what (-1: none is).
-
-    ``labels`` of a node, given the ranks of its ``operands`` (the inputs that are multiplied; empty: all). ``bias`` is
-    added per output channel, ``added`` has the shape of the result. ``fitted``: which operand OBSPA may fit by least
-    squares, the first one that is constant; none where the output is not the product of numbers at hand. A recurrent
-    layer multiplies its last result by the input ``recurrence``. ``windows``: whether they slide over space.
-    """
-
-    labels: Callable[[Node, list[int]], Labels]
-    operands: tuple[int, ...] = (0, 1)
-    bias: int = -1
-    added: int = -1
-    scales: Scales | None = None
-    fitted: tuple[int, ...] = ()
-    recurrence: int = -1
-    windows: bool = False
-
-    def inputs(self, node: Node) -> list[str]:
-        """Names of what is multiplied."""
-        return [node.inputs[i] for i in self.operands] if self.operands else list(node.inputs)
-
-    def macs(self, node: Node, shape: ShapeOf) -> int:
-        """One for every combination of labels, per factor after the first; the bias is not counted."""
-        shapes = [shape(name) for name in self.inputs(node)]
-        labels = self.labels(node, [len(s) for s in shapes])
-        sizes = labels.sizes([*shapes, *(shape(name) for name in node.outputs[:1] if name)])
-        multiplied = {label for term in labels.terms for label in factors(term)}
-        total = math.prod(sizes.get(label, 1) for label in multiplied) * (len(labels.terms) - 1)
-        if self.recurrence >= 0:
-            x, w = labels.terms
-            steps = math.prod(sizes[label] for label in x if label not in w)
-            total += steps * math.prod(shape(node.inputs[self.recurrence]))
-        return total
 
 
 @dataclass(frozen=True)
@@ -167,6 +119,11 @@ def made_along(node: Node, weight: str, rank: int) -> list[int]:
     if contracts is None or weight not in names:
         return []
     return contracts.labels(node, [rank] * len(names)).made_along(names.index(weight))
+
+
+def contracting() -> set[str]:
+    """Names of the operators that contract."""
+    return {name for (_, name), record in _RECORDS.items() if record.contracts is not None}
 
 
 def shape_rules() -> dict[tuple[str, str], ShapeRule | str]:
