@@ -256,9 +256,7 @@ def type_proto(dtype: int, shape: Shape) -> onnx.TypeProto:
 
 
 def as_standard(node: Node, name: str) -> onnx.NodeProto:
-    """A fused node as the standard operator it extends (the same output shape), where attributes allow it."""
-    if name == "MatMul" and any(node.attr(a, 0) for a in ("transA", "transB", "transBatchA", "transBatchB")):
-        raise ValueError("schema: a transposed FusedMatMul has no standard form")
+    """A fused node as the standard operator it extends, which has the same output shape."""
     schema = onnx.defs.get_schema(name, 13, "")
     proto = helper.make_node(name, list(node.inputs[: len(schema.inputs)]), list(node.outputs))
     proto.attribute.extend(a for a in node.proto.attribute if a.name in schema.attributes)

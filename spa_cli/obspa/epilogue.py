@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from spa_cli.graph.model import Array, Graph, Node
-from spa_cli.obspa.parameter_path import ParameterPath, Read, find_parameter, readers
+from spa_cli.obspa.parameter_path import ParameterPath, find_parameter, readers
 from spa_cli.operators import record_of
 from spa_cli.operators.labelled import added_in, inner_range
+from spa_cli.operators.registry import Read
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,14 +15,14 @@ from spa_cli.graph.model import FLOAT_TYPES, QUANTIZED_TYPES, Array, Graph, Node
 from spa_cli.graph.shapes import Shapes
 from spa_cli.obspa.epilogue import Epilogue, epilogue_of
 from spa_cli.obspa.integer import FloatView, float_view
-from spa_cli.obspa.parameter_path import ParameterPath, Read, find_parameter, readers
+from spa_cli.obspa.parameter_path import ParameterPath, find_parameter, readers
 from spa_cli.obspa.windows import output_size, patches
 from spa_cli.operators import record_of
 from spa_cli.operators.contraction import Contraction, seen_from
 from spa_cli.operators.contracts import Scales, ShapeOf
 from spa_cli.operators.labelled import added_in, inner_range
 from spa_cli.operators.labels import axis_of, factors
-from spa_cli.operators.registry import contracts_of
+from spa_cli.operators.registry import Read, contracts_of
 
 INTEGERS = "it computes with integers"
 

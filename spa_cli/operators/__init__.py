@@ -24,6 +24,7 @@ from spa_cli.operators import (  # noqa: F401 - importing a family registers its
     movement,
     normalization,
     packed,
+    pooling,
     positions,
     quantization,
     recurrent,

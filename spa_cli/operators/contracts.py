@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from spa_cli.graph.model import Node
+from spa_cli.graph.shapes import Shape
 from spa_cli.operators.labels import Labels, cover, parse
 
 # the labels of a node, where its attributes or the ranks of its operands decide; see labels.py for the notation
@@ -50,6 +51,17 @@ class Contracts:
         """Labels of the axes of a node whose operands have these ranks."""
         text = self.equation if isinstance(self.equation, str) else self.equation(node, ranks)
         return parse(text, tuple(ranks))
+
+    def shapes(self, node: Node, given: list[Shape | None]) -> list[Shape]:
+        """Shape of the result, where every axis has one label; given those of all inputs."""
+        known = [given[i] for i in self.operands] if self.operands else given
+        ranks = [len(shape or ()) for shape in known]
+        labels, sizes = self.labels(node, ranks), dict[str, int | None]()
+        for term, shape in zip(labels.terms, known, strict=True):
+            for label, size in zip(term, shape or (), strict=True):
+                before = sizes.get(label, 1)
+                sizes[label] = size if before == 1 or (before is None and size != 1) else before
+        return [tuple(sizes[label] for label in labels.result)]
 
     def macs(self, node: Node, shape: ShapeOf) -> int:
         """One for every combination of labels, per factor after the first; the bias is not counted."""

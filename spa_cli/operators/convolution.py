@@ -1,17 +1,15 @@
-"""Convolutions and pooling: windows over space, contraction over channels."""
+"""Convolutions: windows over space, contraction over channels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from spa_cli.channels.state import PASS_THROUGH, Axis, Channels, Decline
 from spa_cli.graph.model import Node
 from spa_cli.operators.contracts import Contracts
-from spa_cli.operators.labelled import add_bias, set_roles, silent
-from spa_cli.operators.registry import APPROXIMATE, MICROSOFT, contracts_of, like_first, register
+from spa_cli.operators.labelled import add_bias, added_in, set_roles, silent
+from spa_cli.operators.registry import MICROSOFT, contracts_of, like_first, register
 from spa_cli.surgery.cut import Cut
 
 WINDOW = "a window slides over it"
@@ -52,13 +50,7 @@ _CONV = Contracts(convolution, bias=2, fitted=(1,), windows=True)
 
 
 @register("Conv", rewrite=rewrite_group, contracts=_CONV)
-@register(
-    "FusedConv",
-    domain=MICROSOFT,
-    rewrite=rewrite_group,
-    contracts=replace(_CONV, added=3),
-    shape="Conv",
-)
+@register("FusedConv", domain=MICROSOFT, rewrite=rewrite_group, contracts=replace(_CONV, added=3), shape="Conv")
 def conv(node: Node, state: Channels) -> None:
     """``W (M, C/g, *k)`` contracts the input channels of each of ``g`` groups."""
     x, w = state.of(node.inputs[0]), state.of(node.inputs[1])
@@ -68,8 +60,8 @@ def conv(node: Node, state: Channels) -> None:
     out = w[0]
     if node.input(2):
         out = add_bias(node, state, [out], node.inputs[2])[0]
-    if node.op == "FusedConv" and node.input(3):
-        added = state.of(node.inputs[3])
+    if added_in(node):
+        added = state.of(added_in(node))
         for axis in (added[0], *added[2:], x[0], *x[2:]):
             state.freeze(axis, "is added to the result of a convolution")
         out = state.together([out, added[1]]).with_zero(out.zero and added[1].zero)
@@ -153,56 +145,6 @@ def deform_conv(node: Node, state: Channels) -> None:
     state.set(node.outputs[0], [x[0].with_zero(False), out, *space])
 
 
-@register("GlobalAveragePool GlobalMaxPool GlobalLpPool", behaviour=APPROXIMATE)
-def global_pool(node: Node, state: Channels) -> None:
-    """A mean, maximum or norm over all axes behind the second (tf2onnx writes LayerNorm's mean so)."""
-    x = state.of(node.inputs[0])
-    for axis in x[2:]:
-        if node.op != "GlobalLpPool" or not axis.zero:
-            state.inexact(axis, f"{node.op} runs over it")
-    state.set(node.outputs[0], [*x[:2], *(state.static(1, f"{node.op} leaves one") for _ in x[2:])])
-
-
-@register("AveragePool MaxPool LpPool MaxUnpool")
-@register("GridSample", "RoiAlign", "MaxRoiPool")
-@register("Crop")
-@register("GridSample CropAndResize MaxpoolWithMask", domain=MICROSOFT)
-def pool(node: Node, state: Channels) -> None:
-    """Channels pass, space is mixed."""
-    x = state.of(node.inputs[0])
-    for axis in x[2:]:
-        state.freeze(axis, WINDOW)
-    others = [a for name in node.inputs[1:] if name for a in state.of(name)]
-    if node.op == "MaxUnpool":
-        state.unify(x[1], state.of(node.inputs[1])[1])
-        others = state.of(node.inputs[1])[2:]
-    for axis in others:
-        state.freeze(axis, f"{node.op} reads it as positions")
-    for name in node.outputs:
-        if name:
-            sizes = state.shapes.shape.get(name)
-            if sizes is None:
-                raise Decline("the size of its output is not known")
-            batch = x[0] if sizes[0] == x[0].size else state.static(sizes[0], f"{node.op} makes it")
-            state.set(name, [batch, x[1], *(state.static(d, WINDOW) for d in sizes[2:])])
-
-
-@register("CenterCropPad")
-def center_crop_pad(node: Node, state: Channels) -> None:
-    """Axes that keep their size pass, the others are cut or filled around their middle."""
-    x, sizes = state.of(node.inputs[0]), state.shapes.shape.get(node.outputs[0])
-    if sizes is None:
-        raise Decline("the size of its output is not known")
-    given = node.attr("axes")
-    named = set(range(len(x))) if given is None else {int(a) % len(x) for a in given}
-    for at in named:
-        state.freeze(x[at], "CenterCropPad names its size")
-    state.set(
-        node.outputs[0],
-        [state.static(sizes[i], "CenterCropPad names its size") if i in named else a for i, a in enumerate(x)],
-    )
-
-
 @register("CausalConvWithState", shape=like_first)
 @register("CausalConvWithState", domain=MICROSOFT, shape=like_first)
 def causal_conv(node: Node, state: Channels) -> None:
@@ -229,31 +171,3 @@ def causal_conv(node: Node, state: Channels) -> None:
     if len(node.outputs) > 1 and node.outputs[1]:
         kept = state.shapes.shape.get(node.outputs[1]) or (None,) * len(x)
         state.set(node.outputs[1], [batch, x[1], *(state.static(s, "holds earlier inputs") for s in kept[2:])])
-
-
-@register("Resize", rewrite=lambda node, cut: rewrite_resize(node, cut), settings=(1, 2))
-@register("Upsample", settings=(1,))
-def resize(node: Node, state: Channels) -> None:
-    """Axes that keep their size pass, the others are mixed."""
-    x = state.of(node.inputs[0])
-    sizes = state.shapes.shape.get(node.outputs[0])
-    if sizes is None or len(sizes) != len(x):
-        raise Decline("the size of its output is not known")
-    result = []
-    for axis, size in zip(x, sizes, strict=True):
-        if size == axis.size and size is not None:
-            result.append(axis)
-        else:
-            state.freeze(axis, WINDOW)
-            result.append(state.static(size, WINDOW))
-    state.set(node.outputs[0], result)
-
-
-def rewrite_resize(node: Node, cut: Cut) -> None:
-    """``sizes`` names every axis, or those of ``axes``."""
-    if not node.input(3):
-        return
-    axes = node.attr("axes") or list(range(len(cut.shape(node.outputs[0]))))
-    wanted = {i: cut.shape(node.outputs[0])[a] for i, a in enumerate(axes)}
-    current = cut.value(node.inputs[3])
-    cut.set_elements(node, 3, {i: d for i, d in wanted.items() if current is None or int(np.ravel(current)[i]) != d})

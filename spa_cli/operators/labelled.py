@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from spa_cli.channels.state import CONSUMER, PASS_THROUGH, PRODUCER, Axis, Channels, Decline
 from spa_cli.graph.model import Node
-from spa_cli.graph.shapes import ShapeRule
 from spa_cli.operators.contracts import Contracts, Equation
 from spa_cli.operators.labels import factors
 from spa_cli.operators.registry import contracts_of, record_of, register
@@ -22,7 +21,6 @@ def labelled(
     operands: tuple[int, ...] = (0, 1),
     bias: int = -1,
     fitted: tuple[int, ...] = (),
-    shape: ShapeRule | str = "",
 ) -> Callable[[Equation], Equation]:
     """Decorator: this function labels the axes of these operators (see ``Contracts``), and that says all of them."""
 
@@ -32,7 +30,8 @@ def labelled(
 
         relate.__doc__ = equation.__doc__
         contracts = Contracts(equation, operands, bias, fitted=fitted)
-        register(*names, domain=domain, contracts=contracts, shape=shape)(relate)
+        # ONNX has a schema for those of its own domain
+        register(*names, domain=domain, contracts=contracts, shape=contracts.shapes if domain else "")(relate)
         return equation
 
     return add

@@ -10,7 +10,7 @@ from spa_cli.operators.registry import MICROSOFT
 
 
 @labelled("MatMul", fitted=(1, 0))
-@labelled("FusedMatMul TransposeMatMul", domain=MICROSOFT, fitted=(1, 0), shape="MatMul")
+@labelled("FusedMatMul TransposeMatMul", domain=MICROSOFT, fitted=(1, 0))
 def matmul(node: Node, ranks: Sequence[int]) -> str:
     """``(..., m, k) @ (..., k, n)``: k is contracted, leading axes broadcast, m and n pass."""
     a, b = (_matrix(node, rank, ends, side) for rank, ends, side in zip(ranks, ("mk", "kn"), "AB", strict=True))
@@ -26,7 +26,7 @@ def _matrix(node: Node, rank: int, ends: str, side: str) -> str:
 
 
 @labelled("Gemm", bias=2, fitted=(1, 0))
-@labelled("FusedGemm", domain=MICROSOFT, bias=2, fitted=(1, 0), shape="Gemm")
+@labelled("FusedGemm", domain=MICROSOFT, bias=2, fitted=(1, 0))
 def gemm(node: Node, ranks: Sequence[int]) -> str:
     """``A @ B + C`` on matrices, either transposed."""
     a, b = "km" if node.attr("transA", 0) else "mk", "nk" if node.attr("transB", 0) else "kn"
