@@ -12,7 +12,7 @@ from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.shapes import Shapes
 from spa_cli.obspa.layers import INTEGERS, Layer, graph_shape, sample_rows
 from spa_cli.obspa.moments import Moments
-from spa_cli.obspa.parameter_path import Read
+from spa_cli.operators.registry import Read
 from spa_cli.progress import tracked
 from spa_cli.runtime.probe import probe
 from spa_cli.runtime.providers import chosen
