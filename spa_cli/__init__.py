@@ -19,12 +19,15 @@ All raise subclasses of ``spa_cli.errors.SpaError``.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from spa_cli import moved
 from spa_cli.options import POINTS
-from spa_cli.options.words import file
+from spa_cli.options.words import file as _file
 from spa_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -55,6 +58,18 @@ __all__ = [
     "verify",
 ]
 
+
+class _Package(ModuleType):
+    """The module itself: importing the package ``spa_cli.operators`` does not hide the function of that name."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in __all__ or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+moved.install()
+
 PathLike = str | os.PathLike[str]
 
 
@@ -66,14 +81,14 @@ def inspect(
     ``html``: where to write them as a page with figures, too (extra ``report``).
     """
     from spa_cli.analysis import analyse_model
-    from spa_cli.graph.save import write_text
+    from spa_cli.atomic import write_text
     from spa_cli.options.shapes import shapes
     from spa_cli.progress import stage
     from spa_cli.report.page.inspect import inspect_page
     from spa_cli.report.page.render import check_page
     from spa_cli.runtime.load import load
 
-    given, page = shapes(input_shape), file(html)
+    given, page = shapes(input_shape), _file(html)
     stage("reading the model")
     source = load(model)
     if page is not None:
@@ -105,7 +120,7 @@ def prune(
     from spa_cli.files import Files
     from spa_cli.options import Options
 
-    files = Files(file(out), file(plan_out), file(report), force)
+    files = Files(_file(out), _file(plan_out), _file(report), force)
     return pipeline.prune(model, Options.of(options), files, dry_run=dry_run)
 
 
@@ -128,7 +143,7 @@ def prune_many(
     from spa_cli.batch import Wanted, prune_files
     from spa_cli.options import Options
 
-    wanted = Wanted(Path(out), file(plan_out), file(report), force, dry_run, file(cache))
+    wanted = Wanted(Path(out), _file(plan_out), _file(report), force, dry_run, _file(cache))
     return prune_files([Path(m) for m in models], Options.of(options), wanted)
 
 
@@ -147,7 +162,7 @@ def apply(
     from spa_cli.plan import Plan
 
     chosen = plan if isinstance(plan, Plan) else Plan.read(Path(plan))
-    return pipeline.apply(chosen, model, Files(file(out), force=force), input_shape=shapes(input_shape))
+    return pipeline.apply(chosen, model, Files(_file(out), force=force), input_shape=shapes(input_shape))
 
 
 def apply_weights(
@@ -168,7 +183,7 @@ def apply_weights(
     from spa_cli.weights.carry import carry
 
     chosen = plan if isinstance(plan, Plan) else Path(plan)
-    return carry(chosen, weights, file(out), model=model, exported_with=exported_with, force=force)
+    return carry(chosen, weights, _file(out), model=model, exported_with=exported_with, force=force)
 
 
 def sweep(
@@ -187,8 +202,8 @@ def sweep(
     ``folder`` then holds sweep.json and sweep.csv. ``picture``: files to draw it in, too (.png, .svg, .pdf or .html;
     extra ``report``). ``options``: those of ``prune`` but its budget.
     """
+    from spa_cli.atomic import write_text
     from spa_cli.errors import UsageError
-    from spa_cli.graph.save import write_text
     from spa_cli.options import Options
     from spa_cli.report.curve import check_picture, draw
     from spa_cli.report.sweep import sweep_csv
@@ -223,8 +238,8 @@ def verify(
     ``spa_cli.verification.gates.Limits``; ``Comparison.passed`` says whether all let the model through,
     ``Comparison.gates`` what each found.
     """
+    from spa_cli.atomic import write_text
     from spa_cli.errors import SpaError
-    from spa_cli.graph.save import write_text
     from spa_cli.options import Options
     from spa_cli.options.arguments import DataArguments
     from spa_cli.options.limits import Limits
@@ -237,12 +252,12 @@ def verify(
     given: dict[str, Any] = dict(options)
     data = {name: given.pop(name) for name in DataArguments.__optional_keys__ & given.keys()}
     gates, name = Limits(**given), Path(pruned).name if isinstance(pruned, str | os.PathLike) else "model"
-    target = file(junit)
+    target = _file(junit)
     if target is not None:
         check_junit(target, (model, pruned), (plan, data.get("calib")))
     try:
         o = Options.of(data)
-        found = compare(model, pruned, file(plan), o.calib, o.input_shape, gates, reading_of(o), o.provider)
+        found = compare(model, pruned, _file(plan), o.calib, o.input_shape, gates, reading_of(o), o.provider)
     except SpaError as error:
         if target is not None:
             write_text(target, as_junit({}, name, str(error)))

@@ -14,11 +14,12 @@ from spa_cli.channels.selection import Selection
 from spa_cli.channels.state import Channels
 from spa_cli.graph.formulas import made_by_formula
 from spa_cli.graph.model import Graph
-from spa_cli.graph.shapes import Shapes, interpret
+from spa_cli.graph.shapes import Observed, Shapes, interpret
 from spa_cli.graph.source import Source
-from spa_cli.operators.walk import analyse
+from spa_cli.operators import shape_rules
+from spa_cli.operators.analyse import analyse
 from spa_cli.runtime.inputs import input_dims, input_shapes
-from spa_cli.runtime.observe import complete
+from spa_cli.runtime.observe import observe
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +70,11 @@ def analyse_model(
     """
     graph = source.graph
     candidates = list(input_shapes(graph, given, samples))
-    shapes, known = candidates[0], interpret(graph, candidates[0])
+    shapes, known = candidates[0], _interpret(graph, candidates[0])
     for candidate in candidates[1:]:
         if not known.conflicts:
             break
-        tried = interpret(graph, candidate)
+        tried = _interpret(graph, candidate)
         if len(tried.conflicts) < len(known.conflicts):
             shapes, known = candidate, tried
     others = [c for c in candidates if c != shapes]
@@ -81,10 +82,15 @@ def analyse_model(
         shapes, known = _observed(graph, shapes, known, others)
     elsewhere = _elsewhere(graph, shapes)
     if elsewhere is not None:
-        known.compare(interpret(graph, elsewhere))
+        known.compare(_interpret(graph, elsewhere))
     state = analyse(graph, known)
     grouping = _trained(graph, build_groups(state))
     return Analysis(source, graph, shapes, others, state, grouping, Costs(graph, state, grouping))
+
+
+def _interpret(graph: Graph, shapes: dict[str, tuple[int, ...]], observed: Observed = MappingProxyType({})) -> Shapes:
+    """Shapes of all tensors, of the operators that ``spa`` knows and ONNX doesn't too."""
+    return interpret(graph, shapes, observed, shape_rules())
 
 
 def _trained(graph: Graph, grouping: Grouping) -> Grouping:
@@ -112,7 +118,10 @@ def _observed(
 ) -> tuple[dict[str, tuple[int, ...]], Shapes]:
     """Let onnxruntime show the shapes that inference misses, at the first input shapes that it runs at."""
     for tried in (shapes, *others):
-        found = complete(graph, known if tried is shapes else interpret(graph, tried), tried)
+        found = known if tried is shapes else _interpret(graph, tried)
+        seen = observe(graph, found, tried)
+        if seen:
+            found = _interpret(graph, tried, seen)
         if len(found.unknown) < len(known.unknown):
             return tried, found
     return shapes, known

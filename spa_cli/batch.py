@@ -9,7 +9,7 @@ from typing import Any
 
 from spa_cli import pipeline
 from spa_cli.cache import Cache, key_of, uncacheable
-from spa_cli.errors import SpaError, UsageError
+from spa_cli.errors import SpaError, UsageError, first_line
 from spa_cli.files import Files
 from spa_cli.options import Options
 from spa_cli.progress import LOG, stage, within
@@ -108,7 +108,7 @@ def _outcomes(files: Mapping[str, Path], options: Options, wanted: Wanted) -> It
                 yield Outcome(str(file), None, error)
             except Exception as error:  # noqa: BLE001 - one that nobody foresaw stops the others as little
                 found = (
-                    f"an unexpected {type(error).__name__} ({str(error)[:200]}); prune this model alone with --debug"
+                    f"an unexpected {type(error).__name__} ({first_line(error)}); prune this model alone with --debug"
                 )
                 yield Outcome(str(file), None, SpaError(found))
     finally:

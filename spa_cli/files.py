@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from spa_cli.atomic import write_text
 from spa_cli.errors import UsageError
-from spa_cli.graph.save import check_writable, write_text
+from spa_cli.graph.save import check_writable
 from spa_cli.graph.source import Source
 from spa_cli.report.page.render import check_page
 from spa_cli.result import Result

@@ -36,7 +36,7 @@ def measure(
     try:
         timing = timing or latency(target(source), str(small.staged.path), subject.feeds, apart=source.external)
     except Exception as error:  # noqa: BLE001 - verified models run; onnxruntime's optimiser may still stumble
-        warnings.append(f"latency could not be measured: {first_line(error, 120)}")
+        warnings.append(f"latency could not be measured: {first_line(error)}")
     stage("comparing outputs")
     before, after = (
         open_session(m, large=source.external, providers=chosen()) for m in (source, str(small.staged.path))
@@ -46,7 +46,8 @@ def measure(
         warnings.insert(0, drift.warning(subject.judges.about))
     costs, selection = analysis.costs, small.selection
     params, macs = costs.after(selection)
-    kept = [(group, int(mask.reshape(-1, group.channels)[0].sum())) for group, mask in selection.groups()]
+    groups = analysis.grouping.groups
+    kept = [(groups[i], count) for i, count in sorted(selection.widths.items())]
     gone = {group.name: group.channels - count for group, count in kept}
     seconds = (timing.before, timing.after) if timing else (None, None)
     return Result(

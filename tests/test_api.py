@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
-from dataclasses import fields
+import re
 from xml.etree import ElementTree
 
 import onnx
@@ -13,15 +14,14 @@ import typer
 import spa_cli
 from spa_cli.cli.app import commands
 from spa_cli.errors import SpaError, UsageError
-from spa_cli.options import BUDGETS, Options
+from spa_cli.options import Options, arguments
 from spa_cli.plan import Plan
 from spa_cli.report.schemas import NAMES
-from spa_cli.verification.gates import Limits
+from spa_cli.sweeping import run
 from tests.cli.running import spa
 from tests.samples import calib_path, model_path
 
 MLP, LSTM = model_path("digits_mlp"), model_path("digits_lstm")
-OPTIONS = {f.name for f in fields(Options)} - {"sweeping"}
 # where results are shown, and what a program has its own means for (logging, exceptions, dictionaries)
 SHOWN = {"json", "quiet", "verbose", "log_file", "debug", "config", "help"}
 ONLY_SHOWN = {"inspect": {"everything"}, "verify": {"github"}}
@@ -35,8 +35,8 @@ def _told(*functions: str) -> set[str]:
     found = set()
     for name in functions:
         for parameter in inspect.signature(getattr(spa_cli, name)).parameters.values():
-            handed_on = {"options": OPTIONS, "limits": {f.name for f in fields(Limits)}}
-            found |= handed_on[parameter.name] if parameter.kind is parameter.VAR_KEYWORD else {parameter.name}
+            handed_on = re.fullmatch(r"Unpack\[(\w+)\]", str(parameter.annotation))
+            found |= getattr(arguments, handed_on[1]).__optional_keys__ if handed_on else {parameter.name}
     return found
 
 
@@ -45,9 +45,8 @@ def test_what_the_command_line_takes_python_takes(command) -> None:
     twins = {"prune": ("prune", "prune_many"), "apply": ("apply", "apply_weights")}.get(command, (command,))
     flags = {p.name for p in COMMANDS[command].params} - SHOWN - ONLY_SHOWN.get(command, set())
     asked = {RENAMED.get(command, {}).get(name, name) for name in flags}
-    # a single model is a file; budgets of a sweep are its points
-    extra = {"model"} if command == "prune" else set(BUDGETS) if command == "sweep" else set()
-    assert asked == _told(*twins) - extra
+    # a single model is a file
+    assert asked == _told(*twins) - ({"model"} if command == "prune" else set())
 
 
 def test_every_verb_is_there_and_documented() -> None:
@@ -57,19 +56,21 @@ def test_every_verb_is_there_and_documented() -> None:
 
 
 def test_defaults_are_the_same() -> None:
-    defaults = {f.name: f.default for f in fields(Options)}
-    for command in ("prune", "sweep"):
-        for parameter in COMMANDS[command].params:
-            if parameter.name in OPTIONS - {"input_shape"}:
-                expected = defaults[parameter.name]
-                # on the command line lists are None and numbers may be text
-                same = parameter.default == expected or (parameter.default is None and expected == ())
-                assert same or float(parameter.default) == expected, (command, parameter.name)
-    verify = inspect.signature(spa_cli.verify).parameters
-    for parameter in COMMANDS["verify"].params:
-        if parameter.name in verify and parameter.name not in ("model", "pruned", "input_shape"):
-            expected = verify[parameter.name].default
-            assert parameter.default == expected or float(parameter.default) == expected, parameter.name
+    """Of what is no declared option (tests/options compares those)."""
+    for command, parameters in COMMANDS.items():
+        twin = inspect.signature(getattr(spa_cli, command)).parameters
+        for parameter in parameters.params:
+            name = RENAMED.get(command, {}).get(parameter.name, parameter.name)
+            if name in twin and twin[name].default is not inspect.Parameter.empty and not parameter.required:
+                text, default = parameter.default, twin[name].default
+                same = text == default or (text is None and default == ()) or run.budgets_in(text) == default
+                assert same, (command, name)
+
+
+def test_a_module_does_not_hide_a_function() -> None:
+    importlib.import_module("spa_cli.operators.registry")
+    for name in set(spa_cli.__all__) - {"__version__"}:
+        assert inspect.isfunction(getattr(spa_cli, name)), name
 
 
 def test_many_are_pruned_through_a_cache(tmp_path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from onnx import TensorProto
@@ -16,84 +16,10 @@ from spa_cli.channels.selection import Selection
 from spa_cli.channels.state import Channels
 from spa_cli.graph.control_flow import trips
 from spa_cli.graph.model import Graph, Node
-from spa_cli.operators.matmul import parse_equation
+from spa_cli.operators import record_of
+from spa_cli.operators.contracts import ShapeOf
 
-ShapeOf = Callable[[str], tuple[int, ...]]
-
-_CONV = {"Conv", "ConvInteger", "FusedConv", "DeformConv"}
-_GEMM = {"Gemm", "FusedGemm", "QGemm"}
-_MATMUL = {
-    "MatMul",
-    "FusedMatMul",
-    "MatMulInteger",
-    "MatMulIntegerToFloat",
-    "DynamicQuantizeMatMul",
-    "QLinearMatMul",
-    "MatMulNBits",
-}
-_RECURRENT = {"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"}
 _FOUR_BITS = {TensorProto.INT4, TensorProto.UINT4, TensorProto.FLOAT4E2M1}
-COUNTED = frozenset(
-    {
-        *_CONV,
-        *_GEMM,
-        *_MATMUL,
-        *_RECURRENT,
-        "QLinearConv",
-        "ConvTranspose",
-        "Einsum",
-        "Attention",
-        "MultiHeadAttention",
-        "GroupQueryAttention",
-    }
-)
-
-
-def macs(node: Node, shape: ShapeOf) -> int:
-    """Multiply-accumulates of one node (0 for operators that aren't counted); bias additions are not counted."""
-    op = node.op
-    if op not in COUNTED:
-        return 0
-    inputs, out = node.inputs, shape(node.outputs[0])
-    if op in _CONV:
-        return math.prod(out) * math.prod(shape(inputs[1])[1:])
-    if op == "QLinearConv":
-        return math.prod(out) * math.prod(shape(inputs[3])[1:])
-    if op == "ConvTranspose":
-        return math.prod(shape(inputs[0])) * math.prod(shape(inputs[1])[1:])
-    if op in _GEMM:
-        return math.prod(out) * shape(inputs[0])[0 if node.attr("transA", 0) else 1]
-    if op in _MATMUL:
-        a = shape(inputs[0])
-        return math.prod(out) * a[-2 if node.attr("transA", 0) else -1] if a else 0
-    if op in _RECURRENT:
-        length, batch = shape(inputs[0])[:2]
-        return length * batch * (math.prod(shape(inputs[1])) + math.prod(shape(inputs[2])))
-    if op == "Einsum":
-        return _einsum_macs(node, shape)
-    return _attention_macs(node, shape, out)
-
-
-def _einsum_macs(node: Node, shape: ShapeOf) -> int:
-    shapes = [shape(i) for i in node.inputs]
-    terms, _ = parse_equation(str(node.attr("equation", "")), [len(s) for s in shapes])
-    sizes: dict[str, int] = {}
-    for term, dims in zip(terms, shapes, strict=True):
-        for label, size in zip(term, dims, strict=True):
-            sizes[label] = max(sizes.get(label, 1), size)
-    return math.prod(sizes.values()) * (len(shapes) - 1)
-
-
-def _attention_macs(node: Node, shape: ShapeOf, out: tuple[int, ...]) -> int:
-    """Projections where the operator has them, scores and the weighted sum."""
-    if node.op == "Attention" and node.domain:
-        batch, length, _ = shape(node.inputs[0])
-        return batch * length * math.prod(shape(node.inputs[1])) + 2 * batch * length * length * out[-1]
-    queries = shape(node.inputs[0])
-    keys = shape(node.input(1)) if node.input(1) else queries
-    length = keys[1] if len(keys) in (3, 5) else keys[-2]
-    packed = 3 if len(queries) == 5 and not node.input(1) else 1
-    return (math.prod(queries) // packed + math.prod(out)) * length
 
 
 def _turns(nodes: Iterable[Node], state: Channels, times: int) -> Iterator[tuple[int, int]]:
@@ -113,8 +39,8 @@ class Costs:
     def __init__(self, graph: Graph, state: Channels, grouping: Grouping) -> None:
         self._state, self._grouping = state, grouping
         self.weights = graph.weights()
-        self.nodes = [n for n in graph.all_nodes if n.op in COUNTED and self._complete(n)]
-        self.skipped = [n for n in graph.all_nodes if n.op in COUNTED and not self._complete(n)]
+        self.nodes = [n for n in graph.all_nodes if record_of(n).counted and self._complete(n)]
+        self.skipped = [n for n in graph.all_nodes if record_of(n).counted and not self._complete(n)]
         self._per_channel: dict[int, tuple[int, int]] = {}
         self._turns = dict(_turns(graph.nodes, state, 1))
         self.macs = self._sum(self.nodes, self._dense)
@@ -132,7 +58,7 @@ class Costs:
                 self._users[array][1].append(name)
 
     def _sum(self, nodes: Iterable[Node], shape: ShapeOf) -> int:
-        return sum(self._turns.get(id(n), 1) * macs(n, shape) for n in nodes)
+        return sum(self._turns.get(id(n), 1) * record_of(n).macs(n, shape) for n in nodes)
 
     def _complete(self, node: Node) -> bool:
         names = [n for n in (*node.inputs, node.outputs[0]) if n]

@@ -10,6 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from spa_cli.graph.model import Graph
+from spa_cli.operators import record_of
 from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.session import open_session
 
@@ -22,9 +23,6 @@ COSTLY = 0.025
 _SECONDS, _QUIET = 1.5, 0.1
 # layers one after the other: what a kernel does to get at its own layout counts once
 _DEPTH = 3
-_PRODUCTS = frozenset({
-    "Attention", "Einsum", "FusedGemm", "FusedMatMul", "GRU", "Gemm", "LSTM", "MatMul", "MultiHeadAttention", "RNN",
-})  # fmt: skip
 
 
 def preferred_multiple(graph: Graph) -> int:
@@ -37,8 +35,11 @@ def preferred_multiple(graph: Graph) -> int:
 
 def _kind(graph: Graph) -> str:
     """What most of the model's layers are: "product", "convolution", or with depthwise ones among them "depthwise"."""
-    convolutions = [n for n in graph.all_nodes if n.op in ("Conv", "FusedConv")]
-    if len(convolutions) < sum(n.op in _PRODUCTS for n in graph.all_nodes):
+    layers = [(n, record_of(n).contracts) for n in graph.all_nodes if record_of(n).counted]
+    # kernels of integers have habits of their own
+    layers = [(n, contracts) for n, contracts in layers if contracts is None or contracts.scales is None]
+    convolutions = [n for n, contracts in layers if contracts is not None and contracts.windows]
+    if 2 * len(convolutions) < len(layers):
         return "product"
     return "depthwise" if any(n.attr("group", 1) > 1 for n in convolutions) else "convolution"
 

@@ -11,32 +11,11 @@ from onnx import helper, numpy_helper
 
 from spa_cli.gradients.static import settle
 from spa_cli.graph.model import Array, Graph, Node
+from spa_cli.operators import record_of
 from spa_cli.runtime.session import Feeds
 
 _FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE}
 _INTEGERS = {onnx.TensorProto.INT8, onnx.TensorProto.UINT8, onnx.TensorProto.INT32}
-# inputs that torch takes as numbers, not as tensors to differentiate by, and statistics that no training learns
-_FIXED = {
-    "BatchNormalization": {3, 4},
-    "Clip": {1, 2},
-    "Dropout": {1, 2},
-    "OneHot": {1, 2},
-    "Pad": {2},
-    "Range": {0, 1, 2},
-    "Resize": {1, 2},
-    "Upsample": {1},
-}
-# where an integer initializer stands for quantised weights
-_QUANTISED = {
-    "ConvInteger": {1},
-    "DequantizeLinear": {0},
-    "MatMulInteger": {1},
-    "QGemm": {3, 6},
-    "QLinearAdd": {0, 3},
-    "QLinearConv": {3, 8},
-    "QLinearMatMul": {0, 3},
-    "QLinearMul": {0, 3},
-}
 
 
 @dataclass(eq=False)
@@ -59,10 +38,11 @@ def weights_of(graph: Graph) -> frozenset[str]:
 
 
 def _is_weight(graph: Graph, name: str, element: int) -> bool:
-    places = [(n.op, i) for n in graph.consumers.get(name, ()) for i, read in enumerate(n.inputs) if read == name]
+    readers = graph.consumers.get(name, ())
+    places = [(record_of(node), i) for node in readers for i, read in enumerate(node.inputs) if read == name]
     if element in _FLOATS:
-        return any(i not in _FIXED.get(op, ()) for op, i in places)
-    return element in _INTEGERS and any(i in _QUANTISED.get(op, ()) for op, i in places)
+        return any(i not in record.settings for record, i in places)
+    return element in _INTEGERS and any(i in record.integers for record, i in places)
 
 
 def single(array: Array) -> Array:
@@ -105,7 +85,7 @@ def prepare(graph: Graph, weights: frozenset[str], outputs: list[str], feeds: Fe
         copy.CopyFrom(node.proto)
         copy.name = f"n{i}"
         result.nodes[copy.name] = node
-        copy.input[:] = [read(name, at in _FIXED.get(node.op, ())) for at, name in enumerate(node.inputs)]
+        copy.input[:] = [read(name, at in record_of(node).settings) for at, name in enumerate(node.inputs)]
     for i, name in enumerate(outputs):
         light.node.append(helper.make_node("Identity", [read(name, False)], [f"output/{i}"], name=f"out{i}"))
         light.output.append(helper.make_tensor_value_info(f"output/{i}", onnx.TensorProto.FLOAT, None))

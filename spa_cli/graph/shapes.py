@@ -7,20 +7,26 @@ operators. Weights are never read unless an index or a shape depends on them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx.reference.ops import load_op
 
 from spa_cli.graph.control_flow import through_bodies
-from spa_cli.graph.fused_shapes import EXTENDS, LIKE_FIRST, as_standard, fused_shapes
+from spa_cli.graph.known import Shape as Shape
+from spa_cli.graph.known import Shapes as Shapes
 from spa_cli.graph.model import Array, Graph, Node
 
-Shape = tuple[int | None, ...]
+# shapes of a node's outputs (of the first ones at least) from those of its inputs
+ShapeRule = Callable[[Node, list[Shape | None]], list[Shape]]
+# by (domain, operator): a rule, or the name of the standard operator whose shapes it has
+ShapeRules = Mapping[tuple[str, str], ShapeRule | str]
+# (shape, element type) by tensor
+Observed = Mapping[str, tuple[tuple[int, ...], int]]
 # more elements than this are data, not a shape, an index or a mask worth computing at analysis time
 MAX_KNOWN = 1 << 16
 
@@ -28,45 +34,18 @@ _NEVER_EVALUATED = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike
 _RUN = {"log": lambda *_: None, "opsets": {"": 1}, "verbose": 0, "new_ops": None}
 
 
-@dataclass(eq=False)
-class Shapes:
-    """What is known of each tensor: ``shape`` (``None`` where data decides a dim), ``dtype``, ``value`` if small.
-
-    ``varying``: which entries of a value depend on the free dimensions of the inputs. ``partial``: shapes read off
-    tensors of which data decides some dims.
-    """
-
-    shape: dict[str, Shape] = field(default_factory=dict)
-    dtype: dict[str, int] = field(default_factory=dict)
-    value: dict[str, Array] = field(default_factory=dict)
-    conflicts: list[tuple[Node, str]] = field(default_factory=list)
-    unknown: dict[str, Node] = field(default_factory=dict)
-    varying: dict[str, Array] = field(default_factory=dict)
-    partial: dict[str, Shape] = field(default_factory=dict)
-
-    def compare(self, other: Shapes) -> None:
-        """Mark which entries of known values differ at another choice of the free dimensions."""
-        for name, value in self.value.items():
-            again = other.value.get(name)
-            if again is value:
-                continue
-            if again is None or again.shape != value.shape:
-                self.varying[name] = np.ones(value.shape, bool)
-            elif not np.array_equal(value, again):
-                self.varying[name] = np.asarray(value != again)
-
-
 def interpret(
     graph: Graph,
     input_shapes: dict[str, tuple[int, ...]],
-    observed: dict[str, tuple[tuple[int, ...], int]] | None = None,
+    observed: Observed = MappingProxyType({}),
+    rules: ShapeRules = MappingProxyType({}),
 ) -> Shapes:
     """Shapes and known values of all tensors of ``graph`` when its inputs have ``input_shapes``.
 
-    ``observed``: (shape, element type) of tensors that inference is known to miss.
+    ``observed``: of tensors that inference is known to miss. ``rules``: of operators that ONNX has no schema for.
     """
     known = Shapes()
-    for name, (seen, dtype) in (observed or {}).items():
+    for name, (seen, dtype) in observed.items():
         known.shape[name], known.dtype[name] = seen, dtype
     for name, tensor in graph.parameters.items():
         known.shape[name], known.dtype[name] = tuple(tensor.dims), tensor.data_type
@@ -86,7 +65,7 @@ def interpret(
             if node.op == "Constant" and node.outputs[0] in graph.parameters:
                 continue
             if not through_bodies(node, known, read, walk):
-                step(node, known, graph.model.ir_version, read, declared)
+                step(node, known, graph.model.ir_version, read, declared, rules.get((node.domain, node.op), ""))
 
     walk(graph.nodes)
     return known
@@ -107,26 +86,23 @@ def step(
     ir_version: int,
     read: Callable[[str], Array | None],
     declared: dict[str, onnx.ValueInfoProto],
+    rule: ShapeRule | str,
 ) -> None:
     """Add what is known of the outputs of ``node`` to ``known``; ``read`` gives the value of an input, if known."""
     if _from_shape(node, known) or _evaluate(node, known, read):
         return
     if node.outputs and all(not o or o in known.shape for o in node.outputs):
         return  # observed
-    given = fused_shapes(node, known)
-    if given is not None:
-        dtype = known.dtype.get(node.inputs[0 if node.op != "EmbedLayerNormalization" else 2], 1)
-        for name, shape in zip(node.outputs, given, strict=False):
-            if name and name not in known.shape:
-                known.shape[name], known.dtype[name] = shape, dtype
-        return
     if any(i and i not in known.shape for i in node.inputs):
-        _fall_back(node, known, declared, "")
+        _fall_back(node, known, declared, rule)
         return
     try:
-        types = _infer(node, known, ir_version, read)
+        types = _infer(node, known, ir_version, read, rule)
     except Exception as error:  # noqa: BLE001 - ONNX raises bare errors of several kinds; all mean "does not fit"
-        _fall_back(node, known, declared, (str(error).strip() or "?").splitlines()[-1])
+        conflict = (str(error).strip() or "?").splitlines()[-1]
+        if not rule and "schema" not in conflict.lower():
+            known.conflicts.append((node, conflict))
+        _fall_back(node, known, declared, rule)
         return
     for name in node.outputs:
         if name in types and types[name].HasField("tensor_type"):
@@ -138,7 +114,7 @@ def step(
         known.shape[node.outputs[0]] = _broadcast(known.shape[node.inputs[0]], known.partial[node.inputs[1]])
     missing = [o for o in node.outputs if o and o not in known.shape]
     if missing:
-        _fall_back(node, known, declared, "")
+        _fall_back(node, known, declared, rule)
 
 
 def _broadcast(a: Shape, b: Shape) -> Shape:
@@ -166,7 +142,7 @@ def _from_shape(node: Node, known: Shapes) -> bool:
         value = np.array(value.prod(), np.int64)
     else:
         value = value[slice(node.attr("start", 0), node.attr("end", len(dims)))]
-    _record(known, node.outputs[0], value, onnx.TensorProto.INT64)
+    _record(known, node.outputs[0], value, TensorProto.INT64)
     return True
 
 
@@ -211,11 +187,11 @@ def _record(known: Shapes, name: str, value: Array, dtype: int) -> None:
 
 
 def _infer(
-    node: Node, known: Shapes, ir_version: int, read: Callable[[str], Array | None]
+    node: Node, known: Shapes, ir_version: int, read: Callable[[str], Array | None], rule: ShapeRule | str
 ) -> dict[str, onnx.TypeProto]:
     """Output types by ONNX's own inference for one operator."""
-    if node.domain and node.op in EXTENDS:
-        proto, domain, version = as_standard(node), "", 13
+    if isinstance(rule, str) and rule:
+        proto, domain, version = as_standard(node, rule), "", 13
     else:
         proto, domain, version = node.proto, node.domain, node.version
     schema = onnx.defs.get_schema(proto.op_type, version, domain)
@@ -251,13 +227,18 @@ def type_proto(dtype: int, shape: Shape) -> onnx.TypeProto:
     return result
 
 
-def _fall_back(node: Node, known: Shapes, declared: dict[str, onnx.ValueInfoProto], conflict: str) -> None:
-    """Shapes of last resort: like the first input, or as the file declares them."""
-    if conflict and node.op not in EXTENDS and node.op not in LIKE_FIRST and "schema" not in conflict.lower():
-        known.conflicts.append((node, conflict))
-    if node.op in LIKE_FIRST and node.input(0) in known.shape:
-        known.shape.setdefault(node.outputs[0], known.shape[node.input(0)])
-        known.dtype.setdefault(node.outputs[0], known.dtype.get(node.input(0), 1))
+def as_standard(node: Node, name: str) -> onnx.NodeProto:
+    """A fused node as the standard operator it extends, which has the same output shape."""
+    schema = onnx.defs.get_schema(name, 13, "")
+    proto = helper.make_node(name, list(node.inputs[: len(schema.inputs)]), list(node.outputs))
+    proto.attribute.extend(a for a in node.proto.attribute if a.name in schema.attributes)
+    return proto
+
+
+def _fall_back(node: Node, known: Shapes, declared: dict[str, onnx.ValueInfoProto], rule: ShapeRule | str) -> None:
+    """Shapes of last resort: by the operator's own rule, or as the file declares them."""
+    if callable(rule):
+        _apply(rule, node, known)
     for name in node.outputs:
         if name and name not in known.shape:
             info = declared.get(name)
@@ -268,3 +249,16 @@ def _fall_back(node: Node, known: Shapes, declared: dict[str, onnx.ValueInfoProt
                     known.shape[name] = tuple(_dim(d) for d in tensor.shape.dim)
             if name not in known.shape:
                 known.unknown[name] = node
+
+
+def _apply(rule: ShapeRule, node: Node, known: Shapes) -> None:
+    """What the rule gives has the type of the first input that is no index."""
+    try:
+        shapes = rule(node, [known.shape.get(i) if i else None for i in node.inputs])
+    except (TypeError, IndexError, ValueError):
+        return  # a shape it rests on is not known
+    types = [known.dtype.get(i, TensorProto.FLOAT) for i in node.inputs if i]
+    dtype = next((t for t in types if t not in (TensorProto.INT32, TensorProto.INT64)), types[0])
+    for name, shape in zip(node.outputs, shapes, strict=False):
+        if name and name not in known.shape:
+            known.shape[name], known.dtype[name] = shape, dtype

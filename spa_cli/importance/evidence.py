@@ -24,8 +24,9 @@ from spa_cli.options import Options
 from spa_cli.runtime.session import open_session, run
 
 if TYPE_CHECKING:
-    from spa_cli.gradients.differentiable import Batch, Differentiable
+    from spa_cli.gradients.differentiable import Differentiable
     from spa_cli.gradients.loss import Loss
+    from spa_cli.gradients.network import Batch
 
 # what a protobuf message can hold, with some room
 _LARGEST = 1_900_000_000

@@ -12,21 +12,7 @@ from spa_cli.graph.formulas import made_by_formula
 from spa_cli.graph.model import Array
 from spa_cli.importance.evidence import Evidence, Scored
 from spa_cli.importance.registry import criterion
-
-_NORMS = frozenset(
-    {
-        "BatchNormalization",
-        "InstanceNormalization",
-        "GroupNormalization",
-        "GroupNorm",
-        "LayerNormalization",
-        "RMSNormalization",
-        "SimplifiedLayerNormalization",
-        "SkipLayerNormalization",
-        "SkipSimplifiedLayerNormalization",
-    }
-)
-_SCALE_AT = {"SkipLayerNormalization": 2, "SkipSimplifiedLayerNormalization": 2}
+from spa_cli.operators import record_of
 
 
 @criterion("l1")
@@ -79,8 +65,8 @@ def bn(evidence: Evidence, group: Group) -> list[Scored] | None:
 
 
 def _is_scale(evidence: Evidence, name: str) -> bool:
-    users = evidence.graph.consumers.get(name, [])
-    return any(n.op in _NORMS and n.input(_SCALE_AT.get(n.op, 1)) == name for n in users)
+    norms = ((node, record_of(node).norm) for node in evidence.graph.consumers.get(name, []))
+    return any(norm is not None and node.input(norm.scale) == name for node, norm in norms)
 
 
 def lamp_scores(weights: Array) -> Array:

@@ -9,6 +9,7 @@ from typing import TypeVar
 from spa_cli.channels.groups import Group
 from spa_cli.channels.ranking import Ranking
 from spa_cli.importance.evidence import Evidence, Scored
+from spa_cli.text import first_sentence
 
 WEIGHTS, DATA, GRADIENTS = "weights", "data", "gradients"
 
@@ -48,7 +49,7 @@ def criterion(
 
     def enter(members: M) -> M:
         of = lambda evidence, group, _: members(evidence, group)  # noqa: E731 - typed by what it is entered as
-        _enter(name, members.__doc__, needs, of, aggregation, normalisation)
+        CRITERIA[name] = Criterion(name, first_sentence(members), needs, of, aggregation, normalisation)
         return members
 
     return enter
@@ -58,12 +59,7 @@ def criterion_with_argument(name: str, needs: str = WEIGHTS, aggregation: str = 
     """The same for one that is written NAME:ARGUMENT."""
 
     def enter(members: N) -> N:
-        _enter(name, members.__doc__, needs, members, aggregation, "none")
+        CRITERIA[name] = Criterion(name, first_sentence(members), needs, members, aggregation, "none")
         return members
 
     return enter
-
-
-def _enter(name: str, doc: str | None, needs: str, members: MembersOf, aggregation: str, normalisation: str) -> None:
-    summary = (doc or "").strip().splitlines()[0].rstrip(".")
-    CRITERIA[name] = Criterion(name, summary, needs, members, aggregation, normalisation)

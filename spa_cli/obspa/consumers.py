@@ -70,10 +70,7 @@ def consumers(
 
 def _inner_axes(layer: Layer) -> list[int]:
     """The contracted axes of the operand, in the order of the coordinates."""
-    if layer.conv or layer.transposed:
-        return [1 if layer.conv else 0]
-    assert layer.terms is not None
-    return [layer.terms.w.index(label) for label in layer.terms.inner]
+    return layer.terms.inputs
 
 
 def _groups_in(grouping: Grouping, name: str, axes: list[int], group_of: dict[int, int]) -> list[int]:

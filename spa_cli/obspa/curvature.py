@@ -11,6 +11,7 @@ import onnx
 from spa_cli.analysis import Analysis
 from spa_cli.calibration.chunks import Calibration, room
 from spa_cli.channels.ranking import Ranking, Scores
+from spa_cli.errors import first_line
 from spa_cli.graph.view import build
 from spa_cli.memory import more_than_fits
 from spa_cli.obspa.consumers import Reader, consumers
@@ -97,7 +98,7 @@ class Curvature:
             self._left_out = samples.samples - waves.samples
             after = self._error(work)
         except Exception as error:  # noqa: BLE001 - the cut itself is sound: keep it, and say what went wrong
-            self._dropped = f"it failed ({type(error).__name__}: {str(error)[:120]}); please report this"
+            self._dropped = f"it failed ({type(error).__name__}: {first_line(error)}); please report this"
             after = float("inf")
         if not after <= before:
             self._report = Repair()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from spa_cli.graph.model import Array, Graph, Node
-from spa_cli.obspa.parameter_path import ParameterPath, Read, find_parameter, readers
+from spa_cli.obspa.parameter_path import ParameterPath, find_parameter, readers
+from spa_cli.operators import record_of
+from spa_cli.operators.labelled import added_in, inner_range
+from spa_cli.operators.registry import Read
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +57,11 @@ def epilogue_of(
     if own is not None and math.prod(graph.shape(own.name)) != width:
         own = None
     fixed = bias if own is None else ""
-    if node.attr("activation", "") or (node.op == "FusedConv" and node.input(3)):
+    inner = added_in(node)
+    if node.attr("activation", "") or inner:
         # nothing stands between the product and what the node itself adds and applies
-        inner = node.input(3) if node.op == "FusedConv" else ""
-        return Epilogue(output, own, fixed, None, node if inner else None, inner, (), _inside(graph, node, output))
+        flat = (inner_range(node) if node.attr("activation", "") else None) or _flat(graph, output)
+        return Epilogue(output, own, fixed, None, node if inner else None, inner, (), flat)
     if not bias and channel:
         add = only_reader(graph, output)
         if add is not None and add.op == "Add":
@@ -119,43 +122,9 @@ def _norm(graph: Graph, output: str) -> Node | None:
 def _flat(graph: Graph, target: str) -> tuple[float, float]:
     """Below and above what the activation that alone reads a tensor is constant."""
     node = only_reader(graph, target)
-    nothing = (-math.inf, math.inf)
-    if node is None or node.domain:
-        return nothing
-    if node.op == "Relu":
-        return 0.0, math.inf
-    if node.op == "HardSwish":
-        return -3.0, math.inf
-    if node.op == "HardSigmoid":
-        alpha, beta = float(node.attr("alpha", 0.2)), float(node.attr("beta", 0.5))
-        return (-beta / alpha, (1 - beta) / alpha) if alpha > 0 else nothing
-    if node.op == "Clip":
-        low = _bound(graph, node, 1, "min", -math.inf)
-        high = _bound(graph, node, 2, "max", math.inf)
-        return nothing if low is None or high is None else (low, high)
-    return nothing
-
-
-def _inside(graph: Graph, node: Node, output: str) -> tuple[float, float]:
-    """The same of the activation in the node, else of the one behind it."""
-    name = node.attr("activation", "")
-    if name == "Relu":
-        return 0.0, math.inf
-    if name == "Clip":
-        low, high = node.attr("activation_params", None) or (-math.inf, math.inf)
-        return float(low), float(high)
-    return _flat(graph, output)
-
-
-def _bound(graph: Graph, node: Node, at: int, name: str, default: float) -> float | None:
-    if name in node.attrs:
-        return float(node.attr(name))
-    if not node.input(at):
-        return default
-    if node.input(at) not in graph.parameters:
-        return None
-    value: Any = graph.array(node.input(at))
-    return float(value.reshape(-1)[0])
+    flat = record_of(node).flat if node is not None else None
+    found = flat(node, lambda name: graph.array(name) if name in graph.parameters else None) if node and flat else None
+    return found or (-math.inf, math.inf)
 
 
 def only_reader(graph: Graph, name: str) -> Node | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from spa_cli.graph.model import Graph, Node
 from spa_cli.obspa.epilogue import only_reader
 from spa_cli.obspa.parameter_path import ParameterPath, find_parameter
+from spa_cli.operators.registry import contracts_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,5 +43,5 @@ def float_view(graph: Graph, node: Node) -> FloatView | None:
     zero = node.input(3)
     if weight_scale not in graph.parameters or stored.chain or (zero and zero not in graph.parameters):
         return None
-    axis = 0 if node.op == "ConvInteger" else -1
+    axis = 0 if contracts_of(node).windows else -1
     return FloatView(source.inputs[0], ParameterPath(stored.name, (), weight_scale, zero, axis), (cast, scaled))

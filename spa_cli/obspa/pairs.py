@@ -7,13 +7,7 @@ from dataclasses import dataclass
 from spa_cli.graph.model import Graph, Node
 from spa_cli.obspa.layers import Layer
 from spa_cli.obspa.parameter_path import readers
-
-# one output element depends on the element at the same place only; differentiable almost everywhere
-_ELEMENTWISE = frozenset({
-    "Abs", "Add", "BatchNormalization", "Celu", "Clip", "Div", "Elu", "Erf", "Exp", "FastGelu", "Gelu", "HardSigmoid",
-    "HardSwish", "Identity", "LeakyRelu", "Mish", "Mul", "Neg", "PRelu", "Pow", "QuickGelu", "Reciprocal", "Relu",
-    "Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Sub", "Swish", "Tanh", "ThresholdedRelu",
-})  # fmt: skip
+from spa_cli.operators import record_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +55,7 @@ def _region(graph: Graph, second: Layer, firsts: dict[str, Layer]) -> tuple[Laye
         node = graph.producers.get(name)
         if name in firsts:
             sources.add(name)
-        elif node is None or not _elementwise(node):
+        elif node is None or not _smooth(node):
             return None
         elif node not in inside:
             inside.add(node)
@@ -74,17 +68,16 @@ def _region(graph: Graph, second: Layer, firsts: dict[str, Layer]) -> tuple[Laye
     return firsts[sources.pop()], tuple(n for n in graph.nodes if n in inside)
 
 
-def _elementwise(node: Node) -> bool:
+def _smooth(node: Node) -> bool:
     single = len([o for o in node.outputs if o]) == 1
-    return node.op in _ELEMENTWISE and single and not node.attr("training_mode", 0)
+    return record_of(node).smooth and single and not node.attr("training_mode", 0)
 
 
 def _plain(layer: Layer) -> bool:
     """Whether the layer is nothing but its product, with samples along the first axis of what it reads and gives."""
-    fused = layer.node.op == "FusedConv" or layer.node.attr("activation", "")
-    if layer.unfit or layer.transposed or layer.recurrent or fused or layer.node.inputs.count(layer.x) > 1:
+    if layer.unfit or layer.transposed or layer.recurrent or layer.fused or layer.node.inputs.count(layer.x) > 1:
         return False
-    if layer.terms is None:
+    if layer.conv:
         return True
     t = layer.terms
     simple = not t.groups and len(t.inner) == 1 == len(t.outer) and t.outer[0] in t.y

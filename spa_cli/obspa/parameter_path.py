@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from spa_cli.graph.model import Array, Graph, Node
+from spa_cli.operators.registry import Read
 
-Read = Callable[[str], "Array | None"]
 _PLAIN = frozenset({"Cast", "Identity"})
 _FORMS = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"})
 

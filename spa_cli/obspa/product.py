@@ -20,7 +20,7 @@ class Product:
 
     def __init__(self, layer: Layer, operand: Array, shape: tuple[int, ...]) -> None:
         self._terms, self._w = layer.terms, layer.alpha * operand.astype(np.float32)
-        if self._terms is None:
+        if self._terms.slides:
             kernel = layer.kernel
             strides, dilations, pads = geometry(layer.node, shape[2:], kernel)
             sizes = output_size(layer.node, shape[2:], kernel)
@@ -40,13 +40,13 @@ class Product:
 
     def apply(self, x: Array) -> Array:
         """``W x``."""
-        if self._terms is None:
+        if self._terms.slides:
             return self._run(self._forward, x)
         return self._contracted(self._terms.x, self._terms.y, x)
 
     def adjoint(self, y: Array) -> Array:
         """The transpose of the map: ``W^T y``."""
-        if self._terms is None:
+        if self._terms.slides:
             return self._run(self._backward, y)
         return self._contracted(self._terms.y, self._terms.x, y)
 
@@ -54,7 +54,6 @@ class Product:
         return np.asarray(session.run(None, {"value": value.astype(np.float32, copy=False), "w": self._w})[0])
 
     def _contracted(self, given: tuple[str, ...], wanted: tuple[str, ...], value: Array) -> Array:
-        assert self._terms is not None
         numbers = {label: i for i, label in enumerate(dict.fromkeys((*given, *self._terms.w)))}
         lists = [[numbers[label] for label in labels] for labels in (given, self._terms.w, wanted)]
         return np.asarray(np.einsum(value, lists[0], self._w, lists[1], lists[2], optimize=True))

@@ -12,24 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from spa_cli.graph.model import Array, Graph, Node
-from spa_cli.obspa.alignment import aligned
 from spa_cli.obspa.layers import Layer
+from spa_cli.obspa.regression import aligned
+from spa_cli.obspa.unfit import Unfit
+from spa_cli.operators import record_of
 from spa_cli.runtime.interpreter import Interpreter
 from spa_cli.surgery.cut import Cut
 
 # numbers that a scale and an offset are fitted to: a fifth of a gigabyte
 _MOST = 25_000_000
-# operator: (axis of the channels, input of the scale, input of the offset or 0)
-_NORMS = {
-    "BatchNormalization": (1, 1, 2),
-    "InstanceNormalization": (1, 1, 2),
-    "GroupNormalization": (1, 1, 2),
-    "LayerNormalization": (-1, 1, 2),
-    "RMSNormalization": (-1, 1, 0),
-    "SimplifiedLayerNormalization": (-1, 1, 0),
-    "SkipLayerNormalization": (-1, 2, 3),
-    "SkipSimplifiedLayerNormalization": (-1, 2, 0),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +38,13 @@ def find_affines(graph: Graph, layers: list[Layer]) -> dict[str, Affine]:
     absorbed = {layer.around.norm.outputs[0] for layer in layers if layer.around.norm is not None and not layer.unfit}
     found = {}
     for node in graph.nodes:
-        if node.op not in _NORMS or node.outputs[0] in absorbed:
+        norm = record_of(node).norm
+        if norm is None or node.outputs[0] in absorbed:
             continue
-        axis, scale_at, offset_at = _NORMS[node.op]
-        scale, offset = node.input(scale_at), node.input(offset_at) if offset_at else ""
+        scale, offset = node.input(norm.scale), node.input(norm.offset) if norm.offset >= 0 else ""
         alone = all(n in graph.parameters and len(graph.consumers[n]) == 1 for n in (scale, offset) if n)
         if scale and alone and len(graph.shape(scale)) == 1:
-            found[node.outputs[0]] = Affine(node, axis, scale, offset)
+            found[node.outputs[0]] = Affine(node, norm.axis, scale, offset)
     return found
 
 
@@ -61,11 +52,13 @@ def recalibrate(affine: Affine, work: Cut, dense: Interpreter, pruned: Interpret
     """Fit scale and offset on three quarters of the samples; keep them if they do better on the last one."""
     name = affine.node.outputs[0]
     scale, offset = pruned.parameter(affine.scale), pruned.parameter(affine.offset) if affine.offset else None
-    wanted = [aligned(work, name, v) for v in dense.values[name]]
-    theirs_kept = [v for v in wanted if not isinstance(v, str)]
-    if scale is None or len(theirs_kept) < len(wanted):
+    if scale is None:
         return False
-    ours, theirs = _per_channel(pruned.values[name], affine.axis), _per_channel(theirs_kept, affine.axis)
+    try:
+        wanted = [aligned(work, name, v) for v in dense.values[name]]
+    except Unfit:
+        return False
+    ours, theirs = _per_channel(pruned.values[name], affine.axis), _per_channel(wanted, affine.axis)
     if ours.shape != theirs.shape or ours.shape[1] != len(scale) or np.array_equal(ours, theirs):
         return False
     cut = max(1, 3 * len(ours) // 4)

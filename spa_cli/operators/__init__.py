@@ -1,17 +1,20 @@
-"""One rule per operator: how it relates the axes of its tensors, and how its node changes after a cut.
-
-A rule has two halves, written side by side in the file of its family:
+"""One record per operator: all that is known of it, written in the file of its family and asked for by ``record_of``.
 
 ``relate(node, state)``
     gives the outputs their axes and says which axes keep the same indices (``unify``), which can't shrink
     (``freeze``), and where removing is not zeroing (``inexact``); raises ``Decline`` with a sentence otherwise.
 ``rewrite(node, cut)``
     after the cut, brings attributes and constant inputs that carry sizes or positions in line (optional).
+facts
+    labels of a sum of products, costs, scales of a norm, inputs that are no weights ...: see ``registry.Record``.
+
+``labelled.py`` reads the relation of a sum of products off its labels; ``walk.py`` relates the whole graph,
+``rewrite.py`` rewrites it.
 """
 
 from __future__ import annotations
 
-from spa_cli.operators import (  # noqa: F401 - importing a family registers its rules
+from spa_cli.operators import (  # noqa: F401 - importing a family registers its records
     attention,
     control_flow,
     convolution,
@@ -24,6 +27,7 @@ from spa_cli.operators import (  # noqa: F401 - importing a family registers its
     movement,
     normalization,
     packed,
+    pooling,
     positions,
     quantization,
     recurrent,
@@ -32,6 +36,6 @@ from spa_cli.operators import (  # noqa: F401 - importing a family registers its
     sequences,
     sources,
 )
-from spa_cli.operators.registry import Rule, rule_for, rules
+from spa_cli.operators.registry import Record, contracting, record_of, records, shape_rules
 
-__all__ = ["Rule", "rule_for", "rules"]
+__all__ = ["Record", "contracting", "record_of", "records", "shape_rules"]

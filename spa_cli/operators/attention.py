@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from spa_cli.channels.state import Axis, Channels, Decline
 from spa_cli.graph.model import Node
+from spa_cli.operators.contracts import ShapeOf
 from spa_cli.operators.registry import register
 from spa_cli.surgery.cut import Cut
 
@@ -72,7 +73,16 @@ def rewrite_heads(node: Node, cut: Cut) -> None:
             cut.set_attribute(node, name, heads_left(cut, node.inputs[index], 2, int(node.attr(name))))
 
 
-@register("Attention", rewrite=rewrite_heads)
+def attention_macs(node: Node, shape: ShapeOf) -> int:
+    """Scores, a product of every query and key, and the sum of values that they weigh."""
+    queries = shape(node.inputs[0])
+    keys = shape(node.input(1)) if node.input(1) else queries
+    length = keys[1] if len(keys) in (3, 5) else keys[-2]
+    packed = 3 if len(queries) == 5 and not node.input(1) else 1
+    return (math.prod(queries) // packed + math.prod(shape(node.outputs[0]))) * length
+
+
+@register("Attention", rewrite=rewrite_heads, cost=attention_macs)
 def attention(node: Node, state: Channels) -> None:
     """``softmax(Q K^T + mask) V`` of 3-D or 4-D inputs, with or without a cache."""
     q, k, v = (state.of(n) for n in node.inputs[:3])

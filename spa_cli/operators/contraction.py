@@ -1,67 +1,122 @@
-"""Any product of an activation with a constant, as labels of axes: Gemm, MatMul (either side, batched), Einsum.
-
-``bti,io->bto`` is a linear layer, ``bhti,hio->bhto`` one matrix per head. A label that the weight shares with input and
-output numbers independent problems (``groups``), one that only input and weight have is contracted (``inner``), one
-that only the weight has is an output channel (``outer``), one that only the input has is a position (``places``).
-"""
+"""A sum of products with one of its two operands as the weight: which axes are what, and the weight as a matrix."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from spa_cli.graph.model import Array, Node
-from spa_cli.operators.matmul import parse_equation
+from spa_cli.graph.model import Array
+from spa_cli.operators.labels import Axes, Labels, factors
 
 
 @dataclass(frozen=True)
 class Contraction:
-    """Labels of the axes of input, weight and output."""
+    """Axes of input, weight and output.
 
-    x: tuple[str, ...]
-    w: tuple[str, ...]
-    y: tuple[str, ...]
+    ``bti,io->bto`` is a linear layer, ``bhti,hio->bhto`` one matrix per head. A label that the weight shares with input
+    and output numbers independent problems (``groups``), one that only input and weight have is contracted (``inner``),
+    one that the input lacks is an output (``outer``), one that the weight lacks is a position (``places``).
+    """
+
+    x: Axes
+    w: Axes
+    y: Axes
 
     @property
     def groups(self) -> list[str]:
         """Shared by all three."""
-        return [label for label in self.w if label in self.x and label in self.y]
+        x, y = factors(self.x), factors(self.y)
+        return [label for label in factors(self.w) if label in x and label in y]
 
     @property
     def inner(self) -> list[str]:
         """Contracted."""
-        return [label for label in self.w if label in self.x and label not in self.y]
+        x, y = factors(self.x), factors(self.y)
+        return [label for label in factors(self.w) if label in x and label not in y]
 
     @property
     def outer(self) -> list[str]:
-        """Output channels."""
-        return [label for label in self.w if label not in self.x]
+        """Outputs; of a transposed convolution one for every tap, before its windows are added."""
+        x = factors(self.x)
+        return [label for label in factors(self.w) if label not in x]
 
     @property
     def places(self) -> list[str]:
         """Positions; samples first."""
-        return [label for label in self.x if label not in self.w]
+        w = factors(self.w)
+        return [label for label in factors(self.x) if label not in w]
+
+    @property
+    def taps(self) -> list[str]:
+        """What a window consists of."""
+        return [label for axis in (*self.x, *self.y) if "+" in axis for label in factors([axis]) if label in self.w]
+
+    @property
+    def slides(self) -> bool:
+        """Whether a window slides over the input: a convolution."""
+        return any("+" in axis for axis in self.x)
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether windows are added up in the output: a transposed convolution."""
+        return any("+" in axis for axis in self.y)
 
     @property
     def valid(self) -> bool:
         """Whether nothing but ``inner`` is summed over."""
-        distinct = all(len(set(t)) == len(t) for t in (self.x, self.w, self.y))
-        return distinct and bool(self.inner) and all(label in self.y for label in self.places)
+        distinct = all(len(set(axes)) == len(axes) for axes in map(factors, (self.x, self.w, self.y)))
+        return distinct and bool(self.inner) and all(label in factors(self.y) for label in self.places)
 
-    def matrix(self, weight: Array) -> Array:
-        """(g, o, p)."""
+    @property
+    def inputs(self) -> list[int]:
+        """Axes of the weight along which channels are read."""
+        read = {*self.inner} - {*self.taps}
+        return [i for i, axis in enumerate(self.w) if read & {*factors([axis])}]
+
+    @property
+    def channels(self) -> int | None:
+        """The axis of the output on which its channels are, all of them and nothing else; ``None`` if there is none."""
+        made = ({*self.groups, *self.outer} - {*self.taps}) & {*factors(self.y)}
+        having = [i for i, axis in enumerate(self.y) if made & {*factors([axis])}]
+        return having[0] if len(having) == 1 and made == {*factors([self.y[having[0]]])} else None
+
+    def count(self, x: Sequence[int], w: Sequence[int]) -> int:
+        """How many groups there are, for these shapes of input and weight; 0 where they can't tell."""
+        sizes = dict(zip(self.w, w, strict=True))
+        for axis, size in zip(self.x, x, strict=False):
+            label, *inside = axis.split()
+            if inside and inside[0] in sizes:
+                sizes[label] = size // sizes[inside[0]]
+        return math.prod(sizes.get(label, 0) for label in self.groups)
+
+    # -- the weight as matrices (g, o, p): one per group, its rows are outputs, its columns inputs -------------------
+
+    def matrix(self, weight: Array, groups: int = 1) -> Array:
+        """(g, o, p); ``groups`` is the size of g where it shares an axis."""
+        sizes = self._sizes(weight.shape, groups)
         order = [*self.groups, *self.outer, *self.inner]
-        arranged = weight.transpose([self.w.index(label) for label in order])
-        g, o = len(self.groups), len(self.outer)
-        shape = arranged.shape
-        return arranged.reshape(math.prod(shape[:g]), math.prod(shape[g : g + o]), math.prod(shape[g + o :]))
+        arranged = weight.reshape([*sizes.values()]).transpose([[*sizes].index(label) for label in order])
+        return arranged.reshape([math.prod(sizes[k] for k in part) for part in (self.groups, self.outer, self.inner)])
 
     def restore(self, matrix: Array, shape: tuple[int, ...]) -> Array:
         """The weight of that ``shape`` whose ``matrix`` this is."""
-        order = [self.w.index(label) for label in (*self.groups, *self.outer, *self.inner)]
-        return matrix.reshape([shape[i] for i in order]).transpose(np.argsort(order))
+        sizes = self._sizes(shape, len(matrix))
+        order = [*self.groups, *self.outer, *self.inner]
+        arranged = matrix.reshape([sizes[label] for label in order])
+        return arranged.transpose([order.index(label) for label in sizes]).reshape(shape)
+
+    def _sizes(self, shape: tuple[int, ...], groups: int) -> dict[str, int]:
+        """Sizes of the weight's labels, in their order."""
+        found: dict[str, int] = {}
+        for axis, size in zip(self.w, shape, strict=True):
+            labels = factors([axis])
+            found |= {labels[0]: size} if len(labels) == 1 else {labels[0]: groups, labels[1]: size // groups}
+        return found
+
+    # -- values as rows, of axes with one label each ------------------------------------------------------------------
 
     def rows(self, value: Array, last: bool) -> Array:
         """Input (``last`` = its inner axes) or output (its outer axes) as (g, samples, positions, channels)."""
@@ -69,8 +124,8 @@ class Contraction:
         g, n = len(self.groups), len(self.places)
         shape = arranged.shape
         samples = shape[g] if n else 1
-        places = math.prod(shape[g + 1 : g + n])
-        return arranged.reshape(math.prod(shape[:g]), samples, places, math.prod(shape[g + n :]))
+        positions = math.prod(shape[g + 1 : g + n]) if n else 1
+        return arranged.reshape(math.prod(shape[:g]), samples, positions, math.prod(shape[g + n :]))
 
     def spread(self, rows: Array, shape: tuple[int, ...]) -> Array:
         """The output of that ``shape`` whose ``rows`` these are."""
@@ -84,45 +139,20 @@ class Contraction:
         return [labels.index(label) for label in (*order, *(label for label in labels if label not in order))]
 
 
-def find_contraction(
-    node: Node, weight_at: int, given: tuple[int | None, ...], sizes: tuple[int, ...]
-) -> Contraction | None:
-    """Labels for a node whose input ``weight_at`` is the constant of shape ``sizes``, the other of shape ``given``."""
-    ranks = (len(sizes), len(given)) if weight_at == 0 else (len(given), len(sizes))
-    if node.attr("transBatchA", 0) or node.attr("transBatchB", 0):
+def seen_from(labels: Labels, weight: int, shape: Sequence[int], given: Sequence[int | None]) -> Contraction | None:
+    """One of two operands as the weight, of that ``shape``, the other, ``given``, as the input.
+
+    ``None`` if the output is no linear map of the input, position by position.
+    """
+    x, w, y = labels.terms[1 - weight], labels.terms[weight], labels.result
+    if len(x) != len(given) or len(w) != len(shape):
         return None
-    if node.op in ("Gemm", "FusedGemm"):
-        a = ("k", "m") if node.attr("transA", 0) else ("m", "k")
-        b = ("n", "k") if node.attr("transB", 0) else ("k", "n")
-        terms, y = [list(a), list(b)], ["m", "n"]
-    elif node.op in ("MatMul", "FusedMatMul", "MatMulInteger"):
-        terms, y = _matmul(node, ranks)
-    elif node.op == "Einsum" and len(node.inputs) == 2:
-        terms, y = parse_equation(str(node.attr("equation", "")), list(ranks))
-    else:
-        return None
-    w, x = terms[weight_at], terms[1 - weight_at]
-    # an axis of one is broadcast: it numbers no problems
-    w = [
+    # along an axis of one the weight is the same for all: it numbers no problems
+    w = tuple(
         f"1{i}" if size == 1 and label in y and label in x else label
-        for i, (label, size) in enumerate(zip(w, sizes, strict=True))
-    ]
-    # nor does one along which the input is broadcast
-    repeated = any(
-        size == 1 and label in w and sizes[w.index(label)] != 1 for label, size in zip(x, given, strict=True)
+        for i, (label, size) in enumerate(zip(w, shape, strict=True))
     )
-    if repeated:
-        return None
-    found = Contraction(tuple(x), tuple(w), tuple(y))
-    return found if found.valid else None
-
-
-def _matmul(node: Node, ranks: tuple[int, int]) -> tuple[list[list[str]], list[str]]:
-    ends = [["m", "k"], ["k", "n"]]
-    for at, flag in enumerate(("transA", "transB")):
-        if node.attr(flag, 0):
-            ends[at] = ends[at][::-1]
-    ends = [e if rank > 1 else ["k"] for e, rank in zip(ends, ranks, strict=True)]
-    leads = [[f".{i}" for i in range(-rank + 2, 0)] for rank in ranks]
-    y = max(leads, key=len) + [label for label in (*ends[0], *ends[1]) if label != "k"]
-    return [leads[0] + ends[0], leads[1] + ends[1]], y
+    sizes = dict(zip(w, shape, strict=True))
+    repeated = any(size == 1 and sizes.get(label, 1) != 1 for label, size in zip(x, given, strict=True))
+    found = Contraction(x, w, y)
+    return found if found.valid and not repeated else None

@@ -1,70 +1,92 @@
-"""Convolutions and pooling: windows over space, contraction over channels."""
+"""Convolutions: windows over space, contraction over channels."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import replace
 
-from spa_cli.channels.state import CONSUMER, PASS_THROUGH, PRODUCER, Axis, Channels, Decline
+from spa_cli.channels.state import PASS_THROUGH, Axis, Channels, Decline
 from spa_cli.graph.model import Node
-from spa_cli.operators.matmul import add_bias
-from spa_cli.operators.registry import APPROXIMATE, MICROSOFT, register
+from spa_cli.operators.contracts import Contracts
+from spa_cli.operators.labelled import add_bias, added_in, set_roles, silent
+from spa_cli.operators.registry import MICROSOFT, contracts_of, like_first, register
 from spa_cli.surgery.cut import Cut
 
 WINDOW = "a window slides over it"
 
 
-def rewrite_group(node: Node, cut: Cut, weight_at: int = 1) -> None:
+def convolution(node: Node, ranks: Sequence[int]) -> str:
+    """Windows of x, the taps of w; g groups, each with channels of its own."""
+    last = node.attr("channels_last", 0)
+    return _grouped(node, "n(s+k)*(gc),(gm)ck*->ns*(gm)" if last else "n(gc)(s+k)*,(gm)ck*->n(gm)s*")
+
+
+def transposed_convolution(node: Node, ranks: Sequence[int]) -> str:
+    """The other way round: every position of x adds a window to y."""
+    return _grouped(node, "n(gc)s*,(gc)mk*->n(gm)(s+k)*")
+
+
+def _grouped(node: Node, equation: str) -> str:
+    return equation if node.attr("group", 1) > 1 else equation.replace("g", "")
+
+
+def rewrite_group(node: Node, cut: Cut) -> None:
     """``group``: as many as the input channels that are left allow, at the weight's new width."""
     groups = int(node.attr("group", 1))
-    if groups == 1:
-        return
-    weight = cut.shape(node.inputs[weight_at])
-    if node.op == "ConvTranspose":
-        kept = cut.kept_mask(node.inputs[weight_at], 0).reshape(groups, -1).any(1)
+    if groups > 1:
+        x, weight = contracts_of(node).inputs(node)
+        cut.set_attribute(node, "group", cut.shape(x)[1] // cut.shape(weight)[1])
+
+
+def rewrite_transposed_group(node: Node, cut: Cut) -> None:
+    """``group``: whole groups may be gone."""
+    groups = int(node.attr("group", 1))
+    if groups > 1:
+        kept = cut.kept_mask(node.inputs[1], 0).reshape(groups, -1).any(1)
         cut.set_attribute(node, "group", int(kept.sum()))
-    else:
-        cut.set_attribute(node, "group", cut.shape(node.inputs[0])[1] // weight[1])
 
 
-@register("Conv", rewrite=rewrite_group)
-@register("FusedConv", domain=MICROSOFT, rewrite=rewrite_group)
+_CONV = Contracts(convolution, bias=2, fitted=(1,), windows=True)
+
+
+@register("Conv", rewrite=rewrite_group, contracts=_CONV)
+@register("FusedConv", domain=MICROSOFT, rewrite=rewrite_group, contracts=replace(_CONV, added=3), shape="Conv")
 def conv(node: Node, state: Channels) -> None:
     """``W (M, C/g, *k)`` contracts the input channels of each of ``g`` groups."""
     x, w = state.of(node.inputs[0]), state.of(node.inputs[1])
-    groups = int(node.attr("group", 1))
     freeze_kernel(node, state, w)
-    contract_groups(state, x[1], w[0], w[1], groups)
-    state.role(node.inputs[1], 0, PRODUCER)
-    state.role(node.inputs[1], 1, CONSUMER)
+    contract_groups(state, x[1], w[0], w[1], int(node.attr("group", 1)))
+    set_roles(node, state, 1)
     out = w[0]
     if node.input(2):
-        out = _bias(node, state, out)
-    if node.op == "FusedConv":
-        if node.input(3):
-            added = state.of(node.inputs[3])
-            for axis in (added[0], *added[2:], x[0], *x[2:]):
-                state.freeze(axis, "is added to the result of a convolution")
-            out = state.together([out, added[1]]).with_zero(out.zero and added[1].zero)
-        out = out.with_zero(out.zero and node.attr("activation") in (None, "Relu", "LeakyRelu", "Tanh", "HardSwish"))
-    batch = x[0].with_zero(False)
+        out = add_bias(node, state, [out], node.inputs[2])[0]
+    if added_in(node):
+        added = state.of(added_in(node))
+        for axis in (added[0], *added[2:], x[0], *x[2:]):
+            state.freeze(axis, "is added to the result of a convolution")
+        out = state.together([out, added[1]]).with_zero(out.zero and added[1].zero)
+    batch, out = x[0].with_zero(False), out.with_zero(out.zero and silent(node))
     state.set(node.outputs[0], [batch, out, *space_axes(node, state, x, w)])
 
 
-@register("ConvTranspose", rewrite=rewrite_group)
+@register(
+    "ConvTranspose",
+    rewrite=rewrite_transposed_group,
+    contracts=Contracts(transposed_convolution, bias=2, fitted=(1,), windows=True),
+)
 def conv_transpose(node: Node, state: Channels) -> None:
     """``W (C, M/g, *k)``: input channels first, outputs per group second."""
     x, w = state.of(node.inputs[0]), state.of(node.inputs[1])
     groups = int(node.attr("group", 1))
     freeze_kernel(node, state, w)
     state.contract(x[1], w[0])
-    state.role(node.inputs[1], 0, CONSUMER)
-    state.role(node.inputs[1], 1, PRODUCER)
+    set_roles(node, state, 1)
     out = w[1]
     if groups > 1:
         of_group, _ = state.split(w[0], (groups, int(w[0].size or 0) // groups))
         out = state.merge([of_group, w[1]])
     if node.input(2):
-        out = _bias(node, state, out)
+        out = add_bias(node, state, [out], node.inputs[2])[0]
     state.set(node.outputs[0], [x[0].with_zero(False), out, *space_axes(node, state, x, w)])
 
 
@@ -85,10 +107,6 @@ def freeze_kernel(node: Node, state: Channels, w: list[Axis]) -> None:
         state.freeze(axis, "is the window of a convolution")
 
 
-def _bias(node: Node, state: Channels, out: Axis) -> Axis:
-    return add_bias(node, state, [out], node.inputs[2])[0]
-
-
 def space_axes(node: Node, state: Channels, x: list[Axis], w: list[Axis]) -> list[Axis]:
     """Spatial axes: a window of one moves along with its input, any other freezes it."""
     sizes = state.shapes.shape.get(node.outputs[0])
@@ -107,7 +125,7 @@ def space_axes(node: Node, state: Channels, x: list[Axis], w: list[Axis]) -> lis
     return result
 
 
-@register("DeformConv")
+@register("DeformConv", contracts=Contracts(convolution, bias=3, windows=True))
 def deform_conv(node: Node, state: Channels) -> None:
     """Like Conv; offsets and mask keep their channels (they are positions)."""
     for index in (2, 4):
@@ -117,8 +135,7 @@ def deform_conv(node: Node, state: Channels) -> None:
     x, w = state.of(node.inputs[0]), state.of(node.inputs[1])
     freeze_kernel(node, state, w)
     state.contract(x[1], w[1])
-    state.role(node.inputs[1], 0, PRODUCER)
-    state.role(node.inputs[1], 1, CONSUMER)
+    set_roles(node, state, 1)
     out = w[0]
     if node.input(3):
         out = add_bias(node, state, [out], node.inputs[3])[0]
@@ -128,58 +145,8 @@ def deform_conv(node: Node, state: Channels) -> None:
     state.set(node.outputs[0], [x[0].with_zero(False), out, *space])
 
 
-@register("GlobalAveragePool GlobalMaxPool GlobalLpPool", behaviour=APPROXIMATE)
-def global_pool(node: Node, state: Channels) -> None:
-    """A mean, maximum or norm over all axes behind the second (tf2onnx writes LayerNorm's mean so)."""
-    x = state.of(node.inputs[0])
-    for axis in x[2:]:
-        if node.op != "GlobalLpPool" or not axis.zero:
-            state.inexact(axis, f"{node.op} runs over it")
-    state.set(node.outputs[0], [*x[:2], *(state.static(1, f"{node.op} leaves one") for _ in x[2:])])
-
-
-@register("AveragePool MaxPool LpPool MaxUnpool")
-@register("GridSample", "RoiAlign", "MaxRoiPool")
-@register("Crop")
-@register("GridSample CropAndResize MaxpoolWithMask", domain=MICROSOFT)
-def pool(node: Node, state: Channels) -> None:
-    """Channels pass, space is mixed."""
-    x = state.of(node.inputs[0])
-    for axis in x[2:]:
-        state.freeze(axis, WINDOW)
-    others = [a for name in node.inputs[1:] if name for a in state.of(name)]
-    if node.op == "MaxUnpool":
-        state.unify(x[1], state.of(node.inputs[1])[1])
-        others = state.of(node.inputs[1])[2:]
-    for axis in others:
-        state.freeze(axis, f"{node.op} reads it as positions")
-    for name in node.outputs:
-        if name:
-            sizes = state.shapes.shape.get(name)
-            if sizes is None:
-                raise Decline("the size of its output is not known")
-            batch = x[0] if sizes[0] == x[0].size else state.static(sizes[0], f"{node.op} makes it")
-            state.set(name, [batch, x[1], *(state.static(d, WINDOW) for d in sizes[2:])])
-
-
-@register("CenterCropPad")
-def center_crop_pad(node: Node, state: Channels) -> None:
-    """Axes that keep their size pass, the others are cut or filled around their middle."""
-    x, sizes = state.of(node.inputs[0]), state.shapes.shape.get(node.outputs[0])
-    if sizes is None:
-        raise Decline("the size of its output is not known")
-    given = node.attr("axes")
-    named = set(range(len(x))) if given is None else {int(a) % len(x) for a in given}
-    for at in named:
-        state.freeze(x[at], "CenterCropPad names its size")
-    state.set(
-        node.outputs[0],
-        [state.static(sizes[i], "CenterCropPad names its size") if i in named else a for i, a in enumerate(x)],
-    )
-
-
-@register("CausalConvWithState")
-@register("CausalConvWithState", domain=MICROSOFT)
+@register("CausalConvWithState", shape=like_first)
+@register("CausalConvWithState", domain=MICROSOFT, shape=like_first)
 def causal_conv(node: Node, state: Channels) -> None:
     """A depthwise convolution ``(B, C, L)`` that carries its last inputs on in a state."""
     odd = ("channels_last", "state_window", "input_channels", "input_channel_offset", "state_update_capacity")
@@ -190,7 +157,7 @@ def causal_conv(node: Node, state: Channels) -> None:
     out = state.together([x[1], w[0]]).with_zero(x[1].zero or w[0].zero)
     state.role(node.inputs[1], 0, PASS_THROUGH)
     if node.input(2):
-        out = _bias(node, state, out)
+        out = add_bias(node, state, [out], node.inputs[2])[0]
     batch = x[0].with_zero(False)
     if node.input(3):
         past = state.of(node.inputs[3])
@@ -204,30 +171,3 @@ def causal_conv(node: Node, state: Channels) -> None:
     if len(node.outputs) > 1 and node.outputs[1]:
         kept = state.shapes.shape.get(node.outputs[1]) or (None,) * len(x)
         state.set(node.outputs[1], [batch, x[1], *(state.static(s, "holds earlier inputs") for s in kept[2:])])
-
-
-@register("Resize", "Upsample", rewrite=lambda node, cut: rewrite_resize(node, cut))
-def resize(node: Node, state: Channels) -> None:
-    """Axes that keep their size pass, the others are mixed."""
-    x = state.of(node.inputs[0])
-    sizes = state.shapes.shape.get(node.outputs[0])
-    if sizes is None or len(sizes) != len(x):
-        raise Decline("the size of its output is not known")
-    result = []
-    for axis, size in zip(x, sizes, strict=True):
-        if size == axis.size and size is not None:
-            result.append(axis)
-        else:
-            state.freeze(axis, WINDOW)
-            result.append(state.static(size, WINDOW))
-    state.set(node.outputs[0], result)
-
-
-def rewrite_resize(node: Node, cut: Cut) -> None:
-    """``sizes`` names every axis, or those of ``axes``."""
-    if not node.input(3):
-        return
-    axes = node.attr("axes") or list(range(len(cut.shape(node.outputs[0]))))
-    wanted = {i: cut.shape(node.outputs[0])[a] for i, a in enumerate(axes)}
-    current = cut.value(node.inputs[3])
-    cut.set_elements(node, 3, {i: d for i, d in wanted.items() if current is None or int(np.ravel(current)[i]) != d})

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from spa_cli.channels.state import PASS_THROUGH, Axis, Channels, Decline
 from spa_cli.graph.model import Array, Node
 from spa_cli.graph.shapes import reference
-from spa_cli.operators.registry import MICROSOFT, register
+from spa_cli.operators.registry import MICROSOFT, Read, like_first, register
 
 # product-like: zero as soon as one factor is
 _ABSORBING = frozenset({"Mul", "And", "BitwiseAnd", "SwiGLU"})
@@ -15,15 +17,40 @@ _ABSORBING = frozenset({"Mul", "And", "BitwiseAnd", "SwiGLU"})
 _SINGULAR = frozenset({"Log", "Reciprocal"})
 
 
+def _hard_sigmoid(node: Node, read: Read) -> tuple[float, float] | None:
+    alpha, beta = float(node.attr("alpha", 0.2)), float(node.attr("beta", 0.5))
+    return (-beta / alpha, (1 - beta) / alpha) if alpha > 0 else None
+
+
+def _clip(node: Node, read: Read) -> tuple[float, float] | None:
+    """Its bounds are attributes in old versions, inputs in new ones."""
+    bounds = []
+    for at, name, default in ((1, "min", -math.inf), (2, "max", math.inf)):
+        value = read(node.input(at)) if node.input(at) else np.array(node.attr(name, default))
+        if value is None:
+            return None
+        bounds.append(float(value.reshape(-1)[0]))
+    return bounds[0], bounds[1]
+
+
+@register("Relu", smooth=True, flat=lambda node, read: (0.0, math.inf))
+@register("HardSwish", smooth=True, flat=lambda node, read: (-3.0, math.inf))
+@register("HardSigmoid", smooth=True, flat=_hard_sigmoid)
+@register("Clip", smooth=True, flat=_clip, settings=(1, 2))
 @register(
-    "Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast "
-    "CastLike Ceil Celu Clip Cos Cosh Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid "
-    "HardSwish Identity IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow "
-    "Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum Swish Tan Tanh "
-    "SwiGLU ThresholdedRelu Where Xor ImageScaler ParametricSoftplus Scale ScaledTanh"
+    "Abs Add Celu Div Elu Erf Exp Identity LeakyRelu Mish Mul Neg PRelu Pow Reciprocal Selu Sigmoid Softplus Softsign "
+    "Sqrt Sub Swish Tanh ThresholdedRelu",
+    smooth=True,
 )
-@register("Gelu FastGelu QuickGelu BiasGelu BiasAdd", domain=MICROSOFT)
-@register("SwiGLU ScaledSiLU", domain=MICROSOFT)
+@register(
+    "Acos Acosh And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Cos "
+    "Cosh Equal Floor Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual Log Max Mean Min Mod Not Or Round Shrink "
+    "Sign Sin Sinh Sum Tan Where Xor"
+)
+@register("Gelu", smooth=True, shape=like_first)
+@register("Gelu FastGelu QuickGelu", domain=MICROSOFT, smooth=True, shape=like_first)
+@register("ImageScaler ParametricSoftplus Scale ScaledTanh SwiGLU", shape=like_first)
+@register("BiasAdd BiasGelu ScaledSiLU SwiGLU", domain=MICROSOFT, shape=like_first)
 def elementwise(node: Node, state: Channels) -> None:
     """The output's axes are the inputs' axes, aligned at the end; equal ones are coupled."""
     names = [i for i in node.inputs if i]
@@ -37,7 +64,7 @@ def elementwise(node: Node, state: Channels) -> None:
         state.set(name, axes)
 
 
-@register("Dropout")
+@register("Dropout", settings=(1, 2))
 def dropout(node: Node, state: Channels) -> None:
     """Ratio and mode are scalars beside the data."""
     for name in node.outputs:
@@ -140,7 +167,7 @@ def _scalar_or(values: Array, place: int, count: int) -> Array:
     return values.reshape([-1 if d == place else 1 for d in range(count)])
 
 
-@register("Affine")
+@register("Affine", shape=like_first)
 def affine(node: Node, state: Channels) -> None:
     """Old experimental operators whose scalars are attributes."""
     if len(node.inputs) != 1:

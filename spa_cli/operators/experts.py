@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from spa_cli.channels.state import CONSUMER, PRODUCER, Axis, Channels, Decline
 from spa_cli.graph.model import Node
-from spa_cli.operators.matmul import add_bias
-from spa_cli.operators.registry import MICROSOFT, register
+from spa_cli.operators.labelled import add_bias
+from spa_cli.operators.registry import MICROSOFT, like_first, register
 
 
-@register("MoE", domain=MICROSOFT)
+@register("MoE", domain=MICROSOFT, shape=like_first)
 def mixture(node: Node, state: Channels) -> None:
     """``fc1, fc3 (E, inter, D)`` and ``fc2 (E, D, inter)``: widths prune, experts are chosen by data."""
     x = list(state.of(node.inputs[0]))

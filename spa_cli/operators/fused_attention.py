@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 from spa_cli.channels.state import CONSUMER, PRODUCER, Axis, Channels, Decline
 from spa_cli.graph.model import Node
-from spa_cli.operators.attention import Heads, add_mask, attend, cache, heads_left, in_heads, keep_scale
-from spa_cli.operators.matmul import add_bias
+from spa_cli.graph.shapes import Shape
+from spa_cli.operators.attention import Heads, add_mask, attend, attention_macs, cache, heads_left, in_heads, keep_scale
+from spa_cli.operators.contracts import ShapeOf
+from spa_cli.operators.labelled import add_bias
 from spa_cli.operators.quantization import settings
 from spa_cli.operators.registry import MICROSOFT, register
 from spa_cli.operators.rotary import turn, whole_runs
@@ -33,7 +36,21 @@ def rewrite_projection(node: Node, cut: Cut) -> None:
         cut.set_attribute(node, "qkv_hidden_sizes", widths)
 
 
-@register("Attention", domain=MICROSOFT, rewrite=rewrite_projection)
+def projected_macs(node: Node, shape: ShapeOf) -> int:
+    """The projection, the scores, and the sum of values that they weigh."""
+    batch, length, _ = shape(node.inputs[0])
+    return batch * length * (math.prod(shape(node.inputs[1])) + 2 * length * shape(node.outputs[0])[-1])
+
+
+def projected_shapes(node: Node, shapes: list[Shape | None]) -> list[Shape]:
+    """What attention gives, and the keys and values of all tokens in one tensor."""
+    batch, tokens, _ = shapes[0] or ()
+    heads, values = int(node.attr("num_heads")), _thirds(node, int((shapes[1] or ())[1] or 0))[2]
+    width = values.stop - values.start
+    return [(batch, tokens, width), (2, batch, heads, None, width // heads)]
+
+
+@register("Attention", domain=MICROSOFT, rewrite=rewrite_projection, cost=projected_macs, shape=projected_shapes)
 def projected_attention(node: Node, state: Channels) -> None:
     """``input (B, S, D)``, ``weights (D, q + k + v)``, bias: projection and attention in one."""
     if node.attr("do_rotary", 0):
@@ -43,7 +60,7 @@ def projected_attention(node: Node, state: Channels) -> None:
     add_mask(node, state, 5, q.head)
 
 
-@register("QAttention", domain=MICROSOFT, rewrite=rewrite_projection)
+@register("QAttention", domain=MICROSOFT, rewrite=rewrite_projection, shape=projected_shapes)
 def quantised_attention(node: Node, state: Channels) -> None:
     """Projection and attention in one, on integers, with one scale for all weights."""
     settings(node, state, None, (3, 4, 6, 7))
@@ -107,7 +124,22 @@ def rewrite_multi_head(node: Node, cut: Cut) -> None:
     cut.set_attribute(node, "num_heads", heads_left(cut, node.inputs[0], 2, heads))
 
 
-@register("MultiHeadAttention", domain=MICROSOFT, rewrite=rewrite_multi_head)
+def multi_head_shapes(node: Node, shapes: list[Shape | None]) -> list[Shape]:
+    """What attention gives, and the cache of keys and of values."""
+    batch, tokens, _ = shapes[0] or ()
+    value, heads = shapes[2] or (), int(node.attr("num_heads"))
+    size = int(value[-1] or 0) // (heads if len(value) == 3 else 1)
+    cache = (batch, heads, None, size)
+    return [(batch, tokens, heads * size), cache, cache]
+
+
+@register(
+    "MultiHeadAttention",
+    domain=MICROSOFT,
+    rewrite=rewrite_multi_head,
+    cost=attention_macs,
+    shape=multi_head_shapes,
+)
 def multi_head_attention(node: Node, state: Channels) -> None:
     """Q ``(B, S, N*H)``, K and V alike or, as a cache of cross attention, ``(B, N, T, H)``."""
     if len(node.outputs) > 3 or any(node.input(i) for i in (8, 9)):
@@ -164,7 +196,17 @@ def rewrite_grouped(node: Node, cut: Cut) -> None:
 _STEP, _ROTARY_STEP = 8, 16
 
 
-@register("GroupQueryAttention", domain=MICROSOFT, rewrite=rewrite_grouped)
+def grouped_shapes(node: Node, shapes: list[Shape | None]) -> list[Shape]:
+    """What attention gives, and the cache of keys and of values."""
+    batch, tokens, width = shapes[0] or ()
+    heads, kv_heads = int(node.attr("num_heads")), int(node.attr("kv_num_heads"))
+    separate = len(shapes) > 1 and shapes[1] is not None
+    size = int(width or 0) // (heads if separate else heads + 2 * kv_heads)
+    cache = (batch, kv_heads, None, size)
+    return [(batch, tokens, heads * size), cache, cache]
+
+
+@register("GroupQueryAttention", domain=MICROSOFT, rewrite=rewrite_grouped, cost=attention_macs, shape=grouped_shapes)
 def grouped_attention(node: Node, state: Channels) -> None:
     """Q ``(B, S, N*H)``, K and V ``(B, S, M*H)``, or all in one; a cache, and rotary tables if asked for."""
     if len(node.outputs) > 3 or any(node.input(i) for i in range(12, 17)):

@@ -87,7 +87,7 @@ def compress(node: Node, state: Channels) -> None:
     state.set(node.outputs[0], data)
 
 
-@register("OneHot")
+@register("OneHot", settings=(1, 2))
 def one_hot(node: Node, state: Channels) -> None:
     """A new axis over the classes."""
     indices = [a.with_zero(False) for a in state.of(node.inputs[0])]

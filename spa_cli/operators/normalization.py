@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from spa_cli.channels.state import PASS_THROUGH, PRODUCER, Axis, Channels, Decline
 from spa_cli.graph.model import Node
-from spa_cli.operators.matmul import add_bias
-from spa_cli.operators.registry import APPROXIMATE, MICROSOFT, register
+from spa_cli.graph.shapes import Shape
+from spa_cli.operators.labelled import add_bias
+from spa_cli.operators.registry import APPROXIMATE, MICROSOFT, Norm, like_first, register
 from spa_cli.surgery.cut import Cut
+
+_LAST, _LAST_SCALE = Norm(axis=-1), Norm(axis=-1, offset=-1)
 
 
 def _affine(node: Node, state: Channels, axis: Axis, first: int) -> Axis:
@@ -20,8 +23,9 @@ def _affine(node: Node, state: Channels, axis: Axis, first: int) -> Axis:
     return axis
 
 
-@register("BatchNormalization")
-@register("InstanceNormalization", behaviour=APPROXIMATE)
+# running mean and variance are measured, not learned; in inference it is a line per element
+@register("BatchNormalization", norm=Norm(axis=1), smooth=True, settings=(3, 4))
+@register("InstanceNormalization", behaviour=APPROXIMATE, norm=Norm(axis=1))
 def per_channel_norm(node: Node, state: Channels) -> None:
     """Scale and bias are zeroed with their channel, so the channel is zero whatever the statistics."""
     x = list(state.of(node.inputs[0]))
@@ -39,8 +43,11 @@ def per_channel_norm(node: Node, state: Channels) -> None:
             raise Decline("BatchNormalization in training form with old optional outputs is not followed")
 
 
-@register("LayerNormalization SimplifiedLayerNormalization RMSNormalization", behaviour=APPROXIMATE)
-@register("LayerNormalization SimplifiedLayerNormalization", domain=MICROSOFT, behaviour=APPROXIMATE)
+@register("LayerNormalization", behaviour=APPROXIMATE, norm=_LAST, shape=like_first)
+@register("LayerNormalization", domain=MICROSOFT, behaviour=APPROXIMATE, norm=_LAST, shape=like_first)
+@register("RMSNormalization", behaviour=APPROXIMATE, norm=_LAST_SCALE)
+@register("SimplifiedLayerNormalization", behaviour=APPROXIMATE, norm=_LAST_SCALE, shape=like_first)
+@register("SimplifiedLayerNormalization", domain=MICROSOFT, behaviour=APPROXIMATE, norm=_LAST_SCALE, shape=like_first)
 def layer_norm(node: Node, state: Channels) -> None:
     """Normalises over the last axes: allowed, approximate."""
     x = list(state.of(node.inputs[0]))
@@ -62,7 +69,20 @@ def normalized(node: Node, state: Channels, x: list[Axis], first: int, affine: t
     return out
 
 
-@register("SkipLayerNormalization SkipSimplifiedLayerNormalization", domain=MICROSOFT, behaviour=APPROXIMATE)
+@register(
+    "SkipLayerNormalization",
+    domain=MICROSOFT,
+    behaviour=APPROXIMATE,
+    norm=Norm(axis=-1, scale=2, offset=3),
+    shape=like_first,
+)
+@register(
+    "SkipSimplifiedLayerNormalization",
+    domain=MICROSOFT,
+    behaviour=APPROXIMATE,
+    norm=Norm(axis=-1, scale=2, offset=-1),
+    shape=like_first,
+)
 def skip_layer_norm(node: Node, state: Channels) -> None:
     """``norm(input + skip + bias)``; the sum is the fourth output."""
     x, skip = state.of(node.inputs[0]), state.of(node.inputs[1])
@@ -85,7 +105,14 @@ def skip_layer_norm(node: Node, state: Channels) -> None:
         state.set(node.outputs[3], total)
 
 
-@register("EmbedLayerNormalization", domain=MICROSOFT, behaviour=APPROXIMATE)
+def embedding_shapes(node: Node, shapes: list[Shape | None]) -> list[Shape]:
+    """The normalised sum, where the mask ends, and the sum."""
+    batch, tokens = shapes[0] or ()
+    total = (batch, tokens, (shapes[2] or ())[1])
+    return [total, (batch,), total]
+
+
+@register("EmbedLayerNormalization", domain=MICROSOFT, behaviour=APPROXIMATE, shape=embedding_shapes)
 def embed_layer_norm(node: Node, state: Channels) -> None:
     """Word, position and segment embeddings, their sum, and its LayerNorm."""
     ids, total = state.of(node.inputs[0]), None
@@ -116,7 +143,7 @@ def rewrite_group_norm(node: Node, cut: Cut) -> None:
     cut.set_attribute(node, "num_groups", int(kept.sum()))
 
 
-@register("GroupNormalization", rewrite=rewrite_group_norm, behaviour=APPROXIMATE)
+@register("GroupNormalization", rewrite=rewrite_group_norm, behaviour=APPROXIMATE, norm=Norm(axis=1))
 def group_norm(node: Node, state: Channels) -> None:
     """Whole groups go exactly, channels inside all groups approximately."""
     x = list(state.of(node.inputs[0]))

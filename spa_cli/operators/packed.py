@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from spa_cli.channels.state import CONSUMER, PASS_THROUGH, PRODUCER, Axis, Channels, Decline
 from spa_cli.graph.model import Node
+from spa_cli.operators.contracts import ShapeOf
 from spa_cli.operators.registry import MICROSOFT, register
 from spa_cli.operators.rotary import whole_runs
 from spa_cli.surgery.cut import Cut
@@ -17,7 +20,12 @@ def rewrite_packed(node: Node, cut: Cut) -> None:
     cut.set_attribute(node, "K", cut.shape(node.inputs[0])[-1])
 
 
-@register("MatMulNBits", domain=MICROSOFT, rewrite=rewrite_packed)
+def packed_macs(node: Node, shape: ShapeOf) -> int:
+    """Those of the product; the weight's own shape counts bytes."""
+    return math.prod(shape(node.outputs[0])) * shape(node.inputs[0])[-1]
+
+
+@register("MatMulNBits", domain=MICROSOFT, rewrite=rewrite_packed, cost=packed_macs)
 def packed_matmul(node: Node, state: Channels) -> None:
     """``B (N, blocks, bytes)`` holds K packed: outputs go one by one, inputs in whole blocks."""
     if node.input(4) or node.attr("weight_prepacked", 0):

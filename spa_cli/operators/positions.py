@@ -161,7 +161,7 @@ def _pad_axes(node: Node, read: Read, rank: int) -> list[int]:
     return list(range(rank))
 
 
-@register("Pad", rewrite=rewrite_pad)
+@register("Pad", rewrite=rewrite_pad, settings=(2,))
 def pad(node: Node, state: Channels) -> None:
     """Padding a channel axis with a constant adds channels that can be removed again."""
     axes = list(state.of(node.inputs[0]))

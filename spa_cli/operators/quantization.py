@@ -6,17 +6,23 @@ through every operator; a stored integer 0 stands for zero only where its zero p
 
 from __future__ import annotations
 
-from spa_cli.channels.state import CONSUMER, PASS_THROUGH, PRODUCER, Axis, Channels, Decline
+from spa_cli.channels.state import PASS_THROUGH, Axis, Channels, Decline
 from spa_cli.graph.model import Node
-from spa_cli.operators.convolution import contract_groups, freeze_kernel, rewrite_group, space_axes
+from spa_cli.operators.contracts import Contracts, Scales
+from spa_cli.operators.convolution import contract_groups, convolution, freeze_kernel, rewrite_group, space_axes
 from spa_cli.operators.elementwise import align
-from spa_cli.operators.matmul import add_bias, product
+from spa_cli.operators.labelled import add_bias, contracted, set_roles
+from spa_cli.operators.matmul import gemm, matmul
 from spa_cli.operators.movement import joined
-from spa_cli.operators.registry import MICROSOFT, register
+from spa_cli.operators.registry import MICROSOFT, contracts_of, register
+
+_QLINEAR_CONV = Contracts(convolution, (0, 3), bias=8, scales=Scales((1, 2), (4, 5), (6, 7)), fitted=(1,), windows=True)
 
 
-@register("QuantizeLinear DequantizeLinear")
-@register("QuantizeLinear DequantizeLinear", domain=MICROSOFT)
+@register("QuantizeLinear")
+@register("QuantizeLinear", domain=MICROSOFT)
+@register("DequantizeLinear", integers=(0,))
+@register("DequantizeLinear", domain=MICROSOFT, integers=(0,))
 def quantize(node: Node, state: Channels) -> None:
     """One scale for all passes; one per channel is coupled with the axis it belongs to."""
     if node.attr("block_size", 0):
@@ -54,11 +60,6 @@ def settings(node: Node, state: Channels, axis: Axis | None, inputs: tuple[int, 
     return found
 
 
-def _faithful(node: Node, state: Channels, tensor: int, zero_point: int, per_channel: bool) -> bool:
-    """Whether a zeroed weight stands for zero."""
-    return per_channel or node.inputs[tensor] not in state.sources or state.values_zero(node.input(zero_point))
-
-
 @register("DynamicQuantizeLinear")
 def dynamic_quantize(node: Node, state: Channels) -> None:
     """The range always includes zero, so a zero channel changes neither scale nor zero point."""
@@ -67,65 +68,74 @@ def dynamic_quantize(node: Node, state: Channels) -> None:
         state.set(name, [])
 
 
-# positions of (A, A's settings, B, B's settings, zero point of B, bias, settings of the result)
-_LAYOUTS: dict[str, tuple[int, tuple[int, ...], int, tuple[int, ...], int, int, tuple[int, ...]]] = {
-    "MatMulInteger": (0, (2,), 1, (3,), 3, -1, ()),
-    "QLinearMatMul": (0, (1, 2), 3, (4, 5), 5, -1, (6, 7)),
-    "QGemm": (0, (1, 2), 3, (4, 5), 5, 6, (7, 8)),
-    "DynamicQuantizeMatMul": (0, (), 1, (2, 3), 3, 4, ()),
-    "MatMulIntegerToFloat": (0, (2, 4), 1, (3, 5), 5, 6, ()),
-    "QLinearConv": (0, (1, 2), 3, (4, 5), 5, 8, (6, 7)),
-    "ConvInteger": (0, (2,), 1, (3,), 3, -1, ()),
-    "MatMulInteger16": (0, (), 1, (), 9, -1, ()),
-}
-
-
-@register("MatMulInteger QLinearMatMul")
-@register("QGemm DynamicQuantizeMatMul MatMulIntegerToFloat MatMulInteger16", domain=MICROSOFT)
+@register("MatMulInteger", contracts=Contracts(matmul, scales=Scales((2,), (3,)), fitted=(1, 0)), integers=(1,))
+@register("QLinearMatMul", contracts=Contracts(matmul, (0, 3), scales=Scales((1, 2), (4, 5), (6, 7))), integers=(0, 3))
+@register(
+    "QGemm",
+    domain=MICROSOFT,
+    contracts=Contracts(gemm, (0, 3), bias=6, scales=Scales((1, 2), (4, 5), (7, 8))),
+    integers=(3, 6),
+)
+@register("DynamicQuantizeMatMul", domain=MICROSOFT, contracts=Contracts(matmul, bias=4, scales=Scales(b=(2, 3))))
+@register("MatMulIntegerToFloat", domain=MICROSOFT, contracts=Contracts(matmul, bias=6, scales=Scales((2, 4), (3, 5))))
+@register("MatMulInteger16", domain=MICROSOFT, contracts=Contracts(matmul, scales=Scales()))
 def integer_matmul(node: Node, state: Channels) -> None:
     """A matrix product on integers: scales and zero points of B per column are coupled with it."""
-    a_at, a_settings, b_at, b_settings, b_zero, bias, rest = _LAYOUTS[node.op]
-    a, b = list(state.of(node.inputs[a_at])), list(state.of(node.inputs[b_at]))
+    contracts, scales = _scaled(node)
+    a, b = (list(state.of(name)) for name in contracts.inputs(node))
     if len(b) < 2 or not a:
         raise Decline(f"{node.op} with vectors is not followed")
-    settings(node, state, None, a_settings + rest)
-    m, k = (1, 0) if node.attr("transA", 0) else (len(a) - 2, len(a) - 1)
-    k2, n = (1, 0) if node.attr("transB", 0) else (len(b) - 2, len(b) - 1)
-    per_column = settings(node, state, b[n], b_settings)
-    faithful = _faithful(node, state, b_at, b_zero, per_column)
+    settings(node, state, None, scales.a + scales.y)
+    _, labels = contracts.labels(node, [len(a), len(b)]).terms
+    rows, columns = labels.index("k"), labels.index("n")
+    per_column = settings(node, state, b[columns], scales.b)
     # with a zero point a zeroed row of B still counts: only A decides about the contraction
-    b_rows = b[k2].with_zero(b[k2].zero and _faithful(node, state, b_at, b_zero, False))
-    left = [(axis, i) for i, axis in enumerate(a[:-2])] + [(a[m], m), (a[k], k)]
-    right = [(axis, i) for i, axis in enumerate(b[:-2])] + [(b_rows, k2), (b[n].with_zero(b[n].zero and faithful), n)]
-    out = product(node, state, left, right, (node.inputs[a_at], node.inputs[b_at]))
-    if bias >= 0 and node.input(bias):
-        out = add_bias(node, state, out, node.inputs[bias])
-    state.set(node.outputs[0], out)
+    b[rows] = b[rows].with_zero(b[rows].zero and _faithful(node, state, False))
+    b[columns] = b[columns].with_zero(b[columns].zero and _faithful(node, state, per_column))
+    state.set(node.outputs[0], contracted(node, state, [a, b]))
 
 
-@register("QLinearConv ConvInteger", rewrite=lambda node, cut: rewrite_group(node, cut, _LAYOUTS[node.op][2]))
-@register("QLinearConv", domain=MICROSOFT, rewrite=lambda node, cut: rewrite_group(node, cut, 3))
+@register(
+    "ConvInteger",
+    rewrite=rewrite_group,
+    contracts=Contracts(convolution, scales=Scales((2,), (3,)), fitted=(1,), windows=True),
+    integers=(1,),
+)
+@register("QLinearConv", rewrite=rewrite_group, contracts=_QLINEAR_CONV, integers=(3, 8))
+@register("QLinearConv", domain=MICROSOFT, rewrite=rewrite_group, contracts=_QLINEAR_CONV, integers=(3, 8))
 def integer_conv(node: Node, state: Channels) -> None:
     """A convolution on integers: scales and zero points of W per output channel are coupled with it."""
-    x_at, x_settings, w_at, w_settings, w_zero, bias, rest = _LAYOUTS[node.op]
+    contracts, scales = _scaled(node)
     if node.attr("channels_last", 0):
         raise Decline("QLinearConv in channels-last form is not followed")
-    x, w = state.of(node.inputs[x_at]), state.of(node.inputs[w_at])
-    groups = int(node.attr("group", 1))
+    x, w = (state.of(name) for name in contracts.inputs(node))
     freeze_kernel(node, state, w)
-    settings(node, state, None, x_settings + rest)
-    per_channel = settings(node, state, w[0], w_settings)
-    w_columns = w[1].with_zero(w[1].zero and _faithful(node, state, w_at, w_zero, False))
-    contract_groups(state, x[1], w[0], w_columns, groups)
-    state.role(node.inputs[w_at], 0, PRODUCER)
-    state.role(node.inputs[w_at], 1, CONSUMER)
-    out = w[0].with_zero(w[0].zero and _faithful(node, state, w_at, w_zero, per_channel))
-    if bias >= 0 and node.input(bias):
-        out = add_bias(node, state, [out], node.inputs[bias])[0]
+    settings(node, state, None, scales.a + scales.y)
+    per_channel = settings(node, state, w[0], scales.b)
+    columns = w[1].with_zero(w[1].zero and _faithful(node, state, False))
+    contract_groups(state, x[1], w[0], columns, int(node.attr("group", 1)))
+    set_roles(node, state, 1)
+    out = w[0].with_zero(w[0].zero and _faithful(node, state, per_channel))
+    if contracts.bias >= 0 and node.input(contracts.bias):
+        out = add_bias(node, state, [out], node.inputs[contracts.bias])[0]
     state.set(node.outputs[0], [x[0].with_zero(False), out, *space_axes(node, state, x, w)])
 
 
-@register("QLinearAdd QLinearMul", domain=MICROSOFT)
+def _scaled(node: Node) -> tuple[Contracts, Scales]:
+    contracts = contracts_of(node)
+    assert contracts.scales is not None
+    return contracts, contracts.scales
+
+
+def _faithful(node: Node, state: Channels, per_channel: bool) -> bool:
+    """Whether a zeroed weight stands for zero."""
+    contracts, scales = _scaled(node)
+    weight = contracts.inputs(node)[1]
+    zero_point = node.input(scales.b[-1]) if scales.b else ""
+    return per_channel or weight not in state.sources or state.values_zero(zero_point)
+
+
+@register("QLinearAdd QLinearMul", domain=MICROSOFT, integers=(0, 3))
 def integer_binary(node: Node, state: Channels) -> None:
     """``A, its scale, its zero point, B, its scale, its zero point, the result's``."""
     settings(node, state, None, (1, 2, 4, 5, 6, 7))

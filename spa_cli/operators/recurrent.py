@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from spa_cli.channels.state import CONSUMER, PASS_THROUGH, PRODUCER, Axis, Channels, Decline
 from spa_cli.graph.model import Node
+from spa_cli.graph.shapes import Shape
+from spa_cli.operators.contracts import Contracts, Scales
 from spa_cli.operators.registry import MICROSOFT, register
 from spa_cli.surgery.cut import Cut
 
@@ -18,25 +22,45 @@ def rewrite_hidden(node: Node, cut: Cut) -> None:
     cut.set_attribute(node, "hidden_size", cut.shape(node.inputs[2])[own])
 
 
-@register("LSTM", "GRU", "RNN", rewrite=rewrite_hidden)
+def gates(node: Node, ranks: Sequence[int]) -> str:
+    """What the g gates of every direction d get from the input at step t."""
+    x, y = ("bti", "btdh") if node.attr("layout", 0) else ("tbi", "tdbh")
+    return f"{x},dgi->{y}" if node.op in _GATES else f"{x},dig->{y}"
+
+
+@register("LSTM", "GRU", "RNN", rewrite=rewrite_hidden, contracts=Contracts(gates, fitted=(1,), recurrence=2))
 def recurrent(node: Node, state: Channels) -> None:
     """``W (dirs, gates*h, in)``, ``R (dirs, gates*h, h)``, ``B (dirs, 2*gates*h)``, ``P (dirs, 3*h)``."""
     _layer(node, state, _GATES[node.op], gates_at=1, inputs_at=2, peepholes=7)
 
 
-@register("DynamicQuantizeLSTM", domain=MICROSOFT, rewrite=rewrite_hidden)
+def lstm_shapes(node: Node, shapes: list[Shape | None]) -> list[Shape]:
+    """All steps, and the last states."""
+    steps, batch, _ = shapes[0] or ()
+    directions, hidden = (shapes[2] or ())[:2]
+    last = (directions, batch, hidden)
+    return [(steps, directions, batch, hidden), last, last]
+
+
+@register(
+    "DynamicQuantizeLSTM",
+    domain=MICROSOFT,
+    rewrite=rewrite_hidden,
+    contracts=Contracts(gates, scales=Scales(b=(8, 9)), recurrence=2),
+    shape=lstm_shapes,
+)
 def quantised_lstm(node: Node, state: Channels) -> None:
     """An LSTM on integers: ``W (dirs, in, 4*h)``, ``R (dirs, h, 4*h)``, scales per direction or per gate unit."""
     for weight, scale, zero in ((1, 8, 9), (2, 10, 11)):
         if not state.values_zero(node.input(zero)):
             raise Decline("DynamicQuantizeLSTM with zero points of its weights is not followed")
-        directions, gates = state.of(node.inputs[weight])[0], state.of(node.inputs[weight])[2]
+        directions, _, units = state.of(node.inputs[weight])
         for name in (node.input(scale), node.input(zero)):
             if name:
                 own = state.of(name)
                 state.unify(directions, own[0])
                 if len(own) > 1:
-                    state.unify(gates, own[1])
+                    state.unify(units, own[1])
                     state.role(name, 1, PASS_THROUGH)
     _layer(node, state, 4, gates_at=2, inputs_at=1, peepholes=7)
 

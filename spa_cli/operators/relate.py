@@ -1,11 +1,11 @@
-"""One operator's turn in the dependency pass: its rule, and what happens when that can't follow it."""
+"""One operator's turn in the dependency pass: its record's rule, and what happens when that can't follow it."""
 
 from __future__ import annotations
 
 from spa_cli.channels.state import Channels, Decline
 from spa_cli.graph.bodies import captured_names
 from spa_cli.graph.model import Node
-from spa_cli.operators.registry import rule_for
+from spa_cli.operators.registry import record_of
 
 
 def relate(state: Channels, node: Node) -> None:
@@ -26,7 +26,7 @@ def _relate(state: Channels, node: Node) -> None:
         sources = frozenset().union(*(state.sources[i] for i in inputs))
         state.sources.update({o: sources for o in node.outputs if o})
     try:
-        rule_for(node).relate(node, state)
+        record_of(node).relate(node, state)
         _check(state, node)
         for name in set(inputs) - state.read:
             # scales, ratios, depths: a rule that does not look at an input's axes has not followed it

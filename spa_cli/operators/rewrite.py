@@ -13,7 +13,7 @@ from spa_cli.channels.state import Channels
 from spa_cli.graph.bodies import graphs, own_bodies
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.parameters import set_parameters
-from spa_cli.operators import rule_for
+from spa_cli.operators import record_of
 from spa_cli.surgery.cut import Cut
 from spa_cli.surgery.values import tensor
 
@@ -36,7 +36,7 @@ def cut(
     work = Cut(graph, state, grouping, selection)
     for node in graph.all_nodes:
         touched = any(work.changed(n) or work.values.affected(n) for n in (*node.inputs, *node.outputs) if n)
-        rewrite = rule_for(node).rewrite
+        rewrite = record_of(node).rewrite
         if touched and rewrite is not None:
             rewrite(node, work)
         work.values.pin(node)

@@ -32,7 +32,8 @@ def new_axes(node: Node, state: Channels, shape: tuple[int, ...], zero: bool) ->
     return [state.fresh(d, zero) if d > 1 else state.static(d, "has a single channel") for d in shape]
 
 
-@register("Constant Range RandomNormal RandomUniform HammingWindow HannWindow BlackmanWindow MelWeightMatrix")
+@register("Range", settings=(0, 1, 2))
+@register("Constant RandomNormal RandomUniform HammingWindow HannWindow BlackmanWindow MelWeightMatrix")
 @register("Range", domain=MICROSOFT)
 @register("NonZero Unique NonMaxSuppression StringNormalizer", behaviour=FROZEN)
 @register("Unique", domain=MICROSOFT, behaviour=FROZEN)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from spa_cli.operators import rules
+from spa_cli.operators import records
 from spa_cli.operators.registry import APPROXIMATE, FOLLOWED, FROZEN
 
 BEHAVIOURS = (FOLLOWED, APPROXIMATE, FROZEN)
@@ -27,10 +27,10 @@ class Operator(NamedTuple):
 def operators() -> list[Operator]:
     """Every operator ``spa`` knows, by domain and name."""
     found = []
-    for (domain, name), rule in sorted(rules().items()):
-        first = (rule.relate.__doc__ or "").strip().splitlines()[0]
-        note = first.removeprefix("Frozen: ").format(op=name) if rule.behaviour == FROZEN else first
-        found.append(Operator(domain or "ai.onnx", name, rule.behaviour, note))
+    for (domain, name), record in sorted(records().items()):
+        first = (record.relate.__doc__ or "").strip().splitlines()[0]
+        note = first.removeprefix("Frozen: ").format(op=name) if record.behaviour == FROZEN else first
+        found.append(Operator(domain or "ai.onnx", name, record.behaviour, note))
     return found
 
 

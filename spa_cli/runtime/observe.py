@@ -7,7 +7,7 @@ import onnx
 from onnx import helper
 
 from spa_cli.graph.model import Graph
-from spa_cli.graph.shapes import Shapes, interpret
+from spa_cli.graph.shapes import Observed, Shapes
 from spa_cli.runtime.inputs import synthetic
 from spa_cli.runtime.session import open_session
 
@@ -15,13 +15,13 @@ from spa_cli.runtime.session import open_session
 _LIMIT = 500_000_000
 
 
-def complete(graph: Graph, known: Shapes, shapes: dict[str, tuple[int, ...]]) -> Shapes:
-    """``known`` again, with the unknown tensors as one run on synthetic inputs shows them; as it was if that fails."""
+def observe(graph: Graph, known: Shapes, shapes: dict[str, tuple[int, ...]]) -> Observed:
+    """Shapes and types of the tensors that are unknown, as one run on synthetic inputs shows them; none if it fails."""
     model = graph.model
     outside = {id(node) for node in graph.nodes}
     unknown = [n for n, node in known.unknown.items() if id(node) in outside and node.op != "ZipMap"]
     if not unknown or model.ByteSize() > _LIMIT or any(t.data_location for t in model.graph.initializer):
-        return known
+        return {}
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     present = {o.name for o in probe.graph.output}
@@ -31,9 +31,6 @@ def complete(graph: Graph, known: Shapes, shapes: dict[str, tuple[int, ...]]) ->
         names = [o.name for o in session.get_outputs()]
         outputs = session.run(names, synthetic(graph, shapes))
     except Exception:  # noqa: BLE001 - onnxruntime's kinds are its own; without the run these stay unknown, and frozen
-        return known
+        return {}
     seen = {n: v for n, v in zip(names, outputs, strict=True) if n in unknown and isinstance(v, np.ndarray)}
-    observed = {
-        n: (v.shape, int(helper.np_dtype_to_tensor_dtype(v.dtype))) for n, v in seen.items() if v.dtype.kind != "O"
-    }
-    return interpret(graph, shapes, observed)
+    return {n: (v.shape, int(helper.np_dtype_to_tensor_dtype(v.dtype))) for n, v in seen.items() if v.dtype.kind != "O"}

@@ -7,7 +7,7 @@ import re
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ _FEWEST, _MOST = 5, 50
 _TOKEN = re.compile(r"spa:(\d+):")
 # what fused kernels and those in other layouts are called after: the tensor they make
 _LAYOUT = re.compile(r"_nchwc$|_nhwc$")
-_CONTRACTIONS = frozenset({"Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"})
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,12 @@ class Profile:
         return sum(self.nodes.values()) + sum(self.others.values())
 
 
-def profile(models: Sequence[tuple[onnx.ModelProto, str]], feeds: Feeds, seconds: float = 1.0) -> list[Profile]:
+def profile(
+    models: Sequence[tuple[onnx.ModelProto, str]], feeds: Feeds, multiplying: Container[str], seconds: float = 1.0
+) -> list[Profile]:
     """Run models (each with the folder of its external data), fully optimised, in turns, for ``seconds`` each.
 
-    Raises what onnxruntime raises.
+    ``multiplying``: operators whose kernels take up what follows them. Raises what onnxruntime raises.
     """
     with tempfile.TemporaryDirectory(prefix="spa-profile-") as private:
         sessions = [_session(model, folder, str(Path(private) / str(at))) for at, (model, folder) in enumerate(models)]
@@ -56,7 +57,7 @@ def profile(models: Sequence[tuple[onnx.ModelProto, str]], feeds: Feeds, seconds
                 break
         files = [Path(s.end_profiling()) for s in sessions]
         events = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    return [_attributed(model, own) for (model, _), own in zip(models, events, strict=True)]
+    return [_attributed(model, own, multiplying) for (model, _), own in zip(models, events, strict=True)]
 
 
 def _session(model: onnx.ModelProto, folder: str, prefix: str) -> ort.InferenceSession:
@@ -75,7 +76,7 @@ def _session(model: onnx.ModelProto, folder: str, prefix: str) -> ort.InferenceS
     return ort.InferenceSession(named.SerializeToString(), options, providers=list(chosen()))
 
 
-def _attributed(model: onnx.ModelProto, events: list[dict[str, Any]]) -> Profile:
+def _attributed(model: onnx.ModelProto, events: list[dict[str, Any]], multiplying: Container[str]) -> Profile:
     labels = [n.name or f"{n.op_type}->{n.output[0] if n.output else '?'}" for n in model.graph.node]
     makers = {output: i for i, node in enumerate(model.graph.node) for output in node.output if output}
     times: dict[tuple[str, str, str], list[float]] = defaultdict(list)
@@ -87,7 +88,7 @@ def _attributed(model: onnx.ModelProto, events: list[dict[str, Any]]) -> Profile
     nodes: dict[str, float] = defaultdict(float)
     others: dict[str, float] = defaultdict(float)
     for (name, op, _), found in times.items():
-        index = _origin(name, op, makers, model)
+        index = _origin(name, makers, model, multiplying if op in multiplying else None)
         if index is None:
             others[op] += float(np.median(found))
         else:
@@ -103,14 +104,16 @@ def _hide(node: onnx.NodeProto) -> None:
             _hide(inner)
 
 
-def _origin(name: str, op: str, makers: dict[str, int], model: onnx.ModelProto) -> int | None:
-    """The node a kernel is called after, the one that multiplies if it was fused with what follows."""
+def _origin(
+    name: str, makers: dict[str, int], model: onnx.ModelProto, multiplying: Container[str] | None
+) -> int | None:
+    """The node a kernel is called after; of a kernel that multiplies, the one that does, whatever was fused with it."""
     token = _TOKEN.search(name)
     if token is not None:
         return int(token[1])
     index = makers.get(_LAYOUT.sub("", name))
     for _ in range(4):
-        if index is None or op not in _CONTRACTIONS or model.graph.node[index].op_type in _CONTRACTIONS:
+        if index is None or multiplying is None or model.graph.node[index].op_type in multiplying:
             break
         index = makers.get(model.graph.node[index].input[0] if model.graph.node[index].input else "")
     return index

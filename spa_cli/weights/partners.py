@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from spa_cli.graph.model import Graph, Node
+from spa_cli.operators.registry import made_along
 from spa_cli.weights.layout import squeezed
 
 
@@ -19,17 +20,16 @@ def partners(
     for place in (node, *before):
         found = [i for i in dict.fromkeys(place.inputs) if i != name and parts.get(i)]
         for weight in found:
-            axis = _output_axis(place, graph.shape(weight), size)
+            axis = _output_axis(place, weight, graph.shape(weight), size)
             if axis is not None:
                 yield weight, axis
         if found:
             return
 
 
-def _output_axis(node: Node, shape: tuple[int, ...], size: int) -> int | None:
-    fixed = {"Conv": 0, "ConvTranspose": 1, "MatMul": len(shape) - 1, "Gemm": 0 if node.attr("transB") else 1}
-    axis = fixed.get(node.op) if len(squeezed(shape)) > 1 else None
+def _output_axis(node: Node, name: str, shape: tuple[int, ...], size: int) -> int | None:
+    made = made_along(node, name, len(shape)) if len(squeezed(shape)) > 1 else []
     axes = [a for a, d in enumerate(shape) if d == size]
-    if axis is None:
+    if len(made) != 1:
         return axes[0] if len(axes) == 1 else None
-    return axis if axis in axes else None
+    return made[0] if made[0] in axes else None

@@ -10,11 +10,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from spa_cli.analysis import Analysis, analyse_model
-from spa_cli.budget.costs import macs
 from spa_cli.channels.selection import Selection
 from spa_cli.graph.shapes import interpret
 from spa_cli.graph.source import Source
 from spa_cli.graph.view import build
+from spa_cli.operators import record_of, shape_rules
 from spa_cli.operators.rewrite import cut
 from spa_cli.runtime.load import load
 from tests import architectures
@@ -82,8 +82,8 @@ def _macs(
     opsets = [helper.make_opsetid("", 23), helper.make_opsetid("com.microsoft", 1)]
     view = build(helper.make_model(graph, opset_imports=opsets), "")
     given = {n: s for n, s in zip(names, inputs, strict=True) if s is not None}
-    shapes = interpret(view, given).shape
-    return macs(view.nodes[0], lambda name: tuple(int(d or 0) for d in shapes[name]))
+    shapes = interpret(view, given, rules=shape_rules()).shape
+    return record_of(view.nodes[0]).macs(view.nodes[0], lambda name: tuple(int(d or 0) for d in shapes[name]))
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,8 @@ def test_matmul_of_onnxruntime() -> None:
     proto = helper.make_node("FusedMatMul", ["a", "b"], ["y"], domain="com.microsoft", transA=1, transB=1)
     graph = helper.make_graph([proto], "one", [], [])
     opsets = [helper.make_opsetid("com.microsoft", 1)]
-    assert macs(build(helper.make_model(graph, opset_imports=opsets), "").nodes[0], shapes.__getitem__) == 3 * 70
+    node = build(helper.make_model(graph, opset_imports=opsets), "").nodes[0]
+    assert record_of(node).macs(node, shapes.__getitem__) == 3 * 70
 
 
 def test_multi_head_attention_with_packed_qkv() -> None:
@@ -252,4 +253,4 @@ def test_multi_head_attention_with_packed_qkv() -> None:
     graph = helper.make_graph([proto], "one", [], [])
     opsets = [helper.make_opsetid("com.microsoft", 1)]
     node = build(helper.make_model(graph, opset_imports=opsets), "").nodes[0]
-    assert macs(node, shapes.__getitem__) == 2 * (2 * 4 * 10 * 10 * 8)
+    assert record_of(node).macs(node, shapes.__getitem__) == 2 * (2 * 4 * 10 * 10 * 8)

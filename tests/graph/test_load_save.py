@@ -14,8 +14,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import spa_cli
+from spa_cli.atomic import write_text
 from spa_cli.errors import ModelError, SpaError, UsageError, VerificationError
-from spa_cli.graph.save import check_writable, write_text
+from spa_cli.graph.save import check_writable
 from spa_cli.runtime.load import load
 from spa_cli.runtime.timing import Timing
 from spa_cli.verification import compare

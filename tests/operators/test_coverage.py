@@ -8,7 +8,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as native
 from docs.make import BEGIN, ROOT, readme
 from spa_cli.channels.state import Channels, Decline
 from spa_cli.graph.model import Node
-from spa_cli.operators import rules
+from spa_cli.operators import records
 from spa_cli.operators.registry import FROZEN
 from spa_cli.report.operators import operators, reference
 
@@ -97,32 +97,32 @@ def _release(version):
 
 def test_every_operator_behaves_as_listed() -> None:
     expected = {(d, n): b for (d, b), names in EXPECTED.items() for n in names.split()}
-    assert {key: rule.behaviour for key, rule in rules().items()} == expected
+    assert {key: record.behaviour for key, record in records().items()} == expected
 
 
 @pytest.mark.skipif(_release(onnx.__version__) > KNOWN_ONNX, reason="onnx is newer than the table")
 def test_no_operator_of_onnx_is_missing() -> None:
     schemas = {(s.domain, s.name) for s in onnx.defs.get_all_schemas_with_history()}
     assert len(schemas) > 200
-    assert schemas - set(rules()) == set()
+    assert schemas - set(records()) == set()
 
 
 @pytest.mark.skipif(_release(onnxruntime.__version__) > KNOWN_ONNXRUNTIME, reason="onnxruntime is newer than the table")
 def test_no_operator_of_onnxruntime_is_missing() -> None:
     schemas = {(s.domain, s.name) for s in native.get_all_operator_schema() if s.domain == "com.microsoft"}
     assert len(schemas) > 50
-    assert schemas - set(rules()) == set()
+    assert schemas - set(records()) == set()
 
 
 def test_an_operator_that_declines_by_itself_is_called_frozen() -> None:
-    declining = {key for key, rule in rules().items() if (rule.relate.__doc__ or "").startswith("Frozen: ")}
+    declining = {key for key, record in records().items() if (record.relate.__doc__ or "").startswith("Frozen: ")}
     assert len(declining) > 100
     for domain, name in declining:
-        rule = rules()[domain, name]
-        assert rule.behaviour == FROZEN
+        record = records()[domain, name]
+        assert record.behaviour == FROZEN
         node = Node(name, domain, "", {}, (), (), 1, onnx.NodeProto())
         with pytest.raises(Decline, match=name):
-            rule.relate(node, Channels.__new__(Channels))
+            record.relate(node, Channels.__new__(Channels))
 
 
 def test_the_documentation_is_that_of_the_table() -> None:

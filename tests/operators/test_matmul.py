@@ -175,6 +175,20 @@ CASES = [
         wb=(5, 6),
     ),
     case(
+        "FusedMatMul with its rows in front of the batch",
+        """(float[3,7,5] x) => (float[7,3,7] y) {
+          a = MatMul(x, wa)
+          b = MatMul(x, wb)
+          t = Transpose<perm=[1,0,2]>(a)
+          u = Transpose<perm=[1,0,2]>(b)
+          y = com.microsoft.FusedMatMul<transB=1, transBatchA=1, transBatchB=1>(t, u)
+        }""",
+        ["6: wa:1 wb:1"],
+        domains={"com.microsoft": 1},
+        wa=(5, 6),
+        wb=(5, 6),
+    ),
+    case(
         "graph network: features through the adjacency",
         """(float[N,5] x, float[N,N] adjacency) => (y) {
           a = MatMul(x, w1)

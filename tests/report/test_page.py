@@ -182,7 +182,7 @@ def test_what_is_refused_before_any_work(tmp_path, monkeypatch, command) -> None
 
     importing = importlib.import_module
     monkeypatch.setattr(importlib, "import_module", missing)
-    assert "install both beside spa: pip install jinja2 matplotlib" in refused(2, *line, "new.html")
+    assert "; install them in spa's own environment: pip install jinja2 matplotlib" in refused(2, *line, "new.html")
     assert contents(tmp_path) == before
 
 

@@ -8,6 +8,7 @@ import pytest
 
 import spa_cli
 from spa_cli.channels.groups import Group, Member
+from spa_cli.operators import contracting
 from spa_cli.plan import to_selection
 from spa_cli.report.page.curves import importance
 from spa_cli.report.page.layers import layers
@@ -66,7 +67,7 @@ def test_kernels_go_to_the_layers_they_come_from(name) -> None:
     analysis = spa_cli.inspect(model_path(name))
     model = onnx.load(model_path(name))
     feeds = {n: np.zeros(s, np.float32) for n, s in analysis.input_shapes.items()}
-    (found,) = profile([(model, "")], feeds, seconds=0.05)
+    (found,) = profile([(model, "")], feeds, contracting(), seconds=0.05)
     names = {x.name for x in layers(analysis) if x.macs[0]}
     assert names <= found.nodes.keys()
     assert found.total > 0

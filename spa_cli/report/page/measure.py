@@ -10,6 +10,7 @@ import onnx
 
 from spa_cli.errors import first_line
 from spa_cli.graph.model import Array
+from spa_cli.operators import contracting
 from spa_cli.progress import stage
 from spa_cli.report.page.layers import LayerCost
 from spa_cli.report.page.theme import Number
@@ -72,9 +73,9 @@ def profiles(feeds: Feeds, before: tuple[onnx.ModelProto, str], after: tuple[onn
     """Profile both (model, folder of its external data); whatever onnxruntime objects to becomes a sentence."""
     stage("measuring latency by layer")
     try:
-        found = profile([before, after] if after else [before], feeds)
+        found = profile([before, after] if after else [before], feeds, contracting())
     except Exception as error:  # noqa: BLE001 - the page says so, the model is made
-        why = first_line(error, 160).rstrip(".")
+        why = first_line(error).rstrip(".")
         return Profiles(None, None, f"Latency by layer could not be measured: {why}.")
     return Profiles(found[0], found[1] if after else None)
 
@@ -112,7 +113,7 @@ def quality(ranked: Ranked, choice: Choice) -> Sensitivities:
             curve.append((subject.analysis.costs.left(choice.selection), moved))
         found = sensitivities(ranked, drift_of, max(end - time.perf_counter(), SECONDS / 4))
     except Exception as error:  # noqa: BLE001 - the page says so, the model is made
-        why = first_line(error, 160).rstrip(".")
+        why = first_line(error).rstrip(".")
         return Sensitivities([], [], [f"Sensitivity and the curve of drift could not be measured: {why}."])
     wide = sum(g.channels > 1 for g in subject.analysis.grouping.groups)
     if len(found) < wide:

@@ -35,8 +35,7 @@ def prune_page(result: Result, small: Trial, ranked: Ranked, choice: Choice, req
     differences = measure.differences(subject.reference, small.outputs or [])
     samples = "the first of these samples"
     groups = analysis.grouping.groups
-    went = {i: groups[i].channels - int(m.reshape(-1, groups[i].channels)[0].sum()) for i, m in selection.kept.items()}
-    strips = [(groups[i].name, choice.order.priority[i], went.get(i, 0)) for i in choice.order.eligible]
+    strips = [(groups[i].name, choice.order.priority[i], selection.gone.get(i, 0)) for i in choice.order.eligible]
     per = "loss per saving of the removal" if request.recipe.only_obspa else "score of the removed channel"
     ops = {n.label: n.op for n in analysis.graph.all_nodes}
     return render(
