@@ -48,7 +48,7 @@ OURS = {
 CAUGHT = {
     "AssertionError": (("spa_cli/trial/cutting.py", "spa_cli/trial/search.py"), "spa itself is wrong"),
     "CutError": (("spa_cli/surgery/",), "a group is left whole, with a warning"),
-    "Decline": (("spa_cli/channels/",), "what a node touches is frozen, with a reason"),
+    "Decline": (("spa_cli/channels/", "spa_cli/operators/"), "what a node touches is frozen, with a reason"),
     "Exit": (("spa_cli/cli/",), "Typer leaves with a code"),
     "NotImplementedError": (("spa_cli/gradients/",), "no gradient can be taken through ..."),
     "Refused": (("spa_cli/gradients/convert.py",), "no gradient can be taken through ..."),
