@@ -14,6 +14,7 @@ import pytest
 
 from spa_cli.runtime.load import load
 from tests.cli.running import spa
+from tests.quick import executable
 from tests.samples import calib_path, model_path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,11 +95,11 @@ def test_commands_run(playground, tmp_path, line) -> None:
         # what a command makes is not there yet
         if re.search(rf"(-o|--output|--plan-out) {name}", line):
             (here / name).unlink()
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    path = os.pathsep.join([str(executable(tmp_path).parent), str(Path(sys.executable).parent), os.environ["PATH"]])
     ran = subprocess.run(
         ["bash", "-c", line],
         cwd=here,
-        env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PATH": path},
         capture_output=True,
         text=True,
         timeout=240,

@@ -1,0 +1,51 @@
+"""``spa`` without the seconds it takes to time models and kernels, here and in processes of its own.
+
+What a machine likes is measured on it, and tests have to give the same on every one. Where measuring is what a test is
+about, it measures.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+# commands that measure something
+MEASURING = {"prune", "sweep", "verify"}
+
+
+def shorten(patch: Callable[[object, str, object], None]) -> None:
+    """Latency that is only reported takes 20 ms; ``--round-to auto``, the default, keeps no multiples."""
+    from spa_cli import pipeline
+    from spa_cli.budget import kernels
+    from spa_cli.verification import compare
+
+    for module in (pipeline, compare):
+        patch(module, "latency", functools.partial(module.latency, budget=0.02))
+    patch(kernels, "preferred_multiple", lambda graph: 1)
+
+
+def executable(folder: Path) -> Path:
+    """A ``spa`` in this folder that is quick, to be found first on a ``PATH``."""
+    path = folder / "spa"
+    path.write_text(f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\n{_RUN}")
+    path.chmod(0o755)
+    return path
+
+
+_RUN = "from tests.quick import main\nmain()\n"
+
+
+def main() -> None:
+    """The command line."""
+    if MEASURING & set(sys.argv[1:2]):
+        shorten(setattr)
+    from spa_cli.cli import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()
