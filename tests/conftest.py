@@ -5,33 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 
 from spa_cli.calibration import synthetic
-from spa_cli.runtime import session
 from tests.quick import shorten
 
 
 @pytest.fixture(autouse=True, scope="session")
 def little_is_measured() -> Iterator[None]:
-    """No latency for seconds where nobody looks at it; tests of ``--round-to auto`` say what kernels like."""
+    """No latency for seconds where nobody looks at it, on one thread; tests of ``--round-to auto`` say what is liked."""
     with pytest.MonkeyPatch.context() as patch:
         shorten(patch.setattr)
-        yield
-
-
-@pytest.fixture(autouse=True, scope="session")
-def sessions_compute_alone() -> Iterator[None]:
-    """On one thread each: onnxruntime's others wait for work by turning on the processor."""
-    opened = session._opened
-
-    def alone(what: object, options: ort.SessionOptions, providers: tuple[str, ...]) -> ort.InferenceSession:
-        options.intra_op_num_threads = 1
-        return opened(what, options, providers)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "_opened", alone)
         yield
 
 
