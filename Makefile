@@ -19,10 +19,11 @@ demo: $(VENV)/.installed ## prune a trained sample model and show the result
 	$(BIN)/spa verify sample_models/digits_resnet.onnx build/small.onnx \
 	  --calib sample_models/digits_resnet_test.npz --min-agreement 0.9
 
-test: $(VENV)/.dev ## lint, type-check and run the tests
+test: $(VENV)/.dev ## lint, type-check, check the layers and run the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev ## mend what a tool can mend

@@ -19,29 +19,31 @@ from pathlib import Path
 
 from spa_cli.errors import SpaError, UnreachableError
 from spa_cli.options import Options
-from spa_cli.prepare import Prepared, prepare
+from spa_cli.request import Request
 from spa_cli.runtime.load import load
-from spa_cli.trial.cutting import cut_to
+from spa_cli.trial.choose import choose_to
+from spa_cli.trial.prepare import Ranked, analyse, score
+from spa_cli.trial.trials import Trials
 
 FRACTIONS = (0.9, 0.75, 0.6, 0.45, 0.3)
 TOLERANCE, LATENCY = 0.02, 0.05
 
 
-def reached(prepared: Prepared, options: Options, kind: str, asked: float) -> tuple[float, tuple[int, int]]:
+def reached(ranked: Ranked, request: Request, kind: str, asked: float) -> tuple[float, tuple[int, int]]:
     """What is left in the coin of the budget, as a fraction of the original; and (parameters, MACs)."""
-    cutting = cut_to(prepared, options)
-    analysis = prepared.subject.analysis
-    params, macs = analysis.costs.after(cutting.made.selection)
-    size = cutting.made.staged.bytes
-    if kind == "latency":
-        timing = prepared.attempts.latency_of(cutting.made)
-    cutting.made.staged.discard()
+    analysis = ranked.subject.analysis
+    with Trials(ranked.subject, ranked.curvature, None, request.options.method) as trials:
+        selection = choose_to(ranked, request, trials).selection
+        small = trials.cut(selection)
+        size = small.staged.bytes
+        timing = trials.latency_of(small) if kind == "latency" else None
+    params, macs = analysis.costs.after(selection)
     left = {
         "macs": macs / max(analysis.costs.macs, 1),
         "params": params / analysis.costs.params,
-        "size": size / prepared.subject.source.bytes,
-        "ratio": cutting.made.selection.removed / analysis.channels,
-        "latency": min((timing.left, timing.quiet_left), key=lambda t: abs(t - asked)) if kind == "latency" else 0.0,
+        "size": size / ranked.subject.source.bytes,
+        "ratio": selection.removed / analysis.channels,
+        "latency": min((timing.left, timing.quiet_left), key=lambda t: abs(t - asked)) if timing else 0.0,
     }
     return left[kind], (params, macs)
 
@@ -57,9 +59,9 @@ def misses(kind: str, asked: float, left: float, channels: int) -> bool:
 
 def check(path: Path, kinds: list[str], method: str) -> list[str]:
     """One model: a word per target ("met", "refused", "missed ..."); [] if nothing in it can be pruned."""
-    base = Options(ratio=0.5, method=method, round_to=1)
+    base = Request.of(Options(ratio=0.5, method=method, round_to=1))
     try:
-        prepared = prepare(load(path), base, None)
+        ranked = score(analyse(load(path), base), base)
     except SpaError as error:
         print(f"{path.name}: not pruned: {error}", flush=True)
         return []
@@ -68,9 +70,9 @@ def check(path: Path, kinds: list[str], method: str) -> list[str]:
         sizes: list[tuple[int, int]] = []
         for asked in FRACTIONS:
             name = kind if kind == "ratio" else f"target_{kind}"
-            value = int(asked * prepared.subject.source.bytes) if kind == "size" else asked
+            value = int(asked * ranked.subject.source.bytes) if kind == "size" else asked
             try:
-                left, costs = reached(prepared, base.with_budget(name, value), kind, asked)
+                left, costs = reached(ranked, base.with_budget(name, value), kind, asked)
             except UnreachableError:
                 found.append("refused")
                 continue
@@ -78,7 +80,7 @@ def check(path: Path, kinds: list[str], method: str) -> list[str]:
                 found.append(f"missed {path.name} {kind} {asked}: {error}")
                 continue
             sizes.append(costs)
-            missed = misses(kind, asked, left, prepared.subject.analysis.channels)
+            missed = misses(kind, asked, left, ranked.subject.analysis.channels)
             found.append(f"missed {path.name} {kind} {asked}: {left:.4f}" if missed else "met")
         # ratios go down, so models grow
         if kind == "ratio" and any(a > b for one, two in pairwise(sizes) for a, b in zip(one, two, strict=True)):

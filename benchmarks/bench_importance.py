@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +23,11 @@ from spa_cli.importance.aggregation import AGGREGATIONS
 from spa_cli.importance.criteria import CRITERIA
 from spa_cli.importance.normalisation import NORMALISATIONS
 from spa_cli.options import Options
-from spa_cli.pipeline import cut_to
-from spa_cli.prepare import prepare
+from spa_cli.request import Request
 from spa_cli.runtime.load import load
+from spa_cli.trial.choose import choose_to
+from spa_cli.trial.prepare import analyse, score
+from spa_cli.trial.trials import Trials
 
 ENSEMBLES = ("obspa+wanda", "wanda+fpgm", "l1+snip")
 Row = dict[str, str]
@@ -52,12 +53,16 @@ def one(model: Path, calib: Path, test: Path, row: Row, factors: list[float], sa
     cells = []
     try:
         options = Options(target_macs=0.5, calib=calib, calib_samples=samples, repair=True, round_to=1, **row)  # type: ignore[arg-type]
-        prepared = prepare(load(model), options, None)
+        request = Request.of(options)
+        ranked = score(analyse(load(model), request), request)
         for factor in factors:
-            for ready in (replace(prepared, curvature=None), prepared):
-                made = cut_to(ready, replace(options, target_macs=1 / factor)).made
-                cells.append(f"{accuracy(made.staged.path, data['x'], data['y']):.2f}")
-                made.staged.discard()
+            for curvature in (None, ranked.curvature):
+                with Trials(ranked.subject, curvature, None, options.method) as trials:
+                    choice = choose_to(ranked, request.with_budget("target_macs", 1 / factor), trials)
+                    small = trials.cut(choice.selection)
+                    trials.repair(small)
+                    trials.verify(small)
+                    cells.append(f"{accuracy(small.staged.path, data['x'], data['y']):.2f}")
     except Exception as error:  # noqa: BLE001 - a failed run is a row of the table
         return [f"{type(error).__name__}: {str(error)[:80]}", *[""] * (2 * len(factors) - 1)]
     return cells

@@ -25,15 +25,15 @@ from onnx import TensorProto, helper, numpy_helper
 # (file, function) of every stage of the pipeline; what they share with the rest is counted once
 STAGES = {
     "analysis": ("analysis.py", "analyse_model"),
-    "reading or making samples": ("curvature.py", "measure"),
+    "reading or making samples": ("fitting.py", "fitted_to"),
     "statistics of the dense network": ("statistics.py", "collect"),
     "greedy OBS ranking": ("rank.py", "rank"),
-    "choosing": ("pipeline.py", "choose"),
-    "cutting": ("apply.py", "cut"),
+    "choosing": ("choose.py", "choose_to"),
+    "cutting": ("rewrite.py", "cut"),
     "repair walk": ("walk.py", "walk"),
     "judging the repair": ("curvature.py", "_error"),
     "checking the file": ("check.py", "verify_file"),
-    "latency": ("check.py", "latency"),
+    "latency": ("timing.py", "latency"),
 }
 
 

@@ -18,9 +18,10 @@ from spa_cli.analysis import Analysis
 from spa_cli.channels.groups import Group
 from spa_cli.channels.state import CONSUMER, PRODUCER
 from spa_cli.options import Options
-from spa_cli.prepare import prepare
 from spa_cli.report.page.theme import ACCENT, AFTER, BEFORE, COLOURS, GONE, INK, MUTED, PAPER, drawing
+from spa_cli.request import Request
 from spa_cli.runtime.load import load
+from spa_cli.trial.prepare import analyse, score
 
 HERE = Path(__file__).resolve().parent
 SAMPLES = HERE.parent / "sample_models"
@@ -163,12 +164,13 @@ def _difference(one: onnx.ModelProto, other: onnx.ModelProto) -> float:
 
 def errors() -> None:
     """What removals cost: the cumulative curve of each group, and in which order they go together."""
-    prepared = prepare(load(MODEL), Options(ratio=0.5, calib=CALIB), None)
+    request = Request.of(Options(ratio=0.5, calib=CALIB))
+    ranked = score(analyse(load(MODEL), request), request)
     figure = Figure(figsize=(7.5, 3.6), layout="constrained")
     axes = figure.subplots()
     styles = ["-", "--", ":", "-."]
     for number, (group, ranking) in enumerate(
-        zip(prepared.subject.analysis.grouping.groups, prepared.rankings, strict=True)
+        zip(ranked.subject.analysis.grouping.groups, ranked.rankings, strict=True)
     ):
         share = np.arange(1, group.channels + 1) / group.channels
         colour = (GONE, ACCENT, AFTER, MUTED)[number % 4]

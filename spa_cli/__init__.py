@@ -23,16 +23,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spa_cli import moved
 from spa_cli.version import __version__
 
 if TYPE_CHECKING:
     import onnx
 
     from spa_cli.analysis import Analysis
-    from spa_cli.batch import Outcome
     from spa_cli.plan import Plan
     from spa_cli.report.operators import Operator
-    from spa_cli.result import Result
+    from spa_cli.result import Outcome, Result
     from spa_cli.sweeping.run import Sweep
     from spa_cli.verification.compare import Comparison
     from spa_cli.weights.carry import Carried
@@ -51,6 +51,8 @@ __all__ = [
     "verify",
 ]
 
+moved.install()
+
 PathLike = str | os.PathLike[str]
 
 
@@ -66,7 +68,7 @@ def inspect(
     ``html``: where to write them as a page with figures, too (extra ``report``).
     """
     from spa_cli.analysis import analyse_model
-    from spa_cli.graph.save import write_text
+    from spa_cli.atomic import write_text
     from spa_cli.report.page.inspect import inspect_page
     from spa_cli.report.page.render import check_page
     from spa_cli.runtime.load import load
@@ -96,17 +98,12 @@ def prune(
     ``report``, an HTML page (extra ``report``).
     """
     from spa_cli import pipeline
+    from spa_cli.files import Files
     from spa_cli.options import Options
 
-    return pipeline.prune(
-        model,
-        Options(**options),
-        None if out is None else Path(out),
-        force=force,
-        plan_out=None if plan_out is None else Path(plan_out),
-        report=None if report is None else Path(report),
-        dry_run=dry_run,
-    )
+    small, plan, page = (None if f is None else Path(f) for f in (out, plan_out, report))
+    files = Files(small, plan, page, force)
+    return pipeline.prune(model, Options(**options), files, dry_run=dry_run)
 
 
 def prune_many(
@@ -143,10 +140,12 @@ def apply(
 ) -> Result:
     """Carry out ``plan`` on the model it was made for, or on a retrained one with the same nodes."""
     from spa_cli import pipeline
+    from spa_cli.files import Files
     from spa_cli.plan import Plan
 
-    chosen = plan if isinstance(plan, Plan) else Path(plan)
-    return pipeline.apply(chosen, model, None if out is None else Path(out), force=force, input_shape=input_shape)
+    chosen = plan if isinstance(plan, Plan) else Plan.read(Path(plan))
+    files = Files(None if out is None else Path(out), force=force)
+    return pipeline.apply(chosen, model, files, input_shape=input_shape)
 
 
 def apply_weights(
@@ -187,7 +186,7 @@ def sweep(
     ``folder`` then holds sweep.json and sweep.csv. ``picture``: files to draw it in, too (.png, .svg, .pdf or .html;
     extra ``report``). ``options``: those of ``prune`` but its budget.
     """
-    from spa_cli.graph.save import write_text
+    from spa_cli.atomic import write_text
     from spa_cli.options import Options
     from spa_cli.report.curve import check_picture, draw
     from spa_cli.report.sweep import sweep_csv
@@ -230,9 +229,9 @@ def verify(
     ``limits``: the gates, fields of ``spa_cli.verification.gates.Limits``, named as on the command line;
     ``Comparison.passed`` says whether all let it through, ``Comparison.gates`` what each found.
     """
+    from spa_cli.atomic import write_text
     from spa_cli.calibration.reading import Reading
     from spa_cli.errors import SpaError
-    from spa_cli.graph.save import write_text
     from spa_cli.report.json_report import verify_json
     from spa_cli.report.pipelines import check_junit
     from spa_cli.report.pipelines import junit as as_junit

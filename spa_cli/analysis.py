@@ -7,18 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from spa_cli.budget.choose import Constraints, Order
 from spa_cli.budget.costs import Costs
 from spa_cli.channels.groups import FrozenAxis, Group, Grouping, build_groups
 from spa_cli.channels.ids import Reason
-from spa_cli.channels.ranking import Ranking
 from spa_cli.channels.selection import Selection
 from spa_cli.channels.state import Channels
 from spa_cli.graph.formulas import made_by_formula
 from spa_cli.graph.model import Graph
 from spa_cli.graph.shapes import Shapes, interpret
 from spa_cli.graph.source import Source
-from spa_cli.operators.walk import analyse
+from spa_cli.operators.analyse import analyse
 from spa_cli.runtime.inputs import input_dims, input_shapes
 from spa_cli.runtime.observe import complete
 
@@ -43,17 +41,6 @@ class Analysis:
     def channels(self) -> int:
         """Removable channels in all groups."""
         return sum(g.channels for g in self.grouping.groups)
-
-    def order(
-        self,
-        rankings: list[Ranking],
-        constraints: Constraints,
-        left_whole: set[int],
-        prices: list[float] | None = None,
-    ) -> Order:
-        """The order in which channels go; groups in ``left_whole`` don't."""
-        weights = set(self.graph.weights())
-        return Order(self.grouping, rankings, constraints, self.state.ids.count, weights, left_whole, prices)
 
     def free_sizes(self) -> dict[str, set[int]]:
         """Per graph output the axes whose size the values of the inputs decide, not their shapes."""

@@ -9,10 +9,13 @@ from typing import Any
 
 from spa_cli import pipeline
 from spa_cli.cache import Cache, key_of, uncacheable
-from spa_cli.errors import SpaError, UsageError
+from spa_cli.errors import SpaError, UsageError, first_line
+from spa_cli.files import Files
 from spa_cli.options import Options
 from spa_cli.progress import LOG, stage, within
 from spa_cli.report.json_report import prune_json
+from spa_cli.request import Request
+from spa_cli.result import Outcome
 from spa_cli.runtime.load import load
 
 
@@ -29,23 +32,9 @@ class Wanted:
     of_many: bool = False
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one file: its ``spa.prune/1``, or why there is none."""
-
-    input: str
-    report: dict[str, Any] | None
-    error: SpaError | None = None
-
-    @property
-    def exit_code(self) -> int:
-        """As if it had been pruned alone."""
-        return self.error.exit_code if self.error else 0
-
-
 def prune_file(model: Path, options: Options, wanted: Wanted) -> dict[str, Any]:
     """Prune one file and give its ``spa.prune/1``; raises the errors of ``spa_cli.errors``."""
-    key, cache = "", None
+    key, cache, files = "", None, Files(wanted.out, wanted.plan_out, wanted.report, wanted.force)
     if wanted.cache is not None and not wanted.dry_run:
         why = uncacheable(options)
         if why:
@@ -54,7 +43,7 @@ def prune_file(model: Path, options: Options, wanted: Wanted) -> dict[str, Any]:
             stage("looking into the cache")
             cache, source = Cache(wanted.cache), load(model)
             places = _places(wanted, source.external)
-            pipeline.check_outputs(source, options, wanted.out, wanted.plan_out, wanted.report, wanted.force)
+            files.check(source)
             key = key_of(source, options)
             if source.external:
                 # the model names the file that its weights lie in
@@ -65,16 +54,7 @@ def prune_file(model: Path, options: Options, wanted: Wanted) -> dict[str, Any]:
             found = cache.fetch(key, places)
             if found is not None:
                 return {**found, "input": model.name, "output": str(wanted.out), **_beside(wanted), "cached": True}
-    result = pipeline.prune(
-        model,
-        options,
-        wanted.out,
-        force=wanted.force,
-        plan_out=wanted.plan_out,
-        report=wanted.report,
-        dry_run=wanted.dry_run,
-        of_many=wanted.of_many,
-    )
+    result = pipeline.prune(model, options, files, dry_run=wanted.dry_run, of_many=wanted.of_many)
     report = {**prune_json(result, "spa.prune/1"), **_beside(wanted), "cached": False}
     if cache is not None:
         cache.keep(key, _places(wanted, result.source.external), report)
@@ -99,6 +79,7 @@ def prune_files(models: Sequence[Path], options: Options, wanted: Wanted) -> Ite
 
     Raises UsageError, before any work, if two would go to the same place or a folder can't be made.
     """
+    Request.of(options)
     files = _found(models, wanted.out)
     for flag, folder in (("--output", wanted.out), ("--plan-out", wanted.plan_out), ("--report", wanted.report)):
         if folder is not None and folder.suffix in (".onnx", ".json", ".html") and not folder.is_dir():
@@ -123,7 +104,7 @@ def prune_files(models: Sequence[Path], options: Options, wanted: Wanted) -> Ite
                 yield Outcome(str(file), None, error)
             except Exception as error:  # noqa: BLE001 - one that nobody foresaw stops the others as little
                 found = (
-                    f"an unexpected {type(error).__name__} ({str(error)[:200]}); prune this model alone with --debug"
+                    f"an unexpected {type(error).__name__} ({first_line(error)}); prune this model alone with --debug"
                 )
                 yield Outcome(str(file), None, SpaError(found))
     finally:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from spa_cli.atomic import replacing
 from spa_cli.budget.kernels import roundings
 from spa_cli.calibration.digest import digest
 from spa_cli.errors import UsageError
@@ -18,6 +19,7 @@ from spa_cli.fingerprint import budget, choices, contents, program
 from spa_cli.graph.source import Source
 from spa_cli.options import Options
 from spa_cli.progress import LOG
+from spa_cli.request import Request
 
 _ENTRY = "entry.json"
 
@@ -38,7 +40,7 @@ def key_of(source: Source, options: Options) -> str:
     parts: dict[str, Any] = {
         "files": contents(source),
         "budget": budget(options),
-        "choices": choices(options),
+        "choices": choices(Request.of(options)),
         "program": program(),
     }
     if options.round_to == "auto":
@@ -73,7 +75,8 @@ class Cache:
         except (OSError, ValueError, KeyError, TypeError, UsageError):
             return None
         for name, place in places.items():
-            _copy(entry / name, place)
+            with replacing(place, "output", "choose another name") as copy:
+                shutil.copyfile(entry / name, copy)
         report: dict[str, Any] = found["report"]
         return report
 
@@ -95,16 +98,3 @@ class Cache:
         finally:
             if staged is not None:
                 shutil.rmtree(staged, ignore_errors=True)
-
-
-def _copy(file: Path, place: Path) -> None:
-    temporary = place.with_name(f".spa-{place.name}")
-    try:
-        shutil.copyfile(file, temporary)
-        os.replace(temporary, place)
-    except OSError as error:
-        raise UsageError(
-            f"the output '{place}' can't be written from the cache: {error.strerror or error}; choose another name"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)

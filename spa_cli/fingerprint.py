@@ -12,18 +12,18 @@ from typing import Any
 from spa_cli.calibration.digest import digest
 from spa_cli.graph.source import Source
 from spa_cli.options import BUDGETS, Options
+from spa_cli.request import Request
 
 # others may round, draw or read differently
 _PARTS = ("numpy", "onnx", "onnxruntime", "pillow", "tokenizers", "datasets", "torch", "onnx2torch")
-_DERIVED = {"sweeping", "recipe", "focused", "reading"}
 
 
-def choices(options: Options) -> dict[str, Any]:
+def choices(request: Request) -> dict[str, Any]:
     """Everything but the budget; files by what is in them. Raises UsageError for one that can't be read."""
-    found = {k: v for k, v in vars(options).items() if k not in {*BUDGETS, *_DERIVED}}
+    found = {k: v for k, v in vars(request.options).items() if k not in {*BUDGETS, "sweeping"}}
     for name in ("calib", "test", "tokenizer"):
         found[name] = found[name] and digest(found[name])
-    scores = [p.argument for p in options.recipe.parts if p.argument]
+    scores = [p.argument for p in request.recipe.parts if p.argument]
     return {**found, "scores": [digest(Path(file)) for file in scores]}
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeAlias
 
-from spa_cli.budget.choose import Constraints
-from spa_cli.calibration.focus import Focus
-from spa_cli.calibration.reading import Numbers, Reading
-from spa_cli.calibration.samples import SampleSource
 from spa_cli.errors import UsageError
-from spa_cli.importance.recipe import Recipe
-from spa_cli.importance.registry import WEIGHTS
 
+Numbers: TypeAlias = str | float | Sequence[float]
+SampleSource: TypeAlias = Path | Callable[[], Any]
 # what may be given several times
 _LISTS = ("role_weight", "focus", "ignore", "only")
 BUDGETS = ("ratio", "target_macs", "target_params", "target_size", "target_latency", "max_drift", "min_accuracy")
@@ -64,16 +62,16 @@ class Options:
     input_shape: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("calib", "test"):
-            if isinstance(getattr(self, name), str):
-                object.__setattr__(self, name, Path(getattr(self, name)))
+        for name in ("calib", "test", "tokenizer"):
+            given = getattr(self, name)
+            if isinstance(given, str | os.PathLike):
+                object.__setattr__(self, name, Path(given))
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, numbers(f"--{name}", getattr(self, name)))
         for name in _LISTS:
             given = getattr(self, name)
             object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given or ()))
-        for name in ("mean", "std", "tokenizer"):
-            object.__setattr__(self, name, getattr(self.reading, name))
         self._check_budget()
-        self._check_importance()
         if not 0 < self.max_group_ratio <= 1:
             raise UsageError(f"--max-group-ratio has to lie between 0 and 1, not {self.max_group_ratio:g}")
         if isinstance(self.round_to, str) and self.round_to != "auto":
@@ -90,38 +88,6 @@ class Options:
         if both:
             raise UsageError(f"'{sorted(both)[0]}' is in both --ignore and --only; take it out of one")
 
-    def _check_importance(self) -> None:
-        on_data = self.focused.on_data
-        if on_data and not self.repairs and all(p.criterion.needs == WEIGHTS for p in self.recipe.parts):
-            raise UsageError(
-                f"--focus classes and samples say nothing to --method {self.method}, which looks at no data; "
-                "use obspa or another criterion that does ('spa criteria')"
-            )
-
-    @cached_property
-    def recipe(self) -> Recipe:
-        """How importance is put together."""
-        return Recipe.of(self.method, self.aggregation, self.normalisation, self.ensemble, self.role_weight)
-
-    @cached_property
-    def focused(self) -> Focus:
-        """What counts more."""
-        return Focus.of(self.focus)
-
-    @cached_property
-    def reading(self) -> Reading:
-        """How images and text among the samples become what the model takes."""
-        return Reading.of(
-            self.mean,
-            self.std,
-            self.layout,
-            self.color,
-            self.image_range,
-            self.tokenizer,
-            self.max_length,
-            self.input_shape,
-        )
-
     @property
     def measures_quality(self) -> bool:
         """Whether the budget is how good the result is."""
@@ -131,11 +97,6 @@ class Options:
     def holds_back(self) -> bool:
         """Whether a part of the calibration data is kept from everything that is fitted, to be measured on."""
         return self.calib is not None and self.test is None and (self.measures_quality or self.sweeping)
-
-    @property
-    def repairs(self) -> bool:
-        """Whether what is left is refitted: unless told, only where OBSPA is among the criteria."""
-        return any(p.criterion.name == "obspa" for p in self.recipe.parts) if self.repair is None else self.repair
 
     def _check_budget(self) -> None:
         budgets = {f"--{name.replace('_', '-')}": getattr(self, name) for name in BUDGETS}
@@ -157,6 +118,20 @@ class Options:
         """The same with one budget instead of its own."""
         return replace(self, **{**dict.fromkeys(BUDGETS, None), name: value})  # type: ignore[arg-type]
 
-    def constraints(self, round_to: int = 1) -> Constraints:
-        """The part that restricts which channels may go; ``round_to``: the multiple, where it is "auto"."""
-        return Constraints(self.ignore, self.only, round_to, self.min_channels, self.max_group_ratio, self.exact_only)
+
+def numbers(flag: str, given: Numbers) -> tuple[float, ...]:
+    """The numbers in "0.1,0.2", in a sequence, or a single one; raises UsageError where that is none of these."""
+    parts = (
+        given.strip("[] ").split(",")
+        if isinstance(given, str)
+        else [given]
+        if isinstance(given, int | float)
+        else given
+    )
+    try:
+        found = tuple(float(part) for part in parts)
+    except (TypeError, ValueError):
+        found = ()
+    if not found or not all(map(math.isfinite, found)):
+        raise UsageError(f"{flag} '{given}' is no number; write one, or one a channel like 0.485,0.456,0.406")
+    return found

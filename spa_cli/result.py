@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 
 from spa_cli.analysis import Analysis
 from spa_cli.channels.groups import Group
+from spa_cli.errors import SpaError
 from spa_cli.graph.source import Source
 from spa_cli.plan import Plan
 from spa_cli.verification.drift import Drift
@@ -56,3 +58,17 @@ class Result:
     def rp(self) -> float:
         """Parameters before / after (the paper's RP)."""
         return self.before.params / max(self.after.params, 1)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file: its ``spa.prune/1``, or why there is none."""
+
+    input: str
+    report: dict[str, Any] | None
+    error: SpaError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """As if it had been pruned alone."""
+        return self.error.exit_code if self.error else 0

@@ -48,3 +48,8 @@ def shorten(text: str, width: int) -> str:
         return text
     head = (width - 2) // 2
     return f"{text[:head]}..{text[len(text) - (width - 2 - head) :]}"
+
+
+def first_sentence(function: object) -> str:
+    """What the docstring of a function says first, for a table."""
+    return (function.__doc__ or "").strip().splitlines()[0].rstrip(".")

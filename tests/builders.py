@@ -15,10 +15,12 @@ import pytest
 from onnx import helper, numpy_helper
 
 from spa_cli.analysis import Analysis, analyse_model
+from spa_cli.budget.choose import Constraints, Order
 from spa_cli.channels.ranking import Ranking
 from spa_cli.importance.evidence import Evidence
 from spa_cli.importance.score import rank_groups
 from spa_cli.options import Options
+from spa_cli.request import Request
 from spa_cli.runtime.load import load
 
 
@@ -162,7 +164,13 @@ def inexact(model) -> set[str]:
 def rankings(analysis: Analysis, method: str, **options: object) -> list[Ranking]:
     """Every group's channels by a criterion."""
     chosen = Options(ratio=0.5, method=method, **options)
-    return rank_groups(Evidence(analysis, chosen), chosen.recipe)[0]
+    return rank_groups(Evidence(analysis, chosen), Request.of(chosen).recipe)[0]
+
+
+def order_of(analysis: Analysis, ranked: list[Ranking], **constraints: object) -> Order:
+    """The order in which channels go."""
+    count, weights = analysis.state.ids.count, {*analysis.graph.weights()}
+    return Order(analysis.grouping, ranked, Constraints(**constraints), count, weights, set())
 
 
 def doubts(result) -> list[str]:

@@ -13,7 +13,7 @@ from tests.quick import shorten
 
 @pytest.fixture(autouse=True, scope="session")
 def little_is_measured() -> Iterator[None]:
-    """No latency for seconds where nobody looks at it, on one thread; tests of ``--round-to auto`` say what is liked."""
+    """No latency for seconds where nobody looks at it; tests of ``--round-to auto`` say what kernels like."""
     with pytest.MonkeyPatch.context() as patch:
         shorten(patch.setattr)
         yield

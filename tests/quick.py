@@ -25,7 +25,7 @@ def shorten(patch: Callable[[object, str, object], None]) -> None:
 
     Sessions compute on one thread each: onnxruntime's others wait for work by turning on the processor.
     """
-    from spa_cli import pipeline
+    from spa_cli import finish
     from spa_cli.budget import kernels
     from spa_cli.runtime import session
     from spa_cli.verification import compare
@@ -38,7 +38,7 @@ def shorten(patch: Callable[[object, str, object], None]) -> None:
 
     patch(session, "_opened", alone)
 
-    for module in (pipeline, compare):
+    for module in (finish, compare):
         patch(module, "latency", functools.partial(module.latency, budget=0.02))
     patch(kernels, "preferred_multiple", lambda graph: 1)
 

@@ -179,7 +179,7 @@ def test_a_full_disk(cached, tmp_path, monkeypatch) -> None:
 
     monkeypatch.setattr(shutil, "copyfile", full)
     text = refused(2, "prune", MLP, "-o", tmp_path / "t.onnx", "--cache", cached[0], *L1)
-    assert text.endswith("t.onnx' can't be written from the cache: No space left on device; choose another name")
+    assert text.endswith("t.onnx' can't be written: No space left on device; choose another name")
     ran = spa("prune", MLP, "-o", tmp_path / "t.onnx", "--cache", tmp_path / "d", *L1)
     # the model itself is there
     assert ran.code == 0

@@ -165,6 +165,16 @@ class Costs:
         shape = self._after(selection)
         return sum(math.prod(shape(w)) for w in self.weights), self._sum(self.nodes, shape)
 
+    @property
+    def coin(self) -> str:
+        """What a model's size is told in: "macs", or "params" where no MACs are counted."""
+        return "macs" if self.macs else "params"
+
+    def left(self, selection: Selection) -> float:
+        """What a selection leaves of the original, in that coin."""
+        params, macs = self.after(selection)
+        return macs / self.macs if self.macs else params / self.params
+
     def by_node(self, selection: Selection | None = None) -> dict[str, int]:
         """MACs of every node that is counted, by its label; of what a selection leaves, if one is given."""
         shape = self._dense if selection is None else self._after(selection)

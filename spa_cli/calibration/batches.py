@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from spa_cli.calibration.check import checked, rank_of
-from spa_cli.calibration.samples import Samples, joined, label_name
-from spa_cli.calibration.spread import too_many
+from spa_cli.calibration.samples import Samples, joined, label_name, too_many
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array, Graph
 from spa_cli.memory import working_memory

@@ -29,7 +29,7 @@ class Calibration:
 
     ``noise``: they have nothing in common with what the model was trained on. ``index``: where the samples of each
     chunk are in the user's data. ``new``: how many of a chunk's last samples are in none before it (``None``: all).
-    ``doubt``: what the user should know of them, "" if nothing.
+    ``warning``: what the user should know of them, "" if nothing.
     """
 
     chunks: list[dict[str, Array]]
@@ -37,7 +37,7 @@ class Calibration:
     noise: bool = False
     index: list[NDArray[np.int64]] | None = None
     new: list[int | None] | None = None
-    doubt: str = ""
+    warning: str = ""
 
     @property
     def samples(self) -> int:

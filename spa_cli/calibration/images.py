@@ -12,8 +12,7 @@ import numpy as np
 from spa_cli.calibration.check import checked
 from spa_cli.calibration.pixels import ImageInput, pillow
 from spa_cli.calibration.reading import Reading
-from spa_cli.calibration.samples import Samples
-from spa_cli.calibration.spread import part, spread
+from spa_cli.calibration.samples import Samples, part, spread
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array, Graph
 

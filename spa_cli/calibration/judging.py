@@ -8,7 +8,8 @@ import numpy as np
 
 from spa_cli.analysis import Analysis
 from spa_cli.calibration.chunks import Calibration, fixed_size
-from spa_cli.calibration.read import samples_to_fit, samples_to_test
+from spa_cli.calibration.focus import Focus
+from spa_cli.calibration.read import Data
 from spa_cli.calibration.samples import JUDGES
 from spa_cli.calibration.split import held_back, whole
 from spa_cli.calibration.synthetic import synthetic
@@ -24,17 +25,12 @@ _SEARCHING = 256
 _MACS, _FEWEST = 5e11, 8
 
 
-def judges(analysis: Analysis, options: Options) -> Calibration:
-    """``--test``, what is held back of ``--calib``, or synthetic samples of a seed that nothing else uses.
-
-    Raises UsageError for samples that can't be read.
-    """
-    graph = analysis.graph
-    test, given = samples_to_test(options, graph), samples_to_fit(options, graph)
-    if test is not None:
-        return whole(analysis, test)
-    if given is not None:
-        return held_back(analysis, given, options)
+def judges(analysis: Analysis, options: Options, focus: Focus, data: Data) -> Calibration:
+    """``--test``, what is held back of ``--calib``, or synthetic samples of a seed that nothing else uses."""
+    if data.test is not None:
+        return whole(analysis, data.test)
+    if data.fit is not None:
+        return held_back(analysis, data.fit, options, focus)
     searching = options.measures_quality or options.sweeping
     return made_up(analysis, options.seed + 1, _SEARCHING if searching else JUDGES, searching)
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from spa_cli.calibration.extras import extra
 from spa_cli.calibration.reading import Reading
 from spa_cli.errors import UsageError
+from spa_cli.extras import extra
 from spa_cli.graph.model import Array, Graph
 from spa_cli.runtime.inputs import input_dims, input_dtype, input_shapes
 
@@ -20,8 +20,8 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 def pillow() -> Any:
     """Pillow's Image; raises UsageError without the extra."""
-    extra("PIL.ImageOps", "images", "images need Pillow")
-    return extra("PIL.Image", "images", "images need Pillow")
+    extra("PIL.ImageOps", "images need Pillow", "pillow")
+    return extra("PIL.Image", "images need Pillow", "pillow")
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class ImageInput:
             # 16 bits a pixel: Pillow would clip instead of scale
             image = pillow().fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
         image = image.convert(_MODES[self.channels])
-        fit = extra("PIL.ImageOps", "images", "images need Pillow").fit
+        fit = extra("PIL.ImageOps", "images need Pillow", "pillow").fit
         image = fit(image, (size[1], size[0]), pillow().Resampling.BILINEAR)
         pixels = np.asarray(image).reshape(*size, self.channels)
         if self.reading.color == "bgr" and self.channels >= 3:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from spa_cli.errors import UsageError
+from spa_cli.options import Numbers, numbers
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
-Numbers: TypeAlias = str | float | Sequence[float]
 LAYOUTS, COLORS, RANGES = ("auto", "nchw", "nhwc"), ("rgb", "bgr"), (1, 255)
 
 
@@ -68,21 +67,3 @@ class Reading:
     def normalises(self) -> bool:
         """Whether pixels are moved or scaled by the user's wish."""
         return any(self.mean) or any(value != 1 for value in self.std)
-
-
-def numbers(flag: str, given: Numbers) -> tuple[float, ...]:
-    """The numbers in "0.1,0.2", in a sequence, or a single one; raises UsageError where that is none of these."""
-    parts = (
-        given.strip("[] ").split(",")
-        if isinstance(given, str)
-        else [given]
-        if isinstance(given, int | float)
-        else given
-    )
-    try:
-        found = tuple(float(part) for part in parts)
-    except (TypeError, ValueError):
-        found = ()
-    if not found or not all(map(math.isfinite, found)):
-        raise UsageError(f"{flag} '{given}' is no number; write one, or one a channel like 0.485,0.456,0.406")
-    return found

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array, Graph
+from spa_cli.memory import more_than_fits, working_memory
+from spa_cli.options import SampleSource as SampleSource
+from spa_cli.progress import LOG
 
 # how many are held back to judge on, where nothing else asks for more
 JUDGES = 64
 LABELS = ("labels", "label", "y", "targets")
-SampleSource: TypeAlias = Path | Callable[[], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,3 +82,28 @@ def joined(parts: Sequence[Array | UsageError | None], whose: Sequence[str], whe
         return np.concatenate(found)
     except ValueError as error:
         return UsageError(f"the labels in '{where}' don't fit together: {error}; give each sample as many")
+
+
+def spread(total: int, limit: int | None, bytes_each: int = 1) -> list[int]:
+    """Positions of at most ``limit`` of ``total`` samples, evenly spread: folders are sorted by class.
+
+    Fewer, with a warning, where they would not fit in memory.
+    """
+    wanted = total if limit is None else min(total, limit)
+    count = min(wanted, max(1, working_memory() // max(bytes_each, 1)))
+    if count < wanted:
+        LOG.warning("%s", too_many(count, wanted))
+    return [position * total // count for position in range(count)]
+
+
+def too_many(count: int, wanted: int | str) -> str:
+    """What is said where only ``count`` samples fit."""
+    return (
+        f"{count} of {wanted} samples are read: all would take {more_than_fits()}; "
+        "give fewer or smaller ones to choose them yourself"
+    )
+
+
+def part(count: int, total: int, kind: str) -> str:
+    """What was read, in words: "512 of 50000 images", "256 images"."""
+    return f"{total} {kind}" if count == total else f"{count} of {total} {kind}"

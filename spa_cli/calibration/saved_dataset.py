@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from spa_cli.calibration.check import checked
-from spa_cli.calibration.extras import extra
 from spa_cli.calibration.images import LOOKED_AT, Found
 from spa_cli.calibration.pixels import ImageInput, pillow
 from spa_cli.calibration.reading import Reading
-from spa_cli.calibration.samples import Samples, label_name
-from spa_cli.calibration.spread import part, spread
+from spa_cli.calibration.samples import Samples, label_name, part, spread
 from spa_cli.calibration.tokens import TextInputs
 from spa_cli.errors import UsageError, first_line
+from spa_cli.extras import extra
 from spa_cli.graph.model import Array, Graph
 
 _SPLITS = ("validation", "test", "train")
@@ -36,7 +35,7 @@ def read_saved_dataset(path: Path, graph: Graph, reading: Reading, limit: int | 
     Columns named as the inputs are taken as they are, else a column of images or of text is prepared. Labels: a column
     "labels", "label". Raises UsageError without the extra, or for a dataset that does not serve the model.
     """
-    library = extra("datasets", "datasets", "a saved dataset needs datasets")
+    library = extra("datasets", "a saved dataset needs datasets", "datasets")
     try:
         table = library.load_from_disk(str(path))
     except Exception as error:  # pyarrow's and fsspec's kinds are their own

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,21 +22,19 @@ from spa_cli.calibration.focus import FOCUS, Focus
 from spa_cli.calibration.samples import JUDGES, Samples
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array
+from spa_cli.options import Options
 from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.session import open_session
-
-if TYPE_CHECKING:
-    from spa_cli.options import Options
 
 # the fewest samples of which some can be spared
 _FEWEST = 4
 
 
-def from_user(analysis: Analysis, given: Samples, options: Options) -> Calibration:
+def from_user(analysis: Analysis, given: Samples, options: Options, focus: Focus) -> Calibration:
     """Chunks of at most ``--calib-samples`` given samples, spread over the file, shuffled once; judges are left out."""
-    seed, focus, total = options.seed, options.focused, given.count
+    seed, total = options.seed, given.count
     mixed = np.random.default_rng(seed).permutation(total)
-    mixed = mixed[~np.isin(mixed, judging(total, options))] if total >= _FEWEST else mixed
+    mixed = mixed[~np.isin(mixed, judging(total, options, focus))] if total >= _FEWEST else mixed
     wanted = min(len(mixed), options.calib_samples)
     index = np.random.default_rng(seed).permutation(np.sort(mixed[:wanted]))[: affordable(analysis, wanted)]
     if focus.samples is not None:
@@ -48,7 +45,7 @@ def from_user(analysis: Analysis, given: Samples, options: Options) -> Calibrati
                 "--focus samples: the slice holds only samples held back to measure on; widen it, or give --test"
             )
         index = np.random.default_rng(seed).permutation(usable)[: len(index)]
-    return replace(_picked(analysis, given, index), doubt=shortage(analysis, wanted))
+    return replace(_picked(analysis, given, index), warning=shortage(analysis, wanted))
 
 
 def whole(analysis: Analysis, given: Samples) -> Calibration:
@@ -56,14 +53,14 @@ def whole(analysis: Analysis, given: Samples) -> Calibration:
     return _picked(analysis, given, np.arange(given.count))
 
 
-def held_back(analysis: Analysis, given: Samples, options: Options) -> Calibration:
+def held_back(analysis: Analysis, given: Samples, options: Options, focus: Focus) -> Calibration:
     """The samples that ``from_user`` leaves out, to measure on."""
-    index = judging(given.count, options)
+    index = judging(given.count, options, focus)
     # of a few none can be spared
     return _picked(analysis, given, index, "held-back " if given.count >= _FEWEST else "fitted ")
 
 
-def judging(total: int, options: Options) -> NDArray[np.int64]:
+def judging(total: int, options: Options, focus: Focus) -> NDArray[np.int64]:
     """Which of so many samples nothing is fitted to: those over ``--calib-samples``, else an eighth, spread evenly.
 
     Every fourth where a budget depends on them; none where there are others to measure on. Of fewer than four none can
@@ -78,10 +75,10 @@ def judging(total: int, options: Options) -> NDArray[np.int64]:
     else:
         count = max(1, min(JUDGES, max(total - options.calib_samples, total // 8)))
         index = (np.arange(count) * 2 + 1) * total // (2 * count)
-    if options.focused.samples is None:
+    if focus.samples is None:
         return index
     # those that are to count more are to be fitted to
-    spared = index[options.focused.repeats(total)[index] == 1]
+    spared = index[focus.repeats(total)[index] == 1]
     return spared if len(spared) else index
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from spa_cli.calibration.extras import extra
 from spa_cli.calibration.reading import Reading
 from spa_cli.errors import UsageError
+from spa_cli.extras import extra
 from spa_cli.graph.model import Array, Graph
 from spa_cli.runtime.inputs import input_dims
 
@@ -84,7 +84,7 @@ class TextInputs:
 
 
 def _tokenizer(reading: Reading) -> Any:
-    library = extra("tokenizers", "text", "text needs tokenizers")
+    library = extra("tokenizers", "text needs tokenizers", "tokenizers")
     path = reading.tokenizer
     if path is None or not path.is_file():
         raise UsageError(f"there is no tokenizer file '{path}'; give the tokenizer.json of the model")

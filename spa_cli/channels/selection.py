@@ -54,6 +54,11 @@ class Selection:
         return {i: int((~mask.reshape(-1, mask.shape[-1])[0]).sum()) for i, mask in self.kept.items()}
 
     @property
+    def widths(self) -> dict[int, int]:
+        """How many channels of each group that loses some stay (of every block as many), by the group's index."""
+        return {i: self._grouping.groups[i].channels - gone for i, gone in self.gone.items()}
+
+    @property
     def removed(self) -> int:
         """How many channels go."""
         return sum(self.gone.values())

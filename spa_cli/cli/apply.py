@@ -54,9 +54,12 @@ def apply(
     if model is None:
         raise UsageError("there is nothing to cut; give the model after the plan, or --weights")
     from spa_cli import pipeline
+    from spa_cli.files import Files
+    from spa_cli.plan import Plan
     from spa_cli.report.json_report import prune_json
 
-    result = pipeline.apply(plan, model, output, force=force, input_shape=parse_shapes(input_shape))
+    files = Files(output, force=force)
+    result = pipeline.apply(Plan.read(plan), model, files, input_shape=parse_shapes(input_shape))
     show_report(prune_json(result, "spa.apply/1"), json, "applied the plan to")
 
 

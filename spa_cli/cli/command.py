@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from spa_cli.cli.app import app
+from spa_cli.errors import first_line
 
 _OUTPUT = "Output"
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no warnings.", rich_help_panel=_OUTPUT)]
@@ -135,7 +136,7 @@ def guarded(debug: bool, kept: str = "nothing was written") -> Iterator[None]:
         if debug:
             raise
         typer.echo(
-            f"error: an unexpected {type(error).__name__} ({str(error)[:200]}); {kept}; "
+            f"error: an unexpected {type(error).__name__} ({first_line(error)}); {kept}; "
             "run again with --debug and report what it prints",
             err=True,
         )

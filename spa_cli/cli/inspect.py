@@ -27,7 +27,7 @@ def inspect(
 ) -> None:
     """Show which channels depend on each other, what they cost, and why the rest is frozen."""
     from spa_cli.analysis import analyse_model
-    from spa_cli.graph.save import write_text
+    from spa_cli.atomic import write_text
     from spa_cli.progress import stage
     from spa_cli.report.json_report import inspect_json
     from spa_cli.report.page.render import check_page

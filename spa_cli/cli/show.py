@@ -10,7 +10,7 @@ import typer
 from spa_cli.cli.options import print_json
 
 if TYPE_CHECKING:
-    from spa_cli.batch import Outcome
+    from spa_cli.result import Outcome
 
 
 def warn(warnings: Iterable[str]) -> None:

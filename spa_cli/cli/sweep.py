@@ -61,8 +61,8 @@ def sweep(
 ) -> None:
     """Try many budgets: the curve of quality against cost, and how sensitive each group is. Goes on if interrupted."""
     arguments = locals()
+    from spa_cli.atomic import write_text
     from spa_cli.errors import UsageError
-    from spa_cli.graph.save import write_text
     from spa_cli.options import Options
     from spa_cli.report.curve import check_picture, draw
     from spa_cli.report.sweep import sweep_csv, sweep_json, sweep_table

@@ -105,7 +105,7 @@ def verify(
 def _for_pipelines(
     report: dict[str, Any], pruned: Path, junit: Path | None, github: bool, error: str | None = None
 ) -> None:
-    from spa_cli.graph.save import write_text
+    from spa_cli.atomic import write_text
     from spa_cli.report import pipelines
 
     if junit is not None:

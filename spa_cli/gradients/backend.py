@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from spa_cli.errors import UsageError
+from spa_cli.extras import extra
 
 INSTEAD = (
     "use a criterion that needs no gradients, such as obspa, "
@@ -20,17 +20,11 @@ INSTEAD = (
 
 def require() -> None:
     """Import torch and onnx2torch; raises UsageError if the extra isn't installed."""
-    try:
-        with warnings.catch_warnings(), _torchvision():
-            # what these packages have to say to their own developers is none of the user's business
-            warnings.simplefilter("ignore")
-            importlib.import_module("torch")
-            importlib.import_module("onnx2torch")
-    except ImportError as error:
-        raise UsageError(
-            f"gradients need PyTorch and onnx2torch ({error}); "
-            f"install them in spa's own environment (pip install torch onnx2torch), or {INSTEAD}"
-        ) from error
+    with warnings.catch_warnings(), _torchvision():
+        # what these packages have to say to their own developers is none of the user's business
+        warnings.simplefilter("ignore")
+        for name in ("torch", "onnx2torch"):
+            extra(name, "gradients need PyTorch and onnx2torch", "torch onnx2torch", INSTEAD)
 
 
 @contextmanager

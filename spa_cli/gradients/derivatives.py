@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,14 +11,12 @@ import torch
 from spa_cli.errors import ModelError, UsageError, first_line
 from spa_cli.gradients.backend import INSTEAD
 from spa_cli.gradients.loss import Loss
+from spa_cli.gradients.network import Batch, TorchNetwork
 from spa_cli.gradients.operators import Tensor
 from spa_cli.graph.model import Array
 
-if TYPE_CHECKING:
-    from spa_cli.gradients.differentiable import Batch, Differentiable
 
-
-def gradient(model: Differentiable, batches: Sequence[Batch], loss: Loss) -> dict[str, Array]:
+def gradient(model: TorchNetwork, batches: Sequence[Batch], loss: Loss) -> dict[str, Array]:
     """See ``Differentiable.gradient``."""
     total, weight = zeros(model), 0.0
     for value, count in weighted(model, batches, loss):
@@ -27,7 +25,7 @@ def gradient(model: Differentiable, batches: Sequence[Batch], loss: Loss) -> dic
     return finished(model, total, weight)
 
 
-def hessian_gradient(model: Differentiable, batches: Sequence[Batch], loss: Loss) -> dict[str, Array]:
+def hessian_gradient(model: TorchNetwork, batches: Sequence[Batch], loss: Loss) -> dict[str, Array]:
     """See ``Differentiable.hessian_gradient``."""
     first = gradient(model, batches, loss)
     leaves = list(model.weights.values())
@@ -49,7 +47,7 @@ def hessian_gradient(model: Differentiable, batches: Sequence[Batch], loss: Loss
     return finished(model, total, weight)
 
 
-def weighted(model: Differentiable, batches: Sequence[Batch], loss: Loss) -> Iterator[tuple[Tensor, float]]:
+def weighted(model: TorchNetwork, batches: Sequence[Batch], loss: Loss) -> Iterator[tuple[Tensor, float]]:
     """(weighted sum of the losses, sum of the weights) of each batch in which anything weighs."""
     for number, (feeds, labels, weights) in enumerate(batches):
         outputs = model.forward(feeds)
@@ -60,7 +58,7 @@ def weighted(model: Differentiable, batches: Sequence[Batch], loss: Loss) -> Ite
             yield (losses * shares.to(losses.dtype)).sum(), float(shares.sum())
 
 
-def finished(model: Differentiable, total: list[Tensor], weight: float) -> dict[str, Array]:
+def finished(model: TorchNetwork, total: list[Tensor], weight: float) -> dict[str, Array]:
     """Means by name; raises UsageError if nothing weighed anything, ModelError if a derivative isn't finite."""
     if weight <= 0:
         raise UsageError("no sample counts in the loss; give samples of the classes asked for, with labels")
@@ -72,7 +70,7 @@ def finished(model: Differentiable, total: list[Tensor], weight: float) -> dict[
     return found
 
 
-def zeros(model: Differentiable) -> list[Tensor]:
+def zeros(model: TorchNetwork) -> list[Tensor]:
     """Sums to add up gradients in, one per weight."""
     return [torch.zeros(w.shape, dtype=torch.float64) for w in model.weights.values()]
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from spa_cli.gradients.derivatives import finished, zeros
-from spa_cli.gradients.loss import Loss, LossTarget
+from spa_cli.gradients.loss import Loss
+from spa_cli.gradients.network import Batch, TorchNetwork, tensors
 from spa_cli.gradients.operators import Tensor
+from spa_cli.gradients.terms import LossTarget
 from spa_cli.graph.model import Array
 from spa_cli.runtime.session import Feeds
-
-if TYPE_CHECKING:
-    from spa_cli.gradients.differentiable import Batch, Differentiable
 
 # bytes of gradients held at once
 _ROOM = 256_000_000
@@ -32,7 +30,7 @@ class _Inseparable(Exception):
 class _Case:
     """One batch: what its outputs are compared with, the weight and the loss of each sample."""
 
-    model: Differentiable
+    model: TorchNetwork
     feeds: Feeds
     loss: Loss
     targets: list[LossTarget]
@@ -40,7 +38,7 @@ class _Case:
     losses: Tensor
 
 
-def fisher(model: Differentiable, batches: Sequence[Batch], loss: Loss) -> dict[str, Array]:
+def fisher(model: TorchNetwork, batches: Sequence[Batch], loss: Loss) -> dict[str, Array]:
     """See ``Differentiable.fisher``.
 
     All samples at once (``torch.func.vmap``) where torch can; else one by one; else, where the batch has a fixed size
@@ -93,8 +91,6 @@ def _one_by_one(case: _Case) -> list[Tensor]:
 
 
 def _vectorised(case: _Case) -> list[Tensor]:
-    from spa_cli.gradients.differentiable import tensors
-
     single, targets, total = _sample(case, 0), case.targets, zeros(case.model)
     function, inputs = case.model.function(single), tensors(case.feeds)
     split = {n: 0 if np.shape(single[n]) != np.shape(case.feeds[n]) else None for n in inputs}

@@ -15,31 +15,10 @@ import numpy as np
 
 from spa_cli.errors import UsageError
 from spa_cli.gradients.operators import Tensor
+from spa_cli.gradients.terms import LossTarget, by_sample
 from spa_cli.graph.model import Array
 
 _TINY = 1e-12
-
-
-@dataclass(frozen=True)
-class Term:
-    """A loss on one output. ``kind``: "classes" (``axis``, once samples are first, holds them), "binary" (each number
-    says yes or no), "values" (squared error), "norm" (half the mean square). ``probabilities``: it has been through
-    its softmax or sigmoid. ``layout``: where its samples are (``by_sample``).
-    """
-
-    output: str
-    kind: str
-    layout: str
-    axis: int = 1
-    probabilities: bool = False
-
-
-@dataclass(frozen=True)
-class LossTarget:
-    """A term and what its output is compared with: (n, ...), ``None`` for a norm."""
-
-    term: Term
-    values: Tensor = None
 
 
 @dataclass(frozen=True)
@@ -113,21 +92,3 @@ class Loss:
         if self.classes is None:
             return asked
         return asked & (labels.unsqueeze(-1) == torch.tensor(self.classes)).any(-1)
-
-
-def layout_of(y: Tensor, samples: int) -> str:
-    """Which axis of an output has the samples."""
-    if y.dim() and y.shape[0] == samples:
-        return "first"
-    if y.dim() > 1 and y.shape[1] == samples:
-        return "second"
-    return "folded" if y.dim() and y.shape[0] % samples == 0 else "shared"
-
-
-def by_sample(y: Tensor, layout: str, samples: int) -> Tensor:
-    """The output with samples first. "folded": samples and positions shared an axis; "shared": it has no samples."""
-    if layout == "second":
-        return y.movedim(1, 0)
-    if layout == "folded":
-        return y.reshape(samples, -1, *y.shape[1:])
-    return y.unsqueeze(0).expand(samples, *y.shape) if layout == "shared" else y

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import onnx
-from onnx import helper
 
 from spa_cli.graph.model import Array, Graph
+from spa_cli.runtime.probe import probe
 from spa_cli.runtime.session import Feeds, open_session, run
 
 # what may stand between scores and an output that names the best of them
@@ -61,10 +60,6 @@ def _scores_behind(graph: Graph, name: str) -> str:
 
 
 def _computed(graph: Graph, names: list[str], feeds: Feeds) -> dict[str, Array]:
-    probe = onnx.ModelProto()
-    probe.CopyFrom(graph.model)
-    del probe.graph.output[:]
-    probe.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in dict.fromkeys(names))
-    session = open_session(probe)
+    session = open_session(probe(graph.model, names))
     found = zip((o.name for o in session.get_outputs()), run(session, feeds), strict=True)
     return {n: v for n, v in found if is_float(v)}

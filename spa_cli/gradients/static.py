@@ -12,11 +12,12 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from spa_cli.errors import ModelError
+from spa_cli.errors import ModelError, first_line
 from spa_cli.gradients.backend import INSTEAD
 from spa_cli.graph.bodies import captured_names
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.view import build
+from spa_cli.runtime.probe import probe
 from spa_cli.runtime.session import Feeds, open_session
 
 # the sizes of their outputs, and so of all that follows, are not known before the data are
@@ -84,18 +85,16 @@ def _boundary(graph: Graph, static: set[str]) -> list[str]:
 def _run(graph: Graph, wanted: list[str], feeds: Feeds) -> dict[str, Array]:
     if not wanted:
         return {}
-    probe = onnx.ModelProto()
-    probe.CopyFrom(graph.model)
-    del probe.graph.output[:]
-    del probe.graph.value_info[:]
-    probe.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in wanted)
+    model = probe(graph.model, wanted)
+    # what is declared of tensors inside may be wrong at these shapes
+    del model.graph.value_info[:]
     try:
-        session = open_session(probe)
+        session = open_session(model)
         inputs = {i.name for i in session.get_inputs()}
         found = session.run(wanted, {n: v for n, v in feeds.items() if n in inputs})
     except Exception as error:
         raise ModelError(
-            f"onnxruntime can't compute the shapes in the model ({str(error)[:200]}); {INSTEAD}"
+            f"onnxruntime can't compute the shapes in the model ({first_line(error)}); {INSTEAD}"
         ) from error
     return dict(zip(wanted, found, strict=True))
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from spa_cli.errors import UsageError
-from spa_cli.gradients.loss import LossTarget, Term, by_sample, layout_of
 from spa_cli.gradients.operators import Tensor
+from spa_cli.gradients.terms import LossTarget, Term, by_sample, layout_of
 from spa_cli.graph.model import Array
 
 # what an output with positions is called where it scores classes, and one without where it doesn't

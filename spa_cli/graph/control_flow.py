@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 import onnx
 
+from spa_cli.graph.known import Shape, Shapes
 from spa_cli.graph.model import Array, Body, Node
-
-if TYPE_CHECKING:
-    from spa_cli.graph.shapes import Shape, Shapes
 
 Walk = Callable[[Iterable[Node]], None]
 Read = Callable[[str], Array | None]

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import onnx
 from onnx import helper
 
+from spa_cli.graph.known import Shape, Shapes
 from spa_cli.graph.model import Node
-
-if TYPE_CHECKING:
-    from spa_cli.graph.shapes import Shape, Shapes
 
 # The result has the shape of the first input.
 LIKE_FIRST = frozenset(

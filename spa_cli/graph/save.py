@@ -106,19 +106,3 @@ class Staged:
     def discard(self) -> None:
         """Leave nothing behind."""
         shutil.rmtree(self._root, ignore_errors=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file atomically."""
-    temporary = ""
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=".spa-", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UsageError(f"the file '{path}' can't be written: {error.strerror or error}; name another") from error
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)

@@ -8,7 +8,6 @@ operators. Weights are never read unless an index or a shape depends on them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,42 +17,15 @@ from onnx.reference.ops import load_op
 
 from spa_cli.graph.control_flow import through_bodies
 from spa_cli.graph.fused_shapes import EXTENDS, LIKE_FIRST, as_standard, fused_shapes
+from spa_cli.graph.known import Shape as Shape
+from spa_cli.graph.known import Shapes as Shapes
 from spa_cli.graph.model import Array, Graph, Node
 
-Shape = tuple[int | None, ...]
 # more elements than this are data, not a shape, an index or a mask worth computing at analysis time
 MAX_KNOWN = 1 << 16
 
 _NEVER_EVALUATED = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli"})
 _RUN = {"log": lambda *_: None, "opsets": {"": 1}, "verbose": 0, "new_ops": None}
-
-
-@dataclass(eq=False)
-class Shapes:
-    """What is known of each tensor: ``shape`` (``None`` where data decides a dim), ``dtype``, ``value`` if small.
-
-    ``varying``: which entries of a value depend on the free dimensions of the inputs. ``partial``: shapes read off
-    tensors of which data decides some dims.
-    """
-
-    shape: dict[str, Shape] = field(default_factory=dict)
-    dtype: dict[str, int] = field(default_factory=dict)
-    value: dict[str, Array] = field(default_factory=dict)
-    conflicts: list[tuple[Node, str]] = field(default_factory=list)
-    unknown: dict[str, Node] = field(default_factory=dict)
-    varying: dict[str, Array] = field(default_factory=dict)
-    partial: dict[str, Shape] = field(default_factory=dict)
-
-    def compare(self, other: Shapes) -> None:
-        """Mark which entries of known values differ at another choice of the free dimensions."""
-        for name, value in self.value.items():
-            again = other.value.get(name)
-            if again is value:
-                continue
-            if again is None or again.shape != value.shape:
-                self.varying[name] = np.ones(value.shape, bool)
-            elif not np.array_equal(value, again):
-                self.varying[name] = np.asarray(value != again)
 
 
 def interpret(

@@ -10,8 +10,8 @@ from spa_cli.channels.groups import Group
 from spa_cli.channels.ranking import Ranking
 from spa_cli.channels.state import CONSUMER
 from spa_cli.graph.model import Array
-from spa_cli.importance.evidence import Evidence
-from spa_cli.importance.registry import DATA, Scored, criterion
+from spa_cli.importance.evidence import Evidence, Scored
+from spa_cli.importance.registry import DATA, criterion
 from spa_cli.obspa.consumers import Reader
 
 

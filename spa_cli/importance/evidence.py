@@ -4,27 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from spa_cli.analysis import Analysis
 from spa_cli.calibration.chunks import Calibration, samples_in
-from spa_cli.calibration.read import samples_to_fit
+from spa_cli.calibration.fitting import fitted_to
+from spa_cli.calibration.focus import Focus
+from spa_cli.calibration.read import Data
 from spa_cli.channels.groups import Group
+from spa_cli.channels.ranking import Scores
 from spa_cli.channels.slices import sums
+from spa_cli.errors import UsageError
 from spa_cli.graph.formulas import made_by_formula
 from spa_cli.graph.model import Array
-from spa_cli.importance.registry import Scored
 from spa_cli.obspa.curvature import Curvature
+from spa_cli.options import Options
 from spa_cli.runtime.session import open_session, run
 
 if TYPE_CHECKING:
-    from spa_cli.gradients.differentiable import Batch, Differentiable
+    from spa_cli.gradients.differentiable import Differentiable
     from spa_cli.gradients.loss import Loss
-    from spa_cli.options import Options
+    from spa_cli.gradients.network import Batch
 
+# what a protobuf message can hold, with some room
+_LARGEST = 1_900_000_000
 Finish = Callable[[Array], Array]
+
+
+class Scored(NamedTuple):
+    """Scores of a group's channels in one member, (c,) or (b, c); ``node`` uses it in ``role`` ("": always counts)."""
+
+    role: str
+    node: str
+    scores: Scores
 
 
 class Evidence:
@@ -33,11 +47,19 @@ class Evidence:
     ``judges``: samples that a repair is judged on, and nothing is fitted to.
     """
 
-    def __init__(self, analysis: Analysis, options: Options, judges: Calibration | None = None) -> None:
-        self.analysis, self.options, self.argument, self._judges = analysis, options, "", judges
+    def __init__(
+        self,
+        analysis: Analysis,
+        options: Options,
+        focus: Focus = Focus(),
+        data: Data = Data(),
+        judges: Calibration | None = None,
+    ) -> None:
+        self.analysis, self.options = analysis, options
+        self._focus, self._data, self._judges = focus, data, judges
         self.graph, self.grouping = analysis.graph, analysis.grouping
         self.random = np.random.default_rng(options.seed)
-        self.emphasis = options.focused.emphasis(analysis.graph)
+        self.emphasis = focus.emphasis(analysis.graph)
         self.given: dict[str, dict[str, Array]] = {}
         self._derivatives: dict[str, dict[str, Array]] = {}
         self._last: tuple[tuple[str, str], Array] | None = None
@@ -45,7 +67,13 @@ class Evidence:
     @cached_property
     def curvature(self) -> Curvature:
         """Calibration samples and what the layers see of them; raises UsageError for data that can't be used."""
-        return Curvature.measure(self.analysis, self.options, self._judges)
+        if self.analysis.weight_bytes > _LARGEST:
+            raise UsageError(
+                f"--method {self.options.method} holds the model in memory, and {self.analysis.weight_bytes / 1e9:.3g} "
+                "GB of weights are more than onnxruntime takes from there (2 GB); use --method l2 --no-repair"
+            )
+        samples = fitted_to(self.analysis, self.options, self._focus, self._data)
+        return Curvature(self.analysis, samples, self.options.seed, self.emphasis, self._judges)
 
     @property
     def sampled(self) -> bool:
@@ -67,7 +95,7 @@ class Evidence:
         from spa_cli.gradients.differentiable import Differentiable
         from spa_cli.gradients.loss import Loss
 
-        samples, given = self.curvature.calibration, samples_to_fit(self.options, self.graph)
+        samples, given = self.curvature.calibration, self._data.fit
         labels = given.labels if given is not None and samples.index is not None else None
         first = samples.chunks[0]
         reference = run(open_session(self.graph.in_memory()), first)
@@ -76,7 +104,7 @@ class Evidence:
             own = labels[samples.index[at]] if labels is not None and samples.index is not None else None
             batches.append((chunk, own, np.ones(samples_in(chunk))))
         # focused classes are in the samples already, a focused output in what its groups count
-        loss = Loss(self.options.focused.output or None if labels is not None else None, None, self.options.seed)
+        loss = Loss(self._focus.output or None if labels is not None else None, None, self.options.seed)
         return Differentiable.of(self.graph, first, reference), batches, loss
 
     def by_element(

@@ -10,8 +10,8 @@ import numpy as np
 
 from spa_cli.channels.groups import Group
 from spa_cli.graph.model import Array
-from spa_cli.importance.evidence import Evidence
-from spa_cli.importance.registry import GRADIENTS, Scored, criterion
+from spa_cli.importance.evidence import Evidence, Scored
+from spa_cli.importance.registry import GRADIENTS, criterion
 
 
 @criterion("snip", GRADIENTS, aggregation="sum")

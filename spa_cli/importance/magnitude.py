@@ -10,8 +10,8 @@ from spa_cli.channels.slices import shape_of, vectors
 from spa_cli.channels.state import PASS_THROUGH
 from spa_cli.graph.formulas import made_by_formula
 from spa_cli.graph.model import Array
-from spa_cli.importance.evidence import Evidence
-from spa_cli.importance.registry import Scored, criterion
+from spa_cli.importance.evidence import Evidence, Scored
+from spa_cli.importance.registry import criterion
 
 _NORMS = frozenset(
     {

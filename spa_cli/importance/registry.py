@@ -4,28 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TypeVar
 
 from spa_cli.channels.groups import Group
-from spa_cli.channels.ranking import Ranking, Scores
-
-if TYPE_CHECKING:
-    from spa_cli.importance.evidence import Evidence
+from spa_cli.channels.ranking import Ranking
+from spa_cli.importance.evidence import Evidence, Scored
+from spa_cli.text import first_sentence
 
 WEIGHTS, DATA, GRADIENTS = "weights", "data", "gradients"
 
 
-class Scored(NamedTuple):
-    """Scores of a group's channels in one member, (c,) or (b, c); ``node`` uses it in ``role`` ("": always counts)."""
-
-    role: str
-    node: str
-    scores: Scores
-
-
 # None: this group can't be scored. A Ranking: the criterion orders the channels itself.
-Members = Callable[["Evidence", Group], "list[Scored] | Ranking | None"]
+Members = Callable[[Evidence, Group], list[Scored] | Ranking | None]
+# the same, told what stands behind the colon of NAME:ARGUMENT
+MembersOf = Callable[[Evidence, Group, str], list[Scored] | Ranking | None]
 M = TypeVar("M", bound=Members)
+N = TypeVar("N", bound=MembersOf)
 
 
 @dataclass(frozen=True)
@@ -35,7 +29,7 @@ class Criterion:
     name: str
     summary: str
     needs: str
-    members: Members
+    members: MembersOf
     aggregation: str
     normalisation: str
 
@@ -54,8 +48,18 @@ def criterion(
     """Enter a criterion under a name; the first line of its docstring is what ``spa criteria`` says of it."""
 
     def enter(members: M) -> M:
-        summary = (members.__doc__ or "").strip().splitlines()[0].rstrip(".")
-        CRITERIA[name] = Criterion(name, summary, needs, members, aggregation, normalisation)
+        of = lambda evidence, group, _: members(evidence, group)  # noqa: E731 - typed by what it is entered as
+        CRITERIA[name] = Criterion(name, first_sentence(members), needs, of, aggregation, normalisation)
+        return members
+
+    return enter
+
+
+def criterion_with_argument(name: str, needs: str = WEIGHTS, aggregation: str = "dynamic") -> Callable[[N], N]:
+    """The same for one that is written NAME:ARGUMENT."""
+
+    def enter(members: N) -> N:
+        CRITERIA[name] = Criterion(name, first_sentence(members), needs, members, aggregation, "none")
         return members
 
     return enter

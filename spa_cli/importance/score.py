@@ -14,10 +14,9 @@ from spa_cli.channels.state import PRODUCER
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array
 from spa_cli.importance.aggregation import AGGREGATIONS, RELATIVE, SIGNLESS
-from spa_cli.importance.evidence import Evidence
+from spa_cli.importance.evidence import Evidence, Scored
 from spa_cli.importance.normalisation import NORMALISATIONS
 from spa_cli.importance.recipe import Ingredient, Recipe
-from spa_cli.importance.registry import Scored
 
 UNSCORED = "none of its weights has a score by --method {name}"
 
@@ -36,13 +35,12 @@ def rank_groups(evidence: Evidence, recipe: Recipe) -> tuple[list[Ranking], dict
 
 
 def _by_criterion(evidence: Evidence, recipe: Recipe, part: Ingredient, unscored: dict[int, str]) -> list[Ranking]:
-    evidence.argument = part.argument
     groups = evidence.grouping.groups
     scores: list[Scores] = []
     additive = (recipe.aggregation or part.criterion.aggregation) not in RELATIVE
     orders: list[Array | None] = []
     for index, group in enumerate(groups):
-        members = part.criterion.members(evidence, group)
+        members = part.criterion.members(evidence, group, part.argument)
         if members is None:
             unscored[index] = UNSCORED.format(name=part.criterion.name)
             members = [Scored("", "", np.zeros(shape_of(group)))]

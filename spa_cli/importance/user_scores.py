@@ -10,23 +10,17 @@ import numpy as np
 from spa_cli.channels.groups import Group
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array
-from spa_cli.importance.evidence import Evidence
-from spa_cli.importance.registry import Scored, criterion
+from spa_cli.importance.evidence import Evidence, Scored
+from spa_cli.importance.registry import criterion_with_argument
 
 
-@criterion("scores", aggregation="sum")
-def scores(evidence: Evidence, group: Group) -> list[Scored] | None:
+@criterion_with_argument("scores", aggregation="sum")
+def scores(evidence: Evidence, group: Group, file: str) -> list[Scored] | None:
     """scores:FILE.npz, one array per parameter by initializer name, shaped like it."""
-    given = _read(evidence)
-    return evidence.by_element(group, f"scores:{evidence.argument}", given.get)
-
-
-def _read(evidence: Evidence) -> dict[str, Array]:
-    if evidence.argument not in evidence.given:
-        evidence.given[evidence.argument] = read_scores(
-            Path(evidence.argument), {n: evidence.graph.shape(n) for n in evidence.graph.parameters}
-        )
-    return evidence.given[evidence.argument]
+    if file not in evidence.given:
+        shapes = {name: evidence.graph.shape(name) for name in evidence.graph.parameters}
+        evidence.given[file] = read_scores(Path(file), shapes)
+    return evidence.by_element(group, f"scores:{file}", evidence.given[file].get)
 
 
 def read_scores(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Array]:

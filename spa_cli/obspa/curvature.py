@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import onnx
 
 from spa_cli.analysis import Analysis
 from spa_cli.calibration.chunks import Calibration, room
-from spa_cli.calibration.read import samples_to_fit
-from spa_cli.calibration.split import emphasised, from_user
-from spa_cli.calibration.synthetic import synthetic
 from spa_cli.channels.ranking import Ranking, Scores
-from spa_cli.errors import UsageError
+from spa_cli.errors import first_line
 from spa_cli.graph.view import build
 from spa_cli.memory import more_than_fits
 from spa_cli.obspa.consumers import Reader, consumers
@@ -31,15 +28,12 @@ from spa_cli.runtime.session import open_session
 from spa_cli.surgery.cut import Cut
 from spa_cli.verification.drift import drift_over
 
-if TYPE_CHECKING:
-    from spa_cli.options import Options
-
-# what a protobuf message can hold, with some room
-_LARGEST = 1_900_000_000
-
 
 class Curvature:
-    """The second-order picture of one model on one set of samples."""
+    """The second-order picture of one model on one set of samples.
+
+    ``judges``: samples that a repair is judged on (those that it is fitted to, if there are none).
+    """
 
     def __init__(
         self,
@@ -61,30 +55,6 @@ class Curvature:
         self._layers = find_layers(self._graph, analysis.state.shapes)
         self._report = Repair()
         self._dropped, self._left_out = "", 0
-
-    @staticmethod
-    def measure(analysis: Analysis, options: Options, judges: Calibration | None = None) -> Curvature:
-        """From the user's samples, or data-free; raises UsageError for a model too large to be held in memory.
-
-        ``judges``: samples that a repair is judged on (those that it is fitted to, if there are none).
-        """
-        if analysis.weight_bytes > _LARGEST:
-            raise UsageError(
-                f"--method {options.method} holds the model in memory, and {analysis.weight_bytes / 1e9:.3g} GB of "
-                "weights are more than onnxruntime takes from there (2 GB); use --method l2 --no-repair"
-            )
-        focus = options.focused
-        given = samples_to_fit(options, analysis.graph)
-        if given is not None:
-            chosen = from_user(analysis, given, options)
-        elif focus.samples is not None:
-            raise UsageError("--focus samples counts the samples of --calib; give the file")
-        else:
-            stage("making samples")
-            chosen = synthetic(analysis, options.calib_samples, options.seed)
-        if focus.classes:
-            chosen = emphasised(analysis, chosen, focus)
-        return Curvature(analysis, chosen, options.seed, focus.emphasis(analysis.graph), judges)
 
     @cached_property
     def statistics(self) -> dict[str, Statistics]:
@@ -128,7 +98,7 @@ class Curvature:
             self._left_out = samples.samples - waves.samples
             after = self._error(work)
         except Exception as error:  # noqa: BLE001 - the cut itself is sound: keep it, and say what went wrong
-            self._dropped = f"it failed ({type(error).__name__}: {str(error)[:120]}); please report this"
+            self._dropped = f"it failed ({type(error).__name__}: {first_line(error)}); please report this"
             after = float("inf")
         if not after <= before:
             self._report = Repair()
@@ -139,6 +109,10 @@ class Curvature:
                 tensor.ParseFromString(before_repair)
         elif self._standard is not None:
             self._standard.take_back(work)
+
+    def give_up(self, why: str) -> None:
+        """The repair did not survive: what is left is the cut alone."""
+        self._report, self._dropped = Repair(), why
 
     def _error(self, work: Cut) -> float:
         """Relative squared distance of the outputs from the dense model's."""

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from spa_cli.graph.model import Array, Graph, Node
-from spa_cli.obspa.alignment import aligned
 from spa_cli.obspa.layers import Layer
+from spa_cli.obspa.regression import aligned
+from spa_cli.obspa.unfit import Unfit
 from spa_cli.runtime.interpreter import Interpreter
 from spa_cli.surgery.cut import Cut
 
@@ -61,11 +62,13 @@ def recalibrate(affine: Affine, work: Cut, dense: Interpreter, pruned: Interpret
     """Fit scale and offset on three quarters of the samples; keep them if they do better on the last one."""
     name = affine.node.outputs[0]
     scale, offset = pruned.parameter(affine.scale), pruned.parameter(affine.offset) if affine.offset else None
-    wanted = [aligned(work, name, v) for v in dense.values[name]]
-    theirs_kept = [v for v in wanted if not isinstance(v, str)]
-    if scale is None or len(theirs_kept) < len(wanted):
+    if scale is None:
         return False
-    ours, theirs = _per_channel(pruned.values[name], affine.axis), _per_channel(theirs_kept, affine.axis)
+    try:
+        wanted = [aligned(work, name, v) for v in dense.values[name]]
+    except Unfit:
+        return False
+    ours, theirs = _per_channel(pruned.values[name], affine.axis), _per_channel(wanted, affine.axis)
     if ours.shape != theirs.shape or ours.shape[1] != len(scale) or np.array_equal(ours, theirs):
         return False
     cut = max(1, 3 * len(ours) // 4)

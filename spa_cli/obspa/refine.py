@@ -18,6 +18,7 @@ from spa_cli.obspa.product import Product
 from spa_cli.obspa.refit import Fit
 from spa_cli.obspa.regression import Regression, fitted
 from spa_cli.obspa.statistics import WIDEST
+from spa_cli.obspa.unfit import Unfit
 from spa_cli.runtime.interpreter import Interpreter
 
 # positions of the first layer that are looked at, and the bytes that all that is known of them may take
@@ -97,12 +98,10 @@ def _parts(
 def _samples(
     pair: Pair, first: Regression, second: Regression, values: dict[str, list[Array]], part: dict[int, list[int]]
 ) -> PairSamples | None:
-    bounds = []
-    for chunk, index in part.items():
-        found = second.allowed(chunk, itemgetter(index))
-        if isinstance(found, str):
-            return None
-        bounds.append(found)
+    try:
+        bounds = [second.allowed(chunk, itemgetter(index)) for chunk, index in part.items()]
+    except Unfit:
+        return None
 
     def taken(name: str) -> Array:
         return np.concatenate([values[name][chunk][index] for chunk, index in part.items()])

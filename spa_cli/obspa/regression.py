@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 
 from spa_cli.graph.model import Array
-from spa_cli.obspa.alignment import aligned
 from spa_cli.obspa.epilogue import norm_scale, per_row
 from spa_cli.obspa.layers import Layer, sample_rows
 from spa_cli.obspa.refit import Observations
+from spa_cli.obspa.unfit import Unfit
 from spa_cli.runtime.interpreter import Interpreter
 from spa_cli.surgery.cut import Cut
 
@@ -65,21 +65,20 @@ class Regression:
         assert value is not None
         return layer.matrix(value, len(self.matrix))
 
-    def rows(self, chunk: int, limit: int, rng: np.random.Generator) -> Observations | str:
-        """At most ``limit`` positions of each sample of a chunk; a sentence where the two networks can't be aligned."""
+    def rows(self, chunk: int, limit: int, rng: np.random.Generator) -> Observations:
+        """At most ``limit`` positions of each sample of a chunk; raises Unfit where networks can't be aligned."""
         layer, groups = self._layer, len(self.matrix)
         x = self._pruned.values[layer.x][chunk]
         rows = sample_rows(layer.positions(x.shape), limit, rng)
         inputs = layer.inputs_at(x, rows, groups).astype(np.float32)
         if layer.transposed or layer.recurrent:
             target = self._columns(chunk, rows)
-            return Observations(inputs, target, target) if target.shape[:2] == inputs.shape[:2] else "its input was cut"
-        found = self.allowed(chunk, lambda value: layer.outputs_at(value, rows, groups).astype(np.float32))
-        if isinstance(found, str):
-            return found
-        low, high = found
+            if target.shape[:2] != inputs.shape[:2]:
+                raise Unfit("its input was cut")
+            return Observations(inputs, target, target)
+        low, high = self.allowed(chunk, lambda value: layer.outputs_at(value, rows, groups).astype(np.float32))
         if low.shape != (*inputs.shape[:2], self.matrix.shape[1]):
-            return "its output can't be aligned with the original's"
+            raise Unfit("its output can't be aligned with the original's")
         low, high = self._before_norm(low, high)
         fixed = self._pruned.value(layer.around.fixed_bias, chunk)
         if fixed is not None:
@@ -87,20 +86,19 @@ class Regression:
             low, high = low - shift, high - shift
         return Observations(inputs, low.astype(np.float32, copy=False), high.astype(np.float32, copy=False))
 
-    def allowed(self, chunk: int, pick: Callable[[Array], Array]) -> tuple[Array, Array] | str:
+    def allowed(self, chunk: int, pick: Callable[[Array], Array]) -> tuple[Array, Array]:
         """The least and the greatest value that is as good as the dense one, behind the norm.
 
         Of the values that ``pick`` takes of a tensor shaped like the output; less what the other branch gives.
+        Raises Unfit where the two networks can't be aligned.
         """
         around = self._layer.around
         if around.join is self._layer.node and not self.joined:
-            return "what it adds is not at hand"
+            raise Unfit("what it adds is not at hand")
         name = around.target if self.joined else around.after_norm
         wanted = aligned(self._work, name, self._dense.values[name][chunk])
-        if isinstance(wanted, str):
-            return wanted
         if not self._layer.gives(wanted):
-            return "its output can't be aligned with the original's"
+            raise Unfit("its output can't be aligned with the original's")
         z = pick(wanted)
         low, high = z, z
         if self.joined or not around.join:
@@ -110,7 +108,7 @@ class Regression:
         if self.joined:
             other = self._pruned.values[around.other][chunk]
             if np.shape(other) != np.shape(wanted):
-                return "the branch it meets has another shape"
+                raise Unfit("the branch it meets has another shape")
             ours = pick(other)
             low, high = low - ours, high - ours
         return low, high
@@ -148,3 +146,16 @@ class Regression:
         kept = np.flatnonzero(np.repeat(work.kept_mask(layer.operand, 1), taps))
         alive = work.kept_mask(layer.operand, 0).reshape(groups, -1).any(1)
         return np.asarray(y[:, :, kept][alive])
+
+
+def aligned(work: Cut, name: str, value: Array) -> Array:
+    """A value of a dense tensor without what was cut of it; raises Unfit where that can't be said index by index."""
+    entry = work.kept_indices(name)
+    if any(kept and isinstance(kept[0], list) for kept in entry.values()):
+        raise Unfit("its blocks keep different channels along another axis")
+    for axis in map(int, entry):
+        mask = work.kept_mask(name, axis)
+        if len(mask) != value.shape[axis]:
+            raise Unfit("its positions depend on the batch")
+        value = np.compress(mask, value, axis)
+    return value

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import helper
 
 from spa_cli.calibration.chunks import positions, samples_in
 from spa_cli.errors import UsageError, first_line
@@ -15,6 +14,7 @@ from spa_cli.obspa.layers import INTEGERS, Layer, graph_shape, sample_rows
 from spa_cli.obspa.moments import Moments
 from spa_cli.obspa.parameter_path import Read
 from spa_cli.progress import tracked
+from spa_cli.runtime.probe import probe
 from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.session import open_session
 
@@ -67,11 +67,8 @@ def collect(
     hidden = {layer.key: Moments() for layer in used if layer.recurrent and layer.node.outputs[0]}
     sums: dict[str, list[Array]] = {}
     names = {n for s in used for n in (s.x, s.around.target, s.around.after_norm)} - set(graph.inputs)
-    model = graph.in_memory()
-    present = {o.name for o in model.graph.output}
     wanted = sorted(names - set(graph.parameters))
-    model.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in wanted if n not in present)
-    session = open_session(model, providers=chosen())
+    session = open_session(probe(graph.in_memory(), wanted, beside=True), providers=chosen())
     for chunk in tracked(chunks):
         try:
             values = {**chunk, **(dict(zip(wanted, session.run(wanted, chunk), strict=True)) if wanted else {})}

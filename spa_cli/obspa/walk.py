@@ -24,6 +24,7 @@ from spa_cli.obspa.regression import Regression, fitted
 from spa_cli.obspa.schedule import schedule
 from spa_cli.obspa.shrinkage import POSITIONS
 from spa_cli.obspa.statistics import WIDEST
+from spa_cli.obspa.unfit import Unfit
 from spa_cli.obspa.waves import Waves
 from spa_cli.progress import tracked
 from spa_cli.runtime.interpreter import Interpreter
@@ -150,9 +151,10 @@ def _repair_layer(
     if not (layer.conv or layer.transposed) and work.shape(layer.x)[:1] != work.old_shape(layer.x)[:1]:
         report.kept[layer.node.label] = "its rows are channels that were cut"
         return
-    rows = _collect(layer, problem, len(dense.values[layer.x]), rng, pruned)
-    if isinstance(rows, str):
-        report.kept[layer.node.label] = rows
+    try:
+        rows = _collect(layer, problem, len(dense.values[layer.x]), rng, pruned)
+    except Unfit as why:
+        report.kept[layer.node.label] = str(why)
         return
     unfit = layer.unfit or ("it has too many inputs" if problem.matrix.shape[2] > WIDEST else "")
     samples = sum(fitted(layer.samples(np.shape(v)), at) for at, v in enumerate(pruned.values[layer.x]))
@@ -213,7 +215,7 @@ def _same(a: list[Array], b: list[Array]) -> bool:
 
 def _collect(
     layer: Layer, problem: Regression, chunks: int, rng: np.random.Generator, pruned: Interpreter
-) -> tuple[Observations, Observations] | str:
+) -> tuple[Observations, Observations]:
     """Observations to fit and rows held back: of every four samples one, of chunks too small for that every fourth."""
     shapes = [np.shape(v) for v in pruned.values[layer.x]]
     samples = sum(layer.samples(s) for s in shapes)
@@ -222,14 +224,12 @@ def _collect(
     fit, held = list[Observations](), list[Observations]()
     for chunk in range(chunks):
         rows = problem.rows(chunk, limit, rng)
-        if isinstance(rows, str):
-            return rows
         count, total = layer.samples(shapes[chunk]), rows.x.shape[1]
         cut = fitted(count, chunk) * (total // count)
         fit.append(rows.part(slice(cut)))
         held.append(rows.part(slice(cut, None)))
     if not sum(h.x.shape[1] for h in held) or not sum(f.x.shape[1] for f in fit):
-        return "no samples could be held back"
+        raise Unfit("no samples could be held back")
     return Observations.joined(fit), Observations.joined(held)
 
 

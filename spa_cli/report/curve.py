@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from pathlib import Path
 from typing import Any
 
+from spa_cli.atomic import replacing, write_text
 from spa_cli.errors import UsageError
-from spa_cli.graph.save import write_text
 from spa_cli.report.page.curves import sensitivity
 from spa_cli.report.page.render import render
 from spa_cli.report.page.theme import (
@@ -47,19 +46,10 @@ def draw(sweep: Sweep, path: Path) -> None:
     if path.suffix == ".html":
         write_text(path, _page(sweep))
         return
-    temporary = path.with_name(f".spa-{path.name}")
-    try:
-        with drawing():
-            figure = _figure(sweep, 4)
-            _sensitive(sweep, figure.axes[3])
-            figure.savefig(temporary, dpi=150, format=path.suffix[1:], facecolor="white")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UsageError(
-            f"the picture '{path}' can't be written: {error.strerror or error}; name another file"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path, "picture", "name another file") as place, drawing():
+        figure = _figure(sweep, 4)
+        _sensitive(sweep, figure.axes[3])
+        figure.savefig(place, dpi=150, format=path.suffix[1:], facecolor="white")
 
 
 def _figure(sweep: Sweep, places: int) -> Any:

@@ -16,7 +16,7 @@ from spa_cli.report.tables import new_table
 from spa_cli.text import count, drift_text, duration, shorten, size
 
 if TYPE_CHECKING:
-    from spa_cli.batch import Outcome
+    from spa_cli.result import Outcome
 
 _ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("channels", "channels", count),

@@ -6,11 +6,8 @@ Checks stay on the CPU, whose arithmetic their tolerances are about.
 from __future__ import annotations
 
 import contextlib
-import functools
-import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
-from typing import Any, TypeVar
 
 import onnxruntime as ort
 
@@ -19,8 +16,6 @@ from spa_cli.errors import UsageError
 CPU = ("CPUExecutionProvider",)
 _SUFFIX = "ExecutionProvider"
 _chosen: ContextVar[tuple[str, ...]] = ContextVar("providers", default=CPU)
-
-_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def chosen() -> tuple[str, ...]:
@@ -53,15 +48,3 @@ def running_on(given: str | Sequence[str]) -> Iterator[None]:
         yield
     finally:
         _chosen.reset(token)
-
-
-def on_its_providers(function: _F) -> _F:
-    """A function whose argument ``options`` says on what it calibrates and times."""
-    signature = inspect.signature(function)
-
-    @functools.wraps(function)
-    def run(*given: Any, **named_given: Any) -> Any:
-        with running_on(signature.bind(*given, **named_given).arguments["options"].provider):
-            return function(*given, **named_given)
-
-    return run  # type: ignore[return-value]

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from spa_cli.atomic import write_text
 from spa_cli.errors import UsageError
-from spa_cli.graph.save import write_text
 
 STATE = "spa.sweep/1"
 

@@ -12,14 +12,17 @@ import onnx
 from spa_cli.errors import ModelError, UnreachableError, UsageError
 from spa_cli.fingerprint import choices, contents, program
 from spa_cli.graph.save import check_writable
+from spa_cli.graph.source import Source
 from spa_cli.options import Options
-from spa_cli.prepare import Prepared, prepare
 from spa_cli.progress import within
+from spa_cli.request import Request
 from spa_cli.runtime.load import load
-from spa_cli.runtime.providers import on_its_providers
+from spa_cli.runtime.providers import running_on
 from spa_cli.sweeping.points import Point, Progress, Sensitivity, mark_pareto
 from spa_cli.sweeping.sensitivity import sensitivities
-from spa_cli.trial.cutting import Cutting, cut_to
+from spa_cli.trial.choose import choose_to
+from spa_cli.trial.prepare import Ranked, analyse, score
+from spa_cli.trial.trials import Trials
 from spa_cli.verification.quality import Measured, Quality
 
 Model: TypeAlias = str | os.PathLike[str] | onnx.ModelProto
@@ -40,7 +43,6 @@ class Sweep:
     warnings: list[str]
 
 
-@on_its_providers
 def sweep(
     model: Model,
     folder: Path,
@@ -60,37 +62,45 @@ def sweep(
         names = ", ".join(c.removeprefix("target_") for c in COINS)
         raise UsageError(f"--by {coin.removeprefix('target_')} can't be swept; use one of {names}")
     wanted = sorted(set(budgets), reverse=coin != "ratio")
-    options = replace(options.with_budget(coin, wanted[0]), sweeping=True)
+    request = Request.of(replace(options.with_budget(coin, wanted[0]), sweeping=True))
     for value in wanted[1:]:
         options.with_budget(coin, value)
-    source = load(model)
+    with running_on(options.provider):
+        return _sweep(load(model), folder, request, coin, wanted, keep_models, force)
+
+
+def _sweep(
+    source: Source, folder: Path, request: Request, coin: str, wanted: list[float], keep_models: bool, force: bool
+) -> Sweep:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"the folder '{folder}' can't be made: {error.strerror or error}; name another") from error
-    key = {"program": program(), "model": contents(source), "by": coin, **choices(options)}
-    state = Progress(folder / "sweep.json", key, force)
+    key = {"program": program(), "model": contents(source), "by": coin, **choices(request)}
+    progress = Progress(folder / "sweep.json", key, force)
     for value in wanted:
         kept = _kept(folder, coin, value)
-        if keep_models and value not in state.points:
+        if keep_models and value not in progress.points:
             check_writable(kept, source, force)
-    prepared = prepare(source, options, folder / "model.onnx")
-    quality = Quality(prepared.subject, options)
+    subject = analyse(source, request)
+    ranked = score(subject, request)
+    quality = Quality(subject, request.options, request.focus)
     for number, value in enumerate(wanted):
         kept = _kept(folder, coin, value)
-        if value in state.points and (not keep_models or kept.exists() or state.points[value].refused):
+        if value in progress.points and (not keep_models or kept.exists() or progress.points[value].refused):
             continue
         with within(f"{number + 1} of {len(wanted)}, {coin.removeprefix('target_')} {value:g}"):
-            point = _point(prepared, options.with_budget(coin, value), value, quality, kept if keep_models else None)
-        state.add(point)
-    if not state.sensitivity:
-        state.sensitivity = sensitivities(prepared, quality.drift_of)
-        state.write()
-    points = mark_pareto([state.points[v] for v in wanted])
+            own = request.with_budget(coin, value)
+            point = _point(ranked, own, value, quality, kept if keep_models else None)
+        progress.add(point)
+    if not progress.sensitivity:
+        progress.sensitivity = sensitivities(ranked, quality.drift_of)
+        progress.write()
+    points = mark_pareto([progress.points[v] for v in wanted])
     if all(p.refused for p in points):
         raise UnreachableError(f"none of the budgets can be met: {points[0].refused}")
-    warnings = [*prepared.doubts, *(prepared.curvature.warnings() if prepared.curvature else [])]
-    return Sweep(source.name, coin, points, state.sensitivity, quality.of_original(), quality.about, warnings)
+    warnings = [*ranked.warnings, *(ranked.curvature.warnings() if ranked.curvature else [])]
+    return Sweep(source.name, coin, points, progress.sensitivity, quality.of_original(), quality.about, warnings)
 
 
 def _kept(folder: Path, coin: str, value: float) -> Path:
@@ -98,33 +108,29 @@ def _kept(folder: Path, coin: str, value: float) -> Path:
     return folder / f"{coin.removeprefix('target_')}-{value:g}.onnx"
 
 
-def _point(prepared: Prepared, options: Options, value: float, quality: Quality, keep: Path | None) -> Point:
-    try:
-        towards = prepared if keep is None else replace(prepared, attempts=prepared.attempts.towards(keep))
-        cutting = cut_to(towards, options)
-    except (UnreachableError, ModelError) as error:
-        return Point(value, refused=str(error))
-    try:
-        found = _measure(prepared, cutting, value, quality.of(cutting.made.staged.path))
+def _point(ranked: Ranked, request: Request, value: float, quality: Quality, keep: Path | None) -> Point:
+    subject, options = ranked.subject, request.options
+    with Trials(subject, ranked.curvature, keep, options.method) as trials:
+        try:
+            choice = choose_to(ranked, request, trials)
+        except (UnreachableError, ModelError) as error:
+            return Point(value, refused=str(error))
+        small = trials.cut(choice.selection)
+        trials.repair(small)
+        trials.verify(small)
+        costs, timing = subject.analysis.costs, choice.timing or trials.latency_of(small)
+        measured, (params, macs) = quality.of(small.staged.path), costs.after(choice.selection)
+        found = Point(
+            asked=value,
+            macs=macs / max(costs.macs, 1),
+            params=params / costs.params,
+            bytes=small.staged.bytes / subject.source.bytes,
+            latency=timing.left,
+            seconds=(timing.before, timing.after),
+            drift=measured.drift.relative_l2,
+            agreement=measured.drift.agreement,
+            accuracy=measured.accuracy,
+        )
         if keep is not None:
-            cutting.made.staged.publish(keep)
-        return found
-    finally:
-        cutting.made.staged.discard()
-
-
-def _measure(prepared: Prepared, cutting: Cutting, value: float, measured: Measured) -> Point:
-    costs, source = prepared.subject.analysis.costs, prepared.subject.source
-    params, macs = costs.after(cutting.made.selection)
-    timing = cutting.timing or prepared.attempts.latency_of(cutting.made)
-    return Point(
-        asked=value,
-        macs=macs / max(costs.macs, 1),
-        params=params / costs.params,
-        bytes=cutting.made.staged.bytes / source.bytes,
-        latency=timing.left,
-        seconds=(timing.before, timing.after),
-        drift=measured.drift.relative_l2,
-        agreement=measured.drift.agreement,
-        accuracy=measured.accuracy,
-    )
+            small.staged.publish(keep)
+    return found

@@ -13,16 +13,17 @@ from spa_cli.budget.latency import part_of
 from spa_cli.channels.selection import Selection
 from spa_cli.graph.view import build
 from spa_cli.operators.rewrite import cut
-from spa_cli.prepare import Prepared
 from spa_cli.progress import stage
 from spa_cli.sweeping.points import Sensitivity
+from spa_cli.trial.prepare import Ranked
+from spa_cli.verification.subject import Subject
 
 DriftOf = Callable[[onnx.ModelProto], float]
 
 
-def sliced_drift(prepared: Prepared, selection: Selection, drift_of: DriftOf) -> float | None:
+def sliced_drift(subject: Subject, selection: Selection, drift_of: DriftOf) -> float | None:
     """Drift after a cut that nothing repairs; ``None`` where it does not run or no output is a number."""
-    analysis, source = prepared.subject.analysis, prepared.subject.source
+    analysis, source = subject.analysis, subject.source
     try:
         work = cut(analysis.graph, analysis.state, analysis.grouping, selection, {})
         moved = drift_of(build(work.model, source.folder).in_memory())
@@ -31,12 +32,12 @@ def sliced_drift(prepared: Prepared, selection: Selection, drift_of: DriftOf) ->
     return moved if math.isfinite(moved) else None
 
 
-def sensitivities(prepared: Prepared, drift_of: DriftOf, seconds: float = math.inf) -> list[Sensitivity]:
+def sensitivities(ranked: Ranked, drift_of: DriftOf, seconds: float = math.inf) -> list[Sensitivity]:
     """Per group, the drift when half of it goes, alone; the most sensitive first.
 
     Groups of most MACs are tried first; those that ``seconds`` are too few for are not in the list.
     """
-    analysis, end = prepared.subject.analysis, time.perf_counter() + seconds
+    analysis, end = ranked.subject.analysis, time.perf_counter() + seconds
     groups, costs = analysis.grouping.groups, analysis.costs
     wide = [i for i, g in enumerate(groups) if g.channels > 1]
     if seconds < math.inf:
@@ -47,28 +48,27 @@ def sensitivities(prepared: Prepared, drift_of: DriftOf, seconds: float = math.i
             break
         group = groups[index]
         stage(f"how sensitive each group is: {number + 1} of {len(wide)}")
-        ranking = prepared.rankings[index]
+        ranking = ranked.rankings[index]
         selection = part_of(analysis.grouping, analysis.state.ids.count, ranking, index, group.channels // 2)
         params, macs = costs.after(selection)
-        moved = sliced_drift(prepared, selection, drift_of)
+        moved = sliced_drift(ranked.subject, selection, drift_of)
         saved = (1 - macs / max(costs.macs, 1), 1 - params / costs.params)
         found[index] = Sensitivity(group.name, group.channels, moved, *saved)
     return sorted((found[i] for i in sorted(found)), key=lambda s: -(-1.0 if s.drift is None else s.drift))
 
 
 def drift_along(
-    prepared: Prepared, order: Order, fractions: tuple[float, ...], drift_of: DriftOf, seconds: float
+    ranked: Ranked, order: Order, fractions: tuple[float, ...], drift_of: DriftOf, seconds: float
 ) -> list[tuple[float, float]]:
     """(MACs left, drift) after as many steps of the order as leave each of ``fractions``, as long as there is time.
 
     Of parameters, where no MACs are counted.
     """
-    costs, end = prepared.subject.analysis.costs, time.perf_counter() + seconds
+    costs, end = ranked.subject.analysis.costs, time.perf_counter() + seconds
     found: dict[int, tuple[float, float]] = {}
 
     def left(steps: int) -> float:
-        params, macs = costs.after(order.selection(order.steps[:steps]))
-        return macs / costs.macs if costs.macs else params / costs.params
+        return costs.left(order.selection(order.steps[:steps]))
 
     for number, fraction in enumerate(fractions):
         if time.perf_counter() > end:
@@ -80,7 +80,7 @@ def drift_along(
             low, high = (low, middle) if left(middle) <= fraction else (middle + 1, high)
         if low in found or not low:
             continue
-        moved = sliced_drift(prepared, order.selection(order.steps[:low]), drift_of)
+        moved = sliced_drift(ranked.subject, order.selection(order.steps[:low]), drift_of)
         if moved is not None:
             found[low] = (left(low), moved)
     return [found[steps] for steps in sorted(found)]

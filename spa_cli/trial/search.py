@@ -9,12 +9,13 @@ from spa_cli.budget.kernels import roundings
 from spa_cli.channels.selection import Selection
 from spa_cli.errors import ModelError, UnreachableError
 from spa_cli.options import Options
-from spa_cli.prepare import Prepared
 from spa_cli.progress import stage
+from spa_cli.request import Request
 from spa_cli.runtime.timing import Timing
-from spa_cli.trial.attempt import Made
-from spa_cli.trial.cutting import Cutting, cut_rounded, order_of, refuse
+from spa_cli.trial.choose import Choice, choose_rounded, order_of, refuse
+from spa_cli.trial.prepare import Ranked
 from spa_cli.trial.target import Target
+from spa_cli.trial.trials import Trial, Trials
 from spa_cli.verification.quality import Measured, Quality
 
 # how near the last size that passed and the first that failed have to come, as fractions of the original
@@ -25,7 +26,6 @@ class _Prefix:
     """The first ``count`` steps of the order, whatever they cost."""
 
     timing: Timing | None = None
-    confirms = False
 
     def __init__(self, target: Target, count: int) -> None:
         self._target, self._count = target, count
@@ -36,20 +36,21 @@ class _Prefix:
     def choose(self, order: Order) -> Selection:
         return order.selection(order.steps[: self._count])
 
-    def confirm(self, made: Made) -> bool:
+    def confirm(self, trial: Trial) -> bool:
         return True
 
 
-def smallest(prepared: Prepared, options: Options) -> Cutting:
-    """The cut farthest along the order of channels that keeps the quality asked for.
+def smallest(ranked: Ranked, request: Request, trials: Trials) -> Choice:
+    """What lies farthest along the order of channels and keeps the quality asked for; it was repaired and verified.
 
     Raises UnreachableError if even the first step does not, with the quality of what was nearest.
     """
-    quality = Quality(prepared.subject, options)
-    multiples = [options.round_to] if isinstance(options.round_to, int) else roundings(prepared.subject.analysis.graph)
+    quality = Quality(ranked.subject, request.options, request.focus)
+    asked = request.options.round_to
+    multiples = [asked] if isinstance(asked, int) else roundings(ranked.subject.analysis.graph)
     for multiple in multiples:
         try:
-            found = _smallest(prepared, options, quality, multiple)
+            found = _smallest(ranked, request, trials, quality, multiple)
         except (UnreachableError, ModelError):
             # only a multiple that was picked for the user gives way to what is asked for
             if multiple == multiples[-1]:
@@ -60,46 +61,33 @@ def smallest(prepared: Prepared, options: Options) -> Cutting:
     raise AssertionError("no multiple was tried")
 
 
-def _smallest(prepared: Prepared, options: Options, quality: Quality, multiple: int) -> Cutting:
-    subject = prepared.subject
-    analysis, costs = subject.analysis, subject.analysis.costs
-    coin = "target_macs" if costs.macs else "target_params"
-    asked, options = options, options.with_budget(coin, 0.5)
-    target = Target(subject.source, analysis, prepared.rankings, prepared.attempts, options)
-    order = order_of(prepared, options, target, multiple)
+def _smallest(ranked: Ranked, request: Request, trials: Trials, quality: Quality, multiple: int) -> Choice:
+    costs = ranked.subject.analysis.costs
+    free = request.with_budget(f"target_{costs.coin}", 0.5)
+    target = Target(ranked.subject, ranked.rankings, trials, free)
+    order = order_of(ranked, free, target, multiple)
     if not order.steps:
-        refuse(subject, {})
+        refuse(ranked.subject, {})
 
     def left(count: int) -> float:
-        after = costs.after(order.selection(order.steps[:count]))
-        return after[1] / costs.macs if costs.macs else after[0] / costs.params
+        return costs.left(order.selection(order.steps[:count]))
 
     low, high = 0, len(order.steps) + 1
-    best: Cutting | None = None
+    best: Choice | None = None
     nearest: tuple[float, Measured] | None = None
-    try:
-        while high - low > 1 and (best is None or left(low) - left(high - 1) > _NEAR):
-            middle = (low + high) // 2
-            stage(f"trying {left(middle):.0%} of the {coin.removeprefix('target_')}")
-            cutting = cut_rounded(prepared, options, _Prefix(target, middle), multiple)
-            try:
-                measured = quality.of(cutting.made.staged.path)
-            except BaseException:
-                cutting.made.staged.discard()
-                raise
-            if passes(measured, asked):
-                if best is not None:
-                    best.made.staged.discard()
-                best, low = cutting, middle
-            else:
-                cutting.made.staged.discard()
-                high, nearest = middle, (left(middle), measured)
-    except BaseException:
-        if best is not None:
-            best.made.staged.discard()
-        raise
+    while high - low > 1 and (best is None or left(low) - left(high - 1) > _NEAR):
+        middle = (low + high) // 2
+        stage(f"trying {left(middle):.0%} of the {costs.coin}")
+        choice = choose_rounded(ranked, free, trials, _Prefix(target, middle), multiple, repaired=True)
+        measured = quality.of(trials.cut(choice.selection).staged.path)
+        if passes(measured, request.options):
+            # what was best before goes
+            trials.keep()
+            best, low = choice, middle
+        else:
+            high, nearest = middle, (left(middle), measured)
     if best is None:
-        raise UnreachableError(_refusal(asked, nearest, quality))
+        raise UnreachableError(_refusal(request.options, nearest, quality))
     return best
 
 

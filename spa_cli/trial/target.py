@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
-from spa_cli.analysis import Analysis
 from spa_cli.budget.choose import TOLERANCE, Order
 from spa_cli.budget.latency import LATENCY_TOLERANCE, LatencyTable, walk_to
 from spa_cli.channels.ranking import Ranking
 from spa_cli.channels.selection import Selection
 from spa_cli.errors import UnreachableError, UsageError
-from spa_cli.graph.source import Source
+from spa_cli.request import Request
 from spa_cli.runtime.timing import Timing
-from spa_cli.trial.attempt import Attempts, Made
-
-if TYPE_CHECKING:
-    from spa_cli.options import Options
+from spa_cli.trial.trials import Trial, Trials
+from spa_cli.verification.subject import Subject
 
 # how often a budget that only the finished file can confirm is aimed at again
 _TRIES = 4
@@ -25,10 +21,9 @@ _TRIES = 4
 class Target:
     """One budget of one model. ``timing``: of the finished file, where latency is the budget."""
 
-    def __init__(
-        self, source: Source, analysis: Analysis, rankings: list[Ranking], attempts: Attempts, options: Options
-    ) -> None:
-        self._source, self._analysis, self._attempts, self._options = source, analysis, attempts, options
+    def __init__(self, subject: Subject, rankings: list[Ranking], trials: Trials, request: Request) -> None:
+        source, analysis, options = subject.source, subject.analysis, request.options
+        self._source, self._analysis, self._trials, self._options = source, analysis, trials, options
         self.timing: Timing | None = None
         # what the estimate has to be corrected by: bytes of the file, or a fraction of the latency
         self._offset, self._tries = 0.0, 0
@@ -45,15 +40,10 @@ class Target:
             )
         if options.target_latency is not None:
             grouping = analysis.grouping
-            groups = [i for i, g in enumerate(grouping.groups) if options.constraints().allows(g)]
+            groups = [i for i, g in enumerate(grouping.groups) if request.constraints().allows(g)]
             macs = [analysis.costs.per_channel(i, g)[1] for i, g in enumerate(grouping.groups)]
             count = analysis.state.ids.count
-            self._table = LatencyTable(grouping, count, rankings, macs, groups, attempts.latency_left)
-
-    @property
-    def confirms(self) -> bool:
-        """Whether only the finished file can tell that the budget is met."""
-        return self._options.target_size is not None or self._options.target_latency is not None
+            self._table = LatencyTable(grouping, count, rankings, macs, groups, trials.latency_left)
 
     def start(self) -> None:
         """Aim afresh: another multiple of widths is another walk."""
@@ -85,7 +75,7 @@ class Target:
             )
         if options.target_latency is not None:
             assert self._table is not None
-            return walk_to(order, self._table, self._attempts.latency_left, options.target_latency, self._offset)
+            return walk_to(order, self._table, self._trials.latency_left, options.target_latency, self._offset)
         assert options.target_size is not None
         whole = self._source.bytes
         return order.selection(
@@ -111,7 +101,7 @@ class Target:
             self._source.bytes
         )
 
-    def confirm(self, made: Made) -> bool:
+    def confirm(self, trial: Trial) -> bool:
         """Whether the finished file meets the budget; if not, the next choice aims better.
 
         Raises UnreachableError once aiming again does not help.
@@ -119,13 +109,13 @@ class Target:
         options = self._options
         self._tries += 1
         if options.target_size is not None:
-            size, wanted = made.staged.bytes, options.target_size
+            size, wanted = trial.staged.bytes, options.target_size
             if wanted - TOLERANCE * self._source.bytes <= size <= wanted:
                 return True
-            self._offset += size - self._size_left(made.selection) * self._source.bytes
+            self._offset += size - self._size_left(trial.selection) * self._source.bytes
             closest = f"{size} bytes"
         elif options.target_latency is not None:
-            timing = self.timing = self._attempts.latency_of(made)
+            timing = self.timing = self._trials.latency_of(trial)
             allowed = LATENCY_TOLERANCE * options.target_latency
             # on a busy machine the medians say more about what else it does
             if min(abs(t - options.target_latency) for t in (timing.left, timing.quiet_left)) <= allowed:

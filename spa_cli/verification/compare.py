@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -110,16 +110,17 @@ def compare(
     stage("measuring latency")
     with running_on(provider):
         timing = latency(target(before), target(after), feeds)
-    found = Comparison(
+    sizes = (before.bytes, after.bytes)
+    return Comparison(
         drift=moved,
-        bytes=(before.bytes, after.bytes),
+        bytes=sizes,
         params=(analysis.costs.params, small.costs.params),
         macs=(analysis.costs.macs, small.costs.macs),
         timing=timing,
         samples=samples.about,
         zeroing=zeroing,
+        gates=check(limits, moved, sizes, timing),
     )
-    return replace(found, gates=check(found, limits))
 
 
 def _synthetic(source: Source, analysis: Analysis) -> Calibration | None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from spa_cli.errors import UsageError
+from spa_cli.runtime.timing import Timing
 from spa_cli.text import drift_text, size
-
-if TYPE_CHECKING:
-    from spa_cli.verification.compare import Comparison
+from spa_cli.verification.drift import Drift
 
 _UNITS = {"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
@@ -48,10 +46,9 @@ class Limits:
             bytes_of(self.max_size, 1)
 
 
-def check(comparison: Comparison, limits: Limits) -> tuple[Gate, ...]:
-    """Every gate that was asked for."""
+def check(limits: Limits, drift: Drift, sizes: tuple[int, int], timing: Timing) -> tuple[Gate, ...]:
+    """Every gate that was asked for; ``sizes``: bytes before and after."""
     gates = []
-    drift, timing, size_now = comparison.drift, comparison.timing, comparison.bytes[1]
     if limits.max_drift is not None:
         moved = drift.relative_l2
         gates.append(_most("max-drift", moved, limits.max_drift, f"output drift {drift_text(moved)}"))
@@ -62,8 +59,8 @@ def check(comparison: Comparison, limits: Limits) -> tuple[Gate, ...]:
         relation = "at least" if passed else "not at least"
         gates.append(Gate("min-agreement", passed, agreed, least, f"{said}, {relation} --min-agreement {least:g}"))
     if limits.max_size is not None:
-        most = bytes_of(limits.max_size, comparison.bytes[0])
-        gates.append(_most("max-size", size_now, most, f"file size {size(size_now)}", size(most)))
+        most = bytes_of(limits.max_size, sizes[0])
+        gates.append(_most("max-size", sizes[1], most, f"file size {size(sizes[1])}", size(most)))
     if limits.max_latency_ratio is not None:
         # other work on the machine hardly touches the fastest tenth of the runs
         left = timing.quiet_left

@@ -14,15 +14,15 @@ import onnx
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
-from spa_cli.calibration.read import samples_to_fit, samples_to_test
+from spa_cli.calibration.focus import Focus
 from spa_cli.errors import UsageError, VerificationError
 from spa_cli.graph.model import Array
 from spa_cli.options import Options
-from spa_cli.prepare import Subject
 from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.session import floats, open_session, run
 from spa_cli.verification.accuracy import hits
 from spa_cli.verification.drift import Drift, Moved, counted, drift
+from spa_cli.verification.subject import Subject
 
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
@@ -41,14 +41,14 @@ class Quality:
     ``about``: on what.
     """
 
-    def __init__(self, subject: Subject, options: Options) -> None:
+    def __init__(self, subject: Subject, options: Options, focus: Focus = Focus()) -> None:
         self._subject, self._command = subject, options.evaluate
         self._samples, self._labels = subject.judges, _labels(subject, options)
         self.about = self._samples.about
         self._judges = options.min_accuracy is not None or options.sweeping
         session = open_session(subject.source, providers=chosen())
         self._reference = self._outputs(session)
-        self._scores = self._fitting(options.focused.output)
+        self._scores = self._fitting(focus.output)
         if options.max_drift is not None and not floats(self._reference[0]):
             raise UsageError(
                 "--max-drift can't be measured: the model has no output of floating-point numbers; use --min-accuracy"
@@ -129,8 +129,7 @@ def evaluate(command: str, model: Path) -> float:
 
 def _labels(subject: Subject, options: Options) -> Array | None:
     """Labels beside the samples that are measured on."""
-    graph = subject.analysis.graph
-    given = samples_to_test(options, graph) or samples_to_fit(options, graph)
+    given = subject.data.test or subject.data.fit
     # labels of another kind are no reason to fail where nobody asks for accuracy
     wanted = options.min_accuracy is not None or options.sweeping
     return given.labels if given is not None and wanted and not options.evaluate else None

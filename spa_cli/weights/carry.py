@@ -21,7 +21,7 @@ from spa_cli.weights.files import check_output, of_mapping, read, write
 from spa_cli.weights.match import Matches, match_model, match_names
 from spa_cli.weights.missing import require_all
 from spa_cli.weights.tensors import Weights
-from spa_cli.weights.warnings import doubts
+from spa_cli.weights.warnings import warnings_of
 
 Given: TypeAlias = str | os.PathLike[str] | Mapping[str, Any]
 
@@ -100,7 +100,7 @@ def carry(
             "the plan only cuts: the weights that obspa refitted are in the pruned .onnx; read them back from there, "
             "or fine-tune"
         )
-    warnings += doubts(cutter, matches, cut, graph is None)
+    warnings += warnings_of(cutter, matches, cut, graph is None)
     if out is not None:
         stage("writing")
         warnings += write(small, out)

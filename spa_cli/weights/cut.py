@@ -12,9 +12,9 @@ import numpy as np
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array
 from spa_cli.surgery.remaining import removed_mask
-from spa_cli.weights.grid import shrunk
 from spa_cli.weights.layout import Part
 from spa_cli.weights.match import SIBLING, Matches
+from spa_cli.weights.shrink import shrunk
 from spa_cli.weights.tensors import Weights, bits, is_constant, is_number
 
 Entry = dict[str, Any]

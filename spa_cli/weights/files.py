@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -12,26 +10,30 @@ from typing import Any
 
 import numpy as np
 
+from spa_cli.atomic import replacing
 from spa_cli.errors import UsageError
 from spa_cli.weights.tensors import Weights
 
-_MODULES = {
-    ".safetensors": "safetensors_file",
-    ".npz": "npz_file",
-    ".pt": "torch_file",
-    ".pth": "torch_file",
-    ".bin": "torch_file",
-}
+SUFFIXES = (".safetensors", ".npz", ".pt", ".pth", ".bin")
+_OF_TORCH = SUFFIXES[2:]
 
 
 def _format(path: Path) -> ModuleType:
     """The module for a suffix; imported when used, because safetensors and torch are optional."""
-    from importlib import import_module
+    suffix = path.suffix.lower()
+    if suffix == ".safetensors":
+        from spa_cli.weights import safetensors_file
 
-    name = _MODULES.get(path.suffix.lower())
-    if name is None:
-        raise UsageError(f"'{path}' is no weights file; its name has to end in {', '.join(_MODULES)}")
-    return import_module(f"spa_cli.weights.{name}")
+        return safetensors_file
+    if suffix == ".npz":
+        from spa_cli.weights import npz_file
+
+        return npz_file
+    if suffix in _OF_TORCH:
+        from spa_cli.weights import torch_file
+
+        return torch_file
+    raise UsageError(f"'{path}' is no weights file; its name has to end in {', '.join(SUFFIXES)}")
 
 
 def read(path: Path) -> Weights:
@@ -88,19 +90,9 @@ def write(weights: Weights, out: Path) -> list[str]:
 
     Raises UsageError if the file can't be written or the format can't hold a tensor.
     """
-    module, root = _format(out), ""
-    warnings = _lost(weights, out.suffix.lower())
-    try:
-        root = tempfile.mkdtemp(prefix=".spa-", dir=out.parent)
-        module.write(weights, Path(root, out.name))
-        os.replace(Path(root, out.name), out)
-    except OSError as error:
-        raise UsageError(
-            f"the output '{out}' can't be written: {error.strerror or error}; choose another name"
-        ) from error
-    finally:
-        if root:
-            shutil.rmtree(root, ignore_errors=True)
+    module, warnings = _format(out), _lost(weights, out.suffix.lower())
+    with replacing(out, "output", "choose another name") as place:
+        module.write(weights, place)
     return warnings
 
 
@@ -115,7 +107,7 @@ def _lost(weights: Weights, suffix: str) -> list[str]:
     from spa_cli.weights.torch_file import library
 
     checkpoint, place, kind = weights.checkpoint, weights.place, library().Tensor
-    if _MODULES[suffix] == "torch_file":
+    if suffix in _OF_TORCH:
         return warnings + stale(checkpoint, place, kind)
     if rest := left_out(checkpoint, place, weights.tensors, kind):
         warnings.append(f"what is no tensor was left out, {suffix} has no place for it: {_listed(rest)}")

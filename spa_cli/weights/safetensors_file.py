@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from spa_cli.errors import UsageError
+from spa_cli.extras import extra
 from spa_cli.graph.model import Array
 from spa_cli.weights.tensors import Weights
 
@@ -35,13 +36,10 @@ _TYPES: dict[str, Any] = {
 }
 
 
-def _library() -> ModuleType:
-    try:
-        import safetensors.numpy
-    except ImportError as error:
-        raise UsageError(
-            ".safetensors needs the library safetensors; install it in spa's own environment: pip install safetensors"
-        ) from error
+def _library() -> Any:
+    extra("safetensors.numpy", ".safetensors needs the library safetensors", "safetensors")
+    import safetensors
+
     return safetensors
 
 

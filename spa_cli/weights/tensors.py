@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ class Weights:
     ``metadata`` is the text safetensors keeps beside them, ``checkpoint`` what PyTorch read (with everything that is
     no tensor), ``place`` the keys that lead to the state dict inside it. ``storage`` tells tensors that share their
     memory (PyTorch knows; empty where the format doesn't say). ``changed`` are the keys that were cut. ``compression``
-    is that of a .npz file (``zipfile``'s number).
+    is that of a .npz file (``zipfile``'s number). ``rebuild`` gives what a
+    framework loads, where that is more than arrays.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Weights:
     storage: dict[str, object] = field(default_factory=dict)
     changed: frozenset[str] = frozenset()
     compression: int = 0
+    rebuild: Callable[[Weights], Any] | None = None
 
     @property
     def elements(self) -> int:
@@ -47,11 +49,7 @@ class Weights:
     @property
     def state(self) -> Any:
         """What a framework loads: the checkpoint with PyTorch's tensors where they came from there, else arrays."""
-        if self.checkpoint is None:
-            return dict(self.tensors)
-        from spa_cli.weights.torch_file import rebuilt
-
-        return rebuilt(self)
+        return dict(self.tensors) if self.rebuild is None else self.rebuild(self)
 
 
 def epsilon(dtype: np.dtype[Any]) -> float | None:

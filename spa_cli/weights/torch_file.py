@@ -13,6 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from spa_cli.errors import UsageError
+from spa_cli.extras import extra
 from spa_cli.graph.model import Array
 from spa_cli.weights.checkpoint import find, inside, put
 from spa_cli.weights.tensors import Weights, is_extended
@@ -28,13 +29,8 @@ _EXTENDED = {
 
 def library() -> ModuleType:
     """PyTorch; raises UsageError if it isn't installed."""
-    try:
-        import torch
-    except ImportError as error:
-        raise UsageError(
-            "reading and writing PyTorch's files needs PyTorch; install it in spa's own environment: pip install torch"
-        ) from error
-    return torch  # type: ignore[no-any-return, unused-ignore]
+    torch: ModuleType = extra("torch", "reading and writing PyTorch's files needs PyTorch", "torch")
+    return torch
 
 
 def read(path: Path) -> Weights:
@@ -68,7 +64,7 @@ def of_checkpoint(checkpoint: Any, name: str, path: Path | None) -> Weights:
         if array is not None:
             tensors[key] = array
             storage[key] = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
-    return Weights(name, tensors, path, checkpoint=checkpoint, place=place, storage=storage)
+    return Weights(name, tensors, path, checkpoint=checkpoint, place=place, storage=storage, rebuild=rebuilt)
 
 
 def _to_array(torch: ModuleType, tensor: Any) -> Array | None:

@@ -11,7 +11,7 @@ from spa_cli.weights.tensors import Weights
 _STATISTICS = ("running_mean", "moving_mean")
 
 
-def doubts(cutter: Cutter, matches: Matches, weights: Weights, names_only: bool) -> list[str]:
+def warnings_of(cutter: Cutter, matches: Matches, weights: Weights, names_only: bool) -> list[str]:
     """One sentence each about biases and norms that no longer fit, and tensors that were cut for their values only."""
     found = [
         f"'{other}' is the same as '{key}' and was cut with it" for other, key in cutter.tied.items() if names_only

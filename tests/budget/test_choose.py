@@ -12,12 +12,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 import spa_cli
 from spa_cli.analysis import Analysis, analyse_model
-from spa_cli.budget.choose import TOLERANCE, Constraints, Order
+from spa_cli.budget.choose import TOLERANCE, Order
 from spa_cli.channels.selection import Selection
 from spa_cli.errors import UnreachableError
 from spa_cli.graph.source import Source
 from spa_cli.runtime.load import load
-from tests.builders import build, rankings
+from tests.builders import build, order_of, rankings
 from tests.samples import SAMPLES, model_path
 
 
@@ -44,7 +44,7 @@ def _analysis(model: onnx.ModelProto | str) -> Analysis:
 
 
 def _order(analysis: Analysis, method: str = "l1", **constraints: object) -> Order:
-    return analysis.order(rankings(analysis, method), Constraints(**constraints), set())
+    return order_of(analysis, rankings(analysis, method), **constraints)
 
 
 def _kept(analysis: Analysis, selection: Selection) -> dict[str, int]:

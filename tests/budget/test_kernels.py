@@ -68,11 +68,11 @@ def test_target_latency_too(monkeypatch) -> None:
     like(monkeypatch, 8)
     tried = []
 
-    def cut_rounded(prepared, options, target, multiple) -> None:
+    def choose_rounded(ranked, request, trials, aim, multiple) -> None:
         tried.append(multiple)
         raise spa_cli.errors.UnreachableError("no")
 
-    monkeypatch.setattr("spa_cli.trial.cutting.cut_rounded", cut_rounded)
+    monkeypatch.setattr("spa_cli.trial.choose.choose_rounded", choose_rounded)
     monkeypatch.setattr("spa_cli.budget.latency.LatencyTable.__init__", lambda *_: None)
     with pytest.raises(spa_cli.errors.UnreachableError):
         spa_cli.prune(RESNET, method="l1", target_latency=0.6)

@@ -38,7 +38,7 @@ def no_work(monkeypatch) -> None:
         raise AssertionError("work was done")
 
     for name in ("first_run", "rank_groups"):
-        monkeypatch.setattr(f"spa_cli.prepare.{name}", forbidden)
+        monkeypatch.setattr(f"spa_cli.trial.prepare.{name}", forbidden)
 
 
 @pytest.mark.usefixtures("no_work")

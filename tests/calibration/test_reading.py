@@ -9,6 +9,7 @@ import pytest
 from spa_cli.calibration.reading import Reading
 from spa_cli.errors import UsageError
 from spa_cli.options import Options
+from spa_cli.request import Request
 
 
 @pytest.mark.parametrize("given", ["0.1,0.2,0.3", "[0.1, 0.2, 0.3]", (0.1, 0.2, 0.3), [0.1, "0.2", 0.3]])
@@ -19,11 +20,11 @@ def test_numbers_come_as_text_or_as_they_are(given) -> None:
 
 def test_one_number() -> None:
     options = Options(ratio=0.5, mean=0.5, std="0.25", tokenizer="t.json")
-    assert (options.reading.mean, options.std, options.tokenizer) == ((0.5,), (0.25,), Path("t.json"))
+    assert (options.mean, options.std, options.tokenizer) == ((0.5,), (0.25,), Path("t.json"))
 
 
 def test_nothing_given_changes_no_pixel() -> None:
-    assert Options(ratio=0.5).reading == Reading.of() == Reading()
+    assert Request.of(Options(ratio=0.5)).reading == Reading.of() == Reading()
 
 
 @pytest.mark.parametrize(
@@ -43,5 +44,5 @@ def test_nothing_given_changes_no_pixel() -> None:
 )
 def test_what_means_nothing_is_refused(given, says) -> None:
     with pytest.raises(UsageError) as raised:
-        Options(ratio=0.5, **given)
+        Request.of(Options(ratio=0.5, **given))
     assert says in str(raised.value)

@@ -13,10 +13,12 @@ from onnx import helper
 
 from spa_cli import pipeline
 from spa_cli.errors import CutError
-from spa_cli.options import Options
+from spa_cli.request import Request
 from spa_cli.runtime.timing import Timing
-from spa_cli.trial import attempt
-from spa_cli.trial.cutting import cut_to
+from spa_cli.trial import trials
+from spa_cli.trial.choose import Choice, choose_to
+from spa_cli.trial.prepare import Ranked
+from spa_cli.trial.trials import Trials
 from spa_cli.verification import compare
 from tests.builders import build
 from tests.cli.running import contents, refused, spa
@@ -191,11 +193,11 @@ def test_no_space_for_the_result(mlp, wanted, tmp_path, monkeypatch) -> None:
 def test_a_busy_machine(mlp, tmp_path, monkeypatch) -> None:
     """The fastest runs keep the budget, the median does not."""
 
-    def timed(prepared: object, options: Options) -> object:
-        cutting = cut_to(prepared, replace(options, target_latency=None, ratio=0.3))
-        return replace(cutting, timing=Timing(1.0, 0.9, 1.0, 0.5))
+    def timed(ranked: Ranked, request: Request, trials: Trials) -> Choice:
+        choice = choose_to(ranked, request.with_budget("ratio", 0.3), trials)
+        return replace(choice, timing=Timing(1.0, 0.9, 1.0, 0.5))
 
-    monkeypatch.setattr(pipeline, "cut_to", timed)
+    monkeypatch.setattr(pipeline, "choose_to", timed)
     ran = spa("prune", mlp, "-o", tmp_path / "s.onnx", "--target-latency", 0.5, "--method", "l1")
     assert ran.code == 0, ran
     assert ran.err.strip() == (
@@ -205,7 +207,7 @@ def test_a_busy_machine(mlp, tmp_path, monkeypatch) -> None:
 
 
 def test_a_model_too_large_to_be_compared_with_its_zeroed_self(mlp, wanted, monkeypatch) -> None:
-    monkeypatch.setattr(attempt, "_ZEROING_LIMIT", 100)
+    monkeypatch.setattr(trials, "_ZEROING_LIMIT", 100)
     said = spa("prune", mlp, *wanted).err.strip()
     assert said.startswith("warning: that removing equals zeroing was not checked in onnxruntime: the model is larger")
 

@@ -29,7 +29,7 @@ except UsageError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "install them in spa's own environment (pip install torch onnx2torch), or " + INSTEAD in done.stdout
+    assert "; install them in spa's own environment: pip install torch onnx2torch, or " + INSTEAD in done.stdout
 
 
 def test_nothing_imports_torch_before_a_gradient_is_asked_for() -> None:

@@ -13,8 +13,9 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 import spa_cli
+from spa_cli.atomic import write_text
 from spa_cli.errors import SpaError, UsageError, VerificationError
-from spa_cli.graph.save import check_writable, write_text
+from spa_cli.graph.save import check_writable
 from spa_cli.runtime.load import load
 from spa_cli.runtime.timing import Timing
 from spa_cli.verification import compare
@@ -172,10 +173,10 @@ def test_the_name_of_the_output_does_not_decide_its_format(tmp_path) -> None:
 
 
 def test_a_failed_verification_leaves_nothing_behind(tmp_path, monkeypatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise VerificationError("a simulated failure")
 
-    monkeypatch.setattr("spa_cli.trial.attempt.verify_file", fail)
+    monkeypatch.setattr("spa_cli.trial.trials.verify_file", fail)
     out = tmp_path / "small.onnx"
     with pytest.raises(SpaError):
         spa_cli.prune(dense(), out, ratio=0.5, method="l1", plan_out=tmp_path / "plan.json")
@@ -190,7 +191,7 @@ def test_an_interrupted_verification_leaves_nothing_behind(tmp_path, monkeypatch
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("spa_cli.trial.attempt.verify_file", interrupt)
+    monkeypatch.setattr("spa_cli.trial.trials.verify_file", interrupt)
     with pytest.raises(KeyboardInterrupt):
         spa_cli.prune(dense(), tmp_path / "small.onnx", ratio=0.5, method="l1")
     assert list(tmp_path.iterdir()) == []

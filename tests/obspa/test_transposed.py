@@ -6,7 +6,7 @@ import pytest
 from onnx import numpy_helper
 
 import spa_cli
-from spa_cli.obspa.curvature import Curvature
+from spa_cli.importance.evidence import Evidence
 from spa_cli.options import Options
 from tests.builders import analysed, build, doubts, positive
 from tests.equivalence import assert_removing_is_zeroing
@@ -64,7 +64,7 @@ def test_removing_is_zeroing(group, kernel, bias) -> None:
 def test_the_norm_scales_every_tap_of_its_channel(group, kernel) -> None:
     model = network(group, kernel, True)
     analysis = analysed(model)
-    curvature = Curvature.measure(analysis, Options(ratio=0.5, calib_samples=16))
+    curvature = Evidence(analysis, Options(ratio=0.5, calib_samples=16)).curvature
     index = next(
         i
         for i, g in enumerate(analysis.grouping.groups)

@@ -257,7 +257,7 @@ def frozen_without_running(model) -> dict[str, str]:
     from spa_cli.channels.groups import build_groups
     from spa_cli.graph.shapes import interpret
     from spa_cli.graph.view import build as view
-    from spa_cli.operators.walk import analyse
+    from spa_cli.operators.analyse import analyse
 
     graph = view(model, "")
     grouping = build_groups(analyse(graph, interpret(graph, {"x": (1, 5)})))

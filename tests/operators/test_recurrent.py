@@ -8,8 +8,8 @@ from spa_cli.channels.groups import build_groups
 from spa_cli.channels.selection import Selection
 from spa_cli.graph.shapes import interpret
 from spa_cli.graph.view import build as view
+from spa_cli.operators.analyse import analyse
 from spa_cli.operators.rewrite import cut
-from spa_cli.operators.walk import analyse
 from spa_cli.plan import from_cut
 from tests.builders import build, case, inexact
 from tests.equivalence import assert_groups, zeroed

@@ -51,7 +51,7 @@ def test_the_explicit_name_of_the_default_domain_is_the_default_domain() -> None
 
 
 def test_what_a_rule_gives_has_to_agree_with_shape_inference() -> None:
-    from spa_cli.operators.walk import relate
+    from spa_cli.operators.analyse import relate
 
     found = analysed(build("(float[N,5] x) => (y) { a = Gemm(x, wa)  y = Gemm(a, wy) }", wa=(5, 6), wy=(6, 4)))
     state, node = found.state, found.graph.nodes[0]

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 import spa_cli
-from spa_cli import pipeline
+from spa_cli import finish
 from spa_cli.errors import UsageError
 from spa_cli.report.json_report import inspect_json, prune_json
 from spa_cli.report.page import measure
@@ -74,7 +74,7 @@ def test_how_it_was_made_and_what_the_repair_wins(tmp_path) -> None:
 
 def test_a_page_is_the_same_but_for_what_is_measured(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(measure, "profiles", lambda *_: measure.Profiles(None, None, "not measured"))
-    monkeypatch.setattr(pipeline, "latency", lambda *_, **__: Timing(2.0, 1.0, 2.0, 1.0))
+    monkeypatch.setattr(finish, "latency", lambda *_, **__: Timing(2.0, 1.0, 2.0, 1.0))
     pages = []
     for name in ("a", "b"):
         spa_cli.prune(RESNET, None, report=tmp_path / f"{name}.html", ratio=0.3, method="l1")
@@ -182,7 +182,7 @@ def test_what_is_refused_before_any_work(tmp_path, monkeypatch, command) -> None
 
     importing = importlib.import_module
     monkeypatch.setattr(importlib, "import_module", missing)
-    assert "install both beside spa: pip install jinja2 matplotlib" in refused(2, *line, "new.html")
+    assert "; install them in spa's own environment: pip install jinja2 matplotlib" in refused(2, *line, "new.html")
     assert contents(tmp_path) == before
 
 

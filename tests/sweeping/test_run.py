@@ -55,15 +55,15 @@ def test_sensitivity_is_the_drift_of_half_a_group_alone(tmp_path) -> None:
 
 def test_a_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch) -> None:
     folder, calls = tmp_path / "s", []
-    cut_to = run.cut_to
+    choose = run.choose_to
 
-    def interrupted(prepared, options):
-        calls.append(options.target_macs)
+    def interrupted(ranked, request, trials):
+        calls.append(request.options.target_macs)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return cut_to(prepared, options)
+        return choose(ranked, request, trials)
 
-    monkeypatch.setattr(run, "cut_to", interrupted)
+    monkeypatch.setattr(run, "choose_to", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sweep(folder, budgets=(0.9, 0.7, 0.5))
     assert sorted(p.name for p in folder.iterdir()) == ["sweep.json"]

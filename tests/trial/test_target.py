@@ -13,7 +13,7 @@ from spa_cli.budget.choose import TOLERANCE
 from spa_cli.budget.latency import LATENCY_TOLERANCE, LatencyTable, walk_to
 from spa_cli.errors import UnreachableError, UsageError
 from spa_cli.options import Options
-from tests.builders import analysed, build, rankings
+from tests.builders import analysed, build, order_of, rankings
 from tests.samples import SAMPLES, model_path
 
 FRACTIONS = (0.85, 0.7, 0.55, 0.4, 0.25)
@@ -49,7 +49,7 @@ def test_a_larger_ratio_never_gives_a_larger_model(name, data) -> None:
     one, two = sorted(data.draw(st.tuples(st.floats(0.01, 0.8), st.floats(0.01, 0.8))))
     method = data.draw(st.sampled_from(["l1", "lamp", "random", "fpgm"]))
     analysis = analysed(model_path(name))
-    order = analysis.order(rankings(analysis, method), Options(ratio=0.5).constraints(), set())
+    order = order_of(analysis, rankings(analysis, method))
     small, large = (analysis.costs.after(order.selection(order.by_ratio(r))) for r in (two, one))
     assert small[0] <= large[0]
     assert small[1] <= large[1]
@@ -95,7 +95,7 @@ def _walk(measure, wanted) -> float:
         return measure(analysis.costs.after(selection)[1] / analysis.costs.macs)
 
     table = LatencyTable(grouping, count, ranked, macs, list(range(len(grouping.groups))), measured)
-    order = analysis.order(ranked, Options(ratio=0.5).constraints(), set())
+    order = order_of(analysis, ranked)
     return measured(walk_to(order, table, measured, wanted), 1.0)
 
 

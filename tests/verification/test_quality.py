@@ -10,6 +10,7 @@ import pytest
 
 import spa_cli
 from spa_cli.analysis import analyse_model
+from spa_cli.calibration.focus import Focus
 from spa_cli.calibration.read import read_samples
 from spa_cli.calibration.split import from_user, held_back
 from spa_cli.errors import UnreachableError, UsageError, VerificationError
@@ -124,7 +125,7 @@ def test_what_is_measured_on_was_not_fitted_to(options, judged) -> None:
     analysis = analyse_model(load(RESNET), {})
     chosen = Options(calib=calib_path("digits_resnet"), **options)
     given = read_samples(chosen.calib, analysis.graph)
-    fitted, kept = from_user(analysis, given, chosen), held_back(analysis, given, chosen)
+    fitted, kept = (split(analysis, given, chosen, Focus()) for split in (from_user, held_back))
     assert fitted.index is not None and kept.index is not None
     used, apart = (set(np.concatenate(c.index).tolist()) for c in (fitted, kept))
     assert not used & apart

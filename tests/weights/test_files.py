@@ -151,8 +151,8 @@ def test_npz_of_other_things(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("name", "library", "says"),
     [
-        ("w.safetensors", "safetensors", "install it in spa's own environment: pip install safetensors"),
-        ("w.pt", "torch", "PyTorch's files needs PyTorch; install it in spa's own environment: pip install torch"),
+        ("w.safetensors", "safetensors", "; install it in spa's own environment: pip install safetensors"),
+        ("w.pt", "torch", "; install it in spa's own environment: pip install torch"),
     ],
 )
 def test_a_missing_library_is_named(job, tmp_path, monkeypatch, name, library, says) -> None:

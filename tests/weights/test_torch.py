@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 
 import spa_cli
-from spa_cli import pipeline
+from spa_cli import finish
 from spa_cli.errors import UsageError
 from spa_cli.weights.files import of_mapping, read, write
 from tests.extras import needs
@@ -96,7 +96,7 @@ def exported(request, tmp_path, monkeypatch) -> Path:
     """A folder with model.onnx, its pruned small.onnx, plan.json and net.pt."""
     if EXPORTERS[request.param]["dynamo"]:
         needs("onnxscript")
-    monkeypatch.setattr(pipeline, "latency", functools.partial(pipeline.latency, budget=0.02))
+    monkeypatch.setattr(finish, "latency", functools.partial(finish.latency, budget=0.02))
     model = export(tmp_path / "model.onnx", **EXPORTERS[request.param])
     options = {"method": "l1", "ratio": 0.4, "ignore": ("*/blocks",), "plan_out": tmp_path / "plan.json"}
     spa_cli.prune(model, tmp_path / "small.onnx", **options)

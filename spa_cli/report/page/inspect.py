@@ -39,6 +39,6 @@ def _profiles(analysis: Analysis, source: Source) -> Profiles:
     try:
         feeds, _ = first_run(source, analysis.graph, analysis.shapes_to_try, None)
     except Exception as error:  # noqa: BLE001 - the page says so, and is about more than latency
-        why = first_line(error, 160).rstrip(".")
+        why = first_line(error).rstrip(".")
         return Profiles(None, None, f"Latency by layer could not be measured: {why}.")
     return measure.profiles(feeds, (source.model, source.folder), None)

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from spa_cli.channels.selection import Selection
 from spa_cli.errors import first_line
 from spa_cli.graph.model import Array
-from spa_cli.prepare import Prepared
 from spa_cli.progress import stage
 from spa_cli.report.page.layers import LayerCost
 from spa_cli.report.page.theme import Number
@@ -20,7 +18,8 @@ from spa_cli.runtime.session import Feeds, floats, open_session, run
 from spa_cli.sweeping.points import Sensitivity
 from spa_cli.sweeping.sensitivity import drift_along, sensitivities, sliced_drift
 from spa_cli.text import duration
-from spa_cli.trial.cutting import Cutting
+from spa_cli.trial.choose import Choice
+from spa_cli.trial.prepare import Ranked
 from spa_cli.verification.drift import drift
 
 # seconds for sensitivity and the curve together; bytes above which a model is not cut again and again
@@ -75,7 +74,7 @@ def profiles(feeds: Feeds, before: tuple[onnx.ModelProto, str], after: tuple[onn
     try:
         found = profile([before, after] if after else [before], feeds)
     except Exception as error:  # noqa: BLE001 - the page says so, the model is made
-        why = first_line(error, 160).rstrip(".")
+        why = first_line(error).rstrip(".")
         return Profiles(None, None, f"Latency by layer could not be measured: {why}.")
     return Profiles(found[0], found[1] if after else None)
 
@@ -89,9 +88,9 @@ class Sensitivities:
     problems: list[str]
 
 
-def quality(prepared: Prepared, cutting: Cutting) -> Sensitivities:
+def quality(ranked: Ranked, choice: Choice) -> Sensitivities:
     """Measured on the verification samples, in about ``SECONDS``."""
-    subject, end = prepared.subject, time.perf_counter() + SECONDS
+    subject, end = ranked.subject, time.perf_counter() + SECONDS
     if subject.source.bytes > _LARGEST:
         text = (
             f"Sensitivity and the curve of drift were not measured: the model is larger than {_LARGEST / 1e6:.0f} MB."
@@ -107,12 +106,13 @@ def quality(prepared: Prepared, cutting: Cutting) -> Sensitivities:
 
     problems = []
     try:
-        curve = drift_along(prepared, cutting.order, BUDGETS, drift_of, SECONDS / 2)
-        if prepared.curvature is not None:
-            curve += _itself(prepared, cutting.made.selection, sliced_drift(prepared, cutting.made.selection, drift_of))
-        found = sensitivities(prepared, drift_of, max(end - time.perf_counter(), SECONDS / 4))
+        curve = drift_along(ranked, choice.order, BUDGETS, drift_of, SECONDS / 2)
+        if ranked.curvature is not None and (moved := sliced_drift(subject, choice.selection, drift_of)) is not None:
+            # the same channels as in the model, but not repaired
+            curve.append((subject.analysis.costs.left(choice.selection), moved))
+        found = sensitivities(ranked, drift_of, max(end - time.perf_counter(), SECONDS / 4))
     except Exception as error:  # noqa: BLE001 - the page says so, the model is made
-        why = first_line(error, 160).rstrip(".")
+        why = first_line(error).rstrip(".")
         return Sensitivities([], [], [f"Sensitivity and the curve of drift could not be measured: {why}."])
     wide = sum(g.channels > 1 for g in subject.analysis.grouping.groups)
     if len(found) < wide:
@@ -120,18 +120,6 @@ def quality(prepared: Prepared, cutting: Cutting) -> Sensitivities:
             f"There was time for {len(found)} of {wide} groups, those of most MACs; spa sweep measures all of them."
         )
     return Sensitivities(found, curve, problems)
-
-
-def _itself(prepared: Prepared, selection: Selection, moved: float | None) -> list[tuple[float, float]]:
-    """The same channels as in the model, but not repaired."""
-    return [] if moved is None else [(left(prepared, selection), moved)]
-
-
-def left(prepared: Prepared, selection: Selection) -> float:
-    """MACs left, or parameters where no MACs are counted."""
-    costs = prepared.subject.analysis.costs
-    params, macs = costs.after(selection)
-    return macs / costs.macs if costs.macs else params / costs.params
 
 
 def differences(reference: list[Array], outputs: list[Array]) -> Array:

@@ -40,7 +40,7 @@ def groups_table(analysis: Analysis, selection: Selection | None = None) -> list
         params, macs = analysis.costs.per_channel(index, group)
         kept = group.channels
         if selection is not None and index in selection.kept:
-            kept = int(selection.kept[index].reshape(-1, group.channels)[0].sum())
+            kept = selection.widths[index]
         rows.append(
             [
                 Number(index + 1, str(index + 1)),

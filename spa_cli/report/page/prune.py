@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from spa_cli.options import BUDGETS, Options
-from spa_cli.prepare import Prepared
 from spa_cli.progress import stage
 from spa_cli.report.json_report import prune_json
 from spa_cli.report.page import measure, parts
@@ -13,35 +12,37 @@ from spa_cli.report.page.curves import importance, moved, sensitivity, trade
 from spa_cli.report.page.layers import layers
 from spa_cli.report.page.render import render
 from spa_cli.report.page.structure import structure
+from spa_cli.request import Request
 from spa_cli.result import Result
 from spa_cli.text import size
-from spa_cli.trial.cutting import Cutting
+from spa_cli.trial.choose import Choice
+from spa_cli.trial.prepare import Ranked
+from spa_cli.trial.trials import Trial
 
 
-def prune_page(result: Result, prepared: Prepared, cutting: Cutting, options: Options) -> str:
+def prune_page(result: Result, small: Trial, ranked: Ranked, choice: Choice, request: Request) -> str:
     """Everything there is to see of a pruning; what can't be measured is a sentence on the page."""
-    subject, selection = prepared.subject, cutting.made.selection
+    subject, selection = ranked.subject, choice.selection
     analysis, source = result.analysis, result.source
     found = layers(analysis, selection)
     # weights in files of their own lie beside the model, which is not in its place yet
-    beside = str(cutting.made.staged.path.parent) if source.external else ""
+    beside = str(small.staged.path.parent) if source.external else ""
     profiled = measure.profiles(subject.feeds, (source.model, source.folder), (result.model, beside))
-    quality = measure.quality(prepared, cutting)
+    quality = measure.quality(ranked, choice)
     stage("drawing the report")
     coin = "MACs" if analysis.costs.macs else "parameters"
-    here = (measure.left(prepared, selection), result.drift.relative_l2)
-    differences = measure.differences(subject.reference, cutting.made.outputs)
+    here = (analysis.costs.left(selection), result.drift.relative_l2)
+    differences = measure.differences(subject.reference, small.outputs or [])
     samples = "the first of these samples"
     groups = analysis.grouping.groups
-    went = {i: groups[i].channels - int(m.reshape(-1, groups[i].channels)[0].sum()) for i, m in selection.kept.items()}
-    strips = [(groups[i].name, cutting.order.priority[i], went.get(i, 0)) for i in cutting.order.eligible]
-    per = "loss per saving of the removal" if options.recipe.only_obspa else "score of the removed channel"
+    strips = [(groups[i].name, choice.order.priority[i], selection.gone.get(i, 0)) for i in choice.order.eligible]
+    per = "loss per saving of the removal" if request.recipe.only_obspa else "score of the removed channel"
     ops = {n.label: n.op for n in analysis.graph.all_nodes}
     return render(
         "prune.html.j2",
         json=prune_json(result, "spa.prune/1"),
         result=result,
-        how=_how(result, options),
+        how=_how(result, request.options),
         widths=parts.widths(found, True),
         macs=parts.macs(found, True),
         latency=parts.latency(found, profiled, True),
@@ -50,7 +51,7 @@ def prune_page(result: Result, prepared: Prepared, cutting: Cutting, options: Op
         importance=importance(strips, per),
         unranked=len(groups) - len(strips),
         sensitivity=sensitivity(quality.sensitivities) if quality.sensitivities else None,
-        trade=trade(quality.curve, here, coin, prepared.curvature is not None) if quality.curve else None,
+        trade=trade(quality.curve, here, coin, ranked.curvature is not None) if quality.curve else None,
         problems=quality.problems,
         moved=moved(differences, samples) if len(differences) else None,
         structure=structure(analysis),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import re
 import warnings
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from spa_cli.errors import UsageError
+from spa_cli.extras import extra
 
 # matplotlib draws in these; in a page each becomes the custom property of its name, which base.html.j2 defines for
 # light and for dark (the light ones are the same, so that a page and a picture agree)
@@ -81,13 +80,8 @@ class Drawn:
 
 def require() -> None:
     """Raise UsageError where a package of the extra is missing."""
-    try:
-        for name in ("jinja2", "matplotlib"):
-            importlib.import_module(name)
-    except ImportError as error:
-        raise UsageError(
-            f"reports and pictures need {error.name}; install both beside spa: pip install jinja2 matplotlib"
-        ) from error
+    for name in ("jinja2", "matplotlib"):
+        extra(name, "reports and pictures need jinja2 and matplotlib", "jinja2 matplotlib")
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import spa_cli
-from spa_cli.weights.grid import shrunk
+from spa_cli.weights.shrink import shrunk
 from tests.builders import build
 from tests.weights import assert_commutes, planned, same, smaller
 

@@ -1,0 +1,108 @@
+"""What came of a cut, measured, and how it came about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from spa_cli.budget.latency import LATENCY_TOLERANCE
+from spa_cli.errors import first_line
+from spa_cli.plan import from_cut
+from spa_cli.progress import stage
+from spa_cli.request import Request
+from spa_cli.result import Figures, Result
+from spa_cli.runtime.providers import chosen
+from spa_cli.runtime.session import open_session, target
+from spa_cli.runtime.timing import Timing, latency
+from spa_cli.trial.choose import Choice
+from spa_cli.trial.prepare import Ranked
+from spa_cli.trial.trials import Trial, Trials
+from spa_cli.verification.drift import drift_over
+from spa_cli.verification.subject import Subject
+
+
+def measure(
+    subject: Subject,
+    small: Trial,
+    about: dict[str, Any],
+    warnings: list[str],
+    out: Path | None,
+    timing: Timing | None = None,
+) -> Result:
+    """Latency, drift and costs of a verified trial; ``about``: how it came about, for the plan."""
+    source, analysis = subject.source, subject.analysis
+    warnings = [*source.warnings, *warnings]
+    stage("measuring latency")
+    try:
+        timing = timing or latency(target(source), str(small.staged.path), subject.feeds, apart=source.external)
+    except Exception as error:  # noqa: BLE001 - verified models run; onnxruntime's optimiser may still stumble
+        warnings.append(f"latency could not be measured: {first_line(error)}")
+    stage("comparing outputs")
+    before, after = (
+        open_session(m, large=source.external, providers=chosen()) for m in (source, str(small.staged.path))
+    )
+    drift = drift_over(before, after, subject.judges.runs)
+    if not drift.resembles:
+        warnings.insert(0, drift.warning(subject.judges.about))
+    costs, selection = analysis.costs, small.selection
+    params, macs = costs.after(selection)
+    groups = analysis.grouping.groups
+    kept = [(groups[i], count) for i, count in sorted(selection.widths.items())]
+    gone = {group.name: group.channels - count for group, count in kept}
+    seconds = (timing.before, timing.after) if timing else (None, None)
+    return Result(
+        source=source,
+        analysis=analysis,
+        plan=from_cut(small.work, {**about, "groups": gone}),
+        before=Figures(analysis.channels, costs.params, costs.macs, source.bytes, seconds[0]),
+        after=Figures(analysis.channels - selection.removed, params, macs, small.staged.bytes, seconds[1]),
+        drift=drift,
+        samples=subject.judges.samples,
+        judged_on=subject.judges.about,
+        cut_groups=kept,
+        warnings=warnings,
+        out=out,
+        model=small.work.model,
+    )
+
+
+def account(ranked: Ranked, request: Request, choice: Choice) -> dict[str, Any]:
+    """What the plan says of how it came about."""
+    subject, options = ranked.subject, request.options
+    about: dict[str, Any] = {
+        "model": subject.source.name,
+        "digest": subject.source.digest(),
+        "method": options.method,
+        "seed": options.seed,
+        "input_shapes": {n: list(s) for n, s in subject.analysis.input_shapes.items()},
+    }
+    for name in ("aggregation", "normalisation"):
+        if getattr(options, name) is not None:
+            about[name] = getattr(options, name)
+    about["round_to"] = choice.round_to
+    if choice.gave_way:
+        about["round_to_because"] = choice.gave_way
+    if options.focus:
+        about["focus"] = list(options.focus)
+    if ranked.curvature is not None:
+        about["repair"] = ranked.curvature.about()
+    return about
+
+
+def warnings_of(ranked: Ranked, request: Request, choice: Choice, trials: Trials) -> list[str]:
+    """What the user should know."""
+    groups, asked, timing = ranked.subject.analysis.grouping.groups, request.options.target_latency, choice.timing
+    found = [*ranked.warnings, *trials.warnings]
+    if ranked.unscored:
+        index, why = next(iter(ranked.unscored.items()))
+        many = f"{len(ranked.unscored)} of {len(groups)} groups were left whole: {why}"
+        found.append(f"{many} (the first is '{groups[index].name}')")
+    found += [f"group '{groups[i].name}' was left whole: {why}" for i, why in choice.left_whole.items()]
+    if ranked.curvature is not None:
+        found += ranked.curvature.warnings()
+    if timing is not None and asked is not None and abs(timing.left - asked) > LATENCY_TOLERANCE * asked:
+        found.append(
+            f"this machine is busy: {timing.left:.3f} of the latency is left by the median, {timing.quiet_left:.3f} by "
+            "the fastest tenth of the runs; run 'spa verify' when it is idle"
+        )
+    return found

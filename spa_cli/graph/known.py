@@ -1,0 +1,39 @@
+"""What is known of the tensors of a graph before it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from spa_cli.graph.model import Array, Node
+
+Shape = tuple[int | None, ...]
+
+
+@dataclass(eq=False)
+class Shapes:
+    """What is known of each tensor: ``shape`` (``None`` where data decides a dim), ``dtype``, ``value`` if small.
+
+    ``varying``: which entries of a value depend on the free dimensions of the inputs. ``partial``: shapes read off
+    tensors of which data decides some dims.
+    """
+
+    shape: dict[str, Shape] = field(default_factory=dict)
+    dtype: dict[str, int] = field(default_factory=dict)
+    value: dict[str, Array] = field(default_factory=dict)
+    conflicts: list[tuple[Node, str]] = field(default_factory=list)
+    unknown: dict[str, Node] = field(default_factory=dict)
+    varying: dict[str, Array] = field(default_factory=dict)
+    partial: dict[str, Shape] = field(default_factory=dict)
+
+    def compare(self, other: Shapes) -> None:
+        """Mark which entries of known values differ at another choice of the free dimensions."""
+        for name, value in self.value.items():
+            again = other.value.get(name)
+            if again is value:
+                continue
+            if again is None or again.shape != value.shape:
+                self.varying[name] = np.ones(value.shape, bool)
+            elif not np.array_equal(value, again):
+                self.varying[name] = np.asarray(value != again)

@@ -1,0 +1,67 @@
+"""What is asked of ``prune``, read: the words of the options as what the rooms of the package work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from spa_cli.budget.choose import Constraints
+from spa_cli.calibration.focus import Focus
+from spa_cli.calibration.reading import Reading
+from spa_cli.errors import UsageError
+from spa_cli.importance.recipe import Recipe
+from spa_cli.importance.registry import WEIGHTS
+from spa_cli.options import Options
+
+
+@dataclass(frozen=True)
+class Request:
+    """``recipe``: how importance is put together; ``focus``: what counts more; ``reading``: how samples are read."""
+
+    options: Options
+    recipe: Recipe
+    focus: Focus
+    reading: Reading
+
+    @staticmethod
+    def of(options: Options) -> Request:
+        """Raises UsageError for words that are not known and for what contradicts itself."""
+        recipe = Recipe.of(
+            options.method, options.aggregation, options.normalisation, options.ensemble, options.role_weight
+        )
+        reading = Reading.of(
+            options.mean,
+            options.std,
+            options.layout,
+            options.color,
+            options.image_range,
+            options.tokenizer,
+            options.max_length,
+            options.input_shape,
+        )
+        request = Request(options, recipe, Focus.of(options.focus), reading)
+        blind = all(part.criterion.needs == WEIGHTS for part in recipe.parts)
+        if request.focus.on_data and blind and not request.repairs:
+            raise UsageError(
+                f"--focus classes and samples say nothing to --method {options.method}, which looks at no data; "
+                "use obspa or another criterion that does ('spa criteria')"
+            )
+        if (options.test or options.evaluate) and not (options.measures_quality or options.sweeping):
+            raise UsageError(
+                "--test and --eval serve --max-drift and --min-accuracy; give one of those, or leave them out"
+            )
+        return request
+
+    @property
+    def repairs(self) -> bool:
+        """Whether what is left is refitted: unless told, only where OBSPA is among the criteria."""
+        told = self.options.repair
+        return any(p.criterion.name == "obspa" for p in self.recipe.parts) if told is None else told
+
+    def constraints(self, round_to: int = 1) -> Constraints:
+        """Which channels may go; ``round_to``: the multiple that widths come in."""
+        o = self.options
+        return Constraints(o.ignore, o.only, round_to, o.min_channels, o.max_group_ratio, o.exact_only)
+
+    def with_budget(self, name: str, value: float) -> Request:
+        """The same with one budget instead of its own."""
+        return replace(self, options=self.options.with_budget(name, value))

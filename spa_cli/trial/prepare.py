@@ -1,0 +1,92 @@
+"""Everything that is done to a model before a budget is chosen, so that several budgets can share it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spa_cli.analysis import Analysis, analyse_model
+from spa_cli.budget.patterns import check_patterns
+from spa_cli.calibration.judging import first_of, judged, judges
+from spa_cli.calibration.read import read_data
+from spa_cli.channels.ranking import Ranking
+from spa_cli.errors import ModelError
+from spa_cli.graph.source import Source
+from spa_cli.importance.evidence import Evidence
+from spa_cli.importance.score import rank_groups
+from spa_cli.obspa.curvature import Curvature
+from spa_cli.progress import stage
+from spa_cli.request import Request
+from spa_cli.runtime.first_run import first_run, shapes_of
+from spa_cli.verification.subject import Subject
+
+VERIFY_SAMPLES = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """A model whose channels are in the order in which they would go, group by group.
+
+    ``unscored``: groups the criterion says nothing about, with the reason. ``curvature``: what repairs a cut, if
+    anything does. ``warnings``: what the user should know of what was asked and of the samples.
+    """
+
+    subject: Subject
+    rankings: list[Ranking]
+    unscored: dict[int, str]
+    curvature: Curvature | None
+    warnings: tuple[str, ...] = ()
+
+
+def analyse(source: Source, request: Request, *, of_many: bool = False) -> Subject:
+    """Find which channels depend on each other, and run the original; raises the errors of ``spa_cli.errors``.
+
+    ``of_many``: other models get the same request, so a name in it need not be of this one.
+    """
+    options, focus = request.options, request.focus
+    stage("finding which channels depend on each other")
+    data = read_data(options, focus, request.reading, source.graph)
+    analysis = analyse_model(source, options.input_shape, data.shapes)
+    _require_prunable(source, analysis)
+    warnings = check_patterns(request.constraints(), analysis.grouping, analysis.graph, source.name, of_many)
+    stage("running the original")
+    held = judges(analysis, options, focus, data) if data.fit is not None else None
+    first = None if held is None else first_of(analysis.graph, held, VERIFY_SAMPLES)
+    feeds, reference = first_run(source, analysis.graph, analysis.shapes_to_try, first)
+    if data.fit is None and (shapes := shapes_of(feeds)) != analysis.input_shapes:
+        # the shapes that were guessed first don't run
+        analysis = analyse_model(source, shapes)
+        _require_prunable(source, analysis)
+    held = held or judged(source, feeds, lambda: judges(analysis, options, focus, data))
+    return Subject(source, analysis, feeds, reference, held, data, tuple(warnings))
+
+
+def score(subject: Subject, request: Request) -> Ranked:
+    """Rank the channels of every group; raises ModelError where the criterion says nothing about any."""
+    stage("scoring channels")
+    evidence = Evidence(subject.analysis, request.options, request.focus, subject.data, subject.judges)
+    rankings, unscored = rank_groups(evidence, request.recipe)
+    if len(unscored) == len(subject.analysis.grouping.groups):
+        raise ModelError(
+            f"nothing in '{subject.source.name}' can be pruned by --method {request.options.method}: "
+            f"{next(iter(unscored.values()))}; use another criterion ('spa criteria')"
+        )
+    curvature = evidence.curvature if request.repairs else None
+    warnings = list(subject.warnings)
+    if evidence.sampled and evidence.curvature.calibration.warning:
+        warnings.append(evidence.curvature.calibration.warning)
+    return Ranked(subject, rankings, unscored, curvature, tuple(warnings))
+
+
+def _require_prunable(source: Source, analysis: Analysis) -> None:
+    if analysis.grouping.groups:
+        return
+    if not analysis.graph.weights():
+        raise ModelError(f"nothing in '{source.name}' can be pruned: it has no weights; export it with them")
+    reasons = [f.reason.text for f in analysis.grouping.frozen if f.reason.text != "has a single channel"]
+    ranked = sorted(set(reasons), key=lambda r: (-reasons.count(r), r))
+    why = (
+        f"{reasons.count(ranked[0])} of {len(reasons)} axes: {ranked[0]}"
+        if ranked
+        else "every axis is a single channel"
+    )
+    raise ModelError(f"nothing in '{source.name}' can be pruned ({why}); 'spa inspect' tells why, axis by axis")

@@ -1,0 +1,223 @@
+"""Cuts of one model that are tried: each is made, repaired and verified here, in files that nobody else sees."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from spa_cli.analysis import Analysis
+from spa_cli.channels.selection import Selection
+from spa_cli.errors import CutError, VerificationError
+from spa_cli.graph.save import Staged
+from spa_cli.graph.view import build
+from spa_cli.obspa.curvature import Curvature
+from spa_cli.operators.rewrite import cut
+from spa_cli.runtime.session import passes_checker, target
+from spa_cli.runtime.timing import Timing, latency
+from spa_cli.surgery.cut import Cut
+from spa_cli.verification.check import verify_file, zeroing_differs
+from spa_cli.verification.subject import Subject
+from spa_cli.version import __version__
+
+# zeroing what was removed needs the whole model twice in memory
+_ZEROING_LIMIT = 500_000_000
+
+
+@dataclass(eq=False)
+class Trial:
+    """One cut; ``outputs`` are what its file gives for the subject's feeds, ``None`` as long as it is not verified."""
+
+    selection: Selection
+    work: Cut
+    staged: Staged
+    repaired: bool = False
+    outputs: list[Any] | None = None
+
+
+class Trials:
+    """Cuts of one model, under way to ``out``; the files of all of them go when the ``with`` ends.
+
+    ``curvature``: what repairs a cut, ``None`` if nothing does. ``method``: for the note that a file carries.
+    """
+
+    def __init__(self, subject: Subject, curvature: Curvature | None, out: Path | None, method: str) -> None:
+        self._subject, self._curvature, self._out, self._method = subject, curvature, out, method
+        self._checked = passes_checker(subject.source)
+        # files of the trial that is kept, and of the attempt at hand
+        self._kept, self._files = ExitStack(), ExitStack()
+        self._best: Trial | None = None
+        self._latest: Trial | None = None
+
+    def __enter__(self) -> Trials:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._files.close()
+        self._kept.close()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What could not be checked."""
+        if self._subject.source.bytes <= _ZEROING_LIMIT:
+            return []
+        limit = f"{_ZEROING_LIMIT / 1e6:.0f} MB"
+        return [f"that removing equals zeroing was not checked in onnxruntime: the model is larger than {limit}"]
+
+    def attempt(self, selection: Selection, *, repaired: bool = False) -> Trial:
+        """Cut, repair (if asked) and verify; raises CutError or VerificationError if it does not survive.
+
+        The attempt before it is dropped, unless it was kept.
+        """
+        self._files.close()
+        self._latest = None
+        trial = self._latest = self._cut(selection)
+        if repaired:
+            self.repair(trial)
+        self.verify(trial)
+        return trial
+
+    def keep(self) -> None:
+        """The next attempt leaves this one as it is; what was kept before goes."""
+        self._kept.close()
+        self._kept, self._best = self._files.pop_all(), self._latest
+
+    # -- the steps ----------------------------------------------------------------------------------------------------
+
+    def cut(self, selection: Selection) -> Trial:
+        """A smaller model, of which removing equals zeroing was checked: the one that was tried, where it is at hand.
+
+        Raises CutError or VerificationError.
+        """
+        tried = (t for t in (self._best, self._latest) if t is not None and t.selection is selection)
+        return next(tried, None) or self._cut(selection)
+
+    def _cut(self, selection: Selection) -> Trial:
+        analysis, source = self._subject.analysis, self._subject.source
+        name, beside = (self._out.name, self._out.parent) if self._out else ("pruned.onnx", None)
+        staged = Staged(name, source.folder, beside)
+        self._files.callback(staged.discard)
+        # what nothing looks at again goes to disk as soon as it is cut
+        large = source.external and source.bytes > _ZEROING_LIMIT
+        take = staged.data.take if large and self._curvature is None else None
+        note = note_of(self._method, selection, analysis)
+        work = cut(analysis.graph, analysis.state, analysis.grouping, selection, note, take)
+        differs = self._zeroing(work, selection)
+        if differs is not None:
+            raise VerificationError(differs)
+        return Trial(selection, work, staged)
+
+    def repair(self, trial: Trial) -> None:
+        """Fit the weights that are left, if anything repairs; what was fitted before stays."""
+        if self._curvature is None or trial.repaired:
+            return
+        if trial.staged.data.taken:
+            # its weights lie in a file already
+            self._cut_anew(trial)
+        self._curvature.repair(trial.work)
+        trial.repaired, trial.outputs = True, None
+
+    def verify(self, trial: Trial) -> None:
+        """Write the file and check it as a stranger would; raises VerificationError if it does not survive.
+
+        Where only the repaired one does not, the repair is taken back.
+        """
+        if trial.outputs is not None:
+            return
+        try:
+            self._check(trial)
+        except VerificationError as error:
+            if not trial.repaired or self._curvature is None:
+                raise
+            self._curvature.give_up(str(error))
+            self._cut_anew(trial)
+            self._check(trial)
+
+    def _cut_anew(self, trial: Trial) -> None:
+        trial.staged.discard()
+        again = self._cut(trial.selection)
+        trial.work, trial.staged = again.work, again.staged
+
+    def _check(self, trial: Trial) -> None:
+        source = self._subject.source
+        trial.staged.write(trial.work.model, source.external)
+        trial.outputs = verify_file(
+            str(trial.staged.path),
+            source.model,
+            self._checked,
+            self._subject.reference,
+            self._subject.feeds,
+            large=source.external,
+            free=self._subject.analysis.free_sizes(),
+        )
+
+    def _zeroing(self, work: Cut, selection: Selection) -> str | None:
+        """Removing the exact groups has to equal zeroing them."""
+        analysis, source = self._subject.analysis, self._subject.source
+        if source.bytes > _ZEROING_LIMIT:
+            return None
+        inexact = [i for i in selection.kept if not analysis.grouping.groups[i].exact]
+        exact = selection.copy_without(inexact)
+        if not exact.kept:
+            return None
+        if inexact:
+            work = cut(analysis.graph, analysis.state, analysis.grouping, exact, {})
+        pruned = build(work.model, source.folder).in_memory() if source.external else None
+        return zeroing_differs(analysis.graph, work, self._subject.feeds, pruned)
+
+    # -- which group is to blame --------------------------------------------------------------------------------------
+
+    def culprits(self, selection: Selection, problem: str) -> dict[int, str]:
+        """The groups (by index) whose cut alone does not survive, each with what went wrong.
+
+        By halving; where groups only fail together, all of those are blamed.
+        """
+        suspects = sorted(selection.kept)
+        while len(suspects) > 1:
+            middle = len(suspects) // 2
+            for part in (suspects[:middle], suspects[middle:]):
+                why = self._fails(selection.copy_without(set(selection.kept) - set(part)))
+                if why is not None:
+                    suspects, problem = part, why
+                    break
+            else:
+                break
+        return dict.fromkeys(suspects, problem)
+
+    def _fails(self, selection: Selection) -> str | None:
+        try:
+            self.attempt(selection)
+        except (CutError, VerificationError) as error:
+            return str(error)
+        return None
+
+    # -- how long it takes --------------------------------------------------------------------------------------------
+
+    def latency_left(self, selection: Selection, seconds: float) -> float:
+        """Measured latency relative to the original's, both in one run (infinite if the cut can't be carried out)."""
+        analysis, source = self._subject.analysis, self._subject.source
+        try:
+            work = cut(analysis.graph, analysis.state, analysis.grouping, selection, {})
+            small = build(work.model, source.folder).in_memory()
+            return latency(target(source), small, self._subject.feeds, budget=seconds).quiet_left
+        except Exception:  # noqa: BLE001 - whatever onnxruntime raises: such a cut is no candidate
+            return float("inf")
+
+    def latency_of(self, trial: Trial) -> Timing:
+        """The original and a finished cut, measured alternately in one run."""
+        source = self._subject.source
+        return latency(target(source), str(trial.staged.path), self._subject.feeds, apart=source.external)
+
+
+def note_of(method: str, selection: Selection, analysis: Analysis) -> dict[str, object]:
+    """What the metadata entry of a result says."""
+    return {
+        "version": __version__,
+        "method": method,
+        "removed_channels": selection.removed,
+        "channels": analysis.channels,
+    }

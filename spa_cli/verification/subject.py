@@ -1,0 +1,29 @@
+"""The original: what a pruned model is compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from spa_cli.analysis import Analysis
+from spa_cli.calibration.chunks import Calibration
+from spa_cli.calibration.read import Data
+from spa_cli.graph.source import Source
+from spa_cli.runtime.session import Feeds
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A model that was loaded, analysed and run: ``reference`` is what it gives for ``feeds``.
+
+    ``judges``: samples that nothing is fitted to (the feeds themselves where it does not run on others). ``data``: the
+    user's own. ``warnings``: what the user should know of what was asked of it.
+    """
+
+    source: Source
+    analysis: Analysis
+    feeds: Feeds
+    reference: list[Any]
+    judges: Calibration
+    data: Data = field(default_factory=Data)
+    warnings: tuple[str, ...] = ()

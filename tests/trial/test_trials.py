@@ -1,0 +1,138 @@
+"""Cuts that are tried: what survives, what is left behind, which group is to blame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from spa_cli.channels.selection import Selection
+from spa_cli.errors import CutError, VerificationError
+from spa_cli.options import Options
+from spa_cli.request import Request
+from spa_cli.runtime.load import load
+from spa_cli.trial import trials as module
+from spa_cli.trial.prepare import Ranked, analyse, score
+from spa_cli.trial.trials import Trials
+from tests.builders import order_of
+from tests.samples import model_path
+
+MLP = model_path("digits_mlp")
+
+
+@pytest.fixture
+def ranked() -> Ranked:
+    request = Request.of(Options(ratio=0.5, method="l2"))
+    return score(analyse(load(MLP), request), request)
+
+
+def half(ranked: Ranked) -> Selection:
+    order = order_of(ranked.subject.analysis, ranked.rankings)
+    return order.selection(order.by_ratio(0.5))
+
+
+def staged(folder: Path) -> list[Path]:
+    return sorted(folder.glob(".spa-*/*.onnx"))
+
+
+def test_nothing_is_left_when_the_with_ends(ranked, tmp_path) -> None:
+    with pytest.raises(KeyboardInterrupt), Trials(ranked.subject, None, tmp_path / "s.onnx", "l2") as trials:
+        trials.attempt(half(ranked))
+        assert [p.name for p in staged(tmp_path)] == ["s.onnx"]
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_attempt_takes_the_place_of_the_one_before_unless_that_is_kept(ranked, tmp_path) -> None:
+    with Trials(ranked.subject, None, tmp_path / "s.onnx", "l2") as trials:
+        first = trials.attempt(half(ranked))
+        second = trials.attempt(half(ranked))
+        assert staged(tmp_path) == [second.staged.path]
+        trials.keep()
+        third = trials.attempt(half(ranked))
+        assert staged(tmp_path) == sorted([second.staged.path, third.staged.path])
+        trials.keep()
+        assert staged(tmp_path) == [third.staged.path]
+        assert trials.cut(third.selection) is third
+        assert trials.cut(first.selection) not in (first, second, third)
+
+
+def test_what_was_tried_is_cut_once(ranked, monkeypatch) -> None:
+    cuts = []
+    monkeypatch.setattr(module, "cut", lambda *a, cut=module.cut: (cuts.append(1), cut(*a))[1])
+    with Trials(ranked.subject, None, None, "l2") as trials:
+        selection = half(ranked)
+        trial = trials.attempt(selection)
+        assert trials.cut(selection) is trial
+        trials.repair(trial)
+        trials.verify(trial)
+    assert len(cuts) == 1
+    assert not trial.repaired
+
+
+def test_culprits_are_found_by_halving(ranked, monkeypatch) -> None:
+    verify = module.verify_file
+    blamed = max(half(ranked).kept)
+    trying: list[set[int]] = []
+
+    def breaks(path, *given, **named):
+        if blamed in trying[-1]:
+            raise VerificationError("it broke")
+        return verify(path, *given, **named)
+
+    attempt = Trials.attempt
+    monkeypatch.setattr(module, "verify_file", breaks)
+    monkeypatch.setattr(Trials, "attempt", lambda self, s, **n: (trying.append({*s.kept}), attempt(self, s, **n))[1])
+    with Trials(ranked.subject, None, None, "l2") as trials:
+        with pytest.raises(VerificationError, match="it broke"):
+            trials.attempt(half(ranked))
+        assert trials.culprits(half(ranked), "together") == {blamed: "it broke"}
+
+
+@pytest.mark.parametrize("error", [KeyError("gone"), TypeError("no"), IndexError(), ValueError("odd")])
+def test_a_programming_error_is_no_verdict_on_a_group(ranked, monkeypatch, error) -> None:
+    def slips(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(module, "cut", slips)
+    with Trials(ranked.subject, None, None, "l2") as trials, pytest.raises(type(error)):
+        trials.culprits(half(ranked), "")
+
+
+def test_what_can_not_be_cut_is(ranked, monkeypatch) -> None:
+    def refuses(*_: object) -> None:
+        raise CutError("the size would change")
+
+    monkeypatch.setattr(module, "cut", refuses)
+    with Trials(ranked.subject, None, None, "l2") as trials:
+        assert set(trials.culprits(half(ranked), "").values()) == {"the size would change"}
+
+
+class Spoils:
+    """A repair whose result does not pass verification."""
+
+    def __init__(self) -> None:
+        self.dropped: list[str] = []
+
+    def repair(self, work) -> None:
+        for tensor in work.model.graph.initializer:
+            if tensor.data_type == onnx.TensorProto.FLOAT:
+                nothing = np.full(tensor.dims, np.nan, np.float32)
+                tensor.CopyFrom(numpy_helper.from_array(nothing, tensor.name))
+
+    def give_up(self, why: str) -> None:
+        self.dropped.append(why)
+
+
+def test_a_repair_that_does_not_pass_gives_way_to_the_cut(ranked) -> None:
+    spoils, selection = Spoils(), half(ranked)
+    with Trials(ranked.subject, None, None, "l2") as plain:
+        expected = plain.attempt(selection).staged.path.read_bytes()
+    with Trials(ranked.subject, spoils, None, "l2") as trials:
+        small = trials.attempt(selection, repaired=True)
+        assert small.staged.path.read_bytes() == expected
+    (why,) = spoils.dropped
+    assert why.endswith("of the result is not finite")
