@@ -153,6 +153,8 @@ class Values:
             return
         rest = {}
         varying = self._cut.varying(name)
+        if varying.size <= max(wanted):
+            raise CutError(f"how many sizes '{node.label}' reads from '{name}' depends on the data")
         for i, v in wanted.items():
             origin = self._origin(name, i)
             if varying.reshape(-1)[i]:
@@ -263,8 +265,6 @@ class Values:
         name = proto.input[index]
         old = self._cut.old_value(name)
         size = self._cut.old_shape(name)
-        if any(self._cut.varying(name).reshape(-1)[i] for i in wanted):
-            raise CutError(f"the size '{name}' that '{node.label}' reads depends on the input")
         if len(size) > 1 or (old is None and not size) or (size and size[0] > MAX_KNOWN) or self._cut.graph.opset < 9:
             raise CutError(f"the sizes that '{node.label}' reads from '{name}' can't be rewritten")
         static = np.zeros(size, bool)
