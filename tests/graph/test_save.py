@@ -214,7 +214,7 @@ def test_write_text_replaces_at_once(tmp_path, monkeypatch) -> None:
     assert file.read_text() == "two"
     assert file.stat().st_mode & 0o777 == 0o644
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError("no")
 
     monkeypatch.setattr(os, "replace", fail)
