@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+
+import onnx
 
 from spa_cli.budget.costs import Costs
 from spa_cli.channels.groups import FrozenAxis, Group, Grouping, build_groups
@@ -18,8 +20,10 @@ from spa_cli.graph.shapes import Observed, Shapes, interpret
 from spa_cli.graph.source import Source
 from spa_cli.operators import shape_rules
 from spa_cli.operators.analyse import analyse
+from spa_cli.operators.rewrite import cut
 from spa_cli.runtime.inputs import input_dims, input_shapes
 from spa_cli.runtime.observe import observe
+from spa_cli.surgery.cut import Cut
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +59,19 @@ class Analysis:
                 found[name] = axes
         return found
 
+    def cut(
+        self,
+        selection: Selection,
+        note: Mapping[str, object] = MappingProxyType({}),
+        take: Callable[[onnx.TensorProto], None] | None = None,
+    ) -> Cut:
+        """A new model without the channels that ``selection`` drops; raises CutError (see ``operators.rewrite``)."""
+        return cut(self.graph, self.state, self.grouping, selection, note, take)
+
     @property
     def weight_bytes(self) -> int:
         """Bytes the weights take."""
-        return self.costs.bytes_after(Selection(self.grouping, self.state.ids.count))
+        return self.costs.bytes_after(Selection(self.grouping))
 
 
 def analyse_model(

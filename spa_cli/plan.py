@@ -124,7 +124,7 @@ def to_selection(plan: Plan, analysis: Analysis) -> Selection:
                 f"the plan names tensor '{name}', which this model doesn't have; give the model it was made from"
             )
         masks[name] = _entry_masks(name, axes, analysis.graph.shape(name), plan.widths.get(name, {}))
-    selection = Selection(grouping, analysis.state.ids.count)
+    selection = Selection(grouping)
     for index, group in enumerate(grouping.groups):
         keep = _read_group(grouping, group, masks)
         if keep is None or keep.all():

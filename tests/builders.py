@@ -169,8 +169,7 @@ def rankings(analysis: Analysis, method: str, **options: object) -> list[Ranking
 
 def order_of(analysis: Analysis, ranked: list[Ranking], **constraints: object) -> Order:
     """The order in which channels go."""
-    count, weights = analysis.state.ids.count, {*analysis.graph.weights()}
-    return Order(analysis.grouping, ranked, Constraints(**constraints), count, weights, set())
+    return Order(analysis.grouping, ranked, Constraints(**constraints), {*analysis.graph.weights()}, set())
 
 
 def doubts(result) -> list[str]:

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from spa_cli.budget import kernels
 from spa_cli.calibration import synthetic
+from tests.quick import shorten
 
 
 @pytest.fixture(autouse=True, scope="session")
-def kernels_like_any_width() -> Iterator[None]:
-    """``--round-to auto``, the default, keeps no multiples; tests of it say what kernels like."""
+def little_is_measured() -> Iterator[None]:
+    """No latency for seconds where nobody looks at it; tests of ``--round-to auto`` say what kernels like."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels, "preferred_multiple", lambda graph: 1)
+        shorten(patch.setattr)
         yield
 
 

@@ -103,7 +103,7 @@ class _Case:
     def select(self, shares):
         """A random choice of channels of some groups, ``None`` if some axis would have no channel left."""
         grouping = self.analysis.grouping
-        selection = Selection(grouping, self.analysis.state.ids.count)
+        selection = Selection(grouping)
         for index, share in shares.items():
             group = grouping.groups[index]
             count = min(max(1, math.floor(share * group.channels)), group.channels - (len(shares) > 1))

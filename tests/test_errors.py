@@ -23,10 +23,11 @@ DEMAND = re.compile(r" has to (be|lie|end|give)|^give one of| (it is|they are) (
 # a command that tells more
 COMMAND = re.compile(r"; 'spa \w+( --help)?' (lists|tells|explains)")
 # reasons within a sentence that has the advice: why a group was left whole, why a model can't take another's place
-REASONS = {"spa_cli/trial/attempt.py", "spa_cli/verification/check.py"}
+REASONS = {"spa_cli/trial/trials.py", "spa_cli/verification/check.py"}
 # what is filled in last says what to do
 ADVISED = {
     "none of the budgets can be met: \0": "the refusal of the first",
+    "the \0 '\0' can't be written: \0; \0": "by who writes it",
     "the plan cuts '\0', which no tensor of '\0' is (nearest: \0); \0": "by what was given beside the weights",
     "the plan cuts '\0' \0, which no tensor of '\0' is (nearest: \0); \0": "by what was given beside the weights",
 }
@@ -46,12 +47,13 @@ OURS = {
 }
 # what else is raised where, and what becomes of it
 CAUGHT = {
-    "AssertionError": (("spa_cli/trial/cutting.py", "spa_cli/trial/search.py"), "spa itself is wrong"),
+    "AssertionError": (("spa_cli/trial/choose.py", "spa_cli/trial/search.py"), "spa itself is wrong"),
     "CutError": (("spa_cli/surgery/",), "a group is left whole, with a warning"),
     "Decline": (("spa_cli/channels/", "spa_cli/operators/"), "what a node touches is frozen, with a reason"),
     "Exit": (("spa_cli/cli/",), "Typer leaves with a code"),
     "NotImplementedError": (("spa_cli/gradients/",), "no gradient can be taken through ..."),
     "Refused": (("spa_cli/gradients/convert.py",), "no gradient can be taken through ..."),
+    "Unfit": (("spa_cli/obspa/",), "a layer keeps the weights that the cut left it"),
     "_Inseparable": (("spa_cli/gradients/fisher.py",), "samples are taken one by one"),
     "OSError": (("spa_cli/graph/data_file.py",), "the result can't be written to ..."),
     "TypeError": (("spa_cli/calibration/text.py",), "line ... is no object with a text"),

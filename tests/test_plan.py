@@ -28,7 +28,7 @@ def _analysis(name: str) -> Analysis:
 
 def _random_selection(analysis: Analysis, seed: int, share: float) -> Selection:
     rng = np.random.default_rng(seed)
-    selection = Selection(analysis.grouping, analysis.state.ids.count)
+    selection = Selection(analysis.grouping)
     for index, group in enumerate(analysis.grouping.groups):
         shape = (len(group.blocks), group.channels) if len(group.blocks) else (group.channels,)
         selection.keep(index, np.argsort(rng.random(shape), axis=-1) >= int(share * group.channels))
@@ -69,7 +69,7 @@ def test_blocks_that_keep_different_channels_are_told_apart() -> None:
     mask = np.ones((len(group.blocks), group.channels), bool)
     for block in range(len(group.blocks)):
         mask[block, block] = False
-    selection = Selection(analysis.grouping, analysis.state.ids.count)
+    selection = Selection(analysis.grouping)
     selection.keep(index, mask)
     plan, _ = _cut(analysis, selection)
     (read,) = to_selection(plan, analysis).kept.values()

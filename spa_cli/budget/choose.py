@@ -73,12 +73,11 @@ class Order:
         grouping: Grouping,
         rankings: list[Ranking],
         constraints: Constraints,
-        count: int,
         weights: set[str],
         excluded: set[int],
         prices: list[float] | None = None,
     ) -> None:
-        self._grouping, self._count = grouping, count
+        self._grouping = grouping
         self.eligible = [i for i, g in enumerate(grouping.groups) if i not in excluded and constraints.allows(g)]
         # a channel index of a blocked group stands for one channel of each block: each block drops its own least
         self._ranked = {i: rankings[i].order for i in self.eligible}
@@ -115,7 +114,7 @@ class Order:
         gone: dict[int, int] = {}
         for step in steps:
             gone[step.group] = gone.get(step.group, 0) + step.count
-        result = Selection(self._grouping, self._count)
+        result = Selection(self._grouping)
         for index, count in gone.items():
             ranked = self._ranked[index]
             mask = np.ones(ranked.shape, bool)

@@ -121,7 +121,7 @@ class Costs:
         return self._per_channel[index]
 
     def _of_channel(self, index: int, group: Group) -> tuple[int, int]:
-        selection = Selection(self._grouping, self._state.ids.count)
+        selection = Selection(self._grouping)
         mask = np.ones((len(group.blocks), group.channels) if len(group.blocks) else group.channels, bool)
         mask[..., -1] = False
         selection.keep(index, mask)

@@ -34,7 +34,6 @@ class LatencyTable:
     def __init__(
         self,
         grouping: Grouping,
-        count: int,
         rankings: list[Ranking],
         macs: list[int],
         groups: list[int],
@@ -49,7 +48,7 @@ class LatencyTable:
             half = grouping.groups[index].channels // 2
             if not half or time.perf_counter() > end:
                 continue
-            left = measure(part_of(grouping, count, rankings[index], index, half), each)
+            left = measure(part_of(grouping, rankings[index], index, half), each)
             if not np.isfinite(left):
                 self.failed.add(index)
             else:
@@ -63,9 +62,9 @@ class LatencyTable:
         return 1 - float(sum(self.saved[i] * count for i, count in selection.gone.items()))
 
 
-def part_of(grouping: Grouping, count: int, ranking: Ranking, index: int, gone: int) -> Selection:
+def part_of(grouping: Grouping, ranking: Ranking, index: int, gone: int) -> Selection:
     """Everything but the ``gone`` least important channels of one group."""
-    selection = Selection(grouping, count)
+    selection = Selection(grouping)
     mask = np.ones(ranking.order.shape, bool)
     np.put_along_axis(mask, ranking.order[..., :gone], False, -1)
     selection.keep(index, mask)

@@ -6,12 +6,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 from spa_cli.errors import UsageError
 from spa_cli.options import Numbers, numbers
 
-Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 LAYOUTS, COLORS, RANGES = ("auto", "nchw", "nhwc"), ("rgb", "bgr"), (1, 255)
 
 
@@ -41,7 +39,7 @@ class Reading:
         image_range: int = 1,
         tokenizer: str | os.PathLike[str] | None = None,
         max_length: int | None = None,
-        input_shape: Shapes | None = None,
+        input_shape: Mapping[str, tuple[int, ...]] | None = None,
     ) -> Reading:
         """From options as they are given: "0.485,0.456,0.406", one number, or several."""
         file = None if tokenizer is None else Path(tokenizer)

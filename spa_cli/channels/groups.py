@@ -61,7 +61,7 @@ class FrozenAxis:
 
 @dataclass(eq=False)
 class Grouping:
-    """All groups and frozen axes of a model.
+    """All groups and frozen axes of a model, over ``count`` ids.
 
     ``rows``: normal rows of every axis of every tensor that can lose something. ``occurrences``: per group, one
     (tensor, axis) for every distinct array of rows its ids occur in.
@@ -70,6 +70,7 @@ class Grouping:
     groups: list[Group]
     frozen: list[FrozenAxis]
     rows: dict[tuple[str, int], Rows]
+    count: int
     occurrences: list[list[tuple[str, int]]] = field(default_factory=list)
 
     def arrays(self) -> dict[int, tuple[Rows, list[tuple[str, int]]]]:
@@ -97,7 +98,7 @@ def build_groups(state: Channels) -> Grouping:
         groups.append(Group("", ordered, blocks, members, inexact))
     groups.sort(key=lambda g: (min(order[m.tensor] for m in g.members), int(g.ids[0])))
     groups = _named(groups, table.rows)
-    return Grouping(groups, list(_frozen(state, table, groups)), table.rows, table.occurrences(groups))
+    return Grouping(groups, list(_frozen(state, table, groups)), table.rows, state.ids.count, table.occurrences(groups))
 
 
 class _Table:

@@ -16,9 +16,9 @@ Mask = NDArray[np.bool_]
 class Selection:
     """Kept channels: a mask per group, ``(c,)``, or ``(b, c)`` with equal row sums where blocks choose."""
 
-    def __init__(self, grouping: Grouping, count: int) -> None:
+    def __init__(self, grouping: Grouping) -> None:
         self._grouping = grouping
-        self._alive = np.ones(count, bool)
+        self._alive = np.ones(grouping.count, bool)
         # of channels that blocks choose for themselves, group numbers from 1 on; made when there are any
         self._slot = self._group_of = np.zeros(0, np.int64)
         self._block_of: dict[int, dict[int, int]] = {}
@@ -27,7 +27,7 @@ class Selection:
     def copy_without(self, groups: Iterable[int]) -> Selection:
         """The same selection with some groups left whole."""
         left_out = set(groups)
-        other = Selection(self._grouping, len(self._alive))
+        other = Selection(self._grouping)
         for index, mask in self.kept.items():
             if index not in left_out:
                 other.keep(index, mask)

@@ -21,7 +21,7 @@ _ACTIVATIONS: dict[str, Any] = {
 _DEFAULTS = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
 
 State = tuple[Tensor, ...]
-Step = Callable[[Tensor, State], State]
+Cell = Callable[[Tensor, State], State]
 
 
 @operator("LSTM", "GRU", "RNN")
@@ -65,7 +65,7 @@ def _initial(state: Tensor, d: int, x: Tensor, size: int, batch_first: bool) -> 
     return state[:, d] if batch_first else state[d]
 
 
-def _walk(given: Tensor, step: Step, state: State, lengths: Tensor, backwards: bool) -> tuple[Tensor, State]:
+def _walk(given: Tensor, step: Cell, state: State, lengths: Tensor, backwards: bool) -> tuple[Tensor, State]:
     """Outputs (time, batch, hidden) and the state at the end; a sample that is over keeps its state and gives zeros."""
     outputs: list[Tensor] = [None] * given.shape[0]
     for t in reversed(range(given.shape[0])) if backwards else range(given.shape[0]):
@@ -79,7 +79,7 @@ def _walk(given: Tensor, step: Step, state: State, lengths: Tensor, backwards: b
     return torch.stack(outputs), state
 
 
-def _lstm(call: Call, w: Tensor, r: Tensor, bias: Tensor, acts: Sequence[Any], p: Tensor) -> tuple[Tensor, Step]:
+def _lstm(call: Call, w: Tensor, r: Tensor, bias: Tensor, acts: Sequence[Any], p: Tensor) -> tuple[Tensor, Cell]:
     """Gates in ONNX's order: input, output, forget, cell (Hochreiter & Schmidhuber 1997, Gers & Schmidhuber 2000)."""
     if call.attr("input_forget", 0):
         raise NotImplementedError("LSTM with input_forget")
@@ -96,7 +96,7 @@ def _lstm(call: Call, w: Tensor, r: Tensor, bias: Tensor, acts: Sequence[Any], p
     return wb + rb, step
 
 
-def _gru(call: Call, w: Tensor, r: Tensor, bias: Tensor, acts: Sequence[Any], p: Tensor) -> tuple[Tensor, Step]:
+def _gru(call: Call, w: Tensor, r: Tensor, bias: Tensor, acts: Sequence[Any], p: Tensor) -> tuple[Tensor, Cell]:
     """Gates in ONNX's order: update, reset, hidden (Cho et al. 2014); ``linear_before_reset`` as in cuDNN."""
     gate, inner = acts
     wb, rb = bias.chunk(2)
@@ -116,7 +116,7 @@ def _gru(call: Call, w: Tensor, r: Tensor, bias: Tensor, acts: Sequence[Any], p:
     return wb, step
 
 
-def _rnn(call: Call, w: Tensor, r: Tensor, bias: Tensor, acts: Sequence[Any], p: Tensor) -> tuple[Tensor, Step]:
+def _rnn(call: Call, w: Tensor, r: Tensor, bias: Tensor, acts: Sequence[Any], p: Tensor) -> tuple[Tensor, Cell]:
     """Elman's (1990)."""
     wb, rb = bias.chunk(2)
     return wb + rb, lambda x, state: (acts[0](x + F.linear(state[0], r)),)

@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable
 
 import onnx
 
-from spa_cli.graph.known import Shape, Shapes
-from spa_cli.graph.model import Array, Body, Node
+from spa_cli.graph.known import Read, Shape, Shapes
+from spa_cli.graph.model import Body, Node
 
 Walk = Callable[[Iterable[Node]], None]
-Read = Callable[[str], Array | None]
 
 
 def through_bodies(node: Node, known: Shapes, read: Read, walk: Walk) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from spa_cli.graph.model import Array, Node
 
 Shape = tuple[int | None, ...]
+# the value of a tensor by its name, where it is known
+Read = Callable[[str], Array | None]
 
 
 @dataclass(eq=False)

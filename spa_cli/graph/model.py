@@ -84,7 +84,7 @@ class Graph:
     ``parameters`` maps every initializer and every tensor-valued Constant node's output, in any body, to its
     TensorProto (the one inside ``model``, not a copy; a dense copy of a sparse one). ``hidden`` are those of them that
     are not plain tensors of the main graph: sparse ones, and those inside bodies. ``formulas`` remembers which of them
-    nothing was trained in (``importance.tables``).
+    nothing was trained in (``graph.formulas``).
     """
 
     model: onnx.ModelProto
@@ -117,6 +117,18 @@ class Graph:
                 f"the values of '{name}' don't fill its shape {list(self.shape(name))}; export again"
             ) from error
 
+    def readers(self, name: str) -> list[Node]:
+        """Nodes that read a tensor's values, not only its shape or its type."""
+        return [n for n in self.consumers.get(name, []) if not _blind(n, name)]
+
+    def only_reader(self, name: str) -> Node | None:
+        """The node that alone reads a tensor's values; ``None`` if several do or it is a graph output."""
+        return _only(self.readers(name)) if name not in self.outputs else None
+
+    def only_consumer(self, name: str) -> Node | None:
+        """The node that alone has a tensor as an input; ``None`` if several have or it is a graph output."""
+        return _only(self.consumers.get(name, [])) if name not in self.outputs else None
+
     def in_memory(self) -> onnx.ModelProto:
         """A copy of the model with its external data read in."""
         copy = onnx.ModelProto()
@@ -136,3 +148,11 @@ class Graph:
         return tensor.data_type == onnx.TensorProto.INT32 and any(
             n.op in quantised for n in self.consumers.get(name, ())
         )
+
+
+def _only(nodes: list[Node]) -> Node | None:
+    return nodes[0] if len(nodes) == 1 else None
+
+
+def _blind(node: Node, name: str) -> bool:
+    return node.op in ("Shape", "Size") or (node.op == "CastLike" and node.inputs[0] != name)

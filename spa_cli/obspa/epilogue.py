@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spa_cli.graph.known import Read
 from spa_cli.graph.model import Array, Graph, Node
-from spa_cli.obspa.parameter_path import ParameterPath, find_parameter, readers
+from spa_cli.obspa.parameter_path import ParameterPath, find_parameter
 from spa_cli.operators import record_of
 from spa_cli.operators.labelled import added_in, inner_range
-from spa_cli.operators.registry import Read
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ def epilogue_of(
         flat = (inner_range(node) if node.attr("activation", "") else None) or _flat(graph, output)
         return Epilogue(output, own, fixed, None, node if inner else None, inner, (), flat)
     if not bias and channel:
-        add = only_reader(graph, output)
+        add = graph.only_reader(output)
         if add is not None and add.op == "Add":
             constant = next((i for i in add.inputs if i != output), "")
             added = _own_bias(graph, constant)
@@ -73,7 +73,7 @@ def epilogue_of(
     norm = _norm(graph, output) if normed else None
     after = norm.outputs[0] if norm else output
     join, other = None, ""
-    add = only_reader(graph, after)
+    add = graph.only_reader(after)
     if add is not None and add.op == "Add" and not add.domain:
         rest = [i for i in add.inputs if i != after]
         if len(rest) == 1 and find_parameter(graph, rest[0]).name not in graph.parameters:
@@ -101,7 +101,7 @@ def _own_bias(graph: Graph, name: str) -> ParameterPath | None:
     if not name:
         return None
     stored = find_parameter(graph, name)
-    alone = len(readers(graph, name)) == 1 == len(readers(graph, stored.name))
+    alone = len(graph.readers(name)) == 1 == len(graph.readers(stored.name))
     simple = all(n.op in ("Cast", "Identity", "DequantizeLinear") for n in stored.chain)
     return stored if stored.name in graph.parameters and alone and simple else None
 
@@ -112,7 +112,7 @@ def _is_bias(shape: tuple[int, ...], width: int, channel: int) -> bool:
 
 
 def _norm(graph: Graph, output: str) -> Node | None:
-    node = only_reader(graph, output)
+    node = graph.only_reader(output)
     if node is None or node.op != "BatchNormalization" or node.inputs[0] != output:
         return None
     fixed = all(i in graph.parameters for i in node.inputs[1:5])
@@ -121,13 +121,7 @@ def _norm(graph: Graph, output: str) -> Node | None:
 
 def _flat(graph: Graph, target: str) -> tuple[float, float]:
     """Below and above what the activation that alone reads a tensor is constant."""
-    node = only_reader(graph, target)
+    node = graph.only_reader(target)
     flat = record_of(node).flat if node is not None else None
     found = flat(node, lambda name: graph.array(name) if name in graph.parameters else None) if node and flat else None
     return found or (-math.inf, math.inf)
-
-
-def only_reader(graph: Graph, name: str) -> Node | None:
-    """The node that alone reads a tensor's values, ``None`` if there are several or it is a graph output."""
-    found = readers(graph, name)
-    return found[0] if len(found) == 1 and name not in graph.outputs else None

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spa_cli.graph.model import Graph, Node
-from spa_cli.obspa.epilogue import only_reader
 from spa_cli.obspa.parameter_path import ParameterPath, find_parameter
 from spa_cli.operators.registry import contracts_of
 
@@ -29,10 +28,10 @@ def float_view(graph: Graph, node: Node) -> FloatView | None:
     if source is None or source.op not in ("QuantizeLinear", "DynamicQuantizeLinear"):
         return None
     x_scale = source.inputs[1] if source.op == "QuantizeLinear" else source.outputs[1]
-    cast = only_reader(graph, node.outputs[0])
+    cast = graph.only_reader(node.outputs[0])
     if cast is None or cast.op != "Cast":
         return None
-    scaled = only_reader(graph, cast.outputs[0])
+    scaled = graph.only_reader(cast.outputs[0])
     if scaled is None or scaled.op != "Mul":
         return None
     scales = graph.producers.get(next((i for i in scaled.inputs if i != cast.outputs[0]), ""))

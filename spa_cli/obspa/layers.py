@@ -11,18 +11,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spa_cli.graph.known import Read
 from spa_cli.graph.model import FLOAT_TYPES, QUANTIZED_TYPES, Array, Graph, Node
 from spa_cli.graph.shapes import Shapes
 from spa_cli.obspa.epilogue import Epilogue, epilogue_of
 from spa_cli.obspa.integer import FloatView, float_view
-from spa_cli.obspa.parameter_path import ParameterPath, find_parameter, readers
+from spa_cli.obspa.parameter_path import ParameterPath, find_parameter
 from spa_cli.obspa.windows import output_size, patches
 from spa_cli.operators import record_of
 from spa_cli.operators.contraction import Contraction, seen_from
 from spa_cli.operators.contracts import Scales, ShapeOf
 from spa_cli.operators.labelled import added_in, inner_range
 from spa_cli.operators.labels import axis_of, factors
-from spa_cli.operators.registry import Read, contracts_of
+from spa_cli.operators.registry import contracts_of
 
 INTEGERS = "it computes with integers"
 
@@ -198,7 +199,7 @@ def _seen_from(graph: Graph, shapes: Shapes, node: Node, at: int) -> Layer | Non
     unfit = ""
     if contracts.scales and view is None:
         unfit = INTEGERS
-    elif any(len(readers(graph, n)) > 1 for n in (stored.name, operand)):
+    elif any(len(graph.readers(n)) > 1 for n in (stored.name, operand)):
         unfit = "its weight is shared"
     elif stored.name in graph.hidden:
         unfit = "its weight is sparse"

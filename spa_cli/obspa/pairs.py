@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from spa_cli.graph.model import Graph, Node
 from spa_cli.obspa.layers import Layer
-from spa_cli.obspa.parameter_path import readers
 from spa_cli.operators import record_of
 
 
@@ -63,7 +62,7 @@ def _region(graph: Graph, second: Layer, firsts: dict[str, Layer]) -> tuple[Laye
     if len(sources) != 1:
         return None
     names = {*sources, *(o for n in inside for o in n.outputs if o)}
-    if {r for name in names for r in readers(graph, name)} != {*inside, second.node} or names & {*graph.outputs}:
+    if {r for name in names for r in graph.readers(name)} != {*inside, second.node} or names & {*graph.outputs}:
         return None
     return firsts[sources.pop()], tuple(n for n in graph.nodes if n in inside)
 

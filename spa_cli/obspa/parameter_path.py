@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spa_cli.graph.known import Read
 from spa_cli.graph.model import Array, Graph, Node
-from spa_cli.operators.registry import Read
 
 _PLAIN = frozenset({"Cast", "Identity"})
 _FORMS = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"})
@@ -78,7 +78,7 @@ def find_parameter(graph: Graph, name: str) -> ParameterPath:
     chain: list[Node] = []
     while name not in graph.parameters:
         node = graph.producers.get(name)
-        if node is None or not _followed(graph, node) or len(readers(graph, name)) > 1:
+        if node is None or not _followed(graph, node) or len(graph.readers(name)) > 1:
             break
         # a second reshape would need the shape between them
         if node.op in _FORMS - {"Transpose"} and any(n.op in _FORMS - {"Transpose"} for n in chain):
@@ -86,15 +86,6 @@ def find_parameter(graph: Graph, name: str) -> ParameterPath:
         chain.append(node)
         name = node.inputs[0]
     return ParameterPath(name, tuple(chain[::-1]))
-
-
-def readers(graph: Graph, name: str) -> list[Node]:
-    """Nodes that read a tensor's values (not only its shape or its type)."""
-    return [n for n in graph.consumers.get(name, []) if not _blind(n, name)]
-
-
-def _blind(node: Node, name: str) -> bool:
-    return node.op in ("Shape", "Size") or (node.op == "CastLike" and node.inputs[0] != name)
 
 
 def _followed(graph: Graph, node: Node) -> bool:

@@ -8,11 +8,11 @@ import numpy as np
 
 from spa_cli.calibration.chunks import positions, samples_in
 from spa_cli.errors import UsageError, first_line
+from spa_cli.graph.known import Read
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.shapes import Shapes
 from spa_cli.obspa.layers import INTEGERS, Layer, graph_shape, sample_rows
 from spa_cli.obspa.moments import Moments
-from spa_cli.operators.registry import Read
 from spa_cli.progress import tracked
 from spa_cli.runtime.probe import probe
 from spa_cli.runtime.providers import chosen

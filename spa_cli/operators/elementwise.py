@@ -7,9 +7,10 @@ import math
 import numpy as np
 
 from spa_cli.channels.state import PASS_THROUGH, Axis, Channels, Decline
+from spa_cli.graph.known import Read
 from spa_cli.graph.model import Array, Node
 from spa_cli.graph.shapes import reference
-from spa_cli.operators.registry import MICROSOFT, Read, like_first, register
+from spa_cli.operators.registry import MICROSOFT, like_first, register
 
 # product-like: zero as soon as one factor is
 _ABSORBING = frozenset({"Mul", "And", "BitwiseAnd", "SwiGLU"})

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from spa_cli.channels.state import Axis, Channels, Decline
+from spa_cli.graph.known import Read
 from spa_cli.graph.model import Array, Node
 from spa_cli.operators.registry import register
 from spa_cli.surgery.cut import Cut
 
 _END = np.iinfo(np.int64).max
-Read = Callable[[str], Array | None]
 
 
 class Span(NamedTuple):

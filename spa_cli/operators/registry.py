@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from spa_cli.channels.state import Channels, Decline
-from spa_cli.graph.model import Array, Node
+from spa_cli.graph.known import Read
+from spa_cli.graph.model import Node
 from spa_cli.graph.shapes import Shape, ShapeRule
 from spa_cli.operators.contracts import Contracts, ShapeOf
 from spa_cli.surgery.cut import Cut
 
 Relate = Callable[[Node, Channels], None]
 Rewrite = Callable[[Node, Cut], None]
-Read = Callable[[str], "Array | None"]
 
 MICROSOFT = "com.microsoft"
 FOLLOWED, APPROXIMATE, FROZEN = "followed", "approximate", "frozen"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import onnx
 
@@ -25,7 +25,7 @@ def cut(
     state: Channels,
     grouping: Grouping,
     selection: Selection,
-    note: dict[str, object],
+    note: Mapping[str, object],
     take: Callable[[onnx.TensorProto], None] | None = None,
 ) -> Cut:
     """A new model without the channels that ``selection`` drops; the graph's own model is not touched.
@@ -46,7 +46,7 @@ def cut(
     _insert(work)
     _update_declarations(work)
     entry = work.model.metadata_props.add()
-    entry.key, entry.value = _free_key(work.model), json.dumps(note, sort_keys=True)
+    entry.key, entry.value = _free_key(work.model), json.dumps(dict(note), sort_keys=True)
     return work
 
 

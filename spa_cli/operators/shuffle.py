@@ -23,8 +23,8 @@ class Shuffle(NamedTuple):
 
 def starting_at(graph: Graph, shapes: Shapes, node: Node) -> Shuffle | None:
     """The shuffle whose first Reshape is ``node``; ``None`` if it is none or others read what lies between."""
-    turn = _only_reader(graph, node.outputs[0], "Transpose")
-    last = _only_reader(graph, turn.outputs[0], "Reshape") if turn else None
+    turn = _then(graph, node.outputs[0], "Transpose")
+    last = _then(graph, turn.outputs[0], "Reshape") if turn else None
     if turn is None or last is None:
         return None
     before, apart, after = (shapes.shape.get(n) for n in (node.inputs[0], node.outputs[0], last.outputs[0]))
@@ -52,8 +52,7 @@ def ending_at(graph: Graph, shapes: Shapes, node: Node) -> Shuffle | None:
     return found if found is not None and found.last is node else None
 
 
-def _only_reader(graph: Graph, name: str, op: str) -> Node | None:
-    readers = graph.consumers.get(name, [])
-    if len(readers) != 1 or name in graph.outputs or readers[0].op != op or readers[0].domain:
-        return None
-    return readers[0]
+def _then(graph: Graph, name: str, op: str) -> Node | None:
+    """The node of that operator that alone reads a tensor."""
+    node = graph.only_consumer(name)
+    return node if node is not None and node.op == op and not node.domain else None

@@ -80,7 +80,7 @@ class Remaining:
         """Which entries of a small tensor depend on the free dimensions of the inputs."""
         old = self.old_value(name)
         mask = self.known.varying.get(name)
-        return np.zeros(() if old is None else old.shape, bool) if mask is None else mask
+        return np.zeros(self.old_shape(name) if old is None else old.shape, bool) if mask is None else mask
 
     def kept_indices(self, name: str) -> dict[str, list[int] | list[list[int]]]:
         """The plan's entry for a parameter: kept indices per axis that loses any, per block where they differ."""

@@ -132,7 +132,7 @@ class Values:
     def set_constant(self, node: Node, index: int, value: Array) -> None:
         """Give a node a constant input, in place if it is the only reader of the one it has."""
         name = node.input(index)
-        if name in self._cut.graph.parameters and self._only_reader(name):
+        if name in self._cut.graph.parameters and self._read_once(name):
             self._edited[name] = value
             return
         self.connect(node, index, value)
@@ -146,13 +146,15 @@ class Values:
             value = current.copy()
             for i, v in wanted.items():
                 value.reshape(-1)[i] = v
-            if name in self._cut.graph.parameters and self._only_reader(name):
+            if name in self._cut.graph.parameters and self._read_once(name):
                 self._edited[name] = value
             else:
                 self.connect(node, index, value)
             return
         rest = {}
         varying = self._cut.varying(name)
+        if varying.size <= max(wanted):
+            raise CutError(f"how many sizes '{node.label}' reads from '{name}' depends on the data")
         for i, v in wanted.items():
             origin = self._origin(name, i)
             if varying.reshape(-1)[i]:
@@ -184,14 +186,14 @@ class Values:
             return np.array(shape.prod(), np.int64)
         return shape[slice(node.attr("start", 0), node.attr("end", len(shape)))]
 
-    def _only_reader(self, name: str) -> bool:
-        graph = self._cut.graph
-        return len(graph.consumers.get(name, ())) == 1 and name not in graph.outputs
+    def _read_once(self, name: str) -> bool:
+        """Whether a change of a tensor would be noticed by one node alone."""
+        return self._cut.graph.only_consumer(name) is not None
 
     def _origin(self, name: str, element: int) -> tuple[str, int] | None:
         """The constant entry that ends up as ``element`` of ``name``, if only this path reads it."""
         found = self._trace(name, element)
-        if found is None or found[0] not in self._cut.graph.parameters or not self._only_reader(found[0]):
+        if found is None or found[0] not in self._cut.graph.parameters or not self._read_once(found[0]):
             return None
         return found if self.now(found[0]) is not None else None
 
@@ -207,7 +209,7 @@ class Values:
                 return name, element
             if node.op not in _SAME_ELEMENTS and node.op != "Concat":
                 return name, element
-            if not shared and not self._only_reader(name):
+            if not shared and not self._read_once(name):
                 return None
             if node.op in _SAME_ELEMENTS:
                 name = node.inputs[0]
@@ -225,7 +227,7 @@ class Values:
         """An entry that grows with the input (batch times heads) is changed in its constant factor."""
         at = self._trace(name, element, shared=True)
         node = self._producer.get(at[0]) if at else None
-        if at is not None and node is not None and node.op == "Mul" and not node.domain and self._only_reader(at[0]):
+        if at is not None and node is not None and node.op == "Mul" and not node.domain and self._read_once(at[0]):
             for constant_side, other in (node.inputs, node.inputs[::-1]):
                 rest, old = self.now(other), self._cut.old_value(constant_side)
                 origin = self._origin(constant_side, 0) if old is not None and old.size == 1 else None
@@ -263,8 +265,6 @@ class Values:
         name = proto.input[index]
         old = self._cut.old_value(name)
         size = self._cut.old_shape(name)
-        if any(self._cut.varying(name).reshape(-1)[i] for i in wanted):
-            raise CutError(f"the size '{name}' that '{node.label}' reads depends on the input")
         if len(size) > 1 or (old is None and not size) or (size and size[0] > MAX_KNOWN) or self._cut.graph.opset < 9:
             raise CutError(f"the sizes that '{node.label}' reads from '{name}' can't be rewritten")
         static = np.zeros(size, bool)

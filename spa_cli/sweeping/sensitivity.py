@@ -12,7 +12,6 @@ from spa_cli.budget.choose import Order
 from spa_cli.budget.latency import part_of
 from spa_cli.channels.selection import Selection
 from spa_cli.graph.view import build
-from spa_cli.operators.rewrite import cut
 from spa_cli.progress import stage
 from spa_cli.sweeping.points import Sensitivity
 from spa_cli.trial.prepare import Ranked
@@ -25,7 +24,7 @@ def sliced_drift(subject: Subject, selection: Selection, drift_of: DriftOf) -> f
     """Drift after a cut that nothing repairs; ``None`` where it does not run or no output is a number."""
     analysis, source = subject.analysis, subject.source
     try:
-        work = cut(analysis.graph, analysis.state, analysis.grouping, selection, {})
+        work = analysis.cut(selection)
         moved = drift_of(build(work.model, source.folder).in_memory())
     except Exception:  # noqa: BLE001 - whatever onnxruntime raises: such a cut tells nothing
         return None
@@ -49,7 +48,7 @@ def sensitivities(ranked: Ranked, drift_of: DriftOf, seconds: float = math.inf) 
         group = groups[index]
         stage(f"how sensitive each group is: {number + 1} of {len(wide)}")
         ranking = ranked.rankings[index]
-        selection = part_of(analysis.grouping, analysis.state.ids.count, ranking, index, group.channels // 2)
+        selection = part_of(analysis.grouping, ranking, index, group.channels // 2)
         params, macs = costs.after(selection)
         moved = sliced_drift(ranked.subject, selection, drift_of)
         saved = (1 - macs / max(costs.macs, 1), 1 - params / costs.params)

@@ -115,7 +115,6 @@ def order_of(ranked: Ranked, request: Request, aim: Aim, multiple: int, whole: C
         analysis.grouping,
         ranked.rankings,
         request.constraints(multiple),
-        analysis.state.ids.count,
         {*analysis.graph.weights()},
         {*whole, *ranked.unscored},
         aim.prices() if request.recipe.only_obspa else None,

@@ -42,8 +42,7 @@ class Target:
             grouping = analysis.grouping
             groups = [i for i, g in enumerate(grouping.groups) if request.constraints().allows(g)]
             macs = [analysis.costs.per_channel(i, g)[1] for i, g in enumerate(grouping.groups)]
-            count = analysis.state.ids.count
-            self._table = LatencyTable(grouping, count, rankings, macs, groups, trials.latency_left)
+            self._table = LatencyTable(grouping, rankings, macs, groups, trials.latency_left)
 
     def start(self) -> None:
         """Aim afresh: another multiple of widths is another walk."""

@@ -14,7 +14,6 @@ from spa_cli.errors import CutError, VerificationError
 from spa_cli.graph.save import Staged
 from spa_cli.graph.view import build
 from spa_cli.obspa.curvature import Curvature
-from spa_cli.operators.rewrite import cut
 from spa_cli.runtime.session import passes_checker, target
 from spa_cli.runtime.timing import Timing, latency
 from spa_cli.surgery.cut import Cut
@@ -105,7 +104,7 @@ class Trials:
         large = source.external and source.bytes > _ZEROING_LIMIT
         take = staged.data.take if large and self._curvature is None else None
         note = note_of(self._method, selection, analysis)
-        work = cut(analysis.graph, analysis.state, analysis.grouping, selection, note, take)
+        work = analysis.cut(selection, note, take)
         differs = self._zeroing(work, selection)
         if differs is not None:
             raise VerificationError(differs)
@@ -165,7 +164,7 @@ class Trials:
         if not exact.kept:
             return None
         if inexact:
-            work = cut(analysis.graph, analysis.state, analysis.grouping, exact, {})
+            work = analysis.cut(exact)
         pruned = build(work.model, source.folder).in_memory() if source.external else None
         return zeroing_differs(analysis.graph, work, self._subject.feeds, pruned)
 
@@ -201,7 +200,7 @@ class Trials:
         """Measured latency relative to the original's, both in one run (infinite if the cut can't be carried out)."""
         analysis, source = self._subject.analysis, self._subject.source
         try:
-            work = cut(analysis.graph, analysis.state, analysis.grouping, selection, {})
+            work = analysis.cut(selection)
             small = build(work.model, source.folder).in_memory()
             return latency(target(source), small, self._subject.feeds, budget=seconds).quiet_left
         except Exception:  # noqa: BLE001 - whatever onnxruntime raises: such a cut is no candidate

@@ -15,7 +15,6 @@ from spa_cli.calibration.samples import SampleSource
 from spa_cli.calibration.split import whole
 from spa_cli.errors import CutError, VerificationError
 from spa_cli.graph.source import Source
-from spa_cli.operators.rewrite import cut
 from spa_cli.plan import Plan, to_selection
 from spa_cli.progress import stage
 from spa_cli.runtime.first_run import first_run
@@ -97,7 +96,7 @@ def compare(
         read = Plan.read(plan)
         selection = to_selection(read, analysis)
         try:
-            work = cut(analysis.graph, analysis.state, analysis.grouping, selection, {})
+            work = analysis.cut(selection)
         except CutError as error:
             raise VerificationError(
                 f"the plan can't be carried out on '{before.name}': {error}; make a plan from this model"

@@ -174,7 +174,7 @@ def _cut(analysis: Analysis, selection: Selection) -> Analysis:
 @pytest.mark.parametrize("name", SAMPLES)
 def test_after_says_what_the_cut_model_costs(name) -> None:
     analysis = analyse_model(load(model_path(name)), {})
-    selection = Selection(analysis.grouping, analysis.state.ids.count)
+    selection = Selection(analysis.grouping)
     rng = np.random.default_rng(0)
     for index, group in enumerate(analysis.grouping.groups):
         gone = group.channels // 3
@@ -192,7 +192,7 @@ def test_after_says_what_the_cut_model_costs(name) -> None:
 def test_per_channel_is_what_one_channel_less_saves(name) -> None:
     analysis = analyse_model(load(model_path(name)), {})
     for index, group in enumerate(analysis.grouping.groups[:4]):
-        selection = Selection(analysis.grouping, analysis.state.ids.count)
+        selection = Selection(analysis.grouping)
         mask = np.ones((len(group.blocks), group.channels) if len(group.blocks) else group.channels, bool)
         mask[..., 0] = False
         selection.keep(index, mask)
@@ -203,7 +203,7 @@ def test_per_channel_is_what_one_channel_less_saves(name) -> None:
 
 def test_nothing_selected_costs_the_same() -> None:
     analysis = _analysis(architectures.resnet50())
-    selection = Selection(analysis.grouping, analysis.state.ids.count)
+    selection = Selection(analysis.grouping)
     assert analysis.costs.after(selection) == (analysis.costs.params, analysis.costs.macs)
 
 

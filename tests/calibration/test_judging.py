@@ -118,7 +118,7 @@ def test_the_drift_of_a_pruning_is_of_samples_that_nothing_was_fitted_to(tmp_pat
 
 
 def test_without_data_it_is_of_samples_made_anew() -> None:
-    fitted = spa_cli.prune(RESNET, target_macs=0.6)
+    fitted = spa_cli.prune(RESNET, target_macs=0.6, calib_samples=32)
     sliced = spa_cli.prune(RESNET, target_macs=0.6, method="l1")
     assert fitted.judged_on == sliced.judged_on
     assert fitted.judged_on.startswith("64 synthetic samples (")

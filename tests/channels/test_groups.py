@@ -93,7 +93,7 @@ def test_blocks_that_are_added_to_each_other_choose_together() -> None:
 def test_a_mask_per_block_selects_different_indices() -> None:
     found = analysed(build(GROUPED, **TWO_GROUPS))
     index = next(i for i, g in enumerate(found.grouping.groups) if _described(g) == (4, 2))
-    selection = Selection(found.grouping, found.state.ids.count)
+    selection = Selection(found.grouping)
     selection.keep(index, np.array([[1, 0, 0, 1], [0, 1, 1, 0]], bool))
     assert np.flatnonzero(selection.mask(found.grouping.rows["w1", 0])).tolist() == [0, 3, 5, 6]
     assert [b.tolist() for b in selection.blocks(found.grouping.rows["wg", 1])] == [[0, 3], [1, 2]]
@@ -101,14 +101,14 @@ def test_a_mask_per_block_selects_different_indices() -> None:
 
 def test_a_mask_that_keeps_all_changes_nothing() -> None:
     found = analysed(build(GROUPED, **TWO_GROUPS))
-    selection = Selection(found.grouping, found.state.ids.count)
+    selection = Selection(found.grouping)
     selection.keep(0, np.ones(found.grouping.groups[0].channels, bool))
     assert selection.groups() == []
 
 
 def test_leaving_groups_out_of_a_selection() -> None:
     found = analysed(build(GROUPED, **TWO_GROUPS))
-    selection = Selection(found.grouping, found.state.ids.count)
+    selection = Selection(found.grouping)
     for index, group in enumerate(found.grouping.groups):
         shape = (len(group.blocks), group.channels) if len(group.blocks) else group.channels
         mask = np.ones(shape, bool)

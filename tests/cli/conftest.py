@@ -1,23 +1,13 @@
-"""Latency is measured for seconds; here a few runs will do."""
+"""Where commands are run."""
 
 from __future__ import annotations
 
-import functools
 import shutil
 from pathlib import Path
 
 import pytest
 
-from spa_cli import finish
-from spa_cli.verification import compare
 from tests.samples import model_path
-
-
-@pytest.fixture(autouse=True)
-def quick_latency(monkeypatch) -> None:
-    """Measure latency for 20 ms."""
-    for module in (finish, compare):
-        monkeypatch.setattr(module, "latency", functools.partial(module.latency, budget=0.02))
 
 
 @pytest.fixture

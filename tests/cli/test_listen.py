@@ -79,7 +79,7 @@ def test_an_interrupt_leaves_nothing_behind_and_says_so(tmp_path, stop) -> None:
     command = [
         sys.executable,
         "-m",
-        "spa_cli",
+        "tests.quick",
         "prune",
         RESNET,
         "-o",

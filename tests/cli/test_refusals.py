@@ -12,6 +12,7 @@ import pytest
 from onnx import helper
 
 from spa_cli import pipeline
+from spa_cli.analysis import Analysis
 from spa_cli.errors import CutError
 from spa_cli.request import Request
 from spa_cli.runtime.timing import Timing
@@ -19,7 +20,6 @@ from spa_cli.trial import trials
 from spa_cli.trial.choose import Choice, choose_to
 from spa_cli.trial.prepare import Ranked
 from spa_cli.trial.trials import Trials
-from spa_cli.verification import compare
 from tests.builders import build
 from tests.cli.running import contents, refused, spa
 
@@ -235,7 +235,7 @@ def test_verify_with_a_plan_that_can_not_be_carried_out(mlp, wanted, tmp_path, m
         raise CutError("the size 's' would change")
 
     assert spa("prune", mlp, *wanted, "--plan-out", tmp_path / "plan.json").code == 0
-    monkeypatch.setattr(compare, "cut", fails)
+    monkeypatch.setattr(Analysis, "cut", fails)
     said = refused(1, "verify", mlp, tmp_path / "small.onnx", "--plan", tmp_path / "plan.json")
     assert said == (
         "the plan can't be carried out on 'mlp.onnx': the size 's' would change; make a plan from this model"

@@ -13,6 +13,8 @@ from tests.cli.running import refused, spa
 from tests.samples import calib_path, model_path
 
 RESNET = model_path("digits_resnet")
+# one worker runs the commands
+pytestmark = pytest.mark.xdist_group("schema")
 
 
 def _schema(name: str) -> dict:

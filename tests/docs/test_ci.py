@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
+from tests.quick import executable
 from tests.samples import calib_path, model_path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,8 +35,10 @@ def folder(tmp_path) -> Path:
 
 
 def _bash(script: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A step: ``bash -e`` with this environment's ``spa``."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    """A step: ``bash -e`` with a ``spa`` beside the checkout."""
+    beside = folder.with_name(f"{folder.name}-bin")
+    beside.mkdir(exist_ok=True)
+    path = os.pathsep.join([str(executable(beside).parent), str(Path(sys.executable).parent), os.environ["PATH"]])
     outer = {k: v for k, v in os.environ.items() if not k.startswith("GITHUB_")}
     return subprocess.run(
         ["bash", "-eo", "pipefail", "-c", script],

@@ -13,6 +13,8 @@ from xml.etree import ElementTree
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+# one worker builds it
+pytestmark = pytest.mark.xdist_group("site")
 GENERATED = ("genindex.html", "search.html", "py-modindex.html")
 
 

@@ -220,7 +220,7 @@ def test_batch_first_layout(op) -> None:
     grouping = build_groups(state)
     (group,) = grouping.groups
     assert group.channels == 4
-    selection = Selection(grouping, state.ids.count)
+    selection = Selection(grouping)
     selection.keep(0, np.array([True, False, True, False]))
     work = cut(graph, state, grouping, selection, {})
     masked = zeroed(model, from_cut(work, {}).kept)

@@ -221,7 +221,7 @@ def test_computed_shapes(model, expected, reasons) -> None:
 def cut_half(model) -> onnx.ModelProto:
     """The model without every second channel of its first group."""
     found = analysed(model)
-    selection = Selection(found.grouping, found.state.ids.count)
+    selection = Selection(found.grouping)
     group = found.grouping.groups[0]
     mask = [i % 2 == 0 for i in range(group.channels)]
     selection.keep(0, np.array(mask))

@@ -88,13 +88,13 @@ def _walk(measure, wanted) -> float:
     """What the walk reaches for a latency that ``measure`` makes up."""
     analysis = analysed(model_path("digits_resnet"))
     ranked = rankings(analysis, "l1")
-    grouping, count = analysis.grouping, analysis.state.ids.count
+    grouping = analysis.grouping
     macs = [analysis.costs.per_channel(i, g)[1] for i, g in enumerate(grouping.groups)]
 
     def measured(selection, seconds) -> float:
         return measure(analysis.costs.after(selection)[1] / analysis.costs.macs)
 
-    table = LatencyTable(grouping, count, ranked, macs, list(range(len(grouping.groups))), measured)
+    table = LatencyTable(grouping, ranked, macs, list(range(len(grouping.groups))), measured)
     order = order_of(analysis, ranked)
     return measured(walk_to(order, table, measured, wanted), 1.0)
 

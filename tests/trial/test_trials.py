@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from spa_cli.analysis import Analysis
 from spa_cli.channels.selection import Selection
 from spa_cli.errors import CutError, VerificationError
 from spa_cli.options import Options
@@ -62,7 +63,7 @@ def test_an_attempt_takes_the_place_of_the_one_before_unless_that_is_kept(ranked
 
 def test_what_was_tried_is_cut_once(ranked, monkeypatch) -> None:
     cuts = []
-    monkeypatch.setattr(module, "cut", lambda *a, cut=module.cut: (cuts.append(1), cut(*a))[1])
+    monkeypatch.setattr(Analysis, "cut", lambda *a, cut=Analysis.cut: (cuts.append(1), cut(*a))[1])
     with Trials(ranked.subject, None, None, "l2") as trials:
         selection = half(ranked)
         trial = trials.attempt(selection)
@@ -97,7 +98,7 @@ def test_a_programming_error_is_no_verdict_on_a_group(ranked, monkeypatch, error
     def slips(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(module, "cut", slips)
+    monkeypatch.setattr(Analysis, "cut", slips)
     with Trials(ranked.subject, None, None, "l2") as trials, pytest.raises(type(error)):
         trials.culprits(half(ranked), "")
 
@@ -106,7 +107,7 @@ def test_what_can_not_be_cut_is(ranked, monkeypatch) -> None:
     def refuses(*_: object) -> None:
         raise CutError("the size would change")
 
-    monkeypatch.setattr(module, "cut", refuses)
+    monkeypatch.setattr(Analysis, "cut", refuses)
     with Trials(ranked.subject, None, None, "l2") as trials:
         assert set(trials.culprits(half(ranked), "").values()) == {"the size would change"}
 

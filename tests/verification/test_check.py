@@ -138,7 +138,7 @@ def test_latency_of_a_model_with_itself_is_about_the_same() -> None:
 @pytest.mark.parametrize("name", SAMPLES)
 def test_cutting_exact_groups_equals_zeroing_and_zeroing_notices_a_slip(name) -> None:
     analysis = analyse_model(load(model_path(name)), {})
-    selection = Selection(analysis.grouping, analysis.state.ids.count)
+    selection = Selection(analysis.grouping)
     for index, group in enumerate(analysis.grouping.groups):
         if group.exact:
             mask = np.ones((len(group.blocks), group.channels) if len(group.blocks) else group.channels, bool)

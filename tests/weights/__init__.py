@@ -48,7 +48,7 @@ def planned(model, seed=0, share=0.4, only=None) -> tuple[Plan, Arrays]:
     """A random plan for a model (``only``: for groups with this in their name), and all the model's weights."""
     analysis = analyse_model(load(model), {})
     rng = np.random.default_rng(seed)
-    selection = Selection(analysis.grouping, analysis.state.ids.count)
+    selection = Selection(analysis.grouping)
     for index, group in enumerate(analysis.grouping.groups):
         shape = (len(group.blocks), group.channels) if len(group.blocks) else (group.channels,)
         if only is None or only in group.name:

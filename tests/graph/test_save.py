@@ -1,49 +1,28 @@
-"""Reading and writing files: what is kept, what is refused, what is left behind."""
+"""Writing files: what is kept, what is refused, what is left behind."""
 
 from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import onnx
 import onnx.parser
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 
 import spa_cli
 from spa_cli.atomic import write_text
-from spa_cli.errors import ModelError, SpaError, UsageError, VerificationError
+from spa_cli.errors import SpaError, UsageError, VerificationError
 from spa_cli.graph.save import check_writable
 from spa_cli.runtime.load import load
 from spa_cli.runtime.timing import Timing
 from spa_cli.verification import compare
 from spa_cli.verification.drift import Drift
 from tests.builders import build, inside
+from tests.graph.files import dense, save_external
 from tests.samples import SAMPLES, model_path
-
-
-def _model(width: int = 32) -> onnx.ModelProto:
-    """Two dense layers, with everything a file can carry beside them."""
-    rng = np.random.default_rng(0)
-    shapes = {"w1": (8, width), "b1": (width,), "w2": (width, 4)}
-    weights = [numpy_helper.from_array(rng.standard_normal(s).astype(np.float32), n) for n, s in shapes.items()]
-    weights[0].doc_string = "the first weight"
-    nodes = [
-        helper.make_node("Gemm", ["x", "w1", "b1"], ["h"], name="first", doc_string="a node"),
-        helper.make_node("Relu", ["h"], ["r"]),
-        helper.make_node("MatMul", ["r", "w2"], ["y"]),
-    ]
-    info = {n: helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", s]) for n, s in (("x", 8), ("y", 4))}
-    between = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", width]) for n in ("h", "r")]
-    graph = helper.make_graph(nodes, "graph", [info["x"]], [info["y"]], weights, "a graph", between)
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.example", 3)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="maker", producer_version="1.2")
-    model.domain, model.model_version, model.doc_string = "org.example", 7, "a model"
-    helper.set_model_props(model, {"license": "free", "classes": "4"})
-    return model
 
 
 def _props(model: onnx.ModelProto) -> dict[str, str]:
@@ -54,7 +33,7 @@ def _props(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def test_everything_beside_the_weights_stays() -> None:
-    model = _model()
+    model = dense()
     before = model.SerializeToString()
     small = spa_cli.prune(model, ratio=0.5, method="l1").model
     assert model.SerializeToString() == before, "the model that was given is not touched"
@@ -69,7 +48,7 @@ def test_everything_beside_the_weights_stays() -> None:
 
 
 def test_a_metadata_entry_is_added_and_earlier_ones_stay() -> None:
-    once = spa_cli.prune(_model(), ratio=0.25, method="l2").model
+    once = spa_cli.prune(dense(), ratio=0.25, method="l2").model
     props = _props(once)
     assert {"license": "free", "classes": "4"}.items() <= props.items()
     note = json.loads(props["spa"])
@@ -81,7 +60,7 @@ def test_a_metadata_entry_is_added_and_earlier_ones_stay() -> None:
 
 
 def test_declared_shapes_follow() -> None:
-    small = spa_cli.prune(_model(), ratio=0.5, method="l1").model
+    small = spa_cli.prune(dense(), ratio=0.5, method="l1").model
     for info in small.graph.value_info:
         batch, width = info.type.tensor_type.shape.dim
         assert (batch.dim_param, width.dim_value) == ("n", 16)
@@ -105,17 +84,11 @@ def test_declared_shapes_agree_with_inference(name) -> None:
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
-def _save_external(model: onnx.ModelProto, path: Path, data: str = "weights.bin") -> Path:
-    copy = onnx.ModelProto.FromString(model.SerializeToString())
-    onnx.save(copy, path, save_as_external_data=True, location=data, size_threshold=0)
-    return path
-
-
 def test_external_data_in_external_data_out(tmp_path) -> None:
     given, out = tmp_path / "in", tmp_path / "out"
     given.mkdir()
     out.mkdir()
-    path = _save_external(_model(256), given / "m.onnx")
+    path = save_external(dense(256), given / "m.onnx")
     before = {p.name: p.read_bytes() for p in given.iterdir()}
     result = spa_cli.prune(path, out / "small.onnx", ratio=0.5, method="l1")
     assert {p.name: p.read_bytes() for p in given.iterdir()} == before
@@ -123,7 +96,7 @@ def test_external_data_in_external_data_out(tmp_path) -> None:
     raw = onnx.load(out / "small.onnx", load_external_data=False)
     assert any(t.data_location == TensorProto.EXTERNAL for t in raw.graph.initializer)
     assert result.after.bytes == sum(p.stat().st_size for p in out.iterdir()) < result.before.bytes
-    inside = spa_cli.prune(_model(256), ratio=0.5, method="l1").model
+    inside = spa_cli.prune(dense(256), ratio=0.5, method="l1").model
     loaded = onnx.load(out / "small.onnx")
     assert [numpy_helper.to_array(t).tolist() for t in loaded.graph.initializer] == [
         numpy_helper.to_array(t).tolist() for t in inside.graph.initializer
@@ -142,7 +115,7 @@ def test_external_data_under_the_same_name_elsewhere(tmp_path, method) -> None:
         wb=(8, 300),
         wy=(300, 2),
     )
-    path = _save_external(model, given / "m.onnx", "m.onnx.data")
+    path = save_external(model, given / "m.onnx", "m.onnx.data")
     spa_cli.prune(path, out / "m.onnx", ratio=0.01, method=method, only=["wb"])
     loaded = onnx.load(out / "m.onnx")
     kept = {t.name: numpy_helper.to_array(t) for t in loaded.graph.initializer}
@@ -172,7 +145,7 @@ def test_external_data_inside_bodies_and_of_no_length(tmp_path, method) -> None:
         )
     )
     del model.graph.node[2]
-    path = _save_external(model, tmp_path / "m.onnx")
+    path = save_external(model, tmp_path / "m.onnx")
     result = spa_cli.prune(path, tmp_path / "small.onnx", ratio=0.01, method=method, only=["wa"])
     assert not any("left whole" in w for w in result.warnings)
     loaded = onnx.load(tmp_path / "small.onnx")
@@ -181,13 +154,13 @@ def test_external_data_inside_bodies_and_of_no_length(tmp_path, method) -> None:
 
 
 def test_result_of_external_data_is_usable_from_python(tmp_path) -> None:
-    path = _save_external(_model(256), tmp_path / "m.onnx")
+    path = save_external(dense(256), tmp_path / "m.onnx")
     small = spa_cli.prune(path, ratio=0.5, method="l1").model
     assert numpy_helper.to_array(small.graph.initializer[0]).shape == (8, 128)
 
 
 def test_data_files_of_others_are_not_overwritten(tmp_path) -> None:
-    path = _save_external(_model(256), tmp_path / "big.onnx", "small.onnx.data")
+    path = save_external(dense(256), tmp_path / "big.onnx", "small.onnx.data")
     before = (tmp_path / "small.onnx.data").read_bytes()
     with pytest.raises(UsageError):
         spa_cli.prune(path, tmp_path / "small.onnx", ratio=0.5, method="l1")
@@ -195,22 +168,22 @@ def test_data_files_of_others_are_not_overwritten(tmp_path) -> None:
 
 
 def test_the_name_of_the_output_does_not_decide_its_format(tmp_path) -> None:
-    spa_cli.prune(_model(), tmp_path / "small.json", ratio=0.5, method="l1")
+    spa_cli.prune(dense(), tmp_path / "small.json", ratio=0.5, method="l1")
     assert onnx.load(tmp_path / "small.json", format="protobuf").graph.node
 
 
 def test_a_failed_verification_leaves_nothing_behind(tmp_path, monkeypatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise VerificationError("a simulated failure")
 
     monkeypatch.setattr("spa_cli.trial.trials.verify_file", fail)
     out = tmp_path / "small.onnx"
     with pytest.raises(SpaError):
-        spa_cli.prune(_model(), out, ratio=0.5, method="l1", plan_out=tmp_path / "plan.json")
+        spa_cli.prune(dense(), out, ratio=0.5, method="l1", plan_out=tmp_path / "plan.json")
     assert list(tmp_path.iterdir()) == []
     out.write_bytes(b"old")
     with pytest.raises(SpaError):
-        spa_cli.prune(_model(), out, ratio=0.5, method="l1", force=True)
+        spa_cli.prune(dense(), out, ratio=0.5, method="l1", force=True)
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("small.onnx", b"old")]
 
 
@@ -220,7 +193,7 @@ def test_an_interrupted_verification_leaves_nothing_behind(tmp_path, monkeypatch
 
     monkeypatch.setattr("spa_cli.trial.trials.verify_file", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        spa_cli.prune(_model(), tmp_path / "small.onnx", ratio=0.5, method="l1")
+        spa_cli.prune(dense(), tmp_path / "small.onnx", ratio=0.5, method="l1")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -230,7 +203,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch) -> None:
 
     monkeypatch.setattr(onnx, "save", full)
     with pytest.raises((SpaError, OSError)):
-        spa_cli.prune(_model(), tmp_path / "small.onnx", ratio=0.5, method="l1")
+        spa_cli.prune(dense(), tmp_path / "small.onnx", ratio=0.5, method="l1")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -241,7 +214,7 @@ def test_write_text_replaces_at_once(tmp_path, monkeypatch) -> None:
     assert file.read_text() == "two"
     assert file.stat().st_mode & 0o777 == 0o644
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError("no")
 
     monkeypatch.setattr(os, "replace", fail)
@@ -251,7 +224,7 @@ def test_write_text_replaces_at_once(tmp_path, monkeypatch) -> None:
 
 
 def test_check_writable(tmp_path) -> None:
-    source = load(_model())
+    source = load(dense())
     check_writable(tmp_path / "new", source, False)
     (tmp_path / "old").write_text("")
     check_writable(tmp_path / "old", source, True)
@@ -261,7 +234,7 @@ def test_check_writable(tmp_path) -> None:
 
 
 def test_weights_that_nothing_reads_are_no_channels() -> None:
-    model = _model()
+    model = dense()
     model.graph.initializer.append(numpy_helper.from_array(np.ones((5, 6), np.float32), "unused"))
     grouping = spa_cli.inspect(model).grouping
     assert [g.name for g in grouping.groups] == ["w1"]
@@ -269,96 +242,27 @@ def test_weights_that_nothing_reads_are_no_channels() -> None:
     assert reasons["unused", 0] == reasons["unused", 1] == "is not used by any operator"
 
 
-# -- loading ----------------------------------------------------------------------------------------------------------
-
-
-def test_digest_is_of_the_nodes_not_of_the_weights() -> None:
-    model, retrained, other = _model(), _model(), _model()
-    retrained.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.ones((8, 32), np.float32), "w1"))
-    other.graph.node[1].op_type = "Tanh"
-    digest = load(model).digest()
-    assert load(retrained).digest() == digest
-    assert load(other).digest() != digest
-
-
-_FUNCTION = """
-<ir_version: 9, opset_import: ["" : 17, "local" : 1]>
-main (float[n, 8] x) => (float[n, 4] y) { h = local.dense (x, w1)
- y = MatMul (h, w2) }
-<domain: "local", opset_import: ["" : 17]>
-dense (x, w) => (h) { m = MatMul (x, w)
- h = Relu (m) }
-"""
-
-
-def test_local_functions_are_inlined_with_a_warning(tmp_path) -> None:
-    model = onnx.parser.parse_model(_FUNCTION)
-    weights = {t.name: t for t in _model().graph.initializer}
-    model.graph.initializer.extend([weights["w1"], weights["w2"]])
-    onnx.save(model, tmp_path / "m.onnx")
-    result = spa_cli.prune(tmp_path / "m.onnx", tmp_path / "small.onnx", ratio=0.5, method="l1")
-    assert [w for w in result.warnings if "local functions were inlined" in w]
-    small = onnx.load(tmp_path / "small.onnx")
-    assert not small.functions
-    assert {t.name: list(t.dims) for t in small.graph.initializer} == {"w1": [8, 16], "w2": [16, 4]}
-
-
-def test_external_data_needs_a_path(tmp_path) -> None:
-    path = _save_external(_model(), tmp_path / "m.onnx")
-    with pytest.raises(ModelError, match="given from memory"):
-        load(onnx.load(path, load_external_data=False))
-
-
-def test_weights_in_external_files_are_not_read_by_loading(tmp_path) -> None:
-    source = load(_save_external(_model(256), tmp_path / "m.onnx"))
-    assert source.external
-    assert source.bytes == sum(p.stat().st_size for p in tmp_path.iterdir())
-    assert all(not t.raw_data for t in source.model.graph.initializer)
-    assert source.graph.array("w1").shape == (8, 256)
-
-
-def test_nodes_out_of_order_are_sorted_for_the_analysis_only() -> None:
-    """onnxruntime runs such files; the checker rejects them."""
-    model = _model()
-    nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(reversed(nodes))
-    source = load(model)
-    assert any("onnxruntime runs it" in w for w in source.warnings)
-    assert [n.op for n in source.graph.nodes] == ["Gemm", "Relu", "MatMul"]
-    small = spa_cli.prune(model, ratio=0.5, method="l1").model
-    assert [n.op_type for n in small.graph.node] == ["MatMul", "Relu", "Gemm"]
-
-
 def test_python_verbs_take_models_from_memory() -> None:
-    small = spa_cli.prune(_model(), ratio=0.5, method="l1")
+    small = spa_cli.prune(dense(), ratio=0.5, method="l1")
     assert small.out is None
-    again = spa_cli.apply(small.plan, _model())
+    again = spa_cli.apply(small.plan, dense())
     assert again.model.graph.initializer == small.model.graph.initializer
     assert [g.channels for g in spa_cli.inspect(small.model).grouping.groups] == [16]
 
 
 def test_verify_is_a_verb_like_the_others() -> None:
-    spa_cli.prune(_model(), ratio=0.5, method="l1")
+    spa_cli.prune(dense(), ratio=0.5, method="l1")
     assert callable(spa_cli.verify)
 
 
 def test_verify_takes_models_from_memory(monkeypatch) -> None:
     monkeypatch.setattr(compare, "latency", lambda *_: Timing(1.0, 1.0, 1.0, 1.0))
-    small = spa_cli.prune(_model(), ratio=0.5, method="l1").model
-    report = compare.compare(_model(), small, None, None, {})
+    small = spa_cli.prune(dense(), ratio=0.5, method="l1").model
+    report = compare.compare(dense(), small, None, None, {})
     assert report.params[1] < report.params[0]
     assert isinstance(report.drift, Drift)
 
 
 def test_obspa_on_external_data(tmp_path) -> None:
-    path = _save_external(_model(256), tmp_path / "m.onnx")
+    path = save_external(dense(256), tmp_path / "m.onnx")
     assert spa_cli.prune(path, ratio=0.5, method="obspa").after.params < 8 * 256
-
-
-def test_obspa_on_nodes_out_of_order() -> None:
-    model = _model()
-    nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(reversed(nodes))
-    assert spa_cli.prune(model, ratio=0.5, method="obspa").after.params < 8 * 32

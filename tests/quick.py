@@ -1,0 +1,67 @@
+"""``spa`` without the seconds it takes to time models and kernels, here and in processes of its own.
+
+What a machine likes is measured on it, and tests have to give the same on every one. Where measuring is what a test is
+about, it measures.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+ROOT = Path(__file__).resolve().parents[1]
+# commands that measure something
+MEASURING = {"prune", "sweep", "verify"}
+
+
+def shorten(patch: Callable[[object, str, object], None]) -> None:
+    """Latency that is only reported takes 20 ms; ``--round-to auto``, the default, keeps no multiples.
+
+    Sessions compute on one thread each: onnxruntime's others wait for work by turning on the processor.
+    """
+    from spa_cli import finish
+    from spa_cli.budget import kernels
+    from spa_cli.runtime import session
+    from spa_cli.verification import compare
+
+    opened = session._opened
+
+    def alone(what: object, options: ort.SessionOptions, providers: tuple[str, ...]) -> ort.InferenceSession:
+        options.intra_op_num_threads = 1
+        return opened(what, options, providers)
+
+    patch(session, "_opened", alone)
+
+    for module in (finish, compare):
+        patch(module, "latency", functools.partial(module.latency, budget=0.02))
+    patch(kernels, "preferred_multiple", lambda graph: 1)
+
+
+def executable(folder: Path) -> Path:
+    """A ``spa`` in this folder that is quick, to be found first on a ``PATH``."""
+    path = folder / "spa"
+    path.write_text(f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\n{_RUN}")
+    path.chmod(0o755)
+    return path
+
+
+_RUN = "from tests.quick import main\nmain()\n"
+
+
+def main() -> None:
+    """The command line."""
+    if MEASURING & set(sys.argv[1:2]):
+        shorten(setattr)
+    from spa_cli.cli import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""A cut held still: what surgery does between two rewrites, without any operator's rule."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from spa_cli.channels.selection import Selection
+from spa_cli.graph.model import Node
+from spa_cli.surgery.cut import Cut
+from tests.builders import analysed
+
+Gone = dict[str, list[int] | list[list[int]]]
+
+
+def begun(model: onnx.ModelProto, gone: Gone) -> Cut:
+    """A cut of ``model`` in which no node was touched yet; ``gone``: ``{"tensor:axis": channels of its first group}``.
+
+    Where blocks choose for themselves, a list for each.
+    """
+    analysis = analysed(model)
+    grouping = analysis.grouping
+    selection = Selection(grouping, analysis.state.ids.count)
+    for place, channels in gone.items():
+        tensor, axis = place.split(":")
+        index = next(
+            i
+            for i, g in enumerate(grouping.groups)
+            if any((m.tensor, m.axis) == (tensor, int(axis)) for m in g.members)
+            and bool(len(g.blocks)) == bool(channels and isinstance(channels[0], list))
+        )
+        group = grouping.groups[index]
+        keep = np.ones((max(1, len(group.blocks)), group.channels), bool)
+        for line, removed in zip(keep, channels if len(group.blocks) else [channels], strict=True):
+            line[removed] = False
+        selection.keep(index, keep if len(group.blocks) else keep[0])
+    return Cut(analysis.graph, analysis.state, grouping, selection)
+
+
+def node(work: Cut, output: str) -> Node:
+    """The node that gives a tensor."""
+    return work.graph.producers[output]
+
+
+def advance(work: Cut, until: str = "") -> Cut:
+    """Follow sizes through the graph, as far as the node that gives ``until``; nothing is rewritten."""
+    for each in work.graph.all_nodes:
+        if until in each.outputs:
+            break
+        work.values.advance(each)
+    return work
+
+
+def reads(work: Cut, output: str) -> list[str]:
+    """What the node that gives ``output`` reads in the new model."""
+    return list(work.proto(node(work, output)).input)
+
+
+def finished(work: Cut) -> onnx.ModelProto:
+    """The new model with all it needs to run: parameters cut, edited and made, inserted nodes before their readers."""
+    model = onnx.ModelProto()
+    model.CopyFrom(work.model)
+    graph, values = work.graph, work.values
+    for old in graph.model.graph.initializer:
+        array = values.edited_parameters.get(old.name)
+        if array is None:
+            array = work.gather(old.name) if work.changed(old.name) else graph.array(old.name)
+        model.graph.initializer.append(numpy_helper.from_array(np.asarray(array, order="C"), old.name))
+    for name, array in values.new_parameters.items():
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    before = {reader.output[0]: patches for reader, patches in values.inserted}
+    nodes = [n for each in work.model.graph.node for n in (*before.get(each.output[0], ()), each)]
+    del model.graph.node[:], model.graph.value_info[:]
+    model.graph.node.extend(nodes)
+    return model
