@@ -15,7 +15,7 @@ from spa_cli.atomic import replacing
 from spa_cli.budget.kernels import roundings
 from spa_cli.calibration.digest import digest
 from spa_cli.errors import UsageError
-from spa_cli.fingerprint import budget, choices, contents, program
+from spa_cli.fingerprint import choices, contents, program
 from spa_cli.graph.source import Source
 from spa_cli.options import Options
 from spa_cli.progress import LOG
@@ -39,7 +39,7 @@ def key_of(source: Source, options: Options) -> str:
     """SHA-256 of the model's files, the options, the data and what computes."""
     parts: dict[str, Any] = {
         "files": contents(source),
-        "budget": budget(options),
+        "budget": options.budgets,
         "choices": choices(Request.of(options)),
         "program": program(),
     }

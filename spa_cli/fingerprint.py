@@ -11,7 +11,7 @@ from typing import Any
 
 from spa_cli.calibration.digest import digest
 from spa_cli.graph.source import Source
-from spa_cli.options import BUDGETS, Options
+from spa_cli.options import BUDGETS
 from spa_cli.request import Request
 
 # others may round, draw or read differently
@@ -25,11 +25,6 @@ def choices(request: Request) -> dict[str, Any]:
         found[name] = found[name] and digest(found[name])
     scores = [p.argument for p in request.recipe.parts if p.argument]
     return {**found, "scores": [digest(Path(file)) for file in scores]}
-
-
-def budget(options: Options) -> dict[str, float]:
-    """The budget alone."""
-    return {name: value for name in BUDGETS if (value := getattr(options, name)) is not None}
 
 
 def contents(source: Source) -> list[str]:

@@ -45,9 +45,9 @@ def _parameter(one: Field[Any], about: About, of: Any) -> inspect.Parameter:
 
 def kind(hint: Any) -> Any:
     """What the command line takes for an option of this type: a path or text where that is one way to give it."""
-    kinds = [get_origin(part) or part for part in get_args(hint) or (hint,) if part is not type(None)]
     if get_origin(hint) in (tuple, dict):
         return list[str]
+    kinds = [get_origin(part) or part for part in get_args(hint) or (hint,) if part is not type(None)]
     if Path in kinds or os.PathLike in kinds:
         return Path
     return str if str in kinds else kinds[0]

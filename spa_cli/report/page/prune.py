@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from spa_cli.options import BUDGETS, Options
+from spa_cli.options import Options
 from spa_cli.progress import stage
 from spa_cli.report.json_report import prune_json
 from spa_cli.report.page import measure, parts
@@ -62,7 +62,7 @@ def prune_page(result: Result, small: Trial, ranked: Ranked, choice: Choice, req
 
 def _how(result: Result, options: Options) -> list[tuple[str, str]]:
     """How the model came about, in words."""
-    budget = next(name for name in BUDGETS if getattr(options, name) is not None)
+    (budget,) = options.budgets
     asked = getattr(options, budget)
     about = result.plan.about
     found: list[tuple[str, Any]] = [
