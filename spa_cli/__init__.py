@@ -19,8 +19,10 @@ All raise subclasses of ``spa_cli.errors.SpaError``.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from spa_cli import moved
@@ -52,6 +54,17 @@ __all__ = [
 ]
 
 moved.install()
+
+
+class _Package(ModuleType):
+    """This package, whose function ``operators`` has the name of a room: importing the room leaves the function be."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name == "operators" and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 PathLike = str | os.PathLike[str]
 
