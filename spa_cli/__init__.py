@@ -57,7 +57,7 @@ moved.install()
 
 
 class _Package(ModuleType):
-    """This package, whose function ``operators`` has the name of a room: importing the room leaves the function be."""
+    """The package has a function ``operators`` and a room of that name: importing the room leaves the function be."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if not (name == "operators" and isinstance(value, ModuleType)):
