@@ -37,7 +37,7 @@ autodoc_default_options = {"members": True, "undoc-members": True}
 # other people's, and what is inside the house
 nitpick_ignore_regex = [
     ("py:.*", r"(collections|pathlib|os|numpy|onnx)\..*"),
-    ("py:.*", r"spa_cli\.(budget|calibration|graph|importance|weights|channels\.state)\..*"),
+    ("py:.*", r"spa_cli\.(budget|calibration|graph|importance|surgery|weights|channels\.(selection|state))\..*"),
 ]
 # files of the repository that are pages
 PAGES = {
