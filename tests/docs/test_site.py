@@ -88,7 +88,7 @@ def test_python_is_generated_from_docstrings(site) -> None:
 
     page = Page((site / "api.html").read_text("utf-8"))
     assert {f"spa_cli.{name}" for name in spa_cli.__all__ if name != "__version__"} <= page.ids
-    for name in ("options.Options.calib_samples", "result.Result.rf", "batch.Outcome.exit_code", "errors.UsageError"):
+    for name in ("options.Options.calib_samples", "result.Result.rf", "result.Outcome.exit_code", "errors.UsageError"):
         assert f"spa_cli.{name}" in page.ids
 
 
