@@ -24,8 +24,8 @@ from typing import Any
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _TIMEOUT = 900
 _PRUNE = ("--round-to", "1", "--seed", "0", "--force", "--json", "--calib-samples", "32")
-# measured anew by every run
-_TIMES = ("latency_ms",)
+# measured anew by every run, or in a folder of its own
+_OTHER = ("latency_ms", "output", "plan")
 
 
 def spa(*arguments: str) -> tuple[int, str, str]:
@@ -45,12 +45,12 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def untimed(report: Any) -> Any:
-    """A report without what is measured."""
+def comparable(report: Any) -> Any:
+    """A report without what differs from run to run."""
     if isinstance(report, dict):
-        return {k: untimed(v) for k, v in report.items() if k not in _TIMES}
+        return {k: comparable(v) for k, v in report.items() if k not in _OTHER}
     if isinstance(report, list):
-        return [untimed(v) for v in report if not (isinstance(v, str) and "latency" in v)]
+        return [comparable(v) for v in report if not (isinstance(v, str) and "latency" in v)]
     return report
 
 
@@ -60,7 +60,7 @@ def answer(code: int, out: str, err: str) -> dict[str, Any]:
         errors = [line for line in err.splitlines() if line.startswith("error:")]
         return {"code": code, "error": errors or err.splitlines()[-1:]}
     # onnx itself prints warnings of experimental operators before
-    return {"code": 0, "json": untimed(json.loads(out[out.index("{") :]))}
+    return {"code": 0, "json": comparable(json.loads(out[out.index("{") :]))}
 
 
 def results(model: Path) -> dict[str, Any]:
@@ -86,8 +86,6 @@ def results(model: Path) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             small, plan = Path(folder) / "small.onnx", Path(folder) / "plan.json"
             said = answer(*spa("prune", str(model), "-o", str(small), "--plan-out", str(plan), *_PRUNE, *options))
-            if "json" in said:
-                said["json"]["output"] = None
             files = {f.name: digest(f.read_bytes()) for f in sorted(Path(folder).iterdir())}
             found[name] = {**said, "files": files}
     return found
@@ -124,7 +122,7 @@ def main() -> None:
                 kept.write_text(json.dumps(results(model), indent=1))
         elif kept.exists():
             now = json.loads(json.dumps(results(model)))
-            for line in differences(json.loads(kept.read_text()), now):
+            for line in differences(comparable(json.loads(kept.read_text())), now):
                 differ += 1
                 print(f"{model.name}{line}", flush=True)
         print(model.name, "done", flush=True)

@@ -37,10 +37,8 @@ autodoc_default_options = {"members": True, "undoc-members": True}
 # other people's, and what is inside the house
 nitpick_ignore_regex = [
     ("py:.*", r"(collections|pathlib|os|numpy|onnx|typing_extensions)\..*"),
-    (
-        "py:.*",
-        r"spa_cli\.(budget|calibration|graph|importance|surgery|weights|channels\.(selection|state)|options\.arguments)\..*",
-    ),
+    ("py:.*", r"spa_cli\.(budget|calibration|graph|importance|surgery|weights|channels\.(selection|state))\..*"),
+    ("py:.*", r"spa_cli\.options\.arguments\..*"),
 ]
 # files of the repository that are pages
 PAGES = {

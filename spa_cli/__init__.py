@@ -58,17 +58,18 @@ __all__ = [
     "verify",
 ]
 
+moved.install()
+
 
 class _Package(ModuleType):
-    """The module itself: importing the package ``spa_cli.operators`` does not hide the function of that name."""
+    """The package has a function ``operators`` and a room of that name: importing the room leaves the function be."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name not in __all__ or not isinstance(value, ModuleType):
+        if not (name == "operators" and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 
 
 sys.modules[__name__].__class__ = _Package
-moved.install()
 
 PathLike = str | os.PathLike[str]
 

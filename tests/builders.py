@@ -164,7 +164,8 @@ def inexact(model) -> set[str]:
 def rankings(analysis: Analysis, method: str, **options: object) -> list[Ranking]:
     """Every group's channels by a criterion."""
     chosen = Options(ratio=0.5, method=method, **options)
-    return rank_groups(Evidence(analysis, chosen), Request.of(chosen).recipe)[0]
+    request = Request.of(chosen)
+    return rank_groups(Evidence(analysis, chosen, request.focus), request.recipe)[0]
 
 
 def order_of(analysis: Analysis, ranked: list[Ranking], **constraints: object) -> Order:

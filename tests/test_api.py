@@ -154,3 +154,10 @@ def test_lists_are_those_of_the_commands() -> None:
     assert {spa_cli.schema(name)["title"] for name in NAMES} == {f"spa.{name}/1" for name in NAMES}
     with pytest.raises(UsageError, match="there is no schema 'prunes'"):
         spa_cli.schema("prunes")
+
+
+def test_a_room_does_not_take_the_place_of_a_function() -> None:
+    from spa_cli.operators import registry
+
+    assert registry.record_of.__name__ == "record_of"
+    assert [o.name for o in spa_cli.operators("TopK")] == ["TopK"]

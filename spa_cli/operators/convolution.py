@@ -9,7 +9,7 @@ from spa_cli.channels.state import PASS_THROUGH, Axis, Channels, Decline
 from spa_cli.graph.model import Node
 from spa_cli.operators.contracts import Contracts
 from spa_cli.operators.labelled import add_bias, added_in, set_roles, silent
-from spa_cli.operators.registry import MICROSOFT, contracts_of, like_first, register
+from spa_cli.operators.registry import BOTH, MICROSOFT, contracts_of, like_first, register
 from spa_cli.surgery.cut import Cut
 
 WINDOW = "a window slides over it"
@@ -145,8 +145,7 @@ def deform_conv(node: Node, state: Channels) -> None:
     state.set(node.outputs[0], [x[0].with_zero(False), out, *space])
 
 
-@register("CausalConvWithState", shape=like_first)
-@register("CausalConvWithState", domain=MICROSOFT, shape=like_first)
+@register("CausalConvWithState", domain=BOTH, shape=like_first)
 def causal_conv(node: Node, state: Channels) -> None:
     """A depthwise convolution ``(B, C, L)`` that carries its last inputs on in a state."""
     odd = ("channels_last", "state_window", "input_channels", "input_channel_offset", "state_update_capacity")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from spa_cli.channels.state import Axis, Channels, Decline
 from spa_cli.graph.model import Node
-from spa_cli.operators.registry import MICROSOFT, register
+from spa_cli.operators.registry import BOTH, register
 
 
 @register("GatherElements", "ScatterElements", "Scatter")
@@ -30,8 +30,7 @@ def along_one_axis(node: Node, state: Channels) -> None:
     state.set(node.outputs[0], result)
 
 
-@register("GatherND")
-@register("GatherND", domain=MICROSOFT)
+@register("GatherND", domain=BOTH)
 def gather_nd(node: Node, state: Channels) -> None:
     """Leading axes are addressed, trailing ones pass."""
     data, indices = state.of(node.inputs[0]), state.of(node.inputs[1])

@@ -6,7 +6,7 @@ from spa_cli.channels.state import PASS_THROUGH, PRODUCER, Axis, Channels, Decli
 from spa_cli.graph.model import Node
 from spa_cli.graph.shapes import Shape
 from spa_cli.operators.labelled import add_bias
-from spa_cli.operators.registry import APPROXIMATE, MICROSOFT, Norm, like_first, register
+from spa_cli.operators.registry import APPROXIMATE, BOTH, MICROSOFT, Norm, like_first, register
 from spa_cli.surgery.cut import Cut
 
 _LAST, _LAST_SCALE = Norm(axis=-1), Norm(axis=-1, offset=-1)
@@ -43,11 +43,9 @@ def per_channel_norm(node: Node, state: Channels) -> None:
             raise Decline("BatchNormalization in training form with old optional outputs is not followed")
 
 
-@register("LayerNormalization", behaviour=APPROXIMATE, norm=_LAST, shape=like_first)
-@register("LayerNormalization", domain=MICROSOFT, behaviour=APPROXIMATE, norm=_LAST, shape=like_first)
+@register("LayerNormalization", domain=BOTH, behaviour=APPROXIMATE, norm=_LAST, shape=like_first)
 @register("RMSNormalization", behaviour=APPROXIMATE, norm=_LAST_SCALE)
-@register("SimplifiedLayerNormalization", behaviour=APPROXIMATE, norm=_LAST_SCALE, shape=like_first)
-@register("SimplifiedLayerNormalization", domain=MICROSOFT, behaviour=APPROXIMATE, norm=_LAST_SCALE, shape=like_first)
+@register("SimplifiedLayerNormalization", domain=BOTH, behaviour=APPROXIMATE, norm=_LAST_SCALE, shape=like_first)
 def layer_norm(node: Node, state: Channels) -> None:
     """Normalises over the last axes: allowed, approximate."""
     x = list(state.of(node.inputs[0]))

@@ -14,15 +14,13 @@ from spa_cli.operators.elementwise import align
 from spa_cli.operators.labelled import add_bias, contracted, set_roles
 from spa_cli.operators.matmul import gemm, matmul
 from spa_cli.operators.movement import joined
-from spa_cli.operators.registry import MICROSOFT, contracts_of, register
+from spa_cli.operators.registry import BOTH, MICROSOFT, contracts_of, register
 
 _QLINEAR_CONV = Contracts(convolution, (0, 3), bias=8, scales=Scales((1, 2), (4, 5), (6, 7)), fitted=(1,), windows=True)
 
 
-@register("QuantizeLinear")
-@register("QuantizeLinear", domain=MICROSOFT)
-@register("DequantizeLinear", integers=(0,))
-@register("DequantizeLinear", domain=MICROSOFT, integers=(0,))
+@register("QuantizeLinear", domain=BOTH)
+@register("DequantizeLinear", domain=BOTH, integers=(0,))
 def quantize(node: Node, state: Channels) -> None:
     """One scale for all passes; one per channel is coupled with the axis it belongs to."""
     if node.attr("block_size", 0):
@@ -101,8 +99,7 @@ def integer_matmul(node: Node, state: Channels) -> None:
     contracts=Contracts(convolution, scales=Scales((2,), (3,)), fitted=(1,), windows=True),
     integers=(1,),
 )
-@register("QLinearConv", rewrite=rewrite_group, contracts=_QLINEAR_CONV, integers=(3, 8))
-@register("QLinearConv", domain=MICROSOFT, rewrite=rewrite_group, contracts=_QLINEAR_CONV, integers=(3, 8))
+@register("QLinearConv", domain=BOTH, rewrite=rewrite_group, contracts=_QLINEAR_CONV, integers=(3, 8))
 def integer_conv(node: Node, state: Channels) -> None:
     """A convolution on integers: scales and zero points of W per output channel are coupled with it."""
     contracts, scales = _scaled(node)

@@ -6,7 +6,7 @@ import numpy as np
 
 from spa_cli.channels.state import Axis, Channels, Decline
 from spa_cli.graph.model import Node
-from spa_cli.operators.registry import APPROXIMATE, MICROSOFT, like_first, register
+from spa_cli.operators.registry import APPROXIMATE, BOTH, MICROSOFT, like_first, register
 
 _SUMS = frozenset({"ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare"})
 _MIXES = frozenset({"ReduceProd", "ReduceLogSum", "ReduceLogSumExp"})
@@ -84,8 +84,7 @@ def along(node: Node, state: Channels) -> None:
     state.set(node.outputs[0], [a.with_zero(a.zero and node.op != "CumProd") for a in x])
 
 
-@register("Trilu", shape=like_first)
-@register("Trilu", domain=MICROSOFT, shape=like_first)
+@register("Trilu", domain=BOTH, shape=like_first)
 def trilu(node: Node, state: Channels) -> None:
     """A triangle of the last two axes: their positions matter."""
     x = list(state.of(node.inputs[0]))

@@ -16,6 +16,7 @@ Relate = Callable[[Node, Channels], None]
 Rewrite = Callable[[Node, Cut], None]
 
 MICROSOFT = "com.microsoft"
+BOTH = ("", MICROSOFT)
 FOLLOWED, APPROXIMATE, FROZEN = "followed", "approximate", "frozen"
 
 
@@ -73,7 +74,7 @@ _RECORDS: dict[tuple[str, str], Record] = {}
 
 def register(
     *names: str,
-    domain: str = "",
+    domain: str | tuple[str, ...] = "",
     rewrite: Rewrite | None = None,
     behaviour: str = FOLLOWED,
     contracts: Contracts | None = None,
@@ -86,10 +87,11 @@ def register(
     shape: ShapeRule | str = "",
 ) -> Callable[[Relate], Relate]:
     """Decorator: this function relates these operators (names as in the ONNX specification, space-separated)."""
+    domains = (domain,) if isinstance(domain, str) else domain
 
     def add(relate: Relate) -> Relate:
         record = Record(relate, rewrite, behaviour, contracts, cost, norm, smooth, flat, settings, integers, shape)
-        _RECORDS.update({(domain, name): record for name in " ".join(names).split()})
+        _RECORDS.update({(where, name): record for where in domains for name in " ".join(names).split()})
         return relate
 
     return add

@@ -5,7 +5,7 @@ from __future__ import annotations
 from spa_cli.channels.state import PASS_THROUGH, Axis, Channels, Decline
 from spa_cli.graph.model import Node
 from spa_cli.operators.attention import heads_left, in_heads
-from spa_cli.operators.registry import MICROSOFT, like_first, register
+from spa_cli.operators.registry import BOTH, like_first, register
 from spa_cli.surgery.cut import Cut
 
 
@@ -19,8 +19,7 @@ def rewrite_rotary(node: Node, cut: Cut) -> None:
         cut.set_attribute(node, "rotary_embedding_dim", 2 * cut.shape(table)[-1])
 
 
-@register("RotaryEmbedding", rewrite=rewrite_rotary, shape=like_first)
-@register("RotaryEmbedding", domain=MICROSOFT, rewrite=rewrite_rotary, shape=like_first)
+@register("RotaryEmbedding", domain=BOTH, rewrite=rewrite_rotary, shape=like_first)
 def rotary(node: Node, state: Channels) -> None:
     """``(batch, tokens, heads * dim)`` or ``(batch, heads, tokens, dim)``; each pair of dims is one channel."""
     x = list(state.of(node.inputs[0]))

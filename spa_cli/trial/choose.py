@@ -132,7 +132,7 @@ def choose_rounded(
         if not order.steps:
             refuse(ranked.subject, left_whole)
         selection = aim.choose(order)
-        stage("cutting, repairing and verifying" if repaired else "cutting and verifying")
+        stage("cutting and verifying")
         try:
             trial = trials.attempt(selection, repaired=repaired)
         except (CutError, VerificationError) as error:

@@ -14,6 +14,7 @@ from spa_cli.errors import CutError, VerificationError
 from spa_cli.graph.save import Staged
 from spa_cli.graph.view import build
 from spa_cli.obspa.curvature import Curvature
+from spa_cli.progress import stage
 from spa_cli.runtime.session import passes_checker, target
 from spa_cli.runtime.timing import Timing, latency
 from spa_cli.surgery.cut import Cut
@@ -114,6 +115,7 @@ class Trials:
         """Fit the weights that are left, if anything repairs; what was fitted before stays."""
         if self._curvature is None or trial.repaired:
             return
+        stage("repairing and verifying")
         if trial.staged.data.taken:
             # its weights lie in a file already
             self._cut_anew(trial)

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
+import spa_cli
 from spa_cli.calibration.batches import gather
 from spa_cli.calibration.read import read_samples
 from spa_cli.errors import UsageError
 from tests.calibration.graphs import graph
+from tests.samples import calib_path, model_path
 
 ONE = graph(x=(TensorProto.FLOAT, ["n", 2]))
 TWO = graph(x=(TensorProto.FLOAT, ["n", 2]), z=(TensorProto.FLOAT, ["n"]))
@@ -100,15 +102,15 @@ def test_an_endless_iterable_ends_where_memory_does(monkeypatch) -> None:
     assert found.count == 18
 
 
-def test_a_function_is_called_once_a_command() -> None:
+@pytest.mark.parametrize("budget", [{"ratio": 0.3}, {"max_drift": 0.5}])
+def test_a_function_is_called_once_a_command(budget) -> None:
     seen = []
 
     def shuffled():
         seen.append(1)
-        return {"x": X, "labels": LABELS}
+        return dict(np.load(calib_path("digits_mlp")))
 
-    target = graph(x=(TensorProto.FLOAT, ["n", 2]))
-    assert read_samples(shuffled, target, limit=3) is read_samples(shuffled, target, limit=3)
+    spa_cli.prune(model_path("digits_mlp"), calib=shuffled, calib_samples=32, **budget)
     assert seen == [1]
 
 
