@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper
 
 from spa_cli.analysis import Analysis, analyse_model
 from spa_cli.budget.choose import Constraints, Order
+from spa_cli.calibration.read import read_data
 from spa_cli.channels.ranking import Ranking
 from spa_cli.importance.evidence import Evidence
 from spa_cli.importance.score import rank_groups
@@ -165,7 +166,8 @@ def rankings(analysis: Analysis, method: str, **options: object) -> list[Ranking
     """Every group's channels by a criterion."""
     chosen = Options(ratio=0.5, method=method, **options)
     request = Request.of(chosen)
-    return rank_groups(Evidence(analysis, chosen, request.focus), request.recipe)[0]
+    data = read_data(chosen, request.focus, request.reading, analysis.graph)
+    return rank_groups(Evidence(analysis, chosen, request.focus, data), request.recipe)[0]
 
 
 def order_of(analysis: Analysis, ranked: list[Ranking], **constraints: object) -> Order:

@@ -105,7 +105,11 @@ class Trials:
         large = source.external and source.bytes > _ZEROING_LIMIT
         take = staged.data.take if large and self._curvature is None else None
         note = note_of(self._method, selection, analysis)
-        work = analysis.cut(selection, note, take)
+        try:
+            work = analysis.cut(selection, note, take)
+        except ValueError as error:
+            # what NumPy and onnx say of sizes that don't fit
+            raise CutError(str(error)) from error
         differs = self._zeroing(work, selection)
         if differs is not None:
             raise VerificationError(differs)

@@ -21,7 +21,7 @@ def begun(model: onnx.ModelProto, gone: Gone) -> Cut:
     """
     analysis = analysed(model)
     grouping = analysis.grouping
-    selection = Selection(grouping, analysis.state.ids.count)
+    selection = Selection(grouping)
     for place, channels in gone.items():
         tensor, axis = place.split(":")
         index = next(
