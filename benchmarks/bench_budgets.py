@@ -21,7 +21,7 @@ from spa_cli.errors import SpaError, UnreachableError
 from spa_cli.options import Options
 from spa_cli.request import Request
 from spa_cli.runtime.load import load
-from spa_cli.trial.choose import choose_to
+from spa_cli.trial.choose import choose_by_budget
 from spa_cli.trial.prepare import Ranked, analyse, score
 from spa_cli.trial.trials import Trials
 
@@ -33,7 +33,7 @@ def reached(ranked: Ranked, request: Request, kind: str, asked: float) -> tuple[
     """What is left in the coin of the budget, as a fraction of the original; and (parameters, MACs)."""
     analysis = ranked.subject.analysis
     with Trials(ranked.subject, ranked.curvature, None, request.options.method) as trials:
-        selection = choose_to(ranked, request, trials).selection
+        selection = choose_by_budget(ranked, request, trials).selection
         small = trials.cut(selection)
         size = small.staged.bytes
         timing = trials.latency_of(small) if kind == "latency" else None

@@ -25,7 +25,7 @@ from spa_cli.importance.normalisation import NORMALISATIONS
 from spa_cli.options import Options
 from spa_cli.request import Request
 from spa_cli.runtime.load import load
-from spa_cli.trial.choose import choose_to
+from spa_cli.trial.choose import choose_by_budget
 from spa_cli.trial.prepare import analyse, score
 from spa_cli.trial.trials import Trials
 
@@ -58,7 +58,7 @@ def one(model: Path, calib: Path, test: Path, row: Row, factors: list[float], sa
         for factor in factors:
             for curvature in (None, ranked.curvature):
                 with Trials(ranked.subject, curvature, None, options.method) as trials:
-                    choice = choose_to(ranked, request.with_budget("target_macs", 1 / factor), trials)
+                    choice = choose_by_budget(ranked, request.with_budget("target_macs", 1 / factor), trials)
                     small = trials.cut(choice.selection)
                     trials.repair(small)
                     trials.verify(small)

@@ -28,7 +28,7 @@ STAGES = {
     "reading or making samples": ("fitting.py", "fitted_to"),
     "statistics of the dense network": ("statistics.py", "collect"),
     "greedy OBS ranking": ("rank.py", "rank"),
-    "choosing": ("choose.py", "choose_to"),
+    "choosing": ("choose.py", "choose_by_budget"),
     "cutting": ("rewrite.py", "cut"),
     "repair walk": ("walk.py", "walk"),
     "judging the repair": ("curvature.py", "_error"),

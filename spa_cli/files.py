@@ -1,9 +1,10 @@
-"""What a command writes: checked before any work, made before any of it is written, and then all at once."""
+"""What a command writes: checked before any work, and all of it made before any of it is written."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 from spa_cli.atomic import write_text
@@ -26,22 +27,26 @@ class Files:
 
     def check(self, source: Source) -> None:
         """Raise UsageError, before any work, for files that can't be written or would overwrite each other."""
-        for file in (self.out, self.plan_out):
-            if file is not None:
-                check_writable(file, source, self.force)
+        if self.out is not None:
+            check_writable(self.out, source, self.force)
+        if self.plan_out is not None:
+            check_writable(self.plan_out, source, self.force, alone=True)
         if self.report is not None:
             check_page(self.report, source, self.force, "--report")
-        flags = {"--output": self.out, "--plan-out": self.plan_out, "--report": self.report}
+        data = self.out.with_name(f"{self.out.name}.data") if self.out is not None and source.external else None
+        flags = {"--output": self.out, "the weights of --output": data}
+        flags |= {"--plan-out": self.plan_out, "--report": self.report}
         given = [(flag, file) for flag, file in flags.items() if file is not None]
-        for at, (flag, file) in enumerate(given):
-            for other, same in given[at + 1 :]:
-                if file.absolute() == same.absolute():
-                    raise UsageError(f"{flag} and {other} are the same file '{same}'; give two names")
+        for (flag, file), (other, same) in combinations(given, 2):
+            if file.resolve() == same.resolve():
+                raise UsageError(f"{flag} and {other} are the same file '{same}'; give two names")
 
     def save(self, result: Result, small: Trial, page: Callable[[], str] | None = None) -> None:
-        """Write all that was asked for; raises UsageError where that fails."""
+        """Write all that was asked for; raises UsageError where that fails. ``page`` makes the report."""
         texts = {}
-        if self.report is not None and page is not None:
+        if self.report is not None:
+            if page is None:
+                raise UsageError("there is no report of a plan that was carried out; leave it out")
             texts[self.report] = page()
         if self.plan_out is not None:
             texts[self.plan_out] = result.plan.to_json()

@@ -12,7 +12,7 @@ from spa_cli.progress import stage
 from spa_cli.request import Request
 from spa_cli.result import Figures, Result
 from spa_cli.runtime.providers import chosen
-from spa_cli.runtime.session import open_session, target
+from spa_cli.runtime.session import open_session, openable
 from spa_cli.runtime.timing import Timing, latency
 from spa_cli.trial.choose import Choice
 from spa_cli.trial.prepare import Ranked
@@ -34,7 +34,7 @@ def measure(
     warnings = [*source.warnings, *warnings]
     stage("measuring latency")
     try:
-        timing = timing or latency(target(source), str(small.staged.path), subject.feeds, apart=source.external)
+        timing = timing or latency(openable(source), str(small.staged.path), subject.feeds, apart=source.external)
     except Exception as error:  # noqa: BLE001 - verified models run; onnxruntime's optimiser may still stumble
         warnings.append(f"latency could not be measured: {first_line(error)}")
     stage("comparing outputs")
@@ -66,7 +66,7 @@ def measure(
     )
 
 
-def account(ranked: Ranked, request: Request, choice: Choice) -> dict[str, Any]:
+def provenance(ranked: Ranked, request: Request, choice: Choice) -> dict[str, Any]:
     """What the plan says of how it came about."""
     subject, options = ranked.subject, request.options
     about: dict[str, Any] = {
@@ -80,8 +80,8 @@ def account(ranked: Ranked, request: Request, choice: Choice) -> dict[str, Any]:
         if getattr(options, name) is not None:
             about[name] = getattr(options, name)
     about["round_to"] = choice.round_to
-    if choice.gave_way:
-        about["round_to_because"] = choice.gave_way
+    if choice.why_finer:
+        about["round_to_because"] = choice.why_finer
     if options.focus:
         about["focus"] = list(options.focus)
     if ranked.curvature is not None:

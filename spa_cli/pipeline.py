@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from spa_cli.analysis import analyse_model
-from spa_cli.calibration.judging import judged, made_up
+from spa_cli.calibration.judging import made_up, or_feeds
 from spa_cli.errors import CutError, UsageError, VerificationError
 from spa_cli.files import Files
-from spa_cli.finish import account, measure, warnings_of
+from spa_cli.finish import measure, provenance, warnings_of
 from spa_cli.options import Options
 from spa_cli.plan import Plan, to_selection
 from spa_cli.progress import stage
@@ -15,9 +15,9 @@ from spa_cli.result import Result
 from spa_cli.runtime.first_run import first_run
 from spa_cli.runtime.load import Model, load
 from spa_cli.runtime.providers import running_on
-from spa_cli.trial.choose import Choice, choose_to
+from spa_cli.trial.choose import Choice, choose_by_budget
 from spa_cli.trial.prepare import Ranked, analyse, score
-from spa_cli.trial.search import smallest
+from spa_cli.trial.search import choose_by_quality
 from spa_cli.trial.trials import Trial, Trials
 from spa_cli.verification.subject import Subject
 
@@ -40,12 +40,12 @@ def prune(
         ranked = score(subject, request)
         with Trials(subject, ranked.curvature, files.out, options.method) as trials:
             # only a finished file tells whether a cut survives: choosing tries
-            choose = smallest if options.measures_quality else choose_to
+            choose = choose_by_quality if options.measures_quality else choose_by_budget
             choice = choose(ranked, request, trials)
             small = trials.cut(choice.selection)
             trials.repair(small)
             trials.verify(small)
-            about, warnings = account(ranked, request, choice), warnings_of(ranked, request, choice, trials)
+            about, warnings = provenance(ranked, request, choice), warnings_of(ranked, request, choice, trials)
             result = measure(subject, small, about, warnings, files.out, choice.timing)
             files.save(result, small, lambda: _page(result, small, ranked, choice, request))
     return result
@@ -67,7 +67,7 @@ def apply(
     if not selection.kept:
         raise UsageError("the plan keeps everything, there is nothing to cut; give one that removes channels")
     feeds, reference = first_run(source, analysis.graph, analysis.shapes_to_try, None)
-    judges = judged(source, feeds, lambda: made_up(analysis, 1))
+    judges = or_feeds(source, feeds, lambda: made_up(analysis, 1))
     subject = Subject(source, analysis, feeds, reference, judges)
     stage("cutting and verifying")
     with Trials(subject, None, files.out, plan.about.get("method", "plan")) as trials:

@@ -52,4 +52,4 @@ def shorten(text: str, width: int) -> str:
 
 def first_sentence(function: object) -> str:
     """What the docstring of a function says first, for a table."""
-    return (function.__doc__ or "").strip().splitlines()[0].rstrip(".")
+    return next(iter((function.__doc__ or "").strip().splitlines()), "").rstrip(".")

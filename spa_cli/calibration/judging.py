@@ -13,7 +13,7 @@ from spa_cli.calibration.read import Data
 from spa_cli.calibration.samples import JUDGES
 from spa_cli.calibration.split import held_back, whole
 from spa_cli.calibration.synthetic import synthetic
-from spa_cli.errors import SpaError
+from spa_cli.errors import SpaError, UsageError, first_line
 from spa_cli.graph.model import Graph
 from spa_cli.graph.source import Source
 from spa_cli.options import Options
@@ -25,7 +25,7 @@ _SEARCHING = 256
 _MACS, _FEWEST = 5e11, 8
 
 
-def judges(analysis: Analysis, options: Options, focus: Focus, data: Data) -> Calibration:
+def judging_samples(analysis: Analysis, options: Options, focus: Focus, data: Data) -> Calibration:
     """``--test``, what is held back of ``--calib``, or synthetic samples of a seed that nothing else uses."""
     if data.test is not None:
         return whole(analysis, data.test)
@@ -49,13 +49,21 @@ def first_of(graph: Graph, samples: Calibration, count: int) -> Feeds:
     return {name: value[:count] if np.ndim(value) else value for name, value in chunk.items()}
 
 
-def judged(source: Source, feeds: Feeds, make: Callable[[], Calibration]) -> Calibration:
-    """What ``make`` gives, or ``feeds``, on which the model is known to run, where it doesn't run on that."""
+def or_feeds(source: Source, feeds: Feeds, make: Callable[[], Calibration], given: bool = False) -> Calibration:
+    """What ``make`` gives; where the model doesn't run on that, ``feeds``, on which it is known to run.
+
+    Raises UsageError instead where the samples were ``given`` by the user.
+    """
     try:
         found = make()
         run(open_session(source, large=source.external), found.chunks[0])
     except SpaError:
         raise
-    except Exception:  # noqa: BLE001 - onnxruntime's kinds are its own, and so are those of samples nobody foresaw
+    except Exception as error:
+        if given:
+            raise UsageError(
+                f"'{source.name}' does not run on the samples of --test ({first_line(error)}); give samples it takes"
+            ) from error
+        # samples that nobody foresaw: synthetic ones, of a kind that was guessed
         return Calibration([feeds], "synthetic inputs")
     return found

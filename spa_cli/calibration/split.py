@@ -34,7 +34,7 @@ def from_user(analysis: Analysis, given: Samples, options: Options, focus: Focus
     """Chunks of at most ``--calib-samples`` given samples, spread over the file, shuffled once; judges are left out."""
     seed, total = options.seed, given.count
     mixed = np.random.default_rng(seed).permutation(total)
-    mixed = mixed[~np.isin(mixed, judging(total, options, focus))] if total >= _FEWEST else mixed
+    mixed = mixed[~np.isin(mixed, held_back_index(total, options, focus))] if total >= _FEWEST else mixed
     wanted = min(len(mixed), options.calib_samples)
     index = np.random.default_rng(seed).permutation(np.sort(mixed[:wanted]))[: affordable(analysis, wanted)]
     if focus.samples is not None:
@@ -55,12 +55,12 @@ def whole(analysis: Analysis, given: Samples) -> Calibration:
 
 def held_back(analysis: Analysis, given: Samples, options: Options, focus: Focus) -> Calibration:
     """The samples that ``from_user`` leaves out, to measure on."""
-    index = judging(given.count, options, focus)
+    index = held_back_index(given.count, options, focus)
     # of a few none can be spared
     return _picked(analysis, given, index, "held-back " if given.count >= _FEWEST else "fitted ")
 
 
-def judging(total: int, options: Options, focus: Focus) -> NDArray[np.int64]:
+def held_back_index(total: int, options: Options, focus: Focus) -> NDArray[np.int64]:
     """Which of so many samples nothing is fitted to: those over ``--calib-samples``, else an eighth, spread evenly.
 
     Every fourth where a budget depends on them; none where there are others to measure on. Of fewer than four none can

@@ -19,10 +19,13 @@ from spa_cli.graph.source import Source
 _INLINE_LIMIT = 1_900_000_000
 
 
-def check_writable(out: Path, source: Source, force: bool) -> None:
-    """Refuse, before any work is done, an output that could not be written or would overwrite something."""
+def check_writable(out: Path, source: Source, force: bool, alone: bool = False) -> None:
+    """Refuse, before any work is done, an output that could not be written or would overwrite something.
+
+    ``alone``: it is no model, whose weights may lie in a file beside it.
+    """
     try:
-        files = [out, out.parent / f"{out.name}.data"] if source.external else [out]
+        files = [out, out.parent / f"{out.name}.data"] if source.external and not alone else [out]
         for file in files:
             _check_file(file, source, force)
     except OSError as error:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from spa_cli.channels.state import PASS_THROUGH, Axis, Channels, Decline
 from spa_cli.graph.model import Node
 from spa_cli.operators.contracts import Contracts
-from spa_cli.operators.labelled import add_bias, added_in, set_roles, silent
+from spa_cli.operators.labelled import add_bias, added_in, keeps_zero, set_roles
 from spa_cli.operators.registry import BOTH, MICROSOFT, contracts_of, like_first, register
 from spa_cli.surgery.cut import Cut
 
@@ -65,7 +65,7 @@ def conv(node: Node, state: Channels) -> None:
         for axis in (added[0], *added[2:], x[0], *x[2:]):
             state.freeze(axis, "is added to the result of a convolution")
         out = state.together([out, added[1]]).with_zero(out.zero and added[1].zero)
-    batch, out = x[0].with_zero(False), out.with_zero(out.zero and silent(node))
+    batch, out = x[0].with_zero(False), out.with_zero(out.zero and keeps_zero(node))
     state.set(node.outputs[0], [batch, out, *space_axes(node, state, x, w)])
 
 

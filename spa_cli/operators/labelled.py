@@ -51,7 +51,7 @@ def contracted(node: Node, state: Channels, operands: list[list[Axis]] | None = 
         if not axes:
             raise Decline("a factor is a scalar")
         if len(axes) != len(term):
-            raise Decline(f"{node.op} expects matrices")
+            raise Decline(f"{node.op} expects {len(term)} axes where there are {len(axes)}")
         if len(set(term)) < len(term):
             raise Decline(f"{node.op} takes a diagonal")
         for label, axis in zip(term, axes, strict=True):
@@ -66,10 +66,12 @@ def contracted(node: Node, state: Channels, operands: list[list[Axis]] | None = 
                 state.mixes(one[label], one[other])
         if not one[label].zero:
             state.inexact(one[label], "sums products of channels that are not zero when their weights are")
+    if not having.keys() >= {*labels.result}:
+        raise Decline(f"the labels of {node.op} name an axis of the result that no operand has")
     out = [one[label] for label in labels.result]
     if contracts.bias >= 0 and node.input(contracts.bias):
         out = add_bias(node, state, out, node.inputs[contracts.bias])
-    return [axis.with_zero(axis.zero and silent(node)) for axis in out]
+    return [axis.with_zero(axis.zero and keeps_zero(node)) for axis in out]
 
 
 def set_roles(node: Node, state: Channels, *operands: int) -> None:
@@ -111,7 +113,7 @@ def inner_range(node: Node) -> tuple[float, float] | None:
     return {"": (-math.inf, math.inf), "Relu": (0.0, math.inf)}.get(name)
 
 
-def silent(node: Node) -> bool:
+def keeps_zero(node: Node) -> bool:
     """Whether what a fused operator applies to its product leaves zero zero."""
     return (node.attr("activation") or "") in _ZERO_AT_ZERO
 

@@ -18,6 +18,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from spa_cli.channels.state import Decline
+
 # one text per axis: its labels, with a blank between several, a "+" between position and tap
 Axes = tuple[str, ...]
 _AXIS = re.compile(r"(\.{3}|\w|\([^)]+\))(\*?)")
@@ -35,7 +37,7 @@ class Labels:
         """Positions and taps of windows that slide."""
         return factors(axis for axes in (*self.terms, self.result) for axis in axes if "+" in axis)
 
-    def made_along(self, operand: int) -> list[int]:
+    def output_axes(self, operand: int) -> list[int]:
         """Axes of an operand along which it makes channels: what no other has, the taps of a window aside."""
         others = factors(axis for at, axes in enumerate(self.terms) if at != operand for axis in axes)
         known = {*others, *self.windows}
@@ -54,8 +56,13 @@ def axis_of(axes: Axes, label: str) -> int:
 
 @lru_cache(maxsize=1024)
 def parse(equation: str, ranks: tuple[int, ...]) -> Labels:
-    """Labels of operands of these ranks; without ``->`` the result has those that occur once, in alphabetical order."""
+    """Labels of operands of these ranks; without ``->`` the result has those that occur once, in alphabetical order.
+
+    Raises Decline for what is no equation of so many operands.
+    """
     left, arrow, right = equation.replace(" ", "").partition("->")
+    if any(_AXIS.sub("", text) for text in (*left.split(","), right)) or left.count(",") + 1 != len(ranks):
+        raise Decline(f"'{equation}' is no equation of {len(ranks)} operands")
     terms, most = [], 0
     for text, rank in zip(left.split(","), ranks, strict=True):
         found = _AXIS.findall(text)

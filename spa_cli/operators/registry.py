@@ -114,13 +114,13 @@ def contracts_of(node: Node) -> Contracts:
     return found
 
 
-def made_along(node: Node, weight: str, rank: int) -> list[int]:
+def output_axes(node: Node, weight: str, rank: int) -> list[int]:
     """Axes of a weight of that rank along which a node makes channels; none if it does not multiply by it."""
     contracts = record_of(node).contracts
     names = contracts.inputs(node) if contracts else []
     if contracts is None or weight not in names:
         return []
-    return contracts.labels(node, [rank] * len(names)).made_along(names.index(weight))
+    return contracts.labels(node, [rank] * len(names)).output_axes(names.index(weight))
 
 
 def contracting() -> set[str]:

@@ -28,7 +28,7 @@ def operators() -> list[Operator]:
     """Every operator ``spa`` knows, by domain and name."""
     found = []
     for (domain, name), record in sorted(records().items()):
-        first = (record.relate.__doc__ or "").strip().splitlines()[0]
+        first = (record.relate.__doc__ or "").strip().partition("\n")[0]
         note = first.removeprefix("Frozen: ").format(op=name) if record.behaviour == FROZEN else first
         found.append(Operator(domain or "ai.onnx", name, record.behaviour, note))
     return found

@@ -23,7 +23,7 @@ _LEVELS = {
 }
 
 
-def target(source: Source) -> str | onnx.ModelProto:
+def openable(source: Source) -> str | onnx.ModelProto:
     """What to open for a source: its file, which finds its external data, or the model itself."""
     return str(source.path) if source.path else source.model
 
@@ -40,7 +40,7 @@ def open_session(
         options.add_session_config_entry("session.disable_prepacking", "1")
     options.log_severity_level = 4
     options.graph_optimization_level = _LEVELS[level]
-    opened = model if isinstance(model, (onnx.ModelProto, str)) else target(model)
+    opened = model if isinstance(model, (onnx.ModelProto, str)) else openable(model)
     what: Any = opened.SerializeToString() if isinstance(opened, onnx.ModelProto) else opened
     try:
         return _opened(what, options, providers)
@@ -83,7 +83,7 @@ def graph_verdict(model: onnx.ModelProto) -> str | None:
 
 def checker_verdict(model: Source | onnx.ModelProto | str, full: bool) -> str | None:
     """What onnx's checker objects to, ``None`` if nothing."""
-    what: Any = model if isinstance(model, (str, onnx.ModelProto)) else target(model)
+    what: Any = model if isinstance(model, (str, onnx.ModelProto)) else openable(model)
     try:
         onnx.checker.check_model(what, full_check=full)
     except Exception as error:  # noqa: BLE001 - the checker raises several unrelated kinds; all are verdicts

@@ -17,7 +17,7 @@ from spa_cli.runtime.load import Model, load
 from spa_cli.runtime.providers import running_on
 from spa_cli.sweeping.points import Point, Progress, Sensitivity, mark_pareto
 from spa_cli.sweeping.sensitivity import sensitivities
-from spa_cli.trial.choose import choose_to
+from spa_cli.trial.choose import choose_by_budget
 from spa_cli.trial.prepare import Ranked, analyse, score
 from spa_cli.trial.trials import Trials
 from spa_cli.verification.quality import Measured, Quality
@@ -117,7 +117,7 @@ def _point(ranked: Ranked, request: Request, value: float, quality: Quality, kee
     subject, options = ranked.subject, request.options
     with Trials(subject, ranked.curvature, keep, options.method) as trials:
         try:
-            choice = choose_to(ranked, request, trials)
+            choice = choose_by_budget(ranked, request, trials)
         except (UnreachableError, ModelError) as error:
             return Point(value, refused=str(error))
         small = trials.cut(choice.selection)

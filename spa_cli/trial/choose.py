@@ -23,7 +23,7 @@ from spa_cli.verification.subject import Subject
 class Choice:
     """What stays under a budget; ``timing``: of the finished file, where latency was the budget.
 
-    ``order``: the one that it was chosen from. ``left_whole``: groups that no cut of survived, and why. ``gave_way``:
+    ``order``: the one that it was chosen from. ``left_whole``: groups of which no cut survived verification, and why. ``why_finer``:
     why widths are not in the multiples that kernels like.
     """
 
@@ -32,7 +32,7 @@ class Choice:
     left_whole: dict[int, str]
     round_to: int
     timing: Timing | None
-    gave_way: str = ""
+    why_finer: str = ""
 
 
 class Aim(Protocol):
@@ -53,7 +53,7 @@ class Aim(Protocol):
         ...
 
 
-def choose_to(ranked: Ranked, request: Request, trials: Trials) -> Choice:
+def choose_by_budget(ranked: Ranked, request: Request, trials: Trials) -> Choice:
     """Choose under a budget of size or speed; what is chosen was cut and verified, and is not repaired yet.
 
     Raises UnreachableError if the budget can't be met, ModelError if nothing can go.
@@ -70,7 +70,7 @@ def choose_to(ranked: Ranked, request: Request, trials: Trials) -> Choice:
                 raise
             continue
         reason = why if multiple == multiples[0] else "the budget can't be met in coarser ones"
-        return replace(choice, gave_way="" if multiple == liked else f"{reason} (kernels here like {liked})")
+        return replace(choice, why_finer="" if multiple == liked else f"{reason} (kernels here like {liked})")
     raise AssertionError("no multiple was tried")
 
 

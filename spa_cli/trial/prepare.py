@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from spa_cli.analysis import Analysis, analyse_model
 from spa_cli.budget.patterns import check_patterns
-from spa_cli.calibration.judging import first_of, judged, judges
+from spa_cli.calibration.judging import first_of, judging_samples, or_feeds
 from spa_cli.calibration.read import read_data
 from spa_cli.channels.ranking import Ranking
 from spa_cli.errors import ModelError
@@ -49,14 +49,16 @@ def analyse(source: Source, request: Request, *, of_many: bool = False) -> Subje
     _require_prunable(source, analysis)
     warnings = check_patterns(request.constraints(), analysis.grouping, analysis.graph, source.name, of_many)
     stage("running the original")
-    held = judges(analysis, options, focus, data) if data.fit is not None else None
+    held = judging_samples(analysis, options, focus, data) if data.fit is not None else None
     first = None if held is None else first_of(analysis.graph, held, VERIFY_SAMPLES)
     feeds, reference = first_run(source, analysis.graph, analysis.shapes_to_try, first)
     if data.fit is None and (shapes := shapes_of(feeds)) != analysis.input_shapes:
         # the shapes that were guessed first don't run
         analysis = analyse_model(source, shapes)
         _require_prunable(source, analysis)
-    held = held or judged(source, feeds, lambda: judges(analysis, options, focus, data))
+    held = held or or_feeds(
+        source, feeds, lambda: judging_samples(analysis, options, focus, data), data.test is not None
+    )
     return Subject(source, analysis, feeds, reference, held, data, tuple(warnings))
 
 

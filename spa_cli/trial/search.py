@@ -40,7 +40,7 @@ class _Prefix:
         return True
 
 
-def smallest(ranked: Ranked, request: Request, trials: Trials) -> Choice:
+def choose_by_quality(ranked: Ranked, request: Request, trials: Trials) -> Choice:
     """What lies farthest along the order of channels and keeps the quality asked for; it was repaired and verified.
 
     Raises UnreachableError if even the first step does not, with the quality of what was nearest.
@@ -57,12 +57,13 @@ def smallest(ranked: Ranked, request: Request, trials: Trials) -> Choice:
                 raise
             continue
         coarser = f"no step in coarser ones keeps what was asked for (kernels here like {multiples[0]})"
-        return replace(found, gave_way="" if multiple == multiples[0] else coarser)
+        return replace(found, why_finer="" if multiple == multiples[0] else coarser)
     raise AssertionError("no multiple was tried")
 
 
 def _smallest(ranked: Ranked, request: Request, trials: Trials, quality: Quality, multiple: int) -> Choice:
     costs = ranked.subject.analysis.costs
+    # a budget that says in which unit ("coin") savings are counted; how much is bisected
     free = request.with_budget(f"target_{costs.coin}", 0.5)
     target = Target(ranked.subject, ranked.rankings, trials, free)
     order = order_of(ranked, free, target, multiple)

@@ -15,7 +15,7 @@ from spa_cli.graph.save import Staged
 from spa_cli.graph.view import build
 from spa_cli.obspa.curvature import Curvature
 from spa_cli.progress import stage
-from spa_cli.runtime.session import passes_checker, target
+from spa_cli.runtime.session import openable, passes_checker
 from spa_cli.runtime.timing import Timing, latency
 from spa_cli.surgery.cut import Cut
 from spa_cli.verification.check import verify_file, zeroing_differs
@@ -28,7 +28,10 @@ _ZEROING_LIMIT = 500_000_000
 
 @dataclass(eq=False)
 class Trial:
-    """One cut; ``outputs`` are what its file gives for the subject's feeds, ``None`` as long as it is not verified."""
+    """One cut; ``outputs`` are what its file gives for the subject's feeds, ``None`` as long as it is not verified.
+
+    ``repaired``: a repair was tried, and need not be tried again (it may have been taken back).
+    """
 
     selection: Selection
     work: Cut
@@ -208,14 +211,14 @@ class Trials:
         try:
             work = analysis.cut(selection)
             small = build(work.model, source.folder).in_memory()
-            return latency(target(source), small, self._subject.feeds, budget=seconds).quiet_left
+            return latency(openable(source), small, self._subject.feeds, budget=seconds).quiet_left
         except Exception:  # noqa: BLE001 - whatever onnxruntime raises: such a cut is no candidate
             return float("inf")
 
     def latency_of(self, trial: Trial) -> Timing:
         """The original and a finished cut, measured alternately in one run."""
         source = self._subject.source
-        return latency(target(source), str(trial.staged.path), self._subject.feeds, apart=source.external)
+        return latency(openable(source), str(trial.staged.path), self._subject.feeds, apart=source.external)
 
 
 def note_of(method: str, selection: Selection, analysis: Analysis) -> dict[str, object]:

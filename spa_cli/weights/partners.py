@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from spa_cli.graph.model import Graph, Node
-from spa_cli.operators.registry import made_along
+from spa_cli.operators.registry import output_axes
 from spa_cli.weights.layout import squeezed
 
 
@@ -28,7 +28,7 @@ def partners(
 
 
 def _output_axis(node: Node, name: str, shape: tuple[int, ...], size: int) -> int | None:
-    made = made_along(node, name, len(shape)) if len(squeezed(shape)) > 1 else []
+    made = output_axes(node, name, len(shape)) if len(squeezed(shape)) > 1 else []
     axes = [a for a, d in enumerate(shape) if d == size]
     if len(made) != 1:
         return axes[0] if len(axes) == 1 else None

@@ -64,7 +64,7 @@ def test_axes_that_cover_every_label_once(equation, shapes, combinations) -> Non
 )
 def test_axes_along_which_an_operand_makes_channels(equation, ranks, axes) -> None:
     labels = parse(equation, ranks)
-    assert tuple(labels.made_along(at) for at in (0, 1)) == axes
+    assert tuple(labels.output_axes(at) for at in (0, 1)) == axes
 
 
 @pytest.mark.parametrize(

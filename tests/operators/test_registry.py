@@ -9,7 +9,7 @@ import pytest
 from spa_cli.channels.state import Decline
 from spa_cli.graph.view import build as view
 from spa_cli.operators import record_of, records, shape_rules
-from spa_cli.operators.registry import FROZEN, made_along
+from spa_cli.operators.registry import FROZEN, output_axes
 from tests.builders import analysed, build
 
 
@@ -79,10 +79,10 @@ def test_labels_respect_attributes() -> None:
     assert labels[0].terms == (("k", "m"), ("n", "k"))
     assert labels[1].result == ("m",)
     assert labels[2].terms[1] == ("g m", "c", "k0")
-    assert made_along(gemm, "w", 2) == [0]
-    assert made_along(group, "k", 3) == [0]
-    assert made_along(group, "z", 3) == [0]
-    assert made_along(gemm, "elsewhere", 2) == []
+    assert output_axes(gemm, "w", 2) == [0]
+    assert output_axes(group, "k", 3) == [0]
+    assert output_axes(group, "z", 3) == [0]
+    assert output_axes(gemm, "elsewhere", 2) == []
 
 
 def test_every_contraction_can_be_counted() -> None:

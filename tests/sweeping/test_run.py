@@ -55,7 +55,7 @@ def test_sensitivity_is_the_drift_of_half_a_group_alone(tmp_path) -> None:
 
 def test_a_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch) -> None:
     folder, calls = tmp_path / "s", []
-    choose = run.choose_to
+    choose = run.choose_by_budget
 
     def interrupted(ranked, request, trials):
         calls.append(request.options.target_macs)
@@ -63,7 +63,7 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch) -> None:
             raise KeyboardInterrupt
         return choose(ranked, request, trials)
 
-    monkeypatch.setattr(run, "choose_to", interrupted)
+    monkeypatch.setattr(run, "choose_by_budget", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sweep(folder, budgets=(0.9, 0.7, 0.5))
     assert sorted(p.name for p in folder.iterdir()) == ["sweep.json"]

@@ -22,7 +22,7 @@ def check_page(path: Path, source: Source, force: bool, option: str) -> None:
     """Before any work is done: raises UsageError if the page could not be written or made."""
     if path.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{option} '{path}' has to end in .html; give it that name")
-    check_writable(path, source, force)
+    check_writable(path, source, force, alone=True)
     require()
 
 
