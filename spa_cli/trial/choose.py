@@ -23,8 +23,8 @@ from spa_cli.verification.subject import Subject
 class Choice:
     """What stays under a budget; ``timing``: of the finished file, where latency was the budget.
 
-    ``order``: the one that it was chosen from. ``left_whole``: groups of which no cut survived verification, and why. ``why_finer``:
-    why widths are not in the multiples that kernels like.
+    ``order``: the one that it was chosen from. ``left_whole``: groups of which no cut survived verification, and why.
+    ``why_finer``: why widths are not in the multiples that kernels like.
     """
 
     selection: Selection
