@@ -240,6 +240,7 @@ def verify(
     ``Comparison.gates`` what each found.
     """
     from spa_cli.atomic import write_text
+    from spa_cli.calibration.reading import Reading
     from spa_cli.errors import SpaError
     from spa_cli.options import Options
     from spa_cli.options.arguments import DataArguments
@@ -247,7 +248,6 @@ def verify(
     from spa_cli.report.json_report import verify_json
     from spa_cli.report.pipelines import check_junit
     from spa_cli.report.pipelines import junit as as_junit
-    from spa_cli.request import reading_of
     from spa_cli.verification.compare import compare
 
     given: dict[str, Any] = dict(options)
@@ -258,7 +258,7 @@ def verify(
         check_junit(target, (model, pruned), (plan, data.get("calib")))
     try:
         o = Options.of(data)
-        found = compare(model, pruned, _file(plan), o.calib, o.input_shape, gates, reading_of(o), o.provider)
+        found = compare(model, pruned, _file(plan), o.calib, o.input_shape, gates, Reading.of(o), o.provider)
     except SpaError as error:
         if target is not None:
             write_text(target, as_junit({}, name, str(error)))

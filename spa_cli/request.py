@@ -10,7 +10,7 @@ from spa_cli.calibration.reading import Reading
 from spa_cli.errors import UsageError
 from spa_cli.importance.recipe import Recipe
 from spa_cli.importance.registry import WEIGHTS
-from spa_cli.options import READING, Options
+from spa_cli.options import Options
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Request:
         recipe = Recipe.of(
             options.method, options.aggregation, options.normalisation, options.ensemble, options.role_weight
         )
-        request = Request(options, recipe, Focus.of(options.focus), reading_of(options))
+        request = Request(options, recipe, Focus.of(options.focus), Reading.of(options))
         blind = all(part.criterion.needs == WEIGHTS for part in recipe.parts)
         if request.focus.on_data and blind and not request.repairs:
             raise UsageError(
@@ -56,8 +56,3 @@ class Request:
     def with_budget(self, name: str, value: float) -> Request:
         """The same with one budget instead of its own."""
         return replace(self, options=self.options.with_budget(name, value))
-
-
-def reading_of(options: Options) -> Reading:
-    """How samples are read."""
-    return Reading.of(**{name: getattr(options, name) for name in (*READING, "input_shape")})

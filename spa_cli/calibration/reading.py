@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from spa_cli.errors import UsageError
-from spa_cli.options import Numbers, numbers
+from spa_cli.options import READING, Options
 
 LAYOUTS, COLORS, RANGES = ("auto", "nchw", "nhwc"), ("rgb", "bgr"), (1, 255)
 
@@ -31,21 +29,10 @@ class Reading:
     input_shape: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     @staticmethod
-    def of(
-        mean: Numbers = 0.0,
-        std: Numbers = 1.0,
-        layout: str = "auto",
-        color: str = "rgb",
-        image_range: int = 1,
-        tokenizer: str | os.PathLike[str] | None = None,
-        max_length: int | None = None,
-        input_shape: Mapping[str, tuple[int, ...]] | None = None,
-    ) -> Reading:
-        """From options as they are given: "0.485,0.456,0.406", one number, or several."""
-        file = None if tokenizer is None else Path(tokenizer)
-        shapes = tuple((name, tuple(shape)) for name, shape in (input_shape or {}).items())
+    def of(options: Options) -> Reading:
+        """What options say of it."""
         return Reading(
-            numbers("--mean", mean), numbers("--std", std), layout, color, image_range, file, max_length, shapes
+            **{name: getattr(options, name) for name in READING}, input_shape=tuple(options.input_shape.items())
         )
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from spa_cli.calibration import spread
 from spa_cli.calibration.read import read_samples
 from spa_cli.calibration.reading import Reading
 from spa_cli.errors import UsageError
+from spa_cli.options import Options
 from tests.calibration.graphs import graph, image_graph
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -33,7 +34,7 @@ def folder(tmp_path) -> Path:
 
 
 def test_pixels_are_normalised_channel_by_channel(folder) -> None:
-    reading = Reading.of("0.485,0.456,0.406", list(STD))
+    reading = Reading.of(Options(mean="0.485,0.456,0.406", std=list(STD)))
     found = read_samples(folder, image_graph("n", 3, 6, 4), reading).data["image"]
     for i in range(3):
         for c in range(3):
@@ -88,7 +89,7 @@ def test_free_sizes_are_those_the_images_have_or_the_user_gives(folder) -> None:
     found = read_samples(folder, free)
     assert found.data["image"].shape == (3, 3, 6, 4)
     assert found.about == f"{folder} (3 images, 6x4)"
-    given = Reading.of(input_shape={"image": (1, 3, 5, 7)})
+    given = Reading.of(Options(input_shape={"image": (1, 3, 5, 7)}))
     assert read_samples(folder, free, given).data["image"].shape == (3, 3, 5, 7)
     Image.fromarray(_pixels(9, 9, 9)).save(folder / "other.png")
     assert read_samples(folder, image_graph("n", 3, "h", "w")).data["image"].shape == (4, 3, 224, 224)

@@ -14,7 +14,7 @@ from spa_cli.request import Request
 
 @pytest.mark.parametrize("given", ["0.1,0.2,0.3", "[0.1, 0.2, 0.3]", (0.1, 0.2, 0.3), [0.1, "0.2", 0.3]])
 def test_numbers_come_as_text_or_as_they_are(given) -> None:
-    assert Reading.of(mean=given).mean == (0.1, 0.2, 0.3)
+    assert Reading.of(Options(mean=given)).mean == (0.1, 0.2, 0.3)
     assert Options(ratio=0.5, mean=given).mean == (0.1, 0.2, 0.3)
 
 
@@ -24,7 +24,7 @@ def test_one_number() -> None:
 
 
 def test_nothing_given_changes_no_pixel() -> None:
-    assert Request.of(Options(ratio=0.5)).reading == Reading.of() == Reading()
+    assert Request.of(Options(ratio=0.5)).reading == Reading.of(Options()) == Reading()
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from spa_cli.verification.drift import drift
 # seconds for sensitivity and the curve together; bytes above which a model is not cut again and again
 SECONDS = 20.0
 _LARGEST = 500_000_000
-BUDGETS = (0.9, 0.75, 0.6, 0.45, 0.3, 0.15)
+FRACTIONS = (0.9, 0.75, 0.6, 0.45, 0.3, 0.15)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def quality(ranked: Ranked, choice: Choice) -> Sensitivities:
 
     problems = []
     try:
-        curve = drift_along(ranked, choice.order, BUDGETS, drift_of, SECONDS / 2)
+        curve = drift_along(ranked, choice.order, FRACTIONS, drift_of, SECONDS / 2)
         if ranked.curvature is not None and (moved := sliced_drift(subject, choice.selection, drift_of)) is not None:
             # the same channels as in the model, but not repaired
             curve.append((subject.analysis.costs.left(choice.selection), moved))
