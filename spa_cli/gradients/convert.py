@@ -17,9 +17,9 @@ from onnx2torch.node_converters.registry import add_converter, get_converter
 from onnx2torch.utils.common import OnnxMapping, OperationConverterResult
 
 from spa_cli.errors import ModelError, first_line
-from spa_cli.gradients import operators
 from spa_cli.gradients.backend import INSTEAD
-from spa_cli.gradients.operators import TABLE, Call, Function, Tensor
+from spa_cli.gradients.families import TABLE
+from spa_cli.gradients.operators import Call, Function, Tensor
 from spa_cli.gradients.prepare import LightModel
 from spa_cli.graph.model import Node
 
@@ -57,7 +57,6 @@ class Converted:
 
 def convert(prepared: LightModel) -> Converted:
     """Convert; raises ModelError naming the operator and node that can't be."""
-    operators.load()
     domains = set()
     for proto in prepared.model.graph.node:
         node = prepared.nodes.get(proto.name)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any
 
 # torch is typed only where it is installed
@@ -17,8 +16,6 @@ Tensor = Any
 Function = Callable[..., Any]
 
 MICROSOFT = "com.microsoft"
-
-_FAMILIES = ("attention", "linear", "norm", "pointwise", "quantized", "recurrent", "shape", "window")
 
 TABLE: dict[tuple[str, str], Function] = {}
 
@@ -51,9 +48,3 @@ def operator(*names: str, domain: str = "") -> Callable[[Function], Function]:
 def ints(tensor: Tensor) -> list[int]:
     """A tensor of integers as a list, a scalar as a list of one."""
     return [int(i) for i in tensor.reshape(-1).tolist()]
-
-
-def load() -> None:
-    """Fill the table: the modules with the operators import torch."""
-    for family in _FAMILIES:
-        import_module(f"{__package__}.operators_{family}")

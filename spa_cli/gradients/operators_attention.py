@@ -1,4 +1,4 @@
-"""Attention as ONNX and onnxruntime have it in one operator (``operators.load``).
+"""Attention as ONNX and onnxruntime have it in one operator (``families``).
 
 Written out as products and a softmax: the fused kernels of torch have no second derivative.
 """

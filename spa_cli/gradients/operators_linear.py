@@ -1,4 +1,4 @@
-"""Convolutions and products. Imported once torch is known to be there (``operators.load``)."""
+"""Convolutions and products. Imported once torch is known to be there (``families``)."""
 
 from __future__ import annotations
 

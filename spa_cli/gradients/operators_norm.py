@@ -1,4 +1,4 @@
-"""Normalisations. Imported once torch is known to be there (``operators.load``)."""
+"""Normalisations. Imported once torch is known to be there (``families``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Elementwise operators and reductions. Imported once torch is known to be there (``operators.load``)."""
+"""Elementwise operators and reductions. Imported once torch is known to be there (``families``)."""
 
 from __future__ import annotations
 

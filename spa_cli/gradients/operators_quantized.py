@@ -1,4 +1,4 @@
-"""Quantised operators, computed in floating point (``operators.load``).
+"""Quantised operators, computed in floating point (``families``).
 
 Rounding has no useful derivative: its gradient is taken to be that of the value itself, zero where the range cuts it
 off (the straight-through estimator, Bengio, Léonard & Courville 2013, arXiv 1308.3432). Integers travel as floats.

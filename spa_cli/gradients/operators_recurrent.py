@@ -1,4 +1,4 @@
-"""LSTM, GRU and RNN, as loops over time that can be differentiated twice (``operators.load``)."""
+"""LSTM, GRU and RNN, as loops over time that can be differentiated twice (``families``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators that move values about. Imported once torch is known to be there (``operators.load``)."""
+"""Operators that move values about. Imported once torch is known to be there (``families``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pooling, padding, resizing. Imported once torch is known to be there (``operators.load``)."""
+"""Pooling, padding, resizing. Imported once torch is known to be there (``families``)."""
 
 from __future__ import annotations
 
