@@ -62,7 +62,10 @@ moved.install()
 
 
 class _Package(ModuleType):
-    """The package has a function ``operators`` and a room of that name: importing the room leaves the function be."""
+    """The package has a function ``operators`` and a room of that name: importing the room leaves the function be.
+
+    (``from spa_cli.operators import registry`` gets at the room, ``import spa_cli.operators.registry as r`` does not.)
+    """
 
     def __setattr__(self, name: str, value: object) -> None:
         if not (name == "operators" and isinstance(value, ModuleType)):

@@ -33,3 +33,5 @@ def write_text(path: Path, text: str) -> None:
     """Write a small file; raises UsageError where that fails."""
     with replacing(path) as place:
         place.write_text(text, encoding="utf-8", newline="")
+        # whatever the umask: a pipeline reads it as somebody else
+        place.chmod(0o644)

@@ -34,6 +34,8 @@ class Wanted:
 
 def prune_file(model: Path, options: Options, wanted: Wanted) -> dict[str, Any]:
     """Prune one file and give its ``spa.prune/1``; raises the errors of ``spa_cli.errors``."""
+    # words that are not known are said before anything is read or made
+    Request.of(options)
     key, cache, files = "", None, Files(wanted.out, wanted.plan_out, wanted.report, wanted.force)
     if wanted.cache is not None and not wanted.dry_run:
         why = uncacheable(options)

@@ -1,4 +1,4 @@
-"""Where modules were before: what was imported from there still is."""
+"""Where modules were before: they still import, with a DeprecationWarning."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ MOVED = {
     "quality": "verification.quality",
     "judging": "calibration.judging",
     "budget.targets": "trial.target",
+    "calibration.extras": "extras",
     "calibration.spread": "calibration.samples",
     "cli.shapes": "options.shapes",
     "channels.analyse": "operators.analyse",

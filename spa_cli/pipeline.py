@@ -39,7 +39,7 @@ def prune(
         subject = analyse(source, request, of_many=of_many)
         ranked = score(subject, request)
         with Trials(subject, ranked.curvature, files.out, options.method) as trials:
-            # only a finished file tells whether a cut survives: choosing tries
+            # only a finished file tells whether a cut survives: choosing tries, and what was tried is not made twice
             choose = choose_by_quality if options.measures_quality else choose_by_budget
             choice = choose(ranked, request, trials)
             small = trials.cut(choice.selection)

@@ -35,11 +35,11 @@ def preferred_multiple(graph: Graph) -> int:
 
 def _kind(graph: Graph) -> str:
     """What most of the model's layers are: "product", "convolution", or with depthwise ones among them "depthwise"."""
-    layers = [(n, record_of(n).contracts) for n in graph.all_nodes if record_of(n).counted]
+    counted = [(n, record_of(n).contracts) for n in graph.all_nodes if record_of(n).counted]
     # kernels of integers have habits of their own
-    layers = [(n, contracts) for n, contracts in layers if contracts is None or contracts.scales is None]
-    convolutions = [n for n, contracts in layers if contracts is not None and contracts.windows]
-    if 2 * len(convolutions) < len(layers):
+    layers = [(n, contracts) for n, contracts in counted if contracts is None or contracts.scales is None]
+    convolutions = [n for n, contracts in layers if contracts is not None and contracts.slides(n)]
+    if len(convolutions) < sum(contracts is None or not contracts.windows for _, contracts in layers):
         return "product"
     return "depthwise" if any(n.attr("group", 1) > 1 for n in convolutions) else "convolution"
 

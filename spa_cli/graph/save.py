@@ -78,7 +78,7 @@ class Staged:
             onnx.save(model, str(self.path), format="protobuf")
         except OSError as error:
             raise UsageError(
-                f"the result can't be written to '{self._beside}': {error.strerror or error}; "
+                f"the result can't be written to '{self._root.parent}': {error.strerror or error}; "
                 "free some space, or choose another folder"
             ) from error
 

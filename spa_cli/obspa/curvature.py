@@ -11,7 +11,7 @@ import onnx
 from spa_cli.analysis import Analysis
 from spa_cli.calibration.chunks import Calibration, room
 from spa_cli.channels.ranking import Ranking, Scores
-from spa_cli.errors import first_line
+from spa_cli.errors import UsageError, first_line
 from spa_cli.graph.view import build
 from spa_cli.memory import more_than_fits
 from spa_cli.obspa.consumers import Reader, consumers
@@ -88,15 +88,18 @@ class Curvature:
         sliced = [t.SerializeToString() for t in stored]
         if self._standard is not None:
             self._standard.put(work)
-        before = self._error(work)
-        samples = self.calibration
+        samples, before = self.calibration, 0.0
         try:
+            before = self._error(work)
             ends = {layer.around.target for layer in self._layers}
             ends |= {*find_affines(self._graph, self._layers)}
             waves = Waves(samples.chunks, room(self._analysis, ends))
             self._report = walk(self._graph, work, self._layers, waves, self._seed)
             self._left_out = samples.samples - waves.samples
             after = self._error(work)
+        except UsageError:
+            # the original itself does not run on what the user gave
+            raise
         except Exception as error:  # noqa: BLE001 - the cut itself is sound: keep it, and say what went wrong
             self._dropped = f"it failed ({type(error).__name__}: {first_line(error)}); please report this"
             after = float("inf")

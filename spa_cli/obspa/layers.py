@@ -190,6 +190,9 @@ def _seen_from(graph: Graph, shapes: Shapes, node: Node, at: int) -> Layer | Non
     tensor = graph.parameters.get(stored.name)
     if tensor is None or x in graph.parameters or tensor.data_type not in FLOAT_TYPES | QUANTIZED_TYPES:
         return None
+    if not given and (contracts.windows or contracts.recurrence >= 0):
+        # the rank is the weight's, and nothing depends on the sizes
+        given = (None,) * len(size)
     if not size or not given or 0 in size:
         return None
     ranks = (len(given), len(size)) if at else (len(size), len(given))

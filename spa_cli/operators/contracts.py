@@ -52,6 +52,10 @@ class Contracts:
         text = self.equation if isinstance(self.equation, str) else self.equation(node, ranks)
         return parse(text, tuple(ranks))
 
+    def slides(self, node: Node) -> bool:
+        """Whether windows slide over the input (of a transposed convolution they are added up in the output)."""
+        return self.windows and bool(self.fitted) and any("+" in axis for axis in self.labels(node, (4, 4)).terms[0])
+
     def shapes(self, node: Node, given: list[Shape | None]) -> list[Shape]:
         """Shape of the result, where every axis has one label; given those of all inputs."""
         known = [given[i] for i in self.operands] if self.operands else given

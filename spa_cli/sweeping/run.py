@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from spa_cli.errors import ModelError, UnreachableError, UsageError
+from spa_cli.errors import ModelError, UnreachableError, UsageError, VerificationError
 from spa_cli.fingerprint import choices, contents, program
 from spa_cli.graph.save import check_writable
 from spa_cli.graph.source import Source
@@ -96,7 +96,7 @@ def _sweep(
             continue
         with within(f"{number + 1} of {len(wanted)}, {coin.removeprefix('target_')} {value:g}"):
             own = request.with_budget(coin, value)
-            point = _point(ranked, own, value, quality, kept if keep_models else None)
+            point = _point(ranked, own, value, quality, folder, kept if keep_models else None)
         progress.add(point)
     if not progress.sensitivity:
         progress.sensitivity = sensitivities(ranked, quality.drift_of)
@@ -113,16 +113,16 @@ def _kept(folder: Path, coin: str, value: float) -> Path:
     return folder / f"{coin.removeprefix('target_')}-{value:g}.onnx"
 
 
-def _point(ranked: Ranked, request: Request, value: float, quality: Quality, keep: Path | None) -> Point:
+def _point(ranked: Ranked, request: Request, value: float, quality: Quality, folder: Path, keep: Path | None) -> Point:
     subject, options = ranked.subject, request.options
-    with Trials(subject, ranked.curvature, keep, options.method) as trials:
+    with Trials(subject, ranked.curvature, keep or folder / "model.onnx", options.method) as trials:
         try:
             choice = choose_by_budget(ranked, request, trials)
-        except (UnreachableError, ModelError) as error:
+            small = trials.cut(choice.selection)
+            trials.repair(small)
+            trials.verify(small)
+        except (UnreachableError, ModelError, VerificationError) as error:
             return Point(value, refused=str(error))
-        small = trials.cut(choice.selection)
-        trials.repair(small)
-        trials.verify(small)
         costs, timing = subject.analysis.costs, choice.timing or trials.latency_of(small)
         measured, (params, macs) = quality.of(small.staged.path), costs.after(choice.selection)
         found = Point(

@@ -40,6 +40,11 @@ class Aim(Protocol):
 
     timing: Timing | None
 
+    @property
+    def confirms(self) -> bool:
+        """Whether ``confirm`` looks at the size or the speed of the file, which no repair changes."""
+        ...
+
     def prices(self) -> list[float]:
         """What one channel of each group saves."""
         ...
@@ -54,7 +59,7 @@ class Aim(Protocol):
 
 
 def choose_by_budget(ranked: Ranked, request: Request, trials: Trials) -> Choice:
-    """Choose under a budget of size or speed; what is chosen was cut and verified, and is not repaired yet.
+    """Choose under a budget of size or speed.
 
     Raises UnreachableError if the budget can't be met, ModelError if nothing can go.
     """
@@ -121,10 +126,11 @@ def order_of(ranked: Ranked, request: Request, aim: Aim, multiple: int, whole: C
     )
 
 
-def choose_rounded(
-    ranked: Ranked, request: Request, trials: Trials, aim: Aim, multiple: int, *, repaired: bool = False
-) -> Choice:
-    """One budget in multiples of channels; groups that don't survive are left whole, and it is tried again."""
+def choose_rounded(ranked: Ranked, request: Request, trials: Trials, aim: Aim, multiple: int) -> Choice:
+    """One budget in multiples of channels; groups that don't survive are left whole, and it is tried again.
+
+    What has to be confirmed is tried as it is cut, and to be repaired in the end.
+    """
     left_whole: dict[int, str] = {}
     while True:
         stage("choosing what goes")
@@ -134,7 +140,7 @@ def choose_rounded(
         selection = aim.choose(order)
         stage("cutting and verifying")
         try:
-            trial = trials.attempt(selection, repaired=repaired)
+            trial = trials.attempt(selection, repair=not aim.confirms)
         except (CutError, VerificationError) as error:
             left_whole |= trials.culprits(selection, str(error))
             continue

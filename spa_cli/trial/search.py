@@ -26,6 +26,7 @@ class _Prefix:
     """The first ``count`` steps of the order, whatever they cost."""
 
     timing: Timing | None = None
+    confirms = False
 
     def __init__(self, target: Target, count: int) -> None:
         self._target, self._count = target, count
@@ -79,7 +80,7 @@ def _smallest(ranked: Ranked, request: Request, trials: Trials, quality: Quality
     while high - low > 1 and (best is None or left(low) - left(high - 1) > _NEAR):
         middle = (low + high) // 2
         stage(f"trying {left(middle):.0%} of the {costs.coin}")
-        choice = choose_rounded(ranked, free, trials, _Prefix(target, middle), multiple, repaired=True)
+        choice = choose_rounded(ranked, free, trials, _Prefix(target, middle), multiple)
         measured = quality.of(trials.cut(choice.selection).staged.path)
         if passes(measured, request.options):
             # what was best before goes

@@ -44,6 +44,11 @@ class Target:
             macs = [analysis.costs.per_channel(i, g)[1] for i, g in enumerate(grouping.groups)]
             self._table = LatencyTable(grouping, rankings, macs, groups, trials.latency_left)
 
+    @property
+    def confirms(self) -> bool:
+        """Whether only the finished file can tell that the budget is met."""
+        return self._options.target_size is not None or self._options.target_latency is not None
+
     def start(self) -> None:
         """Aim afresh: another multiple of widths is another walk."""
         self._offset, self._tries, self.timing = 0.0, 0, None

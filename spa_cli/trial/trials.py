@@ -60,8 +60,10 @@ class Trials:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        self._files.close()
-        self._kept.close()
+        try:
+            self._files.close()
+        finally:
+            self._kept.close()
 
     @property
     def warnings(self) -> list[str]:
@@ -71,7 +73,7 @@ class Trials:
         limit = f"{_ZEROING_LIMIT / 1e6:.0f} MB"
         return [f"that removing equals zeroing was not checked in onnxruntime: the model is larger than {limit}"]
 
-    def attempt(self, selection: Selection, *, repaired: bool = False) -> Trial:
+    def attempt(self, selection: Selection, *, repair: bool = False) -> Trial:
         """Cut, repair (if asked) and verify; raises CutError or VerificationError if it does not survive.
 
         The attempt before it is dropped, unless it was kept.
@@ -79,7 +81,7 @@ class Trials:
         self._files.close()
         self._latest = None
         trial = self._latest = self._cut(selection)
-        if repaired:
+        if repair:
             self.repair(trial)
         self.verify(trial)
         return trial
@@ -96,8 +98,14 @@ class Trials:
 
         Raises CutError or VerificationError.
         """
-        tried = (t for t in (self._best, self._latest) if t is not None and t.selection is selection)
-        return next(tried, None) or self._cut(selection)
+        if self._best is not None and self._best.selection is selection:
+            # what was tried after it is no longer wanted
+            self._files.close()
+            self._latest = None
+            return self._best
+        if self._latest is not None and self._latest.selection is selection:
+            return self._latest
+        return self._cut(selection)
 
     def _cut(self, selection: Selection) -> Trial:
         analysis, source = self._subject.analysis, self._subject.source

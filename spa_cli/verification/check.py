@@ -12,7 +12,8 @@ from spa_cli.errors import VerificationError, first_line
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.parameters import set_parameters
 from spa_cli.runtime.session import Feeds, checker_verdict, floats, open_session, run, shape_of
-from spa_cli.runtime.timing import Timing as Timing  # where it was first, for those who import it from here
+from spa_cli.runtime.timing import Timing as Timing  # where they were first, for those who import them from here
+from spa_cli.runtime.timing import latency as latency
 from spa_cli.surgery.cut import Cut
 from spa_cli.surgery.remaining import removed_mask
 from spa_cli.verification.drift import Drift as Drift  # where it was first, for those who import it from here

@@ -134,7 +134,7 @@ def test_a_repair_that_does_not_pass_gives_way_to_the_cut(ranked) -> None:
     with Trials(ranked.subject, None, None, "l2") as plain:
         expected = plain.attempt(selection).staged.path.read_bytes()
     with Trials(ranked.subject, spoils, None, "l2") as trials:
-        small = trials.attempt(selection, repaired=True)
+        small = trials.attempt(selection, repair=True)
         assert small.staged.path.read_bytes() == expected
     (why,) = spoils.dropped
     assert why.endswith("of the result is not finite")

@@ -36,11 +36,10 @@ def frozen(analysis: Analysis) -> list[Frozen]:
 def groups_table(analysis: Analysis, selection: Selection | None = None) -> list[list[str | Number]]:
     """One line a group: what is in it, what a channel costs, what stays."""
     rows: list[list[str | Number]] = []
+    widths = {} if selection is None else selection.widths
     for index, group in enumerate(analysis.grouping.groups):
         params, macs = analysis.costs.per_channel(index, group)
-        kept = group.channels
-        if selection is not None and index in selection.kept:
-            kept = selection.widths[index]
+        kept = widths.get(index, group.channels)
         rows.append(
             [
                 Number(index + 1, str(index + 1)),

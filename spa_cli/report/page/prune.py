@@ -34,8 +34,8 @@ def prune_page(result: Result, small: Trial, ranked: Ranked, choice: Choice, req
     here = (analysis.costs.left(selection), result.drift.relative_l2)
     differences = measure.differences(subject.reference, small.outputs or [])
     samples = "the first of these samples"
-    groups = analysis.grouping.groups
-    strips = [(groups[i].name, choice.order.priority[i], selection.gone.get(i, 0)) for i in choice.order.eligible]
+    groups, gone = analysis.grouping.groups, selection.gone
+    strips = [(groups[i].name, choice.order.priority[i], gone.get(i, 0)) for i in choice.order.eligible]
     per = "loss per saving of the removal" if request.recipe.only_obspa else "score of the removed channel"
     ops = {n.label: n.op for n in analysis.graph.all_nodes}
     return render(
