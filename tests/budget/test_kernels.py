@@ -8,6 +8,7 @@ import pytest
 
 import spa_cli
 from spa_cli.budget import kernels
+from spa_cli.runtime.load import load
 from tests.builders import analysed, build
 from tests.cli.running import spa
 from tests.samples import calib_path, model_path
@@ -104,3 +105,19 @@ def test_how_much_more_they_may_lose_is_bounded(monkeypatch) -> None:
     )
     assert found is not None
     assert float(found[1]) > 2.5
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ("a = Conv(x, c)\n y = Conv(a, c)", "convolution"),
+        ("a = Conv(x, c)\n y = Conv<group=4>(a, d)", "depthwise"),
+        ("a = Conv(x, c)\n y = ConvTranspose<group=4>(a, d)", "convolution"),
+        ("a = ConvTranspose(x, c)\n b = ConvTranspose(a, c)\n y = MatMul(b, m)", "product"),
+        ("a = Conv(x, c)\n b = MatMul(a, m)\n y = MatMul(b, m)", "product"),
+        ("a = Conv(x, c)\n y = MatMul(a, m)", "convolution"),
+    ],
+)
+def test_what_most_layers_are(body, kind) -> None:
+    model = build(f"(float[1,4,6,6] x) => (y) {{ {body} }}", c=(4, 4, 1, 1), d=(4, 1, 1, 1), m=(6, 6))
+    assert kernels._kind(load(model).graph) == kind

@@ -221,6 +221,14 @@ def test_one_sample_that_does_not_run_is_named_and_nobody_elses_fault(tmp_path) 
         spa_cli.prune(model, ratio=0.3, calib=tmp_path / "ids.npz")
 
 
+def test_samples_to_measure_on_that_do_not_run_are_refused(tmp_path) -> None:
+    model = build("(int64[N] ids) => (y) { e = Gather(wt, ids)  y = MatMul(e, w) }", wt=(20, 8), w=(8, 3))
+    np.savez(tmp_path / "ids.npz", ids=np.array([1, 2, 99, 3]))
+    says = r"'model' does not run on the samples of --test \(.*\); give samples it takes"
+    with pytest.raises(spa_cli.errors.UsageError, match=says):
+        spa_cli.prune(model, max_drift=0.5, test=tmp_path / "ids.npz")
+
+
 def test_of_weights_in_files_of_their_own_all_judges_are_seen(tmp_path) -> None:
     model = build(FIXED.replace("[2,", "[N,"), w1=(6, 256), w2=(256, 3))
     onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, size_threshold=0)

@@ -8,6 +8,7 @@ import pytest
 from onnx import numpy_helper
 
 from spa_cli.analysis import analyse_model
+from spa_cli.graph.known import Shapes
 from spa_cli.obspa.layers import Layer, find_layers
 from spa_cli.obspa.moments import Moments
 from spa_cli.obspa.statistics import reader
@@ -33,6 +34,23 @@ def _conv(rank, group, stride, dilation, pads) -> onnx.ModelProto:
 def layers_of(model: onnx.ModelProto) -> list[Layer]:
     analysis = analyse_model(load(model), {})
     return find_layers(analysis.graph, analysis.state.shapes)
+
+
+def test_what_slides_or_recurs_is_a_layer_whatever_the_shape_of_its_input() -> None:
+    model = build(
+        """(float[1,4,6,6] x, float[5,2,3] s) => (y, h, z) {
+          y = Conv(x, c)
+          h = LSTM<hidden_size=2>(s, w, r)
+          z = MatMul(x, m)
+        }""",
+        c=(4, 4, 3, 3),
+        w=(1, 8, 3),
+        r=(1, 8, 2),
+        m=(6, 6),
+    )
+    graph = load(model).graph
+    assert [layer.node.op for layer in find_layers(graph, Shapes())] == ["Conv", "LSTM"]
+    assert [layer.node.op for layer in layers_of(model)] == ["Conv", "LSTM", "MatMul"]
 
 
 def matrix_of(model: onnx.ModelProto, layer: Layer, x: np.ndarray) -> np.ndarray:

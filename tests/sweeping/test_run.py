@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 import spa_cli
-from spa_cli.errors import UnreachableError, UsageError
+from spa_cli.errors import UnreachableError, UsageError, VerificationError
 from spa_cli.options import Options
 from spa_cli.report import curve
 from spa_cli.report.curve import check_picture, draw
@@ -177,3 +177,26 @@ def test_what_the_command_refuses(tmp_path, options, code, says) -> None:
     assert done.code == code
     assert says in done.err
     assert "Traceback" not in done.err
+
+
+def test_what_is_tried_lies_in_the_folder_and_goes(tmp_path, monkeypatch) -> None:
+    places = []
+    of = run.Quality.of
+    monkeypatch.setattr(run.Quality, "of", lambda self, file: (places.append(file), of(self, file))[1])
+    sweep(tmp_path / "s", budgets=(0.8,))
+    (place,) = places
+    assert place.name == "model.onnx" and place.parent.parent == tmp_path / "s"
+    assert sorted(p.name for p in (tmp_path / "s").iterdir()) == ["sweep.json"]
+
+
+def test_a_point_that_does_not_survive_says_so_and_the_rest_is_swept(tmp_path, monkeypatch) -> None:
+    choose = run.choose_by_budget
+
+    def fails(ranked, request, trials):
+        if request.options.target_macs == 0.8:
+            raise VerificationError("the result does not run")
+        return choose(ranked, request, trials)
+
+    monkeypatch.setattr(run, "choose_by_budget", fails)
+    found = sweep(tmp_path / "s", budgets=(0.8, 0.5))
+    assert [p.refused for p in found.points] == ["the result does not run", ""]
