@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from spa_cli.channels.state import Decline
 from spa_cli.graph.view import build as view
 from spa_cli.operators.contraction import Contraction, seen_from
 from spa_cli.operators.contracts import Contracts
@@ -114,3 +115,9 @@ def test_shapes_follow_where_axes_have_one_label() -> None:
     assert matmul.shapes(node, [(1, None, 5), (5, 6)]) == [(1, None, 6)]
     assert matmul.shapes(node, [(1, 4, 5), (3, 5, 6)]) == [(3, 4, 6)]
     assert matmul.shapes(node, [(None, 4, 5), (3, 5, 6)]) == [(3, 4, 6)]
+
+
+@pytest.mark.parametrize("equation", ["b-t-i,hid->bhtd", "bti,hid=>bhtd", "bti->b", "bti,hid,dk->btk"])
+def test_what_is_no_equation_of_so_many_operands_is_declined(equation) -> None:
+    with pytest.raises(Decline, match="is no equation of 2 operands"):
+        parse(equation, (3, 3))
