@@ -28,8 +28,8 @@ class Calibration:
     """Samples in chunks that the model takes as they are, and a sentence about where they come from.
 
     ``noise``: they have nothing in common with what the model was trained on. ``index``: where the samples of each
-    chunk are in the user's data. ``new``: how many of a chunk's last samples are in none before it (``None``: all).
-    ``warning``: what the user should know of them, "" if nothing.
+    chunk are in the user's data. ``new``: how many of a chunk's last samples are seen there first: the rest fill it up
+    (``None``: all). ``warning``: what the user should know of them, "" if nothing.
     """
 
     chunks: list[dict[str, Array]]
@@ -94,9 +94,9 @@ def _batch(analysis: Analysis) -> int:
 
 
 def room(analysis: Analysis, ends: set[str]) -> dict[str, int]:
-    """Samples whose activations fit in memory twice (dense and pruned) from a node on, by the node's first output.
+    """How many samples can be walked from each node to the end, dense and pruned side by side, in the memory there is.
 
-    Up to the last of the tensors ``ends``: what comes behind it is not walked.
+    By the node's first output. The end is the last of the tensors ``ends``: what comes behind is not walked.
     """
     nodes, live = analysis.graph.nodes, _live_bytes(analysis)
     last = max((i for i, node in enumerate(nodes) if ends & {*node.outputs}), default=-1)
@@ -139,8 +139,8 @@ def cut(graph: Graph, data: dict[str, Array], cuts: list[dict[str, NDArray[np.in
 def cuts_of(analysis: Analysis, data: dict[str, Array], count: int) -> list[dict[str, NDArray[np.int64]]]:
     """Which samples of every input go into each chunk.
 
-    Of a fixed size, what the last one lacks stands before its own samples. Inputs may have different fixed sizes (nodes
-    and edges of a graph): each is cut by its own.
+    A model of a fixed batch gets full chunks: ten samples in fours are 0-3, 4-7 and 0 1 8 9, those seen before first.
+    Inputs may have different fixed sizes (nodes and edges of a graph): each is cut by its own.
     """
     graph = analysis.graph
     free = max(1, min(64, _CHUNK_BYTES // max(4 * max(_live_bytes(analysis), default=1), 1)))

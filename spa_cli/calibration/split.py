@@ -61,7 +61,8 @@ def held_back(analysis: Analysis, given: Samples, options: Options, focus: Focus
 
 
 def held_back_index(total: int, options: Options, focus: Focus) -> NDArray[np.int64]:
-    """Which of so many samples nothing is fitted to: those over ``--calib-samples``, else an eighth, spread evenly.
+    """Which of so many samples nothing is fitted to, spread evenly: those over ``--calib-samples``, else an eighth, of
+    either ``JUDGES`` at most.
 
     Every fourth where a budget depends on them; none where there are others to measure on. Of fewer than four none can
     be spared: they serve both ends.

@@ -30,8 +30,9 @@ class Contracts:
 
     ``operands``: the inputs that are multiplied (empty: all). ``bias`` is added per output channel, ``added`` has the
     shape of the result. ``scales``: of integers. ``fitted``: which operands OBSPA may fit by least squares (it takes
-    the first that is constant); none where the output is not the product of numbers at hand. ``windows``: whether they
-    slide over space. A recurrent layer multiplies its last result by the input ``recurrence``.
+    the first that is constant); none where the result is rounded or mixed with more than a bias (requantised
+    integers). ``windows``: whether they slide over space. A recurrent layer multiplies its last result by the input
+    ``recurrence``.
     """
 
     equation: str | Equation

@@ -105,7 +105,10 @@ def added_in(node: Node) -> str:
 
 
 def inner_range(node: Node) -> tuple[float, float] | None:
-    """Below and above what the activation that a fused operator applies is constant; ``None`` if it bends between."""
+    """Below and above what the activation that a fused operator applies is constant: (0, inf) of Relu.
+
+    ``None`` if it is not the identity between (LeakyRelu, Tanh): then the output does not tell the product.
+    """
     name = node.attr("activation") or ""
     if name == "Clip":
         low, high = node.attr("activation_params", None) or (-math.inf, math.inf)

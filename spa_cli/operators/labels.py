@@ -94,8 +94,9 @@ def _axes(text: str, spare: int) -> Axes:
 def cover(labels: Labels) -> tuple[tuple[int, int], ...]:
     """Axes (tensor, axis) that have every label once: the product of their sizes counts all combinations of labels.
 
-    The tensors are the terms, then the result. The result is asked first, as axes that are broadcast are whole there;
-    where that doesn't come out even (it adds windows up), the terms are.
+    The tensors are the terms, then the result. The result is asked first, as axes that are broadcast are whole there.
+    Of a transposed convolution no axis of the result has the positions alone (windows are added up there): there the
+    terms are asked.
     """
     tensors, last = (*labels.terms, labels.result), len(labels.terms)
     for order in ((last, *range(last)), range(last)):

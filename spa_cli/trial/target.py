@@ -19,7 +19,11 @@ _TRIES = 4
 
 
 class Target:
-    """One budget of one model. ``timing``: of the finished file, where latency is the budget."""
+    """One budget of one model: how far along the order of channels to go for it, and whether the file then meets it.
+
+    The coin of a budget is the unit that it is counted in: MACs, parameters, bytes, seconds, or channels.
+    ``timing``: of the finished file, where latency is the budget.
+    """
 
     def __init__(self, subject: Subject, rankings: list[Ranking], trials: Trials, request: Request) -> None:
         source, analysis, options = subject.source, subject.analysis, request.options
