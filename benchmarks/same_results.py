@@ -70,7 +70,7 @@ def results(model: Path) -> dict[str, Any]:
     data = model.with_name(f"{model.stem}_calib.npz")
     if data.exists():
         runs["calib"] = ("--target-macs", "0.5", "--calib", str(data))
-        runs["fisher"] = (
+        runs["repaired"] = (
             "--method",
             "l2",
             "--ratio",
