@@ -128,10 +128,10 @@ def _live_bytes(analysis: Analysis) -> list[int]:
 
 def chunked(analysis: Analysis, data: dict[str, Array], count: int) -> list[dict[str, Array]]:
     """Chunks of the model's own sizes along axis 0; of a size that memory likes where the batch is free."""
-    return cut(analysis.graph, data, cuts_of(analysis, data, count))
+    return chunks_at(analysis.graph, data, cuts_of(analysis, data, count))
 
 
-def cut(graph: Graph, data: dict[str, Array], cuts: list[dict[str, NDArray[np.int64]]]) -> list[dict[str, Array]]:
+def chunks_at(graph: Graph, data: dict[str, Array], cuts: list[dict[str, NDArray[np.int64]]]) -> list[dict[str, Array]]:
     """Chunks in the types that the model takes; ``cuts``: which samples of every input go into each."""
     return [{n: _typed(graph, n, data[n][at]) for n, at in one.items()} for one in cuts]
 

@@ -11,7 +11,6 @@ from spa_cli.analysis import Analysis
 from spa_cli.calibration.chunks import (
     Calibration,
     affordable,
-    cut,
     cuts_of,
     fixed_size,
     is_scalar,
@@ -97,7 +96,7 @@ def _picked(analysis: Analysis, given: Samples, index: NDArray[np.int64], kind: 
         new.append(None if fresh == len(at) else fresh)
         seen[at] = True
     about = f"{int(seen.sum())} {kind}samples of {given.about}"
-    chunks = cut(graph, data, [{n: index[at] for n, at in c.items()} for c in cuts])
+    chunks = chunks_at(graph, data, [{n: index[at] for n, at in c.items()} for c in cuts])
     return Calibration(chunks, about, index=[index[c[first]] for c in cuts], new=new)
 
 
