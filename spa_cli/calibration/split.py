@@ -11,6 +11,7 @@ from spa_cli.analysis import Analysis
 from spa_cli.calibration.chunks import (
     Calibration,
     affordable,
+    chunks_at,
     cuts_of,
     fixed_size,
     is_scalar,
