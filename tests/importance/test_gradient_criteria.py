@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 import spa_cli
+from spa_cli.calibration.focus import Focus
+from spa_cli.calibration.split import held_back_index
 from spa_cli.errors import UsageError
 from spa_cli.gradients import backend
 from spa_cli.importance.criteria import CRITERIA, GRADIENTS
+from spa_cli.options import Options
 from tests.builders import analysed, build, random, rankings
 from tests.extras import needs
 
@@ -30,9 +33,12 @@ def _module():
     x, labels = rng.standard_normal((32, 5)).astype(np.float32), rng.integers(0, 3, 32)
     weights = [torch.tensor(w, dtype=torch.float64, requires_grad=True) for w in (W1, W2)]
 
+    # the rest is held back to be judged on
+    fitted = np.delete(np.arange(32), held_back_index(32, Options(), Focus()))
+
     def losses():
-        scores = torch.relu(torch.tensor(x, dtype=torch.float64) @ weights[0]) @ weights[1]
-        return torch.nn.functional.cross_entropy(scores, torch.tensor(labels), reduction="none")
+        scores = torch.relu(torch.tensor(x[fitted], dtype=torch.float64) @ weights[0]) @ weights[1]
+        return torch.nn.functional.cross_entropy(scores, torch.tensor(labels[fitted]), reduction="none")
 
     return torch, x, labels, weights, losses
 
@@ -42,7 +48,9 @@ def test_against_autograd(name, tmp_path) -> None:
     torch, x, labels, weights, losses = _module()
     gradients = torch.autograd.grad(losses().mean(), weights, create_graph=True)
     product = torch.autograd.grad(sum((g * g.detach()).sum() for g in gradients), weights)
-    squares = [sum(torch.autograd.grad(one, w, retain_graph=True)[0] ** 2 for one in losses()) / 32 for w in weights]
+    squares = [
+        sum(torch.autograd.grad(one, w, retain_graph=True)[0] ** 2 for one in losses()) / len(losses()) for w in weights
+    ]
     elements = {
         "snip": [(g * w).abs() for g, w in zip(gradients, weights, strict=True)],
         "taylor": [g * w for g, w in zip(gradients, weights, strict=True)],
