@@ -9,8 +9,12 @@ from onnx import numpy_helper
 from spa_cli.channels.selection import Selection
 from spa_cli.graph.model import Node
 from spa_cli.surgery.cut import Cut
-from tests.builders import analysed
+from tests.builders import analysed, build
 
+# of the six channels of a convolution of weight wa, two
+TWO_GO = {"wa:0": [1, 4]}
+# the number of channels that ``a`` has
+COUNT = "s = Shape(a)\n c = Gather(s, one)\n"
 Gone = dict[str, list[int] | list[list[int]]]
 
 
@@ -74,3 +78,14 @@ def finished(work: Cut) -> onnx.ModelProto:
     del model.graph.node[:], model.graph.value_info[:]
     model.graph.node.extend(nodes)
     return model
+
+
+def image(batch: int = 2) -> dict[str, np.ndarray]:
+    """What these convolutions take."""
+    return {"x": np.random.default_rng(0).standard_normal((batch, 3, 5, 5)).astype(np.float32)}
+
+
+def sizes(text: str, **weights: object) -> Cut:
+    """A cut of a model whose ``a`` has 6 channels, two of which go; ``text``: what is computed from its shape."""
+    body = f"(float[N,3,5,5] x) => (y) {{ a = Conv(x, wa)\n {text}\n y = Conv(a, wy) }}"
+    return begun(build(body, wa=(6, 3, 1, 1), wy=(4, 6, 1, 1), **weights), TWO_GO)
