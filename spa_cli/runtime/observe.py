@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 from onnx import helper
 
 from spa_cli.graph.model import Graph
 from spa_cli.graph.shapes import Observed, Shapes
 from spa_cli.runtime.inputs import synthetic
+from spa_cli.runtime.probe import probe
 from spa_cli.runtime.session import open_session
 
 # the run needs the whole model in memory once more
@@ -22,12 +22,8 @@ def observe(graph: Graph, known: Shapes, shapes: dict[str, tuple[int, ...]]) -> 
     unknown = [n for n, node in known.unknown.items() if id(node) in outside and node.op != "ZipMap"]
     if not unknown or model.ByteSize() > _LIMIT or any(t.data_location for t in model.graph.initializer):
         return {}
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    present = {o.name for o in probe.graph.output}
-    probe.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in unknown if n not in present)
     try:
-        session = open_session(probe)
+        session = open_session(probe(model, unknown, beside=True))
         names = [o.name for o in session.get_outputs()]
         outputs = session.run(names, synthetic(graph, shapes))
     except Exception:  # noqa: BLE001 - onnxruntime's kinds are its own; without the run these stay unknown, and frozen
