@@ -15,7 +15,7 @@ from spa_cli.graph.save import Staged
 from spa_cli.graph.view import build
 from spa_cli.obspa.curvature import Curvature
 from spa_cli.progress import stage
-from spa_cli.runtime.session import openable, passes_checker
+from spa_cli.runtime.session import openable
 from spa_cli.runtime.timing import Timing, latency
 from spa_cli.surgery.cut import Cut
 from spa_cli.verification.check import verify_file, zeroing_differs
@@ -48,7 +48,6 @@ class Trials:
 
     def __init__(self, subject: Subject, curvature: Curvature | None, out: Path | None, method: str) -> None:
         self._subject, self._curvature, self._out, self._method = subject, curvature, out, method
-        self._checked = passes_checker(subject.source)
         # files of the trial that is kept, and of the attempt at hand
         self._kept, self._files = ExitStack(), ExitStack()
         self._best: Trial | None = None
@@ -164,7 +163,7 @@ class Trials:
         trial.outputs = verify_file(
             str(trial.staged.path),
             source.model,
-            self._checked,
+            self._subject.checked,
             self._subject.reference,
             self._subject.feeds,
             large=source.external,

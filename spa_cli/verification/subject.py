@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from spa_cli.analysis import Analysis
 from spa_cli.calibration.chunks import Calibration
 from spa_cli.calibration.read import Data
 from spa_cli.graph.source import Source
-from spa_cli.runtime.session import Feeds
+from spa_cli.runtime.session import Feeds, passes_checker
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,3 +28,8 @@ class Subject:
     judges: Calibration
     data: Data = field(default_factory=Data)
     warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def checked(self) -> tuple[bool, bool]:
+        """Whether onnx's checker accepts the model with and without strict shape inference."""
+        return passes_checker(self.source)
