@@ -35,7 +35,7 @@ class Wanted:
 def prune_file(model: Path, options: Options, wanted: Wanted) -> dict[str, Any]:
     """Prune one file and give its ``spa.prune/1``; raises the errors of ``spa_cli.errors``."""
     # words that are not known are said before anything is read or made
-    Request.of(options)
+    request = Request.of(options)
     key, cache, files = "", None, Files(wanted.out, wanted.plan_out, wanted.report, wanted.force)
     if wanted.cache is not None and not wanted.dry_run:
         why = uncacheable(options)
@@ -46,7 +46,7 @@ def prune_file(model: Path, options: Options, wanted: Wanted) -> dict[str, Any]:
             cache, source = Cache(wanted.cache), load(model)
             places = _places(wanted, source.external)
             files.check(source)
-            key = key_of(source, options)
+            key = key_of(source, request)
             if source.external:
                 # the model names the file that its weights lie in
                 key = f"{key}-{wanted.out.name}"

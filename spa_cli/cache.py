@@ -35,15 +35,15 @@ def uncacheable(options: Options) -> str:
     return ""
 
 
-def key_of(source: Source, options: Options) -> str:
+def key_of(source: Source, request: Request) -> str:
     """SHA-256 of the model's files, the options, the data and what computes."""
     parts: dict[str, Any] = {
         "files": contents(source),
-        "budget": options.budgets,
-        "choices": choices(Request.of(options)),
+        "budget": request.options.budgets,
+        "choices": choices(request),
         "program": program(),
     }
-    if options.round_to == "auto":
+    if request.options.round_to == "auto":
         # all that is measured of this machine
         parts["widths"] = roundings(source.graph)
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -65,18 +65,27 @@ def choose_by_budget(ranked: Ranked, request: Request, trials: Trials) -> Choice
     """
     target = Target(ranked.subject, ranked.rankings, trials, request)
     liked, multiples, why = _multiples(ranked, request, target)
-    for multiple in multiples:
+
+    def attempt(multiple: int) -> Choice:
         target.start()
+        return choose_rounded(ranked, request, trials, target, multiple)
+
+    choice = in_the_first_of(multiples, attempt)
+    if choice.round_to == liked:
+        return choice
+    reason = why if choice.round_to == multiples[0] else "the budget can't be met in coarser ones"
+    return replace(choice, why_finer=f"{reason} (kernels here like {liked})")
+
+
+def in_the_first_of(multiples: list[int], attempt: Callable[[int], Choice]) -> Choice:
+    """What is chosen in the first of these multiples in which it can be; raises what ``attempt`` raises in the last."""
+    for multiple in multiples[:-1]:
         try:
-            choice = choose_rounded(ranked, request, trials, target, multiple)
+            return attempt(multiple)
         except (UnreachableError, ModelError):
-            # only a multiple that was picked for the user gives way to the budget
-            if multiple == multiples[-1]:
-                raise
+            # only a multiple that was picked for the user gives way
             continue
-        reason = why if multiple == multiples[0] else "the budget can't be met in coarser ones"
-        return replace(choice, why_finer="" if multiple == liked else f"{reason} (kernels here like {liked})")
-    raise AssertionError("no multiple was tried")
+    return attempt(multiples[-1])
 
 
 def _multiples(ranked: Ranked, request: Request, target: Target) -> tuple[int, list[int], str]:

@@ -7,12 +7,12 @@ from dataclasses import replace
 from spa_cli.budget.choose import Order
 from spa_cli.budget.kernels import roundings
 from spa_cli.channels.selection import Selection
-from spa_cli.errors import ModelError, UnreachableError
+from spa_cli.errors import UnreachableError
 from spa_cli.options import Options
 from spa_cli.progress import stage
 from spa_cli.request import Request
 from spa_cli.runtime.timing import Timing
-from spa_cli.trial.choose import Choice, choose_rounded, order_of, refuse
+from spa_cli.trial.choose import Choice, choose_rounded, in_the_first_of, order_of, refuse
 from spa_cli.trial.prepare import Ranked
 from spa_cli.trial.target import Target
 from spa_cli.trial.trials import Trial, Trials
@@ -49,17 +49,11 @@ def choose_by_quality(ranked: Ranked, request: Request, trials: Trials) -> Choic
     quality = Quality(ranked.subject, request.options, request.focus)
     asked = request.options.round_to
     multiples = [asked] if isinstance(asked, int) else roundings(ranked.subject.analysis.graph)
-    for multiple in multiples:
-        try:
-            found = _smallest(ranked, request, trials, quality, multiple)
-        except (UnreachableError, ModelError):
-            # only a multiple that was picked for the user gives way to what is asked for
-            if multiple == multiples[-1]:
-                raise
-            continue
-        coarser = f"no step in coarser ones keeps what was asked for (kernels here like {multiples[0]})"
-        return replace(found, why_finer="" if multiple == multiples[0] else coarser)
-    raise AssertionError("no multiple was tried")
+    choice = in_the_first_of(multiples, lambda multiple: _smallest(ranked, request, trials, quality, multiple))
+    if choice.round_to == multiples[0]:
+        return choice
+    reason = "no step in coarser ones keeps what was asked for"
+    return replace(choice, why_finer=f"{reason} (kernels here like {multiples[0]})")
 
 
 def _smallest(ranked: Ranked, request: Request, trials: Trials, quality: Quality, multiple: int) -> Choice:
