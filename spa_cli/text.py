@@ -52,4 +52,9 @@ def shorten(text: str, width: int) -> str:
 
 def first_sentence(function: object) -> str:
     """What the docstring of a function says first, for a table."""
-    return next(iter((function.__doc__ or "").strip().splitlines()), "").rstrip(".")
+    return next(iter((function.__doc__ or "").strip().splitlines()), "")
+
+
+def summary_of(function: object) -> str:
+    """The same without a full stop, for a cell of a table."""
+    return first_sentence(function).rstrip(".")

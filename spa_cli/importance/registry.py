@@ -9,7 +9,7 @@ from typing import TypeVar
 from spa_cli.channels.groups import Group
 from spa_cli.channels.ranking import Ranking
 from spa_cli.importance.evidence import Evidence, Scored
-from spa_cli.text import first_sentence
+from spa_cli.text import summary_of
 
 WEIGHTS, DATA, GRADIENTS = "weights", "data", "gradients"
 
@@ -49,7 +49,7 @@ def criterion(
 
     def enter(members: M) -> M:
         of = lambda evidence, group, _: members(evidence, group)  # noqa: E731 - typed by what it is entered as
-        CRITERIA[name] = Criterion(name, first_sentence(members), needs, of, aggregation, normalisation)
+        CRITERIA[name] = Criterion(name, summary_of(members), needs, of, aggregation, normalisation)
         return members
 
     return enter
@@ -59,7 +59,7 @@ def criterion_with_argument(name: str, needs: str = WEIGHTS, aggregation: str = 
     """The same for one that is written NAME:ARGUMENT."""
 
     def enter(members: N) -> N:
-        CRITERIA[name] = Criterion(name, first_sentence(members), needs, members, aggregation, "none")
+        CRITERIA[name] = Criterion(name, summary_of(members), needs, members, aggregation, "none")
         return members
 
     return enter

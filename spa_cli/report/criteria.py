@@ -12,7 +12,7 @@ from spa_cli.importance.aggregation import AGGREGATIONS
 from spa_cli.importance.criteria import CRITERIA
 from spa_cli.importance.normalisation import NORMALISATIONS
 from spa_cli.report.tables import new_table
-from spa_cli.text import first_sentence
+from spa_cli.text import summary_of
 
 
 def criteria_json() -> dict[str, Any]:
@@ -29,8 +29,8 @@ def criteria_json() -> dict[str, Any]:
             }
             for c in CRITERIA.values()
         ],
-        "aggregations": [{"name": n, "summary": first_sentence(f)} for n, f in AGGREGATIONS.items()],
-        "normalisations": [{"name": n, "summary": first_sentence(f)} for n, f in NORMALISATIONS.items()],
+        "aggregations": [{"name": n, "summary": summary_of(f)} for n, f in AGGREGATIONS.items()],
+        "normalisations": [{"name": n, "summary": summary_of(f)} for n, f in NORMALISATIONS.items()],
     }
 
 
@@ -53,5 +53,5 @@ def _functions(out: Console, title: str, functions: Mapping[str, Callable[..., A
     found.add_column("name", no_wrap=True)
     found.add_column("meaning", overflow="fold")
     for name, function in functions.items():
-        found.add_row(name, Text(first_sentence(function)))
+        found.add_row(name, Text(summary_of(function)))
     out.print(found)

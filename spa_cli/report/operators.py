@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from spa_cli.operators import records
 from spa_cli.operators.registry import APPROXIMATE, FOLLOWED, FROZEN
+from spa_cli.text import first_sentence
 
 BEHAVIOURS = (FOLLOWED, APPROXIMATE, FROZEN)
 _MEANING = {
@@ -28,7 +29,7 @@ def operators() -> list[Operator]:
     """Every operator ``spa`` knows, by domain and name."""
     found = []
     for (domain, name), record in sorted(records().items()):
-        first = (record.relate.__doc__ or "").strip().partition("\n")[0]
+        first = first_sentence(record.relate)
         note = first.removeprefix("Frozen: ").format(op=name) if record.behaviour == FROZEN else first
         found.append(Operator(domain or "ai.onnx", name, record.behaviour, note))
     return found
