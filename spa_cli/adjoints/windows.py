@@ -1,0 +1,176 @@
+"""Convolutions and their transposes: each is the other's adjoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from spa_cli.adjoints.emitter import NoAdjoint, Value
+from spa_cli.adjoints.table import Call, Gradient, adjoint_of, need_opset
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a window moves over an image: one number per axis of the image, ``end`` as far as it is known."""
+
+    kernel: list[int]
+    strides: list[int]
+    dilations: list[int]
+    begin: list[int]
+    end: list[int]
+
+    @property
+    def reach(self) -> list[int]:
+        """How far a window goes."""
+        return [(k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True)]
+
+    @property
+    def moves(self) -> bool:
+        """Whether it moves by more than one."""
+        return any(s != 1 for s in self.strides)
+
+
+def window(c: Call, kernel: Sequence[int]) -> Window:
+    """The window of a convolution or a pooling."""
+    node, n = c.node, len(kernel)
+    strides = [int(s) for s in node.attr("strides", [1] * n)]
+    dilations = [int(d) for d in node.attr("dilations", [1] * n)]
+    pads = [int(p) for p in node.attr("pads", [0] * 2 * n)]
+    mode = node.attr("auto_pad", "NOTSET")
+    if mode == "VALID":
+        pads = [0] * 2 * n
+    elif mode in ("SAME_UPPER", "SAME_LOWER"):
+        for i in range(n):
+            reach = (kernel[i] - 1) * dilations[i] + 1
+            # a stride of one needs no size
+            size = 0 if strides[i] == 1 else c.sizes.here(node.inputs[0], i + 2)
+            total = reach - 1 if strides[i] == 1 else max((-(-size // strides[i]) - 1) * strides[i] + reach - size, 0)
+            less, more = total // 2, total - total // 2
+            pads[i], pads[i + n] = (less, more) if mode == "SAME_UPPER" else (more, less)
+    return Window([int(k) for k in kernel], strides, dilations, pads[:n], pads[n:])
+
+
+def kernel_of(c: Call) -> list[int]:
+    """The size of the weight's window."""
+    sizes = c.fixed(1)[2:]
+    if None in sizes:
+        raise NoAdjoint("the size of its window varies")
+    return [int(s or 0) for s in sizes]
+
+
+def spread(c: Call, g: Value, weight: Value, w: Window, group: int, channels: bool = True) -> Value:
+    """The adjoint of moving a window over the first input: a transposed convolution of the same size as that."""
+    n, sizes = len(w.kernel), c.fixed()[2:]
+    outs = c.sizes.fixed(c.node.outputs[0])[2:]
+    attrs = {"strides": w.strides, "dilations": w.dilations, "group": group, "kernel_shape": w.kernel}
+    if None not in sizes and None not in outs:
+        end, more = [0] * n, [0] * n
+        for i, (size, out) in enumerate(zip(sizes, outs, strict=True)):
+            assert size is not None and out is not None
+            full = (out - 1) * w.strides[i] + w.reach[i]
+            end[i] = max(full - w.begin[i] - size, 0)
+            more[i] = max(size + w.begin[i] - full, 0)
+        if all(m < max(s, d) for m, s, d in zip(more, w.strides, w.dilations, strict=True)):
+            return c.emit.op("ConvTranspose", g, weight, pads=[*w.begin, *end], output_padding=more, **attrs)
+        whole = c.emit.op("ConvTranspose", g, weight, pads=[*w.begin, *end], **attrs)
+        return c.emit.pad(whole, [0] * (n + 2) + [0, 0, *more])
+    if not w.moves:
+        return c.emit.op("ConvTranspose", g, weight, pads=[*w.begin, *w.end], **attrs)
+    need_opset(c, 10, "a Slice with computed sizes")
+    whole = c.emit.op("ConvTranspose", g, weight, pads=[0] * 2 * n, **attrs)
+    whole = c.emit.pad(whole, [0] * (n + 2) + [0, 0, *(s + e for s, e in zip(w.strides, w.end, strict=True))])
+    sizes_now = c.emit.slice(c.emit.shape(c.x()), [2], [n + 2], [0])
+    begin = c.emit.ints(w.begin)
+    return c.emit.slice(whole, begin, sizes_now + begin, range(2, n + 2))
+
+
+@adjoint_of("Conv")
+def conv(c: Call) -> Mapping[int, Gradient]:
+    """In the image a transposed convolution, in the weight one of images and cotangents."""
+    w, group = window(c, kernel_of(c)), int(c.node.attr("group", 1))
+
+    def image() -> Value:
+        weight = c.sizes.array(c.node.inputs[1])
+        if w.moves or weight is None or any(b >= r for b, r in zip(w.begin + w.end, w.reach * 2, strict=True)):
+            return spread(c, c.g, c.x(1), w, group)
+        # a window that moves by one: a convolution with the weight turned round, which onnxruntime is faster at
+        split = weight.reshape(group, weight.shape[0] // group, *weight.shape[1:])
+        turned = np.flip(split.swapaxes(1, 2), tuple(range(3, split.ndim))).reshape(-1, split.shape[1], *w.kernel)
+        pads = [r - 1 - p for r, p in zip(w.reach * 2, w.begin + w.end, strict=True)]
+        return c.emit.op(
+            "Conv", c.g, turned, kernel_shape=w.kernel, dilations=w.dilations, group=group, pads=pads
+        )
+
+    return {
+        0: image,
+        1: lambda: _of_weight(c, c.x(), c.g, w, group),
+        2: lambda: c.emit.reduce(c.g, [i for i in range(len(w.kernel) + 2) if i != 1], keepdims=False),
+    }
+
+
+def _of_weight(c: Call, image: Value, g: Value, w: Window, group: int) -> Value:
+    """The gradient in a weight: samples are summed over as channels are in a convolution."""
+    e, n = c.emit, len(w.kernel)
+    space = list(range(2, n + 2))
+    dims = e.slice(e.shape(image), [2], [n + 2], [0])
+    turned = e.transpose(image, [1, 0, *space])
+    if group > 1:
+        batch, wide = e.size(image, 0), e.size(image, 1)
+        per = wide / e.ints([group])
+        apart = e.reshape(turned, e.concat([e.ints([group]), per, batch, dims], 0))
+        apart = e.transpose(apart, [1, 0, 2, *(s + 1 for s in space)])
+        turned = e.reshape(apart, e.concat([per, e.ints([-1]), dims], 0))
+    kernel = e.transpose(g, [1, 0, *space])
+    pads = [*w.begin, *w.end]
+    found = e.op("Conv", turned, kernel, strides=w.dilations, dilations=w.strides, group=group, pads=pads)
+    found = e.slice(found, [0] * n, w.kernel, space)
+    return e.transpose(found, [1, 0, *space])
+
+
+@adjoint_of("ConvTranspose")
+def conv_transpose(c: Call) -> Mapping[int, Gradient]:
+    """A convolution with the same weight."""
+    kernel, group = kernel_of(c), int(c.node.attr("group", 1))
+    n = len(kernel)
+    w = window_of_transpose(c, kernel)
+
+    def image() -> Value:
+        return c.emit.op(
+            "Conv",
+            c.g,
+            c.x(1),
+            kernel_shape=kernel,
+            strides=w.strides,
+            dilations=w.dilations,
+            group=group,
+            pads=[*w.begin, *w.end],
+        )
+
+    return {
+        0: image,
+        1: lambda: _of_weight(c, c.g, c.x(), w, group),
+        2: lambda: c.emit.reduce(c.g, [i for i in range(n + 2) if i != 1], keepdims=False),
+    }
+
+
+def window_of_transpose(c: Call, kernel: list[int]) -> Window:
+    """The window of the convolution that a transposed one is the adjoint of."""
+    n, node = len(kernel), c.node
+    mode = node.attr("auto_pad", "NOTSET")
+    if node.attr("output_shape") is None and mode in ("NOTSET", "VALID"):
+        plain = window(c, kernel)
+        # rows that output_padding adds behind are read by no window
+        return plain
+    strides = [int(s) for s in node.attr("strides", [1] * n)]
+    dilations = [int(d) for d in node.attr("dilations", [1] * n)]
+    more = [int(p) for p in node.attr("output_padding", [0] * n)]
+    begin, end = [], []
+    for i in range(n):
+        size, out = c.sizes.here(node.inputs[0], i + 2), c.sizes.here(node.outputs[0], i + 2)
+        total = (size - 1) * strides[i] + more[i] + (kernel[i] - 1) * dilations[i] + 1 - out
+        less = total // 2
+        begin.append(total - less if mode != "SAME_UPPER" else less)
+        end.append(total - begin[-1])
+    return Window(kernel, strides, dilations, begin, end)
