@@ -9,10 +9,11 @@ from onnx import helper
 
 from spa_cli.adjoints.emitter import Emitter, Value
 from spa_cli.adjoints.flow import captured
+from spa_cli.adjoints.sizes import Sizes
 
 
 def assemble(
-    model: onnx.ModelProto, emit: Emitter, cotangents: dict[str, Value], gradients: Sequence[str]
+    model: onnx.ModelProto, emit: Emitter, cotangents: dict[str, Value], gradients: Sequence[str], sizes: Sizes
 ) -> onnx.ModelProto:
     """``model`` with the nodes of ``emit`` behind its own; it gives the outputs that have cotangents, then gradients.
 
@@ -21,15 +22,8 @@ def assemble(
     graph = model.graph
     declared = {v.name: v for v in graph.output}
     for output, value in cotangents.items():
-        info = onnx.ValueInfoProto()
-        if output in declared:
-            info.CopyFrom(declared[output])
-            for dim in info.type.tensor_type.shape.dim:
-                dim.Clear()
-        else:
-            info.CopyFrom(helper.make_tensor_value_info(value.name, value.dtype, None))
-        info.name = value.name
-        graph.input.append(info)
+        rank = sizes.ranks.get(output)
+        graph.input.append(helper.make_tensor_value_info(value.name, value.dtype, None if rank is None else [None] * rank))
     del graph.output[:]
     plain = (declared.get(name) or helper.make_empty_tensor_value_info(name) for name in cotangents)
     graph.output.extend([*plain, *(helper.make_empty_tensor_value_info(name) for name in gradients)])

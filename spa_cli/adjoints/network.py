@@ -41,7 +41,7 @@ def adjoint(graph: Graph, shapes: Shapes, wanted: Iterable[str], outputs: Iterab
         reason = f"opset {graph.opset} is too old; adjoints are known from opset {OLDEST} on"
         emit = Emitter(graph.opset, _names(graph))
         inputs = {o: Value(emit, emit.fresh(f"cotangent/{o}"), shapes.dtype.get(o, 1)) for o in outputs}
-        model = assemble(graph.in_memory(), emit, inputs, [])
+        model = assemble(graph.in_memory(), emit, inputs, [], Sizes(graph, shapes))
         return Adjoint(model, {}, dict.fromkeys(wanted, reason), {o: v.name for o, v in inputs.items()})
     return _Back(graph, shapes, wanted, outputs).result()
 
@@ -78,7 +78,7 @@ class _Back:
                 self._emit.ops("Identity", [self._cotangent(name)], 1, names=[found[name]])
             else:
                 missing[name] = "no output depends on it through derivatives"
-        model = assemble(self._model, self._emit, inputs, list(found.values()))
+        model = assemble(self._model, self._emit, inputs, list(found.values()), self._sizes)
         return Adjoint(model, found, missing, {name: value.name for name, value in inputs.items()})
 
     def _cotangent(self, name: str) -> Value | None:

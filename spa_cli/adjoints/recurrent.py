@@ -18,7 +18,10 @@ def scan(states: Sequence[Value], rows: Sequence[Value], backward: int, states_o
     emit = states[0].emit
     inner = Emitter(emit.opset, emit.taken)
     inside = [Value(inner, emit.fresh("adjoint/scan/in"), v.dtype) for v in (*states, *rows)]
-    results = [inner.op("Identity", v) for v in body(inner, *inside)]
+    results = [
+        Value(inner, inner.ops("Identity", [v], 1, names=[emit.fresh("adjoint/scan/out")])[0], v.dtype)
+        for v in body(inner, *inside)
+    ]
     graph = helper.make_graph(
         inner.nodes,
         emit.fresh("adjoint/scan/body"),

@@ -57,7 +57,8 @@ def _matrix(c: Call, axis: int, size: int, out: int) -> Array:
         proto.attribute.append(helper.make_attribute("scales", scales.tolist()))
     else:
         if version >= 11:
-            proto.input.append("")
+            proto.input.append("roi")
+            constants.append(helper.make_tensor("roi", TensorProto.FLOAT, [0], []))
         proto.input.append("scales")
         constants.append(helper.make_tensor("scales", TensorProto.FLOAT, [rank], scales))
     graph = helper.make_graph(

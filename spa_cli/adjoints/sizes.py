@@ -29,6 +29,11 @@ class Sizes:
         """Number of axes; raises NoAdjoint if it is not known."""
         return len(self._shape(name))
 
+    @property
+    def ranks(self) -> dict[str, int]:
+        """Ranks of the tensors that have a known one."""
+        return {name: len(shape) for name, shape in self._shapes.shape.items()}
+
     def _shape(self, name: str) -> Shape:
         shape = self._shapes.shape.get(name)
         if shape is None:

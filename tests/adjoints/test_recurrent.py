@@ -1,0 +1,64 @@
+"""Layers through time."""
+
+import numpy as np
+import pytest
+
+from tests.adjoints.differences import adjoint_of, check, model_of, noise
+
+CASES = [
+    (op, direction, extra)
+    for op in ("LSTM", "GRU", "RNN")
+    for direction in ("forward", "reverse", "bidirectional")
+    for extra in ("", "states")
+]
+GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+
+
+def _model(op, direction, states, attributes="", outputs="y", opset=14) -> tuple:
+    d, h, i, gates = 1 + (direction == "bidirectional"), 3, 2, GATES[op]
+    weights = {
+        "w": noise(d, gates * h, i, seed=1).astype(np.float32),
+        "r": noise(d, gates * h, h, seed=2).astype(np.float32),
+        "b": noise(d, 2 * gates * h, seed=3).astype(np.float32),
+    }
+    inputs = {"x": noise(4, 2, i).astype(np.float32)}
+    if states:
+        inputs["h"] = noise(d, 2, h, seed=4).astype(np.float32)
+        if op == "LSTM":
+            inputs["c"] = noise(d, 2, h, seed=5).astype(np.float32)
+    more = f", , {', '.join(list(inputs)[1:])}" if states else ""
+    body = f'y, last{", cell" if op == "LSTM" else ""} = {op}<hidden_size={h}, direction="{direction}"{attributes}>'
+    model = model_of(f"{body} (x, w, r, b{more})", inputs, weights, outputs, opset, "float")
+    return model, inputs
+
+
+@pytest.mark.parametrize(("op", "direction", "extra"), CASES)
+def test_layer(op, direction, extra) -> None:
+    outputs = "y last cell" if op == "LSTM" else "y last"
+    model, inputs = _model(op, direction, extra, outputs=outputs)
+    check(model, inputs, list(inputs), step=1e-2, tolerance=2e-3)
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_reset(late) -> None:
+    model, inputs = _model("GRU", "forward", "", f", linear_before_reset={late}")
+    check(model, inputs, ["x"], step=1e-2, tolerance=2e-3)
+
+
+def test_last_state_alone() -> None:
+    model, inputs = _model("LSTM", "forward", "", outputs="last")
+    model.graph.node[0].output[0] = ""
+    check(model, inputs, ["x"], step=1e-2, tolerance=2e-3)
+
+
+def test_relu() -> None:
+    model, inputs = _model("RNN", "forward", "", ', activations=["Relu"]')
+    check(model, inputs, ["x"], step=1e-3, tolerance=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"), [(", clip=1.0", "clips"), (', activations=["Relu","Tanh","Tanh"]', "activations")]
+)
+def test_what_is_missing(attributes, reason) -> None:
+    model, inputs = _model("LSTM", "forward", "", attributes)
+    assert reason in adjoint_of(model, inputs, ["x"]).missing["x"]
