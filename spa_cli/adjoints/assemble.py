@@ -23,7 +23,9 @@ def assemble(
     declared = {v.name: v for v in graph.output}
     for output, value in cotangents.items():
         rank = sizes.ranks.get(output)
-        graph.input.append(helper.make_tensor_value_info(value.name, value.dtype, None if rank is None else [None] * rank))
+        graph.input.append(
+            helper.make_tensor_value_info(value.name, value.dtype, None if rank is None else [None] * rank)
+        )
     del graph.output[:]
     plain = (declared.get(name) or helper.make_empty_tensor_value_info(name) for name in cotangents)
     graph.output.extend([*plain, *(helper.make_empty_tensor_value_info(name) for name in gradients)])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from spa_cli.adjoints.emitter import NoAdjoint, Value
-from spa_cli.adjoints.table import Call, Gradient, adjoint_of, need_opset
+from spa_cli.adjoints.sizes import Pair
+from spa_cli.adjoints.table import Call, Gradient, adjoint_of, need_opset, unrepeat
 
 
 def _swapped(value: Value, rank: int) -> Value:
@@ -47,15 +48,11 @@ def matmul(c: Call) -> Mapping[int, Gradient]:
 
 def _summed(c: Call, value: Value, wide: int, index: int) -> Value:
     """Sum a gradient of rank ``wide`` over the axes in front along which an operand of a product was repeated."""
-    rank, other = c.rank(index), c.node.inputs[1 - index]
-    extra = wide - rank
-    value = c.emit.reduce(value, range(extra), keepdims=False)
-    own, others = c.sizes.pairs(c.node.inputs[index])[:-2], c.sizes.pairs(other)[:-2]
-    others = [(1, 1)] * (len(own) - len(others)) + others[max(len(others) - len(own), 0) :]
-    summed = [i for i, (n, w) in enumerate(zip(own, others, strict=True)) if n == (1, 1) and w != n]
-    if any(i not in summed and w not in (n, (1, 1)) for i, (n, w) in enumerate(zip(own, others, strict=True))):
-        raise NoAdjoint("which of its operands is repeated is known only as it runs")
-    return c.emit.reduce(value, summed, keepdims=True)
+    own = c.sizes.pairs(c.node.inputs[index])
+    batch = c.sizes.pairs(c.node.outputs[0])[: wide - 2]
+    # the size of the last two axes is that of the operand, known or not
+    same: list[Pair] = [(0, 0), (0, 0)]
+    return unrepeat(value, [*batch, *same], [*own[:-2], *same], c.x(index))
 
 
 @adjoint_of("Gemm")
@@ -117,7 +114,7 @@ def _operand(c: Call, terms: Sequence[str], right: str, i: int) -> Value:
     others = [j for j in range(len(terms)) if j != i]
     sizes = {x: s for j, t in enumerate(terms) for x, s in zip(t, c.sizes.pairs(c.node.inputs[j]), strict=True)}
     for j, t in enumerate(terms):
-        if any(s != sizes[x] for x, s in zip(t, c.sizes.pairs(c.node.inputs[j]), strict=True)):
+        if any(s[0] != sizes[x][0] for x, s in zip(t, c.sizes.pairs(c.node.inputs[j]), strict=True)):
             raise NoAdjoint("it repeats an operand along a letter")
     reach = set(right).union(*(terms[j] for j in others))
     kept = "".join(x for x in own if x in reach)

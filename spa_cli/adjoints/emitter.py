@@ -57,17 +57,17 @@ class Value:
     def __matmul__(self, other: Value) -> Value:
         return self.emit.op("MatMul", self, other)
 
-    def __gt__(self, other: Operand) -> Value:
+    def __gt__(self, other: Operand) -> Value:  # type: ignore[misc]
         return self.emit.op("Greater", self, other, dtype=BOOL)
 
-    def __lt__(self, other: Operand) -> Value:
+    def __lt__(self, other: Operand) -> Value:  # type: ignore[misc]
         return self.emit.op("Less", self, other, dtype=BOOL)
 
     def __invert__(self) -> Value:
         return self.emit.op("Not", self)
 
     def where(self, condition: Value) -> Value:
-        """This where ``condition`` holds, zero elsewhere."""
+        """What it is where ``condition`` holds, zero elsewhere."""
         return self * self.emit.cast(condition, self.dtype)
 
 
@@ -96,7 +96,13 @@ class Emitter:
         return name
 
     def ops(
-        self, op: str, inputs: Sequence[Value | None], count: int, domain: str = "", names: Sequence[str] = (), **attrs: Any
+        self,
+        op: str,
+        inputs: Sequence[Value | None],
+        count: int,
+        domain: str = "",
+        names: Sequence[str] = (),
+        **attrs: Any,
     ) -> list[str]:
         """Names of the outputs of a node; ``names``: those that they must have."""
         node = helper.make_node(op, [i.name if i else "" for i in inputs], [], domain=domain, **attrs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -177,8 +178,28 @@ def scatter_back(g: Value, axis: int, rank: int, places: Value, size: Value, add
     zeros = e.zeros(e.concat([before, size, after], 0), g.dtype)
     if add and e.opset < 16:
         row = e.reshape(size, e.constant(np.zeros(0), 7))
-        matrix = e.op("OneHot", places, row, e.constant([0, 1], g.dtype), dtype=g.dtype, axis=-1)
+        matrix = e.cast(e.op("OneHot", places, row, e.constant([0, 1], 1), dtype=1, axis=-1), g.dtype)
         last = [*(i for i in range(rank) if i != axis), axis]
         return e.transpose(e.transpose(g, last) @ matrix, [int(i) for i in np.argsort(last)])
-    extra = {"reduction": "add"} if add else {}
+    extra: dict[str, Any] = {"reduction": "add"} if add else {}
     return e.op("ScatterElements", zeros, e.expand(wide, dims), g, axis=axis, **extra)
+
+
+@adjoint_of("DepthToSpace")
+def depth_to_space(c: Call) -> Value:
+    """Blocks back to channels."""
+    block, e = int(c.node.attr("blocksize")), c.emit
+    back = e.op("SpaceToDepth", c.g, blocksize=block)
+    if c.node.attr("mode", "DCR") == "DCR":
+        return back
+    # the channels of a block lie inside those of the image
+    dims = e.shape(back)
+    batch, space = e.slice(dims, [0], [1], [0]), e.slice(dims, [2], [4], [0])
+    apart = e.reshape(back, e.concat([batch, e.ints([block * block, -1]), space], 0))
+    return e.reshape(e.transpose(apart, [0, 2, 1, 3, 4]), dims)
+
+
+@adjoint_of("SpaceToDepth")
+def space_to_depth(c: Call) -> Value:
+    """Channels back to blocks."""
+    return c.emit.op("DepthToSpace", c.g, blocksize=int(c.node.attr("blocksize")))

@@ -136,7 +136,7 @@ class _Back:
             proto.output.append("")
         if not proto.output[index]:
             proto.output[index] = self._emit.fresh(f"adjoint/{node.op}/{index}")
-        return proto.output[index]
+        return str(proto.output[index])
 
 
 def _names(graph: Graph) -> set[str]:

@@ -27,6 +27,8 @@ def batch_norm(c: Call) -> Mapping[int, Gradient]:
         0: lambda: c.g * e.unsqueeze(e.cast(scale / root, c.g.dtype), behind),
         1: scaled,
         2: lambda: e.reduce(c.g, others, keepdims=False),
+        3: lambda: -e.reduce(c.g, others, keepdims=False) * scale / root,
+        4: lambda: scaled() * scale * -0.5 / (root * root),
     }
 
 

@@ -48,13 +48,9 @@ def average(c: Call) -> Value:
     """An equal share to every place of the window."""
     w = window(c, c.node.attr("kernel_shape"))
     ones = c.emit.constant(np.ones((1, 1, *w.kernel)), c.g.dtype)
-    g = c.g
     padded = any(w.begin) or any(w.end) or c.node.attr("ceil_mode", 0)
-    if padded:
-        # what the windows at the border count: itself an average, of an image of ones
-        g = g / _counts(c, w)
-    else:
-        g = g * (1 / math.prod(w.kernel))
+    # windows at the border may count fewer places
+    g = c.g / _counts(c, w) if padded else c.g * (1 / math.prod(w.kernel))
     return _together(c, spread(c, _apart(c, g), ones, w, 1))
 
 

@@ -52,11 +52,11 @@ class Direction:
     gates: int
 
     def of(self, i: int) -> Value:
-        """This direction's part of an input."""
+        """Part of an input that is of the direction."""
         return self.pick(self.call.x(i), 0)
 
     def pick(self, value: Value, axis: int) -> Value:
-        """This direction's part of a tensor."""
+        """Part of a tensor that is of the direction."""
         return value.emit.op("Gather", value, value.emit.constant(self.index, 7), axis=axis)
 
     @property

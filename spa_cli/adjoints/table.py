@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from spa_cli.adjoints.emitter import Emitter, NoAdjoint, Value
-from spa_cli.adjoints.sizes import Sizes
+from spa_cli.adjoints.sizes import Pair, Sizes
 from spa_cli.graph.model import Array, Node
 
 MICROSOFT = "com.microsoft"
@@ -133,16 +133,21 @@ def record_of(node: Node) -> Record | None:
 
 def unbroadcast(sizes: Sizes, value: Value, of: str, to: str) -> Value:
     """Sum ``value``, of the shape of tensor ``of``, to the shape of tensor ``to``, which was broadcast to it."""
-    emit, wide, narrow = value.emit, sizes.pairs(of), sizes.pairs(to)
+    return unrepeat(value, sizes.pairs(of), sizes.pairs(to), Value(value.emit, to, sizes.dtype(to)))
+
+
+def unrepeat(value: Value, wide: Sequence[Pair], narrow: Sequence[Pair], target: Value) -> Value:
+    """Sum ``value``, of the sizes ``wide``, to the sizes ``narrow``, which those of ``target`` are."""
+    emit = value.emit
     value = emit.reduce(value, range(len(wide) - len(narrow)), keepdims=False)
-    wide = wide[len(wide) - len(narrow) :]
-    summed = [i for i, (w, n) in enumerate(zip(wide, narrow, strict=True)) if n == (1, 1) and w != n]
-    if all(i in summed or (w == n and None not in n) for i, (w, n) in enumerate(zip(wide, narrow, strict=True))):
+    pairs = list(enumerate(zip(wide[len(wide) - len(narrow) :], narrow, strict=True)))
+    summed = [i for i, (w, n) in pairs if n == (1, 1) and w != n]
+    if all(i in summed or (w == n and None not in n) for i, (w, n) in pairs):
         return emit.reduce(value, summed, keepdims=True)
     # not known before it runs: every axis is seen as (its size, how often it was repeated)
-    target = emit.shape(Value(emit, to, sizes.dtype(to)))
-    pairs = emit.concat([emit.unsqueeze(v, [1]) for v in (target, emit.shape(value) / target)], 1)
-    split = emit.reshape(value, emit.reshape(pairs, [-1]))
+    own = emit.shape(target)
+    both = emit.concat([emit.unsqueeze(v, [1]) for v in (own, emit.shape(value) / own)], 1)
+    split = emit.reshape(value, emit.reshape(both, [-1]))
     return emit.reduce(split, [2 * i + 1 for i in range(len(narrow))], keepdims=False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -60,11 +61,11 @@ def kernel_of(c: Call) -> list[int]:
     return [int(s or 0) for s in sizes]
 
 
-def spread(c: Call, g: Value, weight: Value, w: Window, group: int, channels: bool = True) -> Value:
+def spread(c: Call, g: Value, weight: Value, w: Window, group: int) -> Value:
     """The adjoint of moving a window over the first input: a transposed convolution of the same size as that."""
     n, sizes = len(w.kernel), c.fixed()[2:]
     outs = c.sizes.fixed(c.node.outputs[0])[2:]
-    attrs = {"strides": w.strides, "dilations": w.dilations, "group": group, "kernel_shape": w.kernel}
+    attrs: dict[str, Any] = {"strides": w.strides, "dilations": w.dilations, "group": group, "kernel_shape": w.kernel}
     if None not in sizes and None not in outs:
         end, more = [0] * n, [0] * n
         for i, (size, out) in enumerate(zip(sizes, outs, strict=True)):
@@ -99,9 +100,7 @@ def conv(c: Call) -> Mapping[int, Gradient]:
         split = weight.reshape(group, weight.shape[0] // group, *weight.shape[1:])
         turned = np.flip(split.swapaxes(1, 2), tuple(range(3, split.ndim))).reshape(-1, split.shape[1], *w.kernel)
         pads = [r - 1 - p for r, p in zip(w.reach * 2, w.begin + w.end, strict=True)]
-        return c.emit.op(
-            "Conv", c.g, turned, kernel_shape=w.kernel, dilations=w.dilations, group=group, pads=pads
-        )
+        return c.emit.op("Conv", c.g, turned, kernel_shape=w.kernel, dilations=w.dilations, group=group, pads=pads)
 
     return {
         0: image,
@@ -160,9 +159,8 @@ def window_of_transpose(c: Call, kernel: list[int]) -> Window:
     n, node = len(kernel), c.node
     mode = node.attr("auto_pad", "NOTSET")
     if node.attr("output_shape") is None and mode in ("NOTSET", "VALID"):
-        plain = window(c, kernel)
         # rows that output_padding adds behind are read by no window
-        return plain
+        return window(c, kernel)
     strides = [int(s) for s in node.attr("strides", [1] * n)]
     dilations = [int(d) for d in node.attr("dilations", [1] * n)]
     more = [int(p) for p in node.attr("output_padding", [0] * n)]
