@@ -178,13 +178,25 @@ class Emitter:
         return self.op("Squeeze", value, axes=list(axes))
 
     def slice(self, value: Value, starts: Ints, ends: Ints, axes: Sequence[int], steps: Sequence[int] = ()) -> Value:
-        """Slices, of sizes that the running model may compute (since opset 10)."""
+        """Slices; positions that the running model computes count from the front."""
         if self.opset >= 10:
             inputs = [self.ints(starts), self.ints(ends), self.ints(axes), *([self.ints(steps)] if steps else [])]
             return self.op("Slice", value, *inputs)
-        if isinstance(starts, Value) or isinstance(ends, Value) or any(s != 1 for s in steps):
-            raise NoAdjoint("needs opset 10, whose Slice takes computed positions")
+        if any(s != 1 for s in steps):
+            raise NoAdjoint("needs opset 10, whose Slice has steps")
+        if isinstance(starts, Value) or isinstance(ends, Value):
+            for at, axis in enumerate(axes):
+                one = [self.op("Gather", self.ints(v), self.ints([at]), axis=0) for v in (starts, ends)]
+                value = self.op("Gather", value, self.arange(one[1] - one[0]) + one[0], axis=axis)
+            return value
         return self.op("Slice", value, starts=list(starts), ends=list(ends), axes=list(axes))
+
+    def arange(self, size: Value) -> Value:
+        """The integers below ``size``, a vector of one."""
+        if self.opset < 9:
+            raise NoAdjoint("needs opset 9, which has NonZero")
+        one = numpy_helper.from_array(np.ones(1, np.int64))
+        return self.reshape(self.op("NonZero", self.op("ConstantOfShape", size, value=one)), [-1])
 
     def pad(self, value: Value, pads: Ints) -> Value:
         """Zeros around, at the begin of all axes and then at the end of all; negative: cut off."""

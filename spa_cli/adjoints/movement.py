@@ -151,15 +151,13 @@ def _computed_slice(c: Call) -> Value:
     """Positions that are known only as it runs: the places along each axis are cut out as the numbers were."""
     e, g = c.emit, c.g
     if e.opset < 11:
-        raise NoAdjoint("needs opset 11, which has Range")
+        raise NoAdjoint("needs opset 11, which has ScatterElements")
     axes = [int(a) % c.rank() for a in c.known(3, "axes")] if c.has(3) else _leading(c)
     for at, axis in enumerate(axes):
         own = [e.slice(c.x(i), [at], [at + 1], [0]) for i in (1, 2)]
         size = e.size(c.x(), axis)
-        scalar = e.reshape(size, e.constant(np.zeros(0), 7))
-        every = e.op("Range", e.constant(0, 7), scalar, e.constant(1, 7))
         step = [e.slice(c.x(4), [at], [at + 1], [0])] if c.has(4) else []
-        places = e.op("Slice", every, *own, e.ints([0]), *step)
+        places = e.op("Slice", e.arange(size), *own, e.ints([0]), *step)
         g = scatter_back(g, axis, c.rank(), places, size, add=False)
     return g
 

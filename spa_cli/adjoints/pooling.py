@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from spa_cli.adjoints.emitter import NoAdjoint, Value
 from spa_cli.adjoints.table import Call, adjoint_of
 from spa_cli.adjoints.windows import Window, spread, window
+
+# below whatever an image holds, and times zero still zero
+_LOWEST = -1e30
 
 
 def _space(c: Call) -> list[int]:
@@ -51,7 +55,8 @@ def average(c: Call) -> Value:
     padded = any(w.begin) or any(w.end) or c.node.attr("ceil_mode", 0)
     # windows at the border may count fewer places
     g = c.g / _counts(c, w) if padded else c.g * (1 / math.prod(w.kernel))
-    return _together(c, spread(c, _apart(c, g), ones, w, 1))
+    outs = c.sizes.fixed(c.node.outputs[0])[2:]
+    return _together(c, spread(_apart(c, g), ones, w, 1, c.x(), c.fixed()[2:], outs))
 
 
 def _counts(c: Call, w: Window) -> Value:
@@ -80,26 +85,55 @@ def maximum(c: Call) -> Value:
             "ScatterElements", flat, c.emit.reshape(places, [-1]), c.emit.reshape(c.g, [-1]), axis=0, reduction="add"
         )
         return _together(c, found)
+    if c.g.dtype not in (1, 11):
+        raise NoAdjoint("needs opset 16 in half precision")
     w = window(c, c.node.attr("kernel_shape"))
     if c.node.attr("ceil_mode", 0):
         w = _up(c, w)
-    count = math.prod(w.kernel)
-    # a window's places as channels: convolve with one-hot weights
-    each = c.emit.constant(np.eye(count).reshape(count, 1, *w.kernel), c.g.dtype)
-    if c.g.dtype not in (1, 11):
-        raise NoAdjoint("needs opset 16 in half precision")
-    n, lowest = len(w.kernel), -1e30
-    image = _apart(c, c.x())
-    pads = [0, 0, *w.begin, 0, 0, *w.end]
-    if any(pads) and c.emit.opset >= 11:
-        image = c.emit.op("Pad", image, c.emit.ints(pads), c.emit.constant(lowest, c.g.dtype))
-    elif any(pads):
-        image = c.emit.op("Pad", image, pads=pads, value=lowest)
-    seen = c.emit.op("Conv", image, each, strides=w.strides, dilations=w.dilations, kernel_shape=w.kernel)
-    first = c.emit.op("ArgMax", seen, dtype=7, axis=1, keepdims=1)
-    ids = c.emit.constant(np.arange(count).reshape(1, count, *[1] * n), 7)
-    chosen = c.emit.cast(c.emit.equal(first, ids), c.g.dtype)
-    return _together(c, spread(c, _apart(c, c.g) * chosen, each, w, 1))
+    # axis by axis: a window of k x k has k places twice, not k * k
+    sizes, outs = c.fixed()[2:], c.sizes.fixed(c.node.outputs[0])[2:]
+    images, stages = [_apart(c, c.x())], [_along(w, i) for i in range(len(sizes))]
+    for stage in stages[:-1]:
+        wide = _bordered(images[-1], stage)
+        images.append(c.emit.op("MaxPool", wide, **_attributes(c, stage)))
+    g = _apart(c, c.g)
+    for i in reversed(range(len(sizes))):
+        before, after = [*outs[:i], *sizes[i:]], [*outs[: i + 1], *sizes[i + 1 :]]
+        g = _first(g, images[i], stages[i], before, after)
+    return _together(c, g)
+
+
+def _along(w: Window, axis: int) -> Window:
+    """The part of a window that lies along one axis."""
+    parts = ((w.kernel, 1), (w.strides, 1), (w.dilations, 1), (w.begin, 0), (w.end, 0))
+    return Window(*([v if i == axis else plain for i, v in enumerate(values)] for values, plain in parts))
+
+
+def _attributes(c: Call, w: Window) -> dict[str, Any]:
+    """A window as attributes; dilations are known since opset 10."""
+    plain = {"kernel_shape": w.kernel, "strides": w.strides}
+    return {**plain, "dilations": w.dilations} if c.emit.opset >= 10 else plain
+
+
+def _bordered(image: Value, w: Window) -> Value:
+    """An image with a border that is never the largest."""
+    pads, e = [0, 0, *w.begin, 0, 0, *w.end], image.emit
+    if not any(pads):
+        return image
+    if e.opset >= 11:
+        return e.op("Pad", image, e.ints(pads), e.constant(_LOWEST, image.dtype))
+    return e.op("Pad", image, pads=pads, value=_LOWEST)
+
+
+def _first(g: Value, image: Value, w: Window, sizes: list[int | None], outs: list[int | None]) -> Value:
+    """To the first of the largest places: they are made channels by a convolution with one-hot weights."""
+    e, count = g.emit, math.prod(w.kernel)
+    each = e.constant(np.eye(count).reshape(count, 1, *w.kernel), g.dtype)
+    wide = _bordered(image, w)
+    seen = e.op("Conv", wide, each, strides=w.strides, dilations=w.dilations, kernel_shape=w.kernel)
+    first = e.op("ArgMax", seen, dtype=7, axis=1, keepdims=1)
+    ids = e.constant(np.arange(count).reshape(1, count, *[1] * len(w.kernel)), 7)
+    return spread(g.where(e.equal(first, ids)), each, w, 1, image, sizes, outs)
 
 
 def _up(c: Call, w: Window) -> Window:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from spa_cli.adjoints.emitter import NoAdjoint, Value
-from spa_cli.adjoints.table import Call, Gradient, adjoint_of, need_opset
+from spa_cli.adjoints.table import Call, Gradient, adjoint_of
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,20 @@ def kernel_of(c: Call) -> list[int]:
     return [int(s or 0) for s in sizes]
 
 
-def spread(c: Call, g: Value, weight: Value, w: Window, group: int) -> Value:
-    """The adjoint of moving a window over the first input: a transposed convolution of the same size as that."""
-    n, sizes = len(w.kernel), c.fixed()[2:]
-    outs = c.sizes.fixed(c.node.outputs[0])[2:]
+def spread(
+    g: Value,
+    weight: Value,
+    w: Window,
+    group: int,
+    image: Value,
+    sizes: Sequence[int | None],
+    outs: Sequence[int | None],
+) -> Value:
+    """The adjoint of moving a window over ``image``: a transposed convolution that has its size.
+
+    ``sizes`` and ``outs``: of the image and of what came of it, where they are always the same.
+    """
+    n, e = len(w.kernel), g.emit
     attrs: dict[str, Any] = {"strides": w.strides, "dilations": w.dilations, "group": group, "kernel_shape": w.kernel}
     if None not in sizes and None not in outs:
         end, more = [0] * n, [0] * n
@@ -74,17 +84,15 @@ def spread(c: Call, g: Value, weight: Value, w: Window, group: int) -> Value:
             end[i] = max(full - w.begin[i] - size, 0)
             more[i] = max(size + w.begin[i] - full, 0)
         if all(m < max(s, d) for m, s, d in zip(more, w.strides, w.dilations, strict=True)):
-            return c.emit.op("ConvTranspose", g, weight, pads=[*w.begin, *end], output_padding=more, **attrs)
-        whole = c.emit.op("ConvTranspose", g, weight, pads=[*w.begin, *end], **attrs)
-        return c.emit.pad(whole, [0] * (n + 2) + [0, 0, *more])
+            return e.op("ConvTranspose", g, weight, pads=[*w.begin, *end], output_padding=more, **attrs)
+        whole = e.op("ConvTranspose", g, weight, pads=[*w.begin, *end], **attrs)
+        return e.pad(whole, [0] * (n + 2) + [0, 0, *more])
     if not w.moves:
-        return c.emit.op("ConvTranspose", g, weight, pads=[*w.begin, *w.end], **attrs)
-    need_opset(c, 10, "a Slice with computed sizes")
-    whole = c.emit.op("ConvTranspose", g, weight, pads=[0] * 2 * n, **attrs)
-    whole = c.emit.pad(whole, [0] * (n + 2) + [0, 0, *(s + e for s, e in zip(w.strides, w.end, strict=True))])
-    sizes_now = c.emit.slice(c.emit.shape(c.x()), [2], [n + 2], [0])
-    begin = c.emit.ints(w.begin)
-    return c.emit.slice(whole, begin, sizes_now + begin, range(2, n + 2))
+        return e.op("ConvTranspose", g, weight, pads=[*w.begin, *w.end], **attrs)
+    whole = e.op("ConvTranspose", g, weight, pads=[0] * 2 * n, **attrs)
+    whole = e.pad(whole, [0] * (n + 2) + [0, 0, *(s + p for s, p in zip(w.strides, w.end, strict=True))])
+    begin, now = e.ints(w.begin), e.slice(e.shape(image), [2], [n + 2], [0])
+    return e.slice(whole, begin, now + begin, range(2, n + 2))
 
 
 @adjoint_of("Conv")
@@ -95,7 +103,8 @@ def conv(c: Call) -> Mapping[int, Gradient]:
     def image() -> Value:
         weight = c.sizes.array(c.node.inputs[1])
         if w.moves or weight is None or any(b >= r for b, r in zip(w.begin + w.end, w.reach * 2, strict=True)):
-            return spread(c, c.g, c.x(1), w, group)
+            outs = c.sizes.fixed(c.node.outputs[0])[2:]
+            return spread(c.g, c.x(1), w, group, c.x(), c.fixed()[2:], outs)
         # a window that moves by one: a convolution with the weight turned round, which onnxruntime is faster at
         split = weight.reshape(group, weight.shape[0] // group, *weight.shape[1:])
         turned = np.flip(split.swapaxes(1, 2), tuple(range(3, split.ndim))).reshape(-1, split.shape[1], *w.kernel)

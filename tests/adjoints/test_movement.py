@@ -60,3 +60,10 @@ def test_computed_slice() -> None:
     body = "d = Shape(x)  n = Gather<axis=0>(d, i)  h = Div(n, t)  y = Slice(x, h, n, i)"
     model = model_of(body, inputs, {"i": ints(1), "t": ints(2)}, free=True)
     check(model, inputs, ["x"], {"x": noise(2, 7)})
+
+
+@pytest.mark.parametrize("opset", [9, 13])
+def test_concat_of_any_sizes(opset) -> None:
+    inputs = {"x": noise(2, 3), "u": noise(2, 4, seed=1)}
+    model = model_of("y = Concat<axis=1>(x, u, x)", inputs, {}, opset=opset, free=True)
+    check(model, inputs, ["x", "u"], {"x": noise(2, 5), "u": noise(2, 1)})
