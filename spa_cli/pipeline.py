@@ -17,6 +17,7 @@ from spa_cli.runtime.load import Model, load
 from spa_cli.runtime.providers import running_on
 from spa_cli.trial.choose import Choice, choose_by_budget
 from spa_cli.trial.prepare import Ranked, analyse, score
+from spa_cli.trial.rounds import in_rounds
 from spa_cli.trial.search import choose_by_quality
 from spa_cli.trial.trials import Trial, Trials
 from spa_cli.verification.subject import Subject
@@ -40,6 +41,7 @@ def prune(
         ranked = score(subject, request)
         with Trials(subject, ranked.curvature, files.out, options.method) as trials:
             # only a finished file tells whether a cut survives: choosing tries, and what was tried is not made twice
+            ranked = in_rounds(ranked, request, trials)
             choose = choose_by_quality if options.measures_quality else choose_by_budget
             choice = choose(ranked, request, trials)
             small = trials.cut(choice.selection)

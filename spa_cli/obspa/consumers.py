@@ -13,6 +13,7 @@ from spa_cli.channels.slices import slot_of
 from spa_cli.graph.model import Array, Graph
 from spa_cli.obspa.epilogue import norm_scale, per_row
 from spa_cli.obspa.layers import Layer
+from spa_cli.obspa.sensitivity import root
 from spa_cli.obspa.statistics import Statistics, reader
 
 Slots = NDArray[np.int64]
@@ -48,8 +49,12 @@ def consumers(
     layers: list[Layer],
     statistics: dict[str, Statistics],
     emphasis: dict[str, float],
+    metric: dict[str, Array],
 ) -> list[list[list[Reader]]]:
-    """Per group, per block (one if it has none), the layers that read it; ``emphasis``: how much they count (1)."""
+    """Per group, per block (one if it has none), the layers that read it; ``emphasis``: how much they count (1).
+
+    ``metric``: of some layers, how much the network feels their outputs (``Sensitivity``).
+    """
     group_of = {int(c): i for i, g in enumerate(grouping.groups) for c in g.ids}
     found: list[list[list[Reader]]] = [[[] for _ in range(max(1, len(group.blocks)))] for group in grouping.groups]
     for layer in layers:
@@ -61,7 +66,8 @@ def consumers(
         # 86.7 % at 2x MACs against 85.0 without and 86.6 with o, and fewer parameters than with o)
         times = emphasis.get(layer.node.label, 1.0) / known.spread
         for i in _groups_in(grouping, layer.operand, _inner_axes(layer), group_of):
-            _add_layer(graph, grouping, grouping.groups[i], layer, known, (h, mean), times, found[i])
+            own = grouping.groups[i]
+            _add_layer(graph, grouping, own, layer, known, (h, mean), times, metric.get(layer.key), found[i])
         units = layer.node.input(2) if layer.recurrent and known.hidden is not None else ""
         for i in _groups_in(grouping, units, [2], group_of):
             _add_units(graph, grouping, grouping.groups[i], layer, known, times, found[i])
@@ -99,6 +105,7 @@ def _add_layer(
     statistics: Statistics,
     moments: tuple[Array, Array],
     times: float,
+    metric: Array | None,
     found: list[list[Reader]],
 ) -> None:
     matrix, rows, (h, mean) = statistics.weight, statistics.moments.rows, moments
@@ -111,6 +118,11 @@ def _add_layer(
         _slots(grouping, layer, statistics.shape, group.blocks) if len(group.blocks) else np.where(slots >= 0, 0, -1)
     )
     weight = math.sqrt(matrix.shape[0] * matrix.shape[1]) * times
+    if metric is not None and metric.shape[:2] == matrix.shape[:2]:
+        felt = np.matmul(root(metric), statistics.weight)
+        # as much as before for all it reads: the metric says in which directions, not how much
+        weight *= _energy(matrix, h) / max(_energy(felt, h), 1e-30)
+        matrix = felt
 
     def add(to: list[Reader], g: int, places: Slots) -> None:
         to.append(Reader(layer.node.label, matrix[g], h[g], mean[g], rows, places, weight, bool(layer.unfit)))
@@ -133,6 +145,11 @@ def _add_layer(
         per = len(matrix) // len(found) if separate else len(matrix)
         for g in range(b * per, (b + 1) * per) if separate else range(per):
             add(found[b], g, places)
+
+
+def _energy(matrix: Array, h: Array) -> float:
+    """``tr(W H W^T)``."""
+    return float((np.matmul(matrix, h) * matrix).sum())
 
 
 def _add_units(

@@ -16,8 +16,10 @@ from spa_cli.graph.view import build
 from spa_cli.memory import more_than_fits
 from spa_cli.obspa.consumers import Reader, consumers
 from spa_cli.obspa.layers import find_layers
+from spa_cli.obspa.positions import Positions
 from spa_cli.obspa.rank import energy_share, rank
 from spa_cli.obspa.recalibrate import find_affines
+from spa_cli.obspa.sensitivity import Sensitivity, sensitivity
 from spa_cli.obspa.standardise import Standardised
 from spa_cli.obspa.statistics import Statistics, collect
 from spa_cli.obspa.walk import Repair, walk
@@ -57,17 +59,35 @@ class Curvature:
         self._dropped, self._left_out = "", 0
 
     @cached_property
+    def sensitivity(self) -> Sensitivity:
+        """What the network's outputs feel of each layer."""
+        stage("measuring what outputs feel")
+        f = sensitivity(self._graph, self._analysis.state.shapes, self._layers, self.calibration.chunks, self._seed)
+        import os
+
+        print("missing", f.missing)
+        if "R" in os.environ.get("SPA_NO", ""):
+            f.chances = {}
+        if "M" in os.environ.get("SPA_NO", ""):
+            f.metric = {}
+        return f
+
+    def _positions(self) -> Positions:
+        return Positions(self._seed, self.sensitivity.chances)
+
+    @cached_property
     def statistics(self) -> dict[str, Statistics]:
         """What every layer reads and gives, by layer."""
+        where = self._positions()
         stage("running the calibration samples")
         shapes, chunks = self._analysis.state.shapes, self.calibration.chunks
-        return collect(self._graph, shapes, self._layers, chunks, self._seed)
+        return collect(self._graph, shapes, self._layers, chunks, where)
 
     @cached_property
     def consumers(self) -> list[list[list[Reader]]]:
         """Per group and block, the layers that read it."""
         grouping = self._analysis.grouping
-        return consumers(self._graph, grouping, self._layers, self.statistics, self._emphasis)
+        return consumers(self._graph, grouping, self._layers, self.statistics, self._emphasis, self.sensitivity.metric)
 
     @cached_property
     def rankings(self) -> list[Ranking]:
@@ -94,7 +114,7 @@ class Curvature:
             ends = {layer.around.target for layer in self._layers}
             ends |= {*find_affines(self._graph, self._layers)}
             waves = Waves(samples.chunks, room(self._analysis, ends))
-            self._report = walk(self._graph, work, self._layers, waves, self._seed)
+            self._report = walk(self._graph, work, self._layers, waves, self._positions())
             self._left_out = samples.samples - waves.samples
             after = self._error(work)
         except UsageError:

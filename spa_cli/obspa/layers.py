@@ -105,6 +105,14 @@ class Layer:
         """The operand of that ``shape`` whose ``matrix`` this is."""
         return self.terms.restore(matrix / self.alpha, shape)
 
+    @property
+    def batch_first(self) -> bool:
+        """Whether samples lie along the first axis of what it reads and gives, position by position."""
+        if self.transposed or self.recurrent:
+            return False
+        t = self.terms
+        return self.conv or (bool(t.places) and t.x[0] == t.y[0] == t.places[0])
+
     def positions(self, x: tuple[int, ...]) -> int:
         """Positions per sample, for an input of shape ``x``."""
         if self.conv:
@@ -112,7 +120,13 @@ class Layer:
         return math.prod(x[self.terms.x.index(label)] for label in self.terms.places[1:])
 
     def inputs_at(self, x: Array, rows: Array | None, groups: int, zero: Array | None = None) -> Array:
-        """Inputs of the contraction at the sampled positions (all if ``None``): (g, samples * positions, p)."""
+        """Inputs of the contraction at the sampled positions (all if ``None``): (g, samples * positions, p).
+
+        ``rows``: the same of every sample, or its own of each (samples, positions).
+        """
+        if rows is not None and rows.ndim == 2:
+            each = zip(np.split(x, len(x)), rows, strict=True)
+            return np.concatenate([self.inputs_at(one, own, groups, zero) for one, own in each], 1)
         if zero is not None:
             x = x.astype(np.float32) - zero.astype(np.float32)
         if self.conv:
@@ -126,6 +140,9 @@ class Layer:
 
     def outputs_at(self, y: Array, rows: Array | None, groups: int) -> Array:
         """A tensor shaped like the output at the sampled positions: (g, samples * positions, o)."""
+        if rows is not None and rows.ndim == 2:
+            each = zip(np.split(y, len(y)), rows, strict=True)
+            return np.concatenate([self.outputs_at(one, own, groups) for one, own in each], 1)
         if self.conv:
             flat = y.reshape(*y.shape[:2], -1)
             taken = np.moveaxis(flat if rows is None else flat[:, :, rows], 2, 1)
@@ -157,11 +174,6 @@ class Layer:
 def _sampled(value: Array, rows: Array | None) -> Array:
     taken = value if rows is None else value[:, :, rows]
     return taken.reshape(len(value), -1, value.shape[-1])
-
-
-def sample_rows(count: int, limit: int, rng: np.random.Generator) -> Array | None:
-    """Random output positions to look at per sample (flat indices), ``None`` for all of them."""
-    return None if count <= limit else np.sort(rng.choice(count, limit, replace=False))
 
 
 def find_layers(graph: Graph, shapes: Shapes) -> list[Layer]:

@@ -11,8 +11,9 @@ from spa_cli.errors import UsageError, first_line
 from spa_cli.graph.known import Read
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.shapes import Shapes
-from spa_cli.obspa.layers import INTEGERS, Layer, graph_shape, sample_rows
+from spa_cli.obspa.layers import INTEGERS, Layer, graph_shape
 from spa_cli.obspa.moments import Moments
+from spa_cli.obspa.positions import Positions
 from spa_cli.progress import tracked
 from spa_cli.runtime.probe import probe
 from spa_cli.runtime.providers import chosen
@@ -39,7 +40,7 @@ class Statistics:
 
 
 def collect(
-    graph: Graph, shapes: Shapes, layers: list[Layer], chunks: list[dict[str, Array]], seed: int
+    graph: Graph, shapes: Shapes, layers: list[Layer], chunks: list[dict[str, Array]], where: Positions
 ) -> dict[str, Statistics]:
     """One run of the dense network with the layers' inputs and targets as extra outputs; statistics per layer key.
 
@@ -49,7 +50,7 @@ def collect(
     def shape_of(name: str) -> tuple[int, ...]:
         return graph_shape(graph, shapes, name)
 
-    rng, samples = np.random.default_rng(seed), sum(map(samples_in, chunks))
+    samples = sum(map(samples_in, chunks))
     weights: dict[str, Array] = {}
     sizes: dict[str, tuple[int, ...]] = {}
     used: list[Layer] = []
@@ -69,7 +70,7 @@ def collect(
     names = {n for s in used for n in (s.x, s.around.target, s.around.after_norm)} - set(graph.inputs)
     wanted = sorted(names - set(graph.parameters))
     session = open_session(probe(graph.in_memory(), wanted, beside=True), providers=chosen())
-    for chunk in tracked(chunks):
+    for at, chunk in enumerate(tracked(chunks)):
         try:
             values = {**chunk, **(dict(zip(wanted, session.run(wanted, chunk), strict=True)) if wanted else {})}
         except Exception as error:
@@ -81,14 +82,15 @@ def collect(
             if not layer.takes(x):
                 continue
             limit = positions(samples, weights[layer.key].shape[2])
-            rows = sample_rows(layer.positions(x.shape), limit, rng)
+            rows = where.of(layer, at, x.shape, limit)
             zero = graph.array(layer.zeros[0]) if layer.zeros[0] in graph.parameters else None
             inputs = layer.inputs_at(x, rows, len(weights[layer.key]), zero)
             moments[layer.key].add(inputs, layer.samples(x.shape))
             after = values[layer.around.after_norm]
             for name in {layer.around.target, layer.around.after_norm}:
                 if not layer.recurrent and layer.gives(after) and values[name].shape == after.shape:
-                    sums.setdefault(f"{layer.key}/{name}", []).append(_channel_sums(layer, values[name]))
+                    drawn = rows if rows is not None and rows.ndim == 2 else None
+                    sums.setdefault(f"{layer.key}/{name}", []).append(_channel_sums(layer, values[name], drawn))
         for key, units in hidden.items():
             # (steps, directions, batch, h)
             steps = np.moveaxis(values[key], 1, 0)
@@ -129,9 +131,9 @@ def _statistics(
     return Statistics(weight, shape, x, max(spread, 1e-12), energy, hidden)
 
 
-def _channel_sums(layer: Layer, value: Array) -> Array:
+def _channel_sums(layer: Layer, value: Array, rows: Array | None) -> Array:
     """(3, channels): count, sum and sum of squares per output channel."""
-    whole = np.moveaxis(value, 1, -1)[None] if layer.transposed else layer.outputs_at(value, None, 1)
+    whole = np.moveaxis(value, 1, -1)[None] if layer.transposed else layer.outputs_at(value, rows, 1)
     groups, width = len(whole), value.shape[1] if layer.transposed else whole.shape[-1]
     flat = np.moveaxis(whole.reshape(groups, -1, width), 0, 1).reshape(-1, groups * width).astype(np.float64)
     return np.stack([np.full(flat.shape[1], float(len(flat))), flat.sum(0), np.square(flat).sum(0)])

@@ -17,6 +17,7 @@ from spa_cli.graph.model import Array, Graph, Node
 from spa_cli.graph.view import flattened
 from spa_cli.obspa.layers import INTEGERS, Layer
 from spa_cli.obspa.pairs import Pair, find_pairs
+from spa_cli.obspa.positions import Positions
 from spa_cli.obspa.recalibrate import Affine, find_affines, recalibrate
 from spa_cli.obspa.refine import refine
 from spa_cli.obspa.refit import Fit, Observations, refit
@@ -49,10 +50,9 @@ class Repair:
     kept: dict[str, str] = field(default_factory=dict)
 
 
-def walk(graph: Graph, work: Cut, layers: list[Layer], waves: Waves, seed: int) -> Repair:
+def walk(graph: Graph, work: Cut, layers: list[Layer], waves: Waves, where: Positions) -> Repair:
     """Refit the layers of ``work.model`` in place."""
     report = Repair()
-    rng = np.random.default_rng(seed)
     first = waves.first()
     dense, pruned = Interpreter(graph.model, graph.folder, first), Interpreter(work.model, graph.folder, first)
     by_node = {layer.key: layer for layer in layers}
@@ -83,12 +83,12 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], waves: Waves, seed: int) 
         _run_ahead(dense, graph, original)
         layer = by_node.get(outputs[0])
         if layer is not None:
-            _repair_layer(graph, layer, work, dense, pruned, rng, report)
+            _repair_layer(graph, layer, work, dense, pruned, where, report)
             pair = pairs.get(layer.key)
             if pair is not None and _refine(pair, work, dense, pruned, report):
                 for name in {o for node in pair.upper for o in node.outputs if not later[o]}:
                     pruned.drop(name)
-                _repair_layer(graph, layer, work, dense, pruned, rng, report)
+                _repair_layer(graph, layer, work, dense, pruned, where, report)
         pruned.run(proto)
         affine = affines.get(outputs[0])
         if affine is not None and recalibrate(affine, work, dense, pruned):
@@ -130,7 +130,7 @@ def _repair_layer(
     work: Cut,
     dense: Interpreter,
     pruned: Interpreter,
-    rng: np.random.Generator,
+    where: Positions,
     report: Repair,
 ) -> None:
     """Refit one layer to the dense targets, given the pruned inputs."""
@@ -152,7 +152,7 @@ def _repair_layer(
         report.kept[layer.node.label] = "its rows are channels that were cut"
         return
     try:
-        rows = _collect(layer, problem, len(dense.values[layer.x]), rng, pruned)
+        rows = _collect(layer, problem, len(dense.values[layer.x]), where, pruned)
     except Unfit as why:
         report.kept[layer.node.label] = str(why)
         return
@@ -214,7 +214,7 @@ def _same(a: list[Array], b: list[Array]) -> bool:
 
 
 def _collect(
-    layer: Layer, problem: Regression, chunks: int, rng: np.random.Generator, pruned: Interpreter
+    layer: Layer, problem: Regression, chunks: int, where: Positions, pruned: Interpreter
 ) -> tuple[Observations, Observations]:
     """Observations to fit and rows held back: of every four samples one, of chunks too small for that every fourth."""
     shapes = [np.shape(v) for v in pruned.values[layer.x]]
@@ -223,7 +223,7 @@ def _collect(
     limit = max(1, min(positions(samples, problem.matrix.shape[2]), _ROW_BYTES // max(wide * samples, 1)))
     fit, held = list[Observations](), list[Observations]()
     for chunk in range(chunks):
-        rows = problem.rows(chunk, limit, rng)
+        rows = problem.rows(chunk, limit, where)
         count, total = layer.samples(shapes[chunk]), rows.x.shape[1]
         cut = fitted(count, chunk) * (total // count)
         fit.append(rows.part(slice(cut)))

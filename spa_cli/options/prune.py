@@ -49,6 +49,7 @@ class Options:
         (), "What counts four times: output=NAME, classes=3,5, samples=0:100.", IMPORTANCE, read=words.texts
     )
     repair: bool | None = option(None, "Refit what is left (default: with obspa only).", IMPORTANCE)
+    rounds: int = option(1, "Cut in so many steps, repairing and scoring again between them.", IMPORTANCE)
     calib: str | SampleSource | None = option(
         None,
         "Samples: .npz with an array per input, .npy, a folder of them or of images, .txt, .jsonl, a saved dataset, "
@@ -112,7 +113,7 @@ class Options:
             raise UsageError(f"--max-group-ratio has to lie between 0 and 1, not {self.max_group_ratio:g}")
         if isinstance(self.round_to, str) and self.round_to != "auto":
             raise UsageError(f"--round-to has to be a number or auto, not {self.round_to}")
-        for name in ("round_to", "min_channels", "calib_samples"):
+        for name in ("round_to", "min_channels", "calib_samples", "rounds"):
             if getattr(self, name) != "auto" and getattr(self, name) < 1:
                 raise UsageError(f"{_flag(name)} has to be at least 1, not {getattr(self, name)}")
         if self.evaluate is not None and "{model}" not in self.evaluate:

@@ -1,0 +1,179 @@
+"""How much the network's own outputs feel what a layer gives: in which directions, and at which positions.
+
+An error ``e`` of a layer's output moves the outputs ``z`` by ``J e``; they feel it as ``e^T J^T D J e``. No labels say
+what matters in ``z``, so ``D`` is made of the outputs alone: an element counts by how far it is from the mean of its
+channel (a detector's objects, not its background; the tokens and classes that were decided on), a channel by the root
+of its variance. With signs ``s`` drawn at random, ``g = J^T D^(1/2) s`` has the second moment ``J^T D J``
+(Hutchinson 1990): one run of the adjoint network a sample.
+
+``metric`` is that moment over positions, ``G = E[g g^T]``: with it saliency is ``tr(G W_c V_cc^-1 W_c^T)``, the
+Kronecker-factored form of the loss's curvature (Martens and Grosse 2015). Its scale is left out: errors of positions
+and layers are not independent, and relative to the variance of what they are added into they compare better.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from spa_cli.adjoints.network import Adjoint, adjoint
+from spa_cli.calibration.chunks import fixed_size, samples_in
+from spa_cli.errors import first_line
+from spa_cli.graph.model import Array, Graph
+from spa_cli.graph.shapes import Shapes
+from spa_cli.obspa.layers import Layer, graph_shape
+from spa_cli.progress import tracked
+from spa_cli.runtime.floats import last_floats
+from spa_cli.runtime.probe import probe
+from spa_cli.runtime.providers import chosen
+from spa_cli.runtime.session import open_session
+
+# samples that the metric is measured on, and the bytes of gradients that are held at once
+_SAMPLES, _BYTES = 128, 256_000_000
+# of a position's chance to be drawn, what every one has alike
+_ALIKE = 0.5
+
+
+@dataclass
+class Sensitivity:
+    """``metric``: (g, o, o) per layer, where there is one. ``chances``: per layer and chunk of samples how likely each
+    position is to be looked at, (n, positions), a sample's adding up to 1; empty where outputs have no positions.
+    ``missing``: layers without gradients, and why.
+    """
+
+    metric: dict[str, Array] = field(default_factory=dict)
+    chances: dict[str, list[Array]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+class Channels:
+    """Mean and variance of an output's channels: along its last axis, of more than three along its second."""
+
+    def __init__(self, rank: int) -> None:
+        self._axis = 1 if rank > 3 else -1
+        self._sums: Array | None = None
+
+    def add(self, output: Array) -> None:
+        """One more run."""
+        flat = np.moveaxis(output, self._axis, -1).reshape(-1, output.shape[self._axis]).astype(np.float64)
+        sums = np.stack([np.full(flat.shape[1], float(len(flat))), flat.sum(0), np.square(flat).sum(0)])
+        self._sums = sums if self._sums is None or sums.shape != self._sums.shape else self._sums + sums
+
+    def weights(self, output: Array) -> Array:
+        """``D^(1/2)``, element by element."""
+        assert self._sums is not None
+        count, total, squares = self._sums
+        mean = total / count
+        variance = squares / count - np.square(mean)
+        floor = max(1e-6 * float(variance.mean()), 1e-30)
+        variance = np.maximum(variance, floor)
+        moved = np.abs(np.moveaxis(output, self._axis, -1) - mean) / variance**0.75
+        return np.asarray(np.moveaxis(moved, -1, self._axis).astype(output.dtype))
+
+
+def sensitivity(
+    graph: Graph, shapes: Shapes, layers: list[Layer], chunks: list[dict[str, Array]], seed: int
+) -> Sensitivity:
+    """Of the layers, measured on the samples: on some for the metric, on all where outputs have positions.
+
+    ``missing`` names all of them where the adjoint network does not run.
+    """
+    outputs = last_floats(graph, shapes)
+    back = adjoint(graph, shapes, [layer.key for layer in layers], outputs)
+    found = Sensitivity(missing=dict(back.missing))
+    known = [layer for layer in layers if layer.key in back.gradients and not layer.recurrent and not layer.transposed]
+    if not known:
+        return found
+    positional = any(len(shapes.shape.get(n) or ()) > 2 for n in outputs)
+    free = not any(fixed_size(graph, name) for name in graph.inputs)
+    parts = list(_parts(chunks, _each(known, shapes), None if positional else _SAMPLES, free))
+    try:
+        channels = _channels(graph, outputs, parts)
+        metric, chances = _measured(graph, shapes, back, known, channels, parts, np.random.default_rng(seed))
+    except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises: the layers are scored without
+        return Sensitivity(missing={layer.key: first_line(error) for layer in layers})
+    return Sensitivity(metric, chances if positional else {}, found.missing)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Samples of one run, and the chunk they are of."""
+
+    feeds: dict[str, Array]
+    chunk: int
+
+
+def _each(layers: list[Layer], shapes: Shapes) -> int:
+    """Bytes that the gradients of a sample take."""
+    sizes = (shapes.shape.get(layer.key) or () for layer in layers)
+    return max(1, sum(4 * math.prod(d or 1 for d in size[1:]) for size in sizes))
+
+
+def _parts(chunks: list[dict[str, Array]], each: int, most: int | None, free: bool) -> Iterator[_Part]:
+    """Chunks, cut where their gradients would take too much and the batch is ``free``; at most so many samples."""
+    size, seen = max(1, _BYTES // each), 0
+    for at, chunk in enumerate(chunks):
+        count = samples_in(chunk)
+        cuts = free and all(np.ndim(v) and len(v) == count for v in chunk.values())
+        for start in range(0, count, size) if cuts else [0]:
+            if most is not None and seen >= most:
+                return
+            feeds = {n: v[start : start + size] for n, v in chunk.items()} if cuts else chunk
+            seen += samples_in(feeds)
+            yield _Part(feeds, at)
+
+
+def _channels(graph: Graph, outputs: list[str], parts: list[_Part]) -> dict[str, Channels]:
+    session = open_session(probe(graph.in_memory(), outputs), "all", providers=chosen())
+    found: dict[str, Channels] = {}
+    for part in parts:
+        for name, value in zip(outputs, session.run(outputs, part.feeds), strict=True):
+            found.setdefault(name, Channels(np.ndim(value))).add(np.asarray(value))
+    return found
+
+
+def _measured(
+    graph: Graph,
+    shapes: Shapes,
+    back: Adjoint,
+    layers: list[Layer],
+    channels: dict[str, Channels],
+    parts: list[_Part],
+    rng: np.random.Generator,
+) -> tuple[dict[str, Array], dict[str, list[Array]]]:
+    """Sums over samples and positions of ``g g^T`` (g, o, o), and the chances of positions, chunk by chunk."""
+    outputs, names = [*channels], [back.gradients[layer.key] for layer in layers]
+    groups = {k.key: k.groups(graph_shape(graph, shapes, k.x), graph_shape(graph, shapes, k.operand)) for k in layers}
+    forward = open_session(probe(graph.in_memory(), outputs), "all", providers=chosen())
+    session = open_session(back.model, "all", providers=chosen())
+    moments: dict[str, Array] = {}
+    chances: dict[str, list[Array]] = {}
+    for part in tracked(parts):
+        given = dict(part.feeds)
+        for name, value in zip(outputs, forward.run(outputs, part.feeds), strict=True):
+            weights = channels[name].weights(np.asarray(value))
+            given[back.cotangents[name]] = weights * rng.choice(np.array([-1, 1], weights.dtype), weights.shape)
+        for layer, gradient in zip(layers, session.run(names, given), strict=True):
+            rows = layer.outputs_at(np.asarray(gradient, np.float32), None, groups[layer.key])
+            total = np.matmul(rows.transpose(0, 2, 1), rows).astype(np.float64)
+            moments[layer.key] = moments.get(layer.key, 0.0) + total
+            if layer.batch_first:
+                felt = np.square(rows).sum((0, 2)).reshape(len(np.asarray(gradient)), -1)
+                alike = np.full(felt.shape, 1 / felt.shape[1], np.float32)
+                share = felt / np.maximum(felt.sum(1, keepdims=True), 1e-30)
+                chance = (_ALIKE * alike + (1 - _ALIKE) * share).astype(np.float32)
+                own = chances.setdefault(layer.key, [])
+                if len(own) > part.chunk:
+                    own[part.chunk] = np.concatenate([own[part.chunk], chance])
+                else:
+                    own.append(chance)
+    return moments, chances
+
+
+def root(metric: Array) -> Array:
+    """``R`` (g, o, o) with ``R^T R = G``."""
+    values, vectors = np.linalg.eigh(metric)
+    return np.asarray(np.sqrt(np.maximum(values, 0))[..., None] * vectors.swapaxes(-1, -2))
