@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from spa_cli.budget.latency import LATENCY_TOLERANCE
-from spa_cli.errors import first_line
+from spa_cli.channels.groups import Grouping
+from spa_cli.errors import VerificationError, first_line
 from spa_cli.plan import from_cut
 from spa_cli.progress import stage
 from spa_cli.request import Request
@@ -18,7 +19,11 @@ from spa_cli.trial.choose import Choice
 from spa_cli.trial.prepare import Ranked
 from spa_cli.trial.trials import Trial, Trials
 from spa_cli.verification.drift import drift_over
+from spa_cli.verification.gates import Limits, check
 from spa_cli.verification.subject import Subject
+
+# of what is lost, the share of one group that is worth naming it for
+_STANDS_OUT = 0.25
 
 
 def measure(
@@ -28,8 +33,12 @@ def measure(
     warnings: list[str],
     out: Path | None,
     timing: Timing | None = None,
+    where: str = "",
 ) -> Result:
-    """Latency, drift and costs of a verified trial; ``about``: how it came about, for the plan."""
+    """Latency, drift and costs of a verified trial; ``about``: how it came about, for the plan.
+
+    ``where``: what is known of where its errors come from.
+    """
     source, analysis = subject.source, subject.analysis
     warnings = [*source.warnings, *warnings]
     stage("measuring latency")
@@ -43,7 +52,7 @@ def measure(
     )
     drift = drift_over(before, after, subject.judges.runs)
     if not drift.resembles:
-        warnings.insert(0, drift.warning(subject.judges.about))
+        warnings.insert(0, drift.warning(subject.judges.about, where))
     costs, selection = analysis.costs, small.selection
     params, macs = costs.after(selection)
     groups = analysis.grouping.groups
@@ -64,6 +73,25 @@ def measure(
         out=out,
         model=small.work.model,
     )
+
+
+def require(result: Result, limits: Limits, where: str) -> None:
+    """Raises VerificationError where the result does not keep what it has to."""
+    for gate in check(limits, result.drift, (result.before.bytes, result.after.bytes), None):
+        if not gate.passed:
+            raise VerificationError(
+                f"{gate.text}, on {result.judged_on}{where and '; ' + where}; nothing was written: ask for less, or "
+                "give more samples with --calib"
+            )
+
+
+def dearest(choice: Choice, grouping: Grouping) -> str:
+    """Which group most of what is lost is expected of, "" if none stands out."""
+    found = choice.order.dearest(choice.selection)
+    if found is None or found[1] < _STANDS_OUT:
+        return ""
+    group, gone = grouping.groups[found[0]], choice.selection.gone[found[0]]
+    return f"{found[1]:.0%} of the loss is expected of '{group.name}' ({gone} of its {group.channels} channels go)"
 
 
 def provenance(ranked: Ranked, request: Request, choice: Choice) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from spa_cli.analysis import analyse_model
 from spa_cli.calibration.judging import made_up, or_feeds
 from spa_cli.errors import CutError, UsageError, VerificationError
 from spa_cli.files import Files
-from spa_cli.finish import measure, provenance, warnings_of
+from spa_cli.finish import dearest, measure, provenance, require, warnings_of
 from spa_cli.options import Options
 from spa_cli.plan import Plan, to_selection
 from spa_cli.progress import stage
@@ -48,7 +48,9 @@ def prune(
             trials.repair(small)
             trials.verify(small)
             about, warnings = provenance(ranked, request, choice), warnings_of(ranked, request, choice, trials)
-            result = measure(subject, small, about, warnings, files.out, choice.timing)
+            where = dearest(choice, subject.analysis.grouping)
+            result = measure(subject, small, about, warnings, files.out, choice.timing, where)
+            require(result, options.limits, where)
             files.save(result, small, lambda: _page(result, small, ranked, choice, request))
     return result
 

@@ -126,6 +126,13 @@ class Order:
         """What a selection loses, in the coin of the scores."""
         return float(sum(self._lost[i][count - 1] for i, count in selection.gone.items() if count))
 
+    def dearest(self, selection: Selection) -> tuple[int, float] | None:
+        """The group of which the most is lost, and its share of all that is; ``None`` where nothing is."""
+        lost = {i: float(self._lost[i][count - 1]) for i, count in selection.gone.items() if count}
+        total = sum(lost.values())
+        index = max(lost, key=lost.__getitem__, default=-1)
+        return (index, lost[index] / total) if total > 0 else None
+
     def losing(self, loss: float) -> Selection:
         """What stays where walking along the order has lost so much, or at its end."""
         low, high = 0, len(self.steps)

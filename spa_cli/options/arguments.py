@@ -53,6 +53,9 @@ class DataArguments(ShapeArguments, total=False):
 class SweepArguments(DataArguments, total=False):
     """All of ``prune`` but its budget."""
 
+    min_agreement: float | None
+    """Fail, and write nothing, below this arg-max agreement with the original."""
+
     method: str
     """Criterion, or several (l1+wanda); 'spa criteria' lists them."""
 
@@ -73,6 +76,9 @@ class SweepArguments(DataArguments, total=False):
 
     repair: bool | None
     """Refit what is left (default: with obspa only)."""
+
+    rounds: int
+    """Cut in so many steps, repairing and scoring again between them."""
 
     calib_samples: int
     """Calibration samples to use at most."""
@@ -124,7 +130,7 @@ class PruneArguments(SweepArguments, total=False):
     """Fraction of the latency, measured here, that may remain."""
 
     max_drift: float | None
-    """The smallest model whose outputs move no more (relative L2)."""
+    """The smallest model whose outputs move no more (relative L2); beside another budget a gate."""
 
     min_accuracy: float | None
     """The smallest model that keeps this accuracy (labels in --test, or --eval)."""

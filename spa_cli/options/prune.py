@@ -9,7 +9,8 @@ from typing import Any
 
 from spa_cli.errors import UsageError
 from spa_cli.options import words
-from spa_cli.options.declare import BUDGET, DATA, IMPORTANCE, REMOVABLE, declared, option, read_all
+from spa_cli.options.declare import BUDGET, DATA, GATES, IMPORTANCE, REMOVABLE, declared, option, read_all
+from spa_cli.options.limits import Limits
 from spa_cli.options.shapes import shapes
 from spa_cli.options.words import Numbers, SampleSource
 
@@ -32,9 +33,14 @@ class Options:
     target_params: float | None = option(None, "Fraction of the parameters that may remain.", BUDGET)
     target_size: int | None = option(None, "File size in bytes that may remain.", BUDGET)
     target_latency: float | None = option(None, "Fraction of the latency, measured here, that may remain.", BUDGET)
-    max_drift: float | None = option(None, "The smallest model whose outputs move no more (relative L2).", BUDGET)
+    max_drift: float | None = option(
+        None, "The smallest model whose outputs move no more (relative L2); beside another budget a gate.", BUDGET
+    )
     min_accuracy: float | None = option(
         None, "The smallest model that keeps this accuracy (labels in --test, or --eval).", BUDGET
+    )
+    min_agreement: float | None = option(
+        None, "Fail, and write nothing, below this arg-max agreement with the original.", GATES
     )
     method: str = option("obspa", "Criterion, or several (l1+wanda); 'spa criteria' lists them.", IMPORTANCE)
     aggregation: str | None = option(None, "From a coupled channel's members to one score.", IMPORTANCE)
@@ -109,6 +115,7 @@ class Options:
     def __post_init__(self) -> None:
         read_all(self)
         self._check_budget()
+        self.limits  # noqa: B018 - raises UsageError out of range
         if not 0 < self.max_group_ratio <= 1:
             raise UsageError(f"--max-group-ratio has to lie between 0 and 1, not {self.max_group_ratio:g}")
         if isinstance(self.round_to, str) and self.round_to != "auto":
@@ -132,7 +139,7 @@ class Options:
     @property
     def measures_quality(self) -> bool:
         """Whether the budget is how good the result is."""
-        return self.max_drift is not None or self.min_accuracy is not None
+        return not self.budgets.keys().isdisjoint({"max_drift", "min_accuracy"})
 
     @property
     def holds_back(self) -> bool:
@@ -142,7 +149,18 @@ class Options:
     @property
     def budgets(self) -> dict[str, float]:
         """The budget that was given, by its name; none where a sweep or a comparison is asked for."""
-        return {name: getattr(self, name) for name in BUDGETS if getattr(self, name) is not None}
+        given = {name: getattr(self, name) for name in BUDGETS if getattr(self, name) is not None}
+        if len(given) > 1 and self.min_accuracy is None:
+            # how far outputs may move is then a gate
+            given.pop("max_drift", None)
+        return given
+
+    @property
+    def limits(self) -> Limits:
+        """What the result has to keep beside its budget."""
+        return Limits(
+            max_drift=None if "max_drift" in self.budgets else self.max_drift, min_agreement=self.min_agreement
+        )
 
     def check_one_budget(self) -> None:
         """Raises UsageError where there is no budget to prune to."""

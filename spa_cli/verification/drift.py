@@ -41,14 +41,17 @@ class Drift:
         disagrees = self.kappa is not None and self.kappa < KAPPA
         return not (self.relative_l2 > MOVED or (far and disagrees))
 
-    def warning(self, on: str) -> str:
-        """What to say of outputs that no longer resemble the original's, measured ``on`` these samples."""
+    def warning(self, on: str, where: str = "") -> str:
+        """What to say of outputs that no longer resemble the original's, measured ``on`` these samples.
+
+        ``where``: what is known of where it comes from.
+        """
         moved = "" if math.isnan(self.relative_l2) else f"drift {self.relative_l2:.2f}"
         agreed = "" if self.agreement is None else f"arg-max agrees on {self.agreement:.0%}"
         found = ", ".join(filter(None, (moved, agreed)))
         return (
-            f"the outputs no longer resemble the original's ({found}, on {on}); ask for less, give more samples with "
-            "--calib, or train the result"
+            f"the outputs no longer resemble the original's ({found}, on {on}{where and '; ' + where}); ask for less, "
+            "give more samples with --calib, or train the result"
         )
 
 

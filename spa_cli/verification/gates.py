@@ -25,8 +25,8 @@ class Gate:
     text: str
 
 
-def check(limits: Limits, drift: Drift, sizes: tuple[int, int], timing: Timing) -> tuple[Gate, ...]:
-    """Every gate that was asked for; ``sizes``: bytes before and after."""
+def check(limits: Limits, drift: Drift, sizes: tuple[int, int], timing: Timing | None) -> tuple[Gate, ...]:
+    """Every gate that was asked for; ``sizes``: bytes before and after. ``timing``: for that of latency."""
     gates = []
     if limits.max_drift is not None:
         moved = drift.relative_l2
@@ -40,7 +40,7 @@ def check(limits: Limits, drift: Drift, sizes: tuple[int, int], timing: Timing) 
     if limits.max_size is not None:
         most = bytes_of(limits.max_size, sizes[0])
         gates.append(_most("max-size", sizes[1], most, f"file size {size(sizes[1])}", size(most)))
-    if limits.max_latency_ratio is not None:
+    if limits.max_latency_ratio is not None and timing is not None:
         # other work on the machine hardly touches the fastest tenth of the runs
         left = timing.quiet_left
         said = f"latency {left:.3g} of the original's (fastest tenth of the runs; {timing.left:.3g} by the median)"
