@@ -74,6 +74,18 @@ MODELS = {
           y = MatMul(b, tb) }""",
         {"wa": (32, 10), "wb": (4, 32)},
     ),
+    "scaled weights": (
+        """(float[N,10] x) => (y) {
+          sa = Mul(wa, ga)  a = MatMul(x, sa)  b = Relu(a)  tb = Transpose<perm=[1,0]>(wb)  sb = Div(tb, gb)
+          y = MatMul(b, sb) }""",
+        {"wa": (10, 32), "ga": positive(32), "wb": (4, 32), "gb": positive(4)},
+    ),
+    "weight normalisation": (
+        """(float[N,10] x) => (y) {
+          a = Gemm(x, wa, ba)  b = Relu(a)  n = ReduceL2<keepdims=1>(wb, along)  d = Div(wb, n)  s = Mul(g, d)
+          y = Gemm<transB=1>(b, s, bb) }""",
+        {"wa": (10, 32), "ba": (32,), "wb": (4, 32), "along": [1], "g": positive(4, 1), "bb": (4,)},
+    ),
     "batch norm and clip": (
         """(float[N,4,6,6] x) => (y) {
           a = Conv(x, wa)  n = BatchNormalization(a, s, o, m, v)  b = Clip(n, low, high)
