@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ class Reader:
 
     ``w`` (o, p), ``h`` (p, p) the covariance of ``x`` over ``rows`` independent rows and ``mean`` (p,), ``places``
     (c, s) the coordinates of each channel. ``weight`` makes errors of different layers comparable. ``unfit``: the
-    weight can't be refitted.
+    weight can't be refitted. ``part``: which matrix of which weight it is, where several layers share that.
     """
 
     node: str
@@ -35,6 +35,7 @@ class Reader:
     places: Slots
     weight: float
     unfit: bool = False
+    part: tuple[str, int] | None = None
 
     @property
     def second(self) -> Array:
@@ -66,6 +67,25 @@ def consumers(
         for i in _groups_in(grouping, units, [2], group_of):
             _add_units(graph, grouping, grouping.groups[i], layer, known, times, found[i])
     return found
+
+
+def together(readers: list[Reader]) -> list[Reader]:
+    """Layers that share a weight as one, which reads what any of them reads."""
+    result, sharing = list[Reader](), dict[tuple[str, int], list[Reader]]()
+    for each in readers:
+        if each.part is None:
+            result.append(each)
+        else:
+            sharing.setdefault(each.part, []).append(each)
+    for own in sharing.values():
+        first, total = own[0], sum(r.weight for r in own)
+        if not all(np.array_equal(r.w, first.w) and np.array_equal(r.places, first.places) for r in own):
+            # norms of their own stand behind them
+            result += own
+            continue
+        h, mean = (np.sum([r.weight / total * getattr(r, n) for r in own], 0) for n in ("h", "mean"))
+        result.append(replace(first, h=h, mean=mean, rows=sum(r.rows for r in own), weight=total))
+    return result
 
 
 def _inner_axes(layer: Layer) -> list[int]:
@@ -113,7 +133,8 @@ def _add_layer(
     weight = math.sqrt(matrix.shape[0] * matrix.shape[1]) * times
 
     def add(to: list[Reader], g: int, places: Slots) -> None:
-        to.append(Reader(layer.node.label, matrix[g], h[g], mean[g], rows, places, weight, bool(layer.unfit)))
+        part = (layer.stored.name, g) if layer.siblings else None
+        to.append(Reader(layer.node.label, matrix[g], h[g], mean[g], rows, places, weight, bool(layer.unfit), part))
 
     if layer.transposed and len(matrix) > 1:
         # its channels are those of all groups, one after the other

@@ -259,11 +259,6 @@ def test_what_others_read_too_is_not_flat() -> None:
     assert layer.around.flat == (-np.inf, np.inf)
 
 
-def test_shared_weights_are_ranked_but_not_refitted() -> None:
-    model = build("(float[N,4] x) => (y) { a = MatMul(x, w)  b = Relu(a)  y = MatMul(b, w) }", w=(4, 4))
-    assert [layer.unfit for layer in layers_of(model)] == ["its weight is shared"] * 2
-
-
 def test_integer_layers_are_ranked_but_not_refitted() -> None:
     model = build(
         """(float[1,4] x) => (y) {
