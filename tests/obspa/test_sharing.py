@@ -8,6 +8,7 @@ import pytest
 import spa_cli
 from spa_cli.obspa.consumers import Reader, together
 from spa_cli.obspa.layers import find_layers
+from spa_cli.obspa.sharing import share
 from tests.builders import analysed, build, positive
 from tests.obspa.test_repair import smooth
 
@@ -105,7 +106,8 @@ def test_what_one_branch_alone_would_want_is_not_what_they_get(tmp_path) -> None
 
 def layers(text, **weights) -> list:
     analysis = analysed(build(text, **weights))
-    return find_layers(analysis.graph, analysis.state.shapes)
+    graph, shapes = analysis.graph, analysis.state.shapes
+    return share(graph, shapes, find_layers(graph, shapes))
 
 
 def test_layers_that_read_one_another_are_not_fitted_together() -> None:
