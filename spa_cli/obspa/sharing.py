@@ -1,4 +1,4 @@
-"""Layers that share a weight and can be fitted to all they read together: siamese branches, a head on several scales."""
+"""Layers that share a weight and can be fitted together: siamese branches, a head on several scales."""
 
 from __future__ import annotations
 

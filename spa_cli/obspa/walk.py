@@ -18,6 +18,7 @@ from spa_cli.graph.view import flattened
 from spa_cli.obspa.layers import INTEGERS, Layer
 from spa_cli.obspa.pairs import Pair, find_pairs
 from spa_cli.obspa.recalibrate import Affine, find_affines, recalibrate
+from spa_cli.obspa.recurrence import Recurrence, followed
 from spa_cli.obspa.refine import refine
 from spa_cli.obspa.refit import Fit, Observations, refit
 from spa_cli.obspa.regression import Regression, fitted
@@ -32,6 +33,8 @@ from spa_cli.surgery.cut import Cut
 
 # bytes of rows of one layer that are held at once; fewer positions are looked at beyond that
 _ROW_BYTES = 600_000_000
+# steps of all sequences that a recurrent layer is fitted to
+_STEPS = 20_000
 
 
 @dataclass
@@ -147,6 +150,15 @@ def _repair_layer(
     declared = layer.takes(dense.values[layer.x][0]) and layer.takes(pruned.values[layer.x][0])
     if layer.unfit == INTEGERS or not declared:
         report.kept[layer.node.label] = layer.unfit if declared else "its input has a rank that was not declared"
+        return
+    if layer.recurrent and followed(graph, layer) and layer.key in dense.values:
+        if not work.changed(layer.node.inputs[2]) and _same(dense.values[layer.x], pruned.values[layer.x]):
+            return
+        damping = Recurrence(layer, work, dense, pruned, _STEPS).repair()
+        if damping is None:
+            report.kept[layer.node.label] = "no fit did better on held-back samples"
+        else:
+            report.refitted[layer.node.label] = damping
         return
     problem = Regression(layer, work, dense, pruned, operand)
     if layer.common or (not problem.joined and _same(dense.values[layer.x], pruned.values[layer.x])):
