@@ -18,8 +18,8 @@ Read = Callable[[str], Array | None]
 class Shapes:
     """What is known of each tensor: ``shape`` (``None`` where data decides a dim), ``dtype``, ``value`` if small.
 
-    ``varying``: which entries of a value depend on the free dimensions of the inputs. ``partial``: shapes read off
-    tensors of which data decides some dims.
+    ``varying``: which entries of a value depend on the free dimensions of the inputs; ``elsewhere``: shapes at another
+    choice of those. ``partial``: shapes read off tensors of which data decides some dims.
     """
 
     shape: dict[str, Shape] = field(default_factory=dict)
@@ -29,9 +29,11 @@ class Shapes:
     unknown: dict[str, Node] = field(default_factory=dict)
     varying: dict[str, Array] = field(default_factory=dict)
     partial: dict[str, Shape] = field(default_factory=dict)
+    elsewhere: dict[str, Shape] = field(default_factory=dict)
 
     def compare(self, other: Shapes) -> None:
         """Mark which entries of known values differ at another choice of the free dimensions."""
+        self.elsewhere = other.shape
         for name, value in self.value.items():
             again = other.value.get(name)
             if again is value:
@@ -40,3 +42,11 @@ class Shapes:
                 self.varying[name] = np.ones(value.shape, bool)
             elif not np.array_equal(value, again):
                 self.varying[name] = np.asarray(value != again)
+
+    def fixed(self, name: str, axis: int) -> int | None:
+        """Size of an axis that does not depend on the free dimensions of the inputs, ``None`` if it may."""
+        own = self.shape.get(name)
+        other = self.elsewhere.get(name) if self.elsewhere else own
+        if own is None or other is None or len(own) != len(other) or own[axis] != other[axis]:
+            return None
+        return own[axis]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from spa_cli.graph.model import Array, Graph
 from spa_cli.obspa.epilogue import norm_scale, per_row
 from spa_cli.obspa.layers import Layer
 from spa_cli.obspa.sensitivity import root
+from spa_cli.obspa.shrinkage import POSITIONS
 from spa_cli.obspa.statistics import Statistics, reader
 
 Slots = NDArray[np.int64]
@@ -25,7 +26,7 @@ class Reader:
 
     ``w`` (o, p), ``h`` (p, p) the covariance of ``x`` over ``rows`` independent rows and ``mean`` (p,), ``places``
     (c, s) the coordinates of each channel. ``weight`` makes errors of different layers comparable. ``unfit``: the
-    weight can't be refitted.
+    weight can't be refitted. ``part``: which matrix of which weight it is, where several layers share that.
     """
 
     node: str
@@ -36,6 +37,7 @@ class Reader:
     places: Slots
     weight: float
     unfit: bool = False
+    part: tuple[str, int] | None = None
 
     @property
     def second(self) -> Array:
@@ -72,6 +74,25 @@ def consumers(
         for i in _groups_in(grouping, units, [2], group_of):
             _add_units(graph, grouping, grouping.groups[i], layer, known, times, found[i])
     return found
+
+
+def together(readers: list[Reader]) -> list[Reader]:
+    """Layers that share a weight as one, which reads what any of them reads."""
+    result, sharing = list[Reader](), dict[tuple[str, int], list[Reader]]()
+    for each in readers:
+        if each.part is None:
+            result.append(each)
+        else:
+            sharing.setdefault(each.part, []).append(each)
+    for own in sharing.values():
+        first, total = own[0], sum(r.weight for r in own)
+        if not all(np.array_equal(r.w, first.w) and np.array_equal(r.places, first.places) for r in own):
+            # norms of their own stand behind them
+            result += own
+            continue
+        h, mean = (np.sum([r.weight / total * getattr(r, n) for r in own], 0) for n in ("h", "mean"))
+        result.append(replace(first, h=h, mean=mean, rows=sum(r.rows for r in own), weight=total))
+    return result
 
 
 def _inner_axes(layer: Layer) -> list[int]:
@@ -118,14 +139,16 @@ def _add_layer(
         _slots(grouping, layer, statistics.shape, group.blocks) if len(group.blocks) else np.where(slots >= 0, 0, -1)
     )
     weight = math.sqrt(matrix.shape[0] * matrix.shape[1]) * times
-    if metric is not None and metric.shape[:2] == matrix.shape[:2]:
+    # layers that share a weight are one: what they read is added up, for one and the same matrix
+    if metric is not None and metric.shape[:2] == matrix.shape[:2] and not layer.siblings:
         felt = np.matmul(root(metric), statistics.weight)
         # as much as before for all it reads: the metric says in which directions, not how much
         weight *= _energy(matrix, h) / max(_energy(felt, h), 1e-30)
         matrix = felt
 
     def add(to: list[Reader], g: int, places: Slots) -> None:
-        to.append(Reader(layer.node.label, matrix[g], h[g], mean[g], rows, places, weight, bool(layer.unfit)))
+        part = (layer.stored.name, g) if layer.siblings else None
+        to.append(Reader(layer.node.label, matrix[g], h[g], mean[g], rows, places, weight, bool(layer.unfit), part))
 
     if layer.transposed and len(matrix) > 1:
         # its channels are those of all groups, one after the other
@@ -168,7 +191,10 @@ def _add_units(
     if statistics.hidden is None or places is None or len(group.blocks):
         return
     r, h, mean = graph.array(name).astype(np.float64), statistics.hidden.h, statistics.hidden.mean_x
-    weight = math.sqrt(r.shape[0] * r.shape[1]) * times
+    # an error comes back at every step: measured on a speaker network of three layers at 0.7x MACs, 160 steps, equal
+    # error rate 2.44 % with the root of their number, 3.33 without
+    steps = statistics.hidden.n * POSITIONS / statistics.hidden.rows
+    weight = math.sqrt(r.shape[0] * r.shape[1] * steps) * times
     rows = statistics.hidden.rows
     found[0] += [Reader(layer.node.label, r[d], h[d], mean[d], rows, places, weight) for d in range(len(r))]
 

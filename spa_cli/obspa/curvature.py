@@ -20,6 +20,7 @@ from spa_cli.obspa.positions import Positions
 from spa_cli.obspa.rank import energy_share, rank
 from spa_cli.obspa.recalibrate import find_affines
 from spa_cli.obspa.sensitivity import Sensitivity, sensitivity
+from spa_cli.obspa.sharing import share
 from spa_cli.obspa.standardise import Standardised
 from spa_cli.obspa.statistics import Statistics, collect
 from spa_cli.obspa.walk import Repair, walk
@@ -54,7 +55,8 @@ class Curvature:
             everywhere = room(analysis, {*analysis.graph.outputs})
             self._standard = Standardised(analysis.graph, Waves(calibration.chunks, everywhere).first())
         self._graph = self._standard.graph if self._standard else analysis.graph
-        self._layers = find_layers(self._graph, analysis.state.shapes)
+        shapes = analysis.state.shapes
+        self._layers = share(self._graph, shapes, find_layers(self._graph, shapes))
         self._report = Repair()
         self._dropped, self._left_out = "", 0
 

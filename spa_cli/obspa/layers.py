@@ -26,6 +26,7 @@ from spa_cli.operators.labels import axis_of, factors
 from spa_cli.operators.registry import contracts_of
 
 INTEGERS = "it computes with integers"
+SHARED = "its weight is shared"
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,8 @@ class Layer:
 
     ``terms``: the labels of their axes. ``kernel``: window of a convolution. ``alpha`` multiplies the product, ``beta``
     the bias. ``zeros``: zero points of x and operand of an integer operator. ``unfit``: why the weight can't be
-    refitted, "" if it can.
+    refitted, "" if it can. ``siblings``: keys of all layers that read the same weight and are fitted together,
+    ``common``: whether they have one bias, too.
     """
 
     node: Node
@@ -48,6 +50,8 @@ class Layer:
     beta: float = 1.0
     zeros: tuple[str, str] = ("", "")
     unfit: str = ""
+    siblings: tuple[str, ...] = ()
+    common: bool = False
 
     @property
     def key(self) -> str:
@@ -215,7 +219,7 @@ def _seen_from(graph: Graph, shapes: Shapes, node: Node, at: int) -> Layer | Non
     if contracts.scales and view is None:
         unfit = INTEGERS
     elif any(len(graph.readers(n)) > 1 for n in (stored.name, operand)):
-        unfit = "its weight is shared"
+        unfit = SHARED
     elif stored.name in graph.hidden:
         unfit = "its weight is sparse"
     alpha, beta = float(node.attr("alpha", 1.0)), float(node.attr("beta", 1.0))

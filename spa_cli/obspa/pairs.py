@@ -74,7 +74,9 @@ def _smooth(node: Node) -> bool:
 
 def _plain(layer: Layer) -> bool:
     """Whether the layer is nothing but its product, with samples along the first axis of what it reads and gives."""
-    if layer.unfit or layer.transposed or layer.recurrent or layer.fused or layer.node.inputs.count(layer.x) > 1:
+    if layer.unfit or layer.siblings or layer.transposed or layer.recurrent or layer.fused:
+        return False
+    if layer.node.inputs.count(layer.x) > 1:
         return False
     if layer.conv:
         return True

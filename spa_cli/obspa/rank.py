@@ -9,7 +9,7 @@ from spa_cli.channels.ranking import Ranking, Scores
 from spa_cli.channels.slices import shape_of, slot_of, sums
 from spa_cli.channels.state import PRODUCER
 from spa_cli.graph.model import Array, Graph
-from spa_cli.obspa.consumers import Reader
+from spa_cli.obspa.consumers import Reader, together
 from spa_cli.obspa.layers import Layer
 from spa_cli.obspa.saliency import Consumer, Rigid, convex, greedy
 from spa_cli.obspa.shrinkage import shrunk
@@ -32,7 +32,7 @@ def rank(
 
 
 def _ranking(group: Group, found: list[list[Reader]]) -> Ranking:
-    curves = [greedy([_consumer(r) for r in block], group.channels) for block in found]
+    curves = [greedy([_consumer(r) for r in together(block)], group.channels) for block in found]
     order = np.stack([o for o, _ in curves])
     loss = convex(np.sum([e for _, e in curves], 0))
     return Ranking(order if len(group.blocks) else order[0], loss)

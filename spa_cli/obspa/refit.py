@@ -121,8 +121,9 @@ def refit(
     ``shift_only``: the weights have to stay, intercepts may move (bias correction). ``rows``: independent ones among
     those to fit to (0: all).
     """
+    # an output that is off nearly always has hardly any: what it misses must not outweigh all others
     spread = np.clip(0, held_back.low, held_back.high).var(1, dtype=np.float64)
-    scale = np.maximum(spread, max(1e-6 * float(spread.mean()), 1e-12))
+    scale = np.maximum(spread, max(1e-2 * float(spread.mean()), 1e-12))
 
     def loss(w: Array, b: Array) -> float:
         return float((held_back.missed(w, b) / scale).mean())

@@ -9,7 +9,11 @@ from spa_cli.obspa.layers import Layer
 
 
 def schedule(model: onnx.ModelProto, layers: dict[str, Layer]) -> list[onnx.NodeProto]:
-    """Nodes in a topological order in which the other branch of a sum comes before the layer that ends this one."""
+    """Nodes in a topological order in which some come before a layer that doesn't need them.
+
+    The other branch of a sum before the layer that ends this one; what layers read that share a weight before the
+    first of them.
+    """
     producer = {o: i for i, n in enumerate(model.graph.node) for o in n.output if o}
     needs = [{producer[i] for i in {*n.input, *captured_names(n)} if i in producer} for n in model.graph.node]
     done: set[int] = set()
@@ -25,10 +29,11 @@ def schedule(model: onnx.ModelProto, layers: dict[str, Layer]) -> list[onnx.Node
             open_ = sorted(needs[at] - done)
             node = model.graph.node[at]
             layer = next((layers[o] for o in node.output if o in layers), None)
-            if not open_ and layer is not None and layer.around.other in producer and at not in asked:
+            if not open_ and layer is not None and at not in asked:
                 asked.add(at)
-                if not _depends(needs, producer[layer.around.other], set(stack)):
-                    open_ = [producer[layer.around.other]]
+                first = [layers[key].x for key in layer.siblings if key in layers] + [layer.around.other]
+                wanted = dict.fromkeys(producer[name] for name in first if name in producer)
+                open_ = [n for n in wanted if n not in done and not _depends(needs, n, set(stack))]
             if open_:
                 stack += open_[::-1]
                 continue

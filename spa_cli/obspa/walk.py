@@ -7,7 +7,7 @@ In topological order; a layer sees the *pruned* network's activations and is ask
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from spa_cli.obspa.layers import INTEGERS, Layer
 from spa_cli.obspa.pairs import Pair, find_pairs
 from spa_cli.obspa.positions import Positions
 from spa_cli.obspa.recalibrate import Affine, find_affines, recalibrate
+from spa_cli.obspa.recurrence import Recurrence, followed
 from spa_cli.obspa.refine import refine
 from spa_cli.obspa.refit import Fit, Observations, refit
 from spa_cli.obspa.regression import Regression, fitted
@@ -33,6 +34,8 @@ from spa_cli.surgery.cut import Cut
 
 # bytes of rows of one layer that are held at once; fewer positions are looked at beyond that
 _ROW_BYTES = 600_000_000
+# steps of all sequences that a recurrent layer is fitted to
+_STEPS = 20_000
 
 
 @dataclass
@@ -67,6 +70,7 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], waves: Waves, where: Posi
     uses = Counter(i for names in reads.values() for i in names)
     later = Counter(i for key, names in reads.items() for i in again.get(key, names))
     left = _to_visit(layers, affines, work)
+    tried = set[str]()
     for proto in tracked(schedule(work.model, by_node)):
         outputs = [o for o in proto.output if o]
         original = dense_nodes.get(outputs[0]) if outputs else None
@@ -83,6 +87,10 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], waves: Waves, where: Posi
         _run_ahead(dense, graph, original)
         layer = by_node.get(outputs[0])
         if layer is not None:
+            members = [by_node[key] for key in layer.siblings]
+            if members and not tried.intersection(layer.siblings):
+                tried.update(layer.siblings)
+                _repair_together(graph, members, work, dense, pruned, where, report)
             _repair_layer(graph, layer, work, dense, pruned, where, report)
             pair = pairs.get(layer.key)
             if pair is not None and _refine(pair, work, dense, pruned, report):
@@ -143,11 +151,19 @@ def _repair_layer(
     if layer.unfit == INTEGERS or not declared:
         report.kept[layer.node.label] = layer.unfit if declared else "its input has a rank that was not declared"
         return
-    problem = Regression(layer, work, dense, pruned, operand)
-    if not problem.joined and _same(dense.values[layer.x], pruned.values[layer.x]):
+    if layer.recurrent and followed(graph, layer) and layer.key in dense.values:
+        if not work.changed(layer.node.inputs[2]) and _same(dense.values[layer.x], pruned.values[layer.x]):
+            return
+        damping = Recurrence(layer, work, dense, pruned, _STEPS).repair()
+        if damping is None:
+            report.kept[layer.node.label] = "no fit did better on held-back samples"
+        else:
+            report.refitted[layer.node.label] = damping
         return
-    for node in layer.around.path[: None if problem.joined or not layer.around.join else -1]:
-        _run_ahead(dense, graph, node)
+    problem = Regression(layer, work, dense, pruned, operand)
+    if layer.common or (not problem.joined and _same(dense.values[layer.x], pruned.values[layer.x])):
+        return
+    _targets(graph, layer, problem, dense)
     if not (layer.conv or layer.transposed) and work.shape(layer.x)[:1] != work.old_shape(layer.x)[:1]:
         report.kept[layer.node.label] = "its rows are channels that were cut"
         return
@@ -158,7 +174,8 @@ def _repair_layer(
         return
     unfit = layer.unfit or ("it has too many inputs" if problem.matrix.shape[2] > WIDEST else "")
     samples = sum(fitted(layer.samples(np.shape(v)), at) for at, v in enumerate(pruned.values[layer.x]))
-    found = refit(*rows, problem.matrix, problem.offset, problem.centred, bool(unfit), POSITIONS * samples)
+    fixed = bool(unfit or layer.siblings)
+    found = refit(*rows, problem.matrix, problem.offset, problem.centred, fixed, POSITIONS * samples)
     if found is None:
         if layer.node.label not in report.refitted:
             report.kept[layer.node.label] = unfit or "no fit did better on held-back samples"
@@ -168,6 +185,65 @@ def _repair_layer(
         report.refitted[layer.node.label] = found.damping
     elif layer.node.label not in report.refitted:
         report.shifted.append(layer.node.label)
+
+
+def _repair_together(
+    graph: Graph,
+    members: list[Layer],
+    work: Cut,
+    dense: Interpreter,
+    pruned: Interpreter,
+    where: Positions,
+    report: Repair,
+) -> None:
+    """Refit a weight that several layers read to all of them; offsets of their own stay as they are."""
+    first, parts, samples = members[0], list[tuple[Observations, Observations]](), 0
+    operand = first.weight(pruned.parameter, work.shape)
+    if operand is None or any(m.x not in dense.values or m.x not in pruned.values for m in members):
+        return
+    if all(_same(dense.values[m.x], pruned.values[m.x]) for m in members):
+        return
+    try:
+        for each in members:
+            problem = Regression(each, work, dense, pruned, operand)
+            _run_ahead(dense, graph, each.node)
+            _targets(graph, each, problem, dense)
+            found = _collect(each, problem, len(dense.values[each.x]), where, pruned, len(members))
+            own = 0 * problem.offset if first.common else problem.offset
+            parts.append((_less(found[0], own), _less(found[1], own)))
+            samples += sum(fitted(each.samples(np.shape(v)), at) for at, v in enumerate(pruned.values[each.x]))
+    except Unfit as why:
+        report.kept.update({m.node.label: str(why) for m in members})
+        return
+    problem = Regression(first, work, dense, pruned, operand)
+    rows = [Observations.joined(side) for side in zip(*parts, strict=True)]
+    offset = problem.offset if first.common else np.zeros_like(problem.offset)
+    found_fit = refit(rows[0], rows[1], problem.matrix, offset, first.common, False, POSITIONS * samples)
+    if found_fit is None:
+        report.kept.update({m.node.label: "no fit did better on held-back samples" for m in members})
+        return
+    if first.common:
+        _write(first, problem, found_fit, pruned, operand)
+    for each in members if found_fit.damping is not None else ():
+        _write_weight(each, found_fit.w, pruned, operand)
+    if found_fit.damping is None:
+        report.shifted += [m.node.label for m in members]
+    else:
+        report.refitted.update(dict.fromkeys((m.node.label for m in members), found_fit.damping))
+
+
+def _less(rows: Observations, offset: Array) -> Observations:
+    return replace(rows, low=rows.low - _wide(offset), high=rows.high - _wide(offset))
+
+
+def _wide(offset: Array) -> Array:
+    return offset[:, None].astype(np.float32)
+
+
+def _targets(graph: Graph, layer: Layer, problem: Regression, dense: Interpreter) -> None:
+    """Run what stands behind a layer in the dense network."""
+    for node in layer.around.path[: None if problem.joined or not layer.around.join else -1]:
+        _run_ahead(dense, graph, node)
 
 
 def _refine(pair: Pair, work: Cut, dense: Interpreter, pruned: Interpreter, report: Repair) -> bool:
@@ -214,13 +290,16 @@ def _same(a: list[Array], b: list[Array]) -> bool:
 
 
 def _collect(
-    layer: Layer, problem: Regression, chunks: int, where: Positions, pruned: Interpreter
+    layer: Layer, problem: Regression, chunks: int, where: Positions, pruned: Interpreter, sharing: int = 1
 ) -> tuple[Observations, Observations]:
-    """Observations to fit and rows held back: of every four samples one, of chunks too small for that every fourth."""
+    """Observations to fit and rows held back: of every four samples one, of chunks too small for that every fourth.
+
+    ``sharing``: how many layers are fitted together.
+    """
     shapes = [np.shape(v) for v in pruned.values[layer.x]]
     samples = sum(layer.samples(s) for s in shapes)
     wide = 4 * problem.matrix.shape[0] * (problem.matrix.shape[2] + 2 * problem.matrix.shape[1])
-    limit = max(1, min(positions(samples, problem.matrix.shape[2]), _ROW_BYTES // max(wide * samples, 1)))
+    limit = max(1, min(positions(samples, problem.matrix.shape[2]), _ROW_BYTES // max(wide * samples * sharing, 1)))
     fit, held = list[Observations](), list[Observations]()
     for chunk in range(chunks):
         rows = problem.rows(chunk, limit, where)
@@ -233,6 +312,12 @@ def _collect(
     return Observations.joined(fit), Observations.joined(held)
 
 
+def _write_weight(layer: Layer, w: Array, pruned: Interpreter, operand: Array) -> None:
+    pruned.write(layer.stored.name, layer.stored.back(layer.restore(w, operand.shape), pruned.parameter))
+    for between in layer.stored.chain:
+        pruned.run(between.proto, again=True)
+
+
 def _write(layer: Layer, problem: Regression, found: Fit, pruned: Interpreter, operand: Array) -> None:
     w, b = found.w, found.b
     scale = problem.scale
@@ -241,10 +326,7 @@ def _write(layer: Layer, problem: Regression, found: Fit, pruned: Interpreter, o
         w[dead], b[dead] = problem.matrix[dead], problem.offset[dead]
     around = layer.around
     if found.damping is not None:
-        value = layer.restore(w, operand.shape)
-        pruned.write(layer.stored.name, layer.stored.back(value, pruned.parameter))
-        for between in layer.stored.chain:
-            pruned.run(between.proto, again=True)
+        _write_weight(layer, w, pruned, operand)
     if not problem.centred:
         return
     if around.bias is not None and problem.bias is not None:

@@ -23,6 +23,7 @@ from spa_cli.operators import (  # noqa: F401 - importing a family registers its
     frozen,
     fused_attention,
     indexing,
+    joining,
     matmul,
     movement,
     normalization,

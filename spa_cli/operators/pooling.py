@@ -21,7 +21,21 @@ def global_pool(node: Node, state: Channels) -> None:
     state.set(node.outputs[0], [*x[:2], *(state.static(1, f"{node.op} leaves one") for _ in x[2:])])
 
 
-@register("AveragePool MaxPool LpPool MaxUnpool")
+def rewrite_unpool(node: Node, cut: Cut) -> None:
+    """``output_shape`` names every axis."""
+    if node.input(2):
+        _name_sizes(node, cut, 2, dict(enumerate(cut.shape(node.outputs[0]))))
+
+
+def _name_sizes(node: Node, cut: Cut, index: int, wanted: dict[int, int]) -> None:
+    current = cut.value(node.inputs[index])
+    cut.set_elements(
+        node, index, {i: d for i, d in wanted.items() if current is None or int(np.ravel(current)[i]) != d}
+    )
+
+
+@register("AveragePool MaxPool LpPool")
+@register("MaxUnpool", rewrite=rewrite_unpool)
 @register("GridSample", "RoiAlign", "MaxRoiPool")
 @register("Crop")
 @register("GridSample CropAndResize MaxpoolWithMask", domain=MICROSOFT)
@@ -66,9 +80,7 @@ def rewrite_resize(node: Node, cut: Cut) -> None:
     if not node.input(3):
         return
     axes = node.attr("axes") or list(range(len(cut.shape(node.outputs[0]))))
-    wanted = {i: cut.shape(node.outputs[0])[a] for i, a in enumerate(axes)}
-    current = cut.value(node.inputs[3])
-    cut.set_elements(node, 3, {i: d for i, d in wanted.items() if current is None or int(np.ravel(current)[i]) != d})
+    _name_sizes(node, cut, 3, {i: cut.shape(node.outputs[0])[a] for i, a in enumerate(axes)})
 
 
 @register("Resize", rewrite=rewrite_resize, settings=(1, 2))

@@ -2,60 +2,21 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from spa_cli.channels.state import Axis, Channels, Decline
 from spa_cli.graph.known import Read
 from spa_cli.graph.model import Array, Node
+from spa_cli.operators.bundles import part_of
 from spa_cli.operators.registry import register
+from spa_cli.operators.spans import set_bounds, spans
 from spa_cli.surgery.cut import Cut
-
-_END = np.iinfo(np.int64).max
-
-
-class Span(NamedTuple):
-    """One sliced axis, as the node states it."""
-
-    axis: int
-    start: int
-    end: int
-    step: int
-
-    def picked(self, size: int) -> range:
-        """The indices taken from an axis of ``size``."""
-        return range(size)[slice(self._bound(self.start, size), self._bound(self.end, size), self.step)]
-
-    def _bound(self, value: int, size: int) -> int | None:
-        # ONNX clamps what Python would wrap: an end below -size with a negative step means "to the very first"
-        if value < -size:
-            return None if self.step < 0 else 0
-        return value
-
-
-def spans(node: Node, read: Read, rank: int) -> list[Span] | None:
-    """The slices of a Slice node (attributes before opset 10, inputs since), ``None`` if they are computed."""
-    if node.version < 10:
-        starts, ends = node.attr("starts"), node.attr("ends")
-        axes, steps = node.attr("axes"), None
-    else:
-        starts, ends, axes, steps = (read(node.input(i)) if node.input(i) else None for i in range(1, 5))
-        if any(node.input(i) and v is None for i, v in zip(range(1, 5), (starts, ends, axes, steps), strict=True)):
-            return None
-    if starts is None or ends is None:
-        return None
-    count = len(np.ravel(starts))
-    where = np.arange(count) if axes is None else np.ravel(axes)
-    strides = np.ones(count, np.int64) if steps is None else np.ravel(steps)
-    return [
-        Span(int(a) % rank, int(s), int(e), int(t))
-        for a, s, e, t in zip(where, np.ravel(starts), np.ravel(ends), strides, strict=True)
-    ]
 
 
 def rewrite_slice(node: Node, cut: Cut) -> None:
     """New bounds wherever the old ones no longer pick exactly the channels that are left."""
+    if part_of(cut.graph, cut.known, node):
+        return  # see ``rewrite_joint``
     rank = len(cut.shape(node.inputs[0]))
     old_spans = spans(node, cut.old_value, rank)
     now = spans(node, cut.value, rank) or old_spans
@@ -65,20 +26,18 @@ def rewrite_slice(node: Node, cut: Cut) -> None:
         wanted = [int(place[j]) for j in was.picked(old_size) if place[j] >= 0]
         if list(natural.picked(size)) == wanted:
             continue
-        start = wanted[0]
-        end = wanted[-1] + was.step if was.step > 0 else wanted[-1] - 1
-        bounds = {"starts": start, "ends": end if end >= 0 else -_END}
-        for index, (name, value) in enumerate(bounds.items(), 1):
-            if node.version < 10:
-                cut.set_attribute(node, name, [value if j == i else v for j, v in enumerate(cut.attribute(node, name))])
-            else:
-                cut.set_elements(node, index, {i: value})
+        set_bounds(node, cut, i, wanted[0], wanted[-1] + was.step if was.step > 0 else wanted[-1] - 1)
 
 
 @register("Slice", rewrite=rewrite_slice)
 def slice_(node: Node, state: Channels) -> None:
     """Channels from a start to an end; with a stride, whole strides stay together."""
-    axes = list(state.of(node.inputs[0]))
+    axes, part = list(state.of(node.inputs[0])), part_of(state.graph, state.shapes, node)
+    if part is not None:
+        axes = list(state.of(part.source))
+        axes[part.axis] = state.derived(axes[part.axis].rows[part.places], axes[part.axis])
+        state.set(node.outputs[0], axes)
+        return
     taken = spans(node, state.value, len(axes))
     if taken is None:
         _slice_computed(node, state, axes)
@@ -209,6 +168,8 @@ def _padded(state: Channels, axis: Axis, head: int, tail: int, zero: bool) -> Ax
 
 def rewrite_gather(node: Node, cut: Cut) -> None:
     """Constant indices follow their channels; indices of removed ones disappear."""
+    if part_of(cut.graph, cut.known, node):
+        return  # see ``rewrite_joint``
     axis = int(node.attr("axis", 0)) % len(cut.old_shape(node.inputs[0]))
     indices = cut.old_value(node.inputs[1])
     if indices is None or cut.shape(node.inputs[0])[axis] == cut.old_shape(node.inputs[0])[axis]:
@@ -223,9 +184,11 @@ def rewrite_gather(node: Node, cut: Cut) -> None:
 def gather(node: Node, state: Channels) -> None:
     """By known indices: those channels. By data: the axis stays whole (an embedding's vocabulary)."""
     axes, indices = list(state.of(node.inputs[0])), state.value(node.input(1))
+    picked_axes, part = state.of(node.inputs[1]), part_of(state.graph, state.shapes, node)
+    if part is not None:
+        axes, indices = list(state.of(part.source)), part.places
     at = int(node.attr("axis", 0)) % len(axes)
     axis = axes[at]
-    picked_axes = state.of(node.inputs[1])
     if indices is None or axis.static or not (node.inputs[1] in state.sources or np.ndim(indices) == 0):
         state.freeze(axis, "is looked up by data-dependent indices")
         for other in picked_axes:

@@ -11,9 +11,9 @@ from spa_cli.graph.model import Node
 from spa_cli.operators.contracts import Contracts, Scales
 from spa_cli.operators.convolution import contract_groups, convolution, freeze_kernel, rewrite_group, space_axes
 from spa_cli.operators.elementwise import align
+from spa_cli.operators.joining import joined
 from spa_cli.operators.labelled import add_bias, contracted, set_roles
 from spa_cli.operators.matmul import gemm, matmul
-from spa_cli.operators.movement import joined
 from spa_cli.operators.registry import BOTH, MICROSOFT, contracts_of, register
 
 _QLINEAR_CONV = Contracts(convolution, (0, 3), bias=8, scales=Scales((1, 2), (4, 5), (6, 7)), fitted=(1,), windows=True)

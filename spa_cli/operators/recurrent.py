@@ -9,17 +9,27 @@ import numpy as np
 from spa_cli.channels.state import CONSUMER, PASS_THROUGH, PRODUCER, Axis, Channels, Decline
 from spa_cli.graph.model import Node
 from spa_cli.graph.shapes import Shape
+from spa_cli.graph.zeros import only_zeros
 from spa_cli.operators.contracts import Contracts, Scales
 from spa_cli.operators.registry import MICROSOFT, register
 from spa_cli.surgery.cut import Cut
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+# inputs with the states before the first step; zeros where a node has none
+_INITIAL = (5, 6)
 
 
 def rewrite_hidden(node: Node, cut: Cut) -> None:
-    """``hidden_size``: the rows of R that are left, per gate."""
+    """``hidden_size``: the rows of R that are left, per gate. Initial states of zeros that no longer fit go."""
     own = 2 if node.op in _GATES else 1
-    cut.set_attribute(node, "hidden_size", cut.shape(node.inputs[2])[own])
+    hidden = cut.shape(node.inputs[2])[own]
+    cut.set_attribute(node, "hidden_size", hidden)
+    batch_at = 0 if node.attr("layout", 0) else 1
+    wanted = (cut.shape(node.inputs[0])[batch_at], hidden)
+    for index in _INITIAL:
+        name = node.input(index)
+        if name and only_zeros(cut.graph, name) and (cut.shape(name)[batch_at], cut.shape(name)[-1]) != wanted:
+            cut.leave_out(node, index)
 
 
 def gates(node: Node, ranks: Sequence[int]) -> str:
@@ -101,9 +111,14 @@ def _states(node: Node, state: Channels, x: list[Axis], directions: Axis, units:
     batch_first = bool(node.attr("layout", 0))
     steps, batch = (x[1], x[0]) if batch_first else (x[0], x[1])
     zero = _silent_activations(node)
-    for index in (5, 6):
+    for index in _INITIAL:
         if node.input(index):
             initial = state.of(node.inputs[index])
+            if only_zeros(state.graph, node.inputs[index]):
+                # no tie: layers share them, and a layer that is cut does without
+                for name in state.sources.get(node.inputs[index], ()):
+                    state.freeze_tensor(name, "is an initial state of zeros")
+                continue
             own_batch, own_directions = initial[:2] if batch_first else initial[1::-1]
             state.unify(directions, own_directions)
             state.unify(batch, own_batch)

@@ -64,7 +64,10 @@ def _free_key(model: onnx.ModelProto) -> str:
 def _write_parameters(work: Cut, take: Callable[[onnx.TensorProto], None] | None) -> None:
     # the initializers of the main graph are not in the new model yet
     set_parameters(work.model.graph, lambda name: _new_value(work, name))
+    unread = work.unread - {v.name for v in work.model.graph.input}
     for old in work.graph.model.graph.initializer:
+        if old.name in unread:
+            continue
         # finished before it joins the model: a message never gives back what its fields once held
         new = onnx.TensorProto()
         value = _new_value(work, old.name)
@@ -86,9 +89,10 @@ def _new_value(work: Cut, name: str) -> Array | None:
 
 def _insert(work: Cut) -> None:
     """New nodes before the ones that need them; dropped ones go, and what was declared of their results."""
-    instead = {id(proto): list[onnx.NodeProto]() for proto in work.dropped}
+    instead: dict[int, list[onnx.NodeProto]] = {}
     for proto, patches in work.values.inserted:
         instead.setdefault(id(proto), [proto])[-1:-1] = patches
+    instead.update((id(proto), []) for proto in work.dropped)
     if instead:
         _insert_into(work.model.graph, instead)
 

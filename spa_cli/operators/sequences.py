@@ -6,7 +6,7 @@ import numpy as np
 
 from spa_cli.channels.state import Axis, Channels, Decline
 from spa_cli.graph.model import Node
-from spa_cli.operators.movement import join_axes
+from spa_cli.operators.joining import join_axes
 from spa_cli.operators.registry import register
 from spa_cli.surgery.cut import Cut
 

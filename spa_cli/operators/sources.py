@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-from onnx import numpy_helper
-
 from spa_cli.channels.state import Axis, Channels, Decline
 from spa_cli.graph.model import Node
+from spa_cli.graph.zeros import fill_of
 from spa_cli.operators.registry import FROZEN, MICROSOFT, register
 from spa_cli.operators.sizes import rewrite_sizes
 
@@ -22,9 +20,7 @@ def shape_of(node: Node, state: Channels) -> None:
 @register("ConstantOfShape", rewrite=lambda node, cut: rewrite_sizes(node, cut, 0))
 def constant_of_shape(node: Node, state: Channels) -> None:
     """A constant block: it takes whatever size is asked of it (initial states, channel padding)."""
-    fill = node.proto.attribute[0].t if node.proto.attribute else None
-    zero = fill is None or not np.any(numpy_helper.to_array(fill))
-    state.set(node.outputs[0], new_axes(node, state, state.shape(node.outputs[0]), zero))
+    state.set(node.outputs[0], new_axes(node, state, state.shape(node.outputs[0]), not fill_of(node)))
 
 
 def new_axes(node: Node, state: Channels, shape: tuple[int, ...], zero: bool) -> list[Axis]:

@@ -16,6 +16,7 @@ from spa_cli.graph.bodies import name_apart
 from spa_cli.graph.duplicates import check_duplicates, without_duplicates
 from spa_cli.graph.parameters import inner_tensors
 from spa_cli.graph.source import Source
+from spa_cli.runtime.fold import fold
 from spa_cli.runtime.session import checker_verdict, graph_verdict, open_session
 
 Model: TypeAlias = str | os.PathLike[str] | onnx.ModelProto
@@ -41,6 +42,7 @@ def load(model: Model) -> Source:
         source.model = _with_names_apart(source.model)
     _check_valid(source)
     source.model = without_duplicates(source.model)
+    fold(source)
     return source
 
 

@@ -26,6 +26,7 @@ class Cut(Remaining):
     def __init__(self, graph: Graph, state: Channels, grouping: Grouping, selection: Selection) -> None:
         super().__init__(graph, state, grouping, selection)
         self.dropped: list[onnx.NodeProto] = []
+        self.unread: set[str] = set()
         self.values = Values(self)
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -65,6 +66,36 @@ class Cut(Remaining):
     def drop(self, node: Node) -> None:
         """Take a node out whose outputs nobody reads any more."""
         self.dropped.append(self.proto(node))
+
+    def leave_out(self, node: Node, index: int) -> None:
+        """Do without an optional input, and without what only it needed."""
+        inputs = self.proto(node).input
+        name, inputs[index] = inputs[index], ""
+        while inputs and not inputs[-1]:
+            inputs.pop()
+        self._sweep(name)
+
+    def _sweep(self, name: str) -> None:
+        """Drop what gives a tensor if nobody reads what it gives: a node, an initializer that is no graph input."""
+        node = self.graph.producers.get(name)
+        if node is None:
+            if name in self.graph.parameters and not self._read(name):
+                self.unread.add(name)
+            return
+        if node.bodies or any(self._read(o) for o in node.outputs):
+            return
+        self.drop(node)
+        for given in dict.fromkeys(i for i in node.inputs if i):
+            self._sweep(given)
+
+    def _read(self, name: str) -> bool:
+        """Whether the graph gives a tensor, or a node that is left reads it."""
+        gone = {id(proto) for proto in self.dropped}
+        return name in self.graph.outputs or any(
+            id(self.proto(n)) not in gone
+            and (name in self.proto(n).input or any(name in body.outputs for body in n.bodies))
+            for n in self.graph.consumers.get(name, ())
+        )
 
     def set_elements(self, node: Node, index: int, wanted: dict[int, int]) -> None:
         """Change single entries of a 1-D integer input, leaving computed (dynamic) ones to the graph.

@@ -27,7 +27,7 @@ _COMPUTES_SIZES = frozenset(
         r"\w+",
         "Identity Unsqueeze Squeeze Concat Gather Slice Add Sub Mul Div Mod Min Max Neg Abs Where Equal Less Greater "
         "Not And Or LessOrEqual GreaterOrEqual ReduceProd ReduceSum ReduceMax ReduceMin Shape Size Flatten Transpose "
-        "ConstantOfShape Expand Tile Reshape Split Pad Resize Floor Ceil",
+        "ConstantOfShape Expand Tile Reshape Split Pad Resize MaxUnpool Floor Ceil",
     )
 )
 

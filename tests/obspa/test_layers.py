@@ -172,6 +172,10 @@ def test_sums_over_positions_are_no_layer() -> None:
         ("h = Reshape(s, size)  w = Identity(h)", (20,), np.float32),
         ("w = DequantizeLinear(s, scale)", (4, 5), np.int8),
         ("w = DequantizeLinear<axis=1>(s, scales, zeros)", (4, 5), np.int8),
+        ("w = Mul(s, scales)", (4, 5), np.float32),
+        ("w = Mul(scales, s)", (4, 5), np.float32),
+        ("h = Div(s, scale)  w = Reshape(h, size)", (20,), np.float32),
+        ("h = Transpose<perm=[1,0]>(s)  w = Div(h, scales)", (5, 4), np.float32),
     ],
 )
 def test_weights_are_read_and_written_as_they_are_stored(chain, shape, dtype) -> None:
@@ -196,6 +200,12 @@ def test_weights_are_read_and_written_as_they_are_stored(chain, shape, dtype) ->
     assert np.allclose(value, w, atol=1e-3)
     assert layer.stored.name == "s"
     assert np.array_equal(layer.stored.back(value, read), stored)
+
+
+@pytest.mark.parametrize("chain", ["w = Mul(s, row)", "w = Mul(row, s)", "h = Reshape(s, size)  w = Mul(h, row)"])
+def test_a_scale_that_makes_the_weight_larger_is_not_followed(chain) -> None:
+    text = f"(float[3,4] x) => (y) {{ {chain}  y = MatMul(x, w) }}"
+    assert layers_of(build(text, s=(4, 1), row=(1, 5), size=[4, 1])) == []
 
 
 def test_what_surrounds_a_layer() -> None:
@@ -247,11 +257,6 @@ def test_what_others_read_too_is_not_flat() -> None:
     text = "(float[N,4] x) => (y) { a = MatMul(x, w)  b = Relu(a)  y = Add(a, b) }"
     (layer,) = layers_of(build(text, w=(4, 4)))
     assert layer.around.flat == (-np.inf, np.inf)
-
-
-def test_shared_weights_are_ranked_but_not_refitted() -> None:
-    model = build("(float[N,4] x) => (y) { a = MatMul(x, w)  b = Relu(a)  y = MatMul(b, w) }", w=(4, 4))
-    assert [layer.unfit for layer in layers_of(model)] == ["its weight is shared"] * 2
 
 
 def test_integer_layers_are_ranked_but_not_refitted() -> None:

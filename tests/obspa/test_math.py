@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from spa_cli.obspa.moments import Moments
-from spa_cli.obspa.refit import Observations, Problem, refit
+from spa_cli.obspa.refit import Observations, Problem, predict, refit
 from spa_cli.obspa.saliency import Consumer, Rigid, convex, greedy
 
 
@@ -166,3 +166,21 @@ def test_convex_never_decreases_and_keeps_the_total() -> None:
     hull = convex(errors)
     assert (np.diff(hull) >= 0).all()
     assert np.isclose(hull.sum(), errors.sum())
+
+
+def test_an_output_that_is_off_nearly_always_does_not_outweigh_the_others() -> None:
+    """Twenty rows of thirty inputs: what fits them is wrong on others, but for an output that has to be negative."""
+    rng = np.random.default_rng(0)
+    w = rng.standard_normal((1, 2, 30))
+    w[0, 1] *= 1e-3
+
+    def rows(count) -> Observations:
+        x = rng.standard_normal((1, count, 30)).astype(np.float32)
+        wanted = predict(x, w, np.zeros((1, 2))) + rng.standard_normal((1, count, 2)).astype(np.float32)
+        low, high = wanted.copy(), wanted.copy()
+        low[..., 1], high[..., 1] = -np.inf, 0
+        return Observations(x, low, high)
+
+    fit, held = rows(20), rows(40)
+    found = refit(fit, held, w, np.zeros((1, 2)), centred=True)
+    assert found is None or found.damping is None

@@ -74,6 +74,18 @@ MODELS = {
           y = MatMul(b, tb) }""",
         {"wa": (32, 10), "wb": (4, 32)},
     ),
+    "scaled weights": (
+        """(float[N,10] x) => (y) {
+          sa = Mul(wa, ga)  a = MatMul(x, sa)  b = Relu(a)  tb = Transpose<perm=[1,0]>(wb)  sb = Div(tb, gb)
+          y = MatMul(b, sb) }""",
+        {"wa": (10, 32), "ga": positive(32), "wb": (4, 32), "gb": positive(4)},
+    ),
+    "weight normalisation": (
+        """(float[N,10] x) => (y) {
+          a = Gemm(x, wa, ba)  b = Relu(a)  n = ReduceL2<keepdims=1>(wb, along)  d = Div(wb, n)  s = Mul(g, d)
+          y = Gemm<transB=1>(b, s, bb) }""",
+        {"wa": (10, 32), "ba": (32,), "wb": (4, 32), "along": [1], "g": positive(4, 1), "bb": (4,)},
+    ),
     "batch norm and clip": (
         """(float[N,4,6,6] x) => (y) {
           a = Conv(x, wa)  n = BatchNormalization(a, s, o, m, v)  b = Clip(n, low, high)
@@ -212,15 +224,16 @@ def test_a_bias_of_higher_rank_than_the_layer_is_left_alone() -> None:
 
 def test_what_is_kept_sliced_is_said_with_its_reason(tmp_path) -> None:
     model = build(
-        """(float[N,10] x, float[N,10] z) => (y) {
-          a = MatMul(x, w)  b = Relu(a)  c = MatMul(b, v)
-          d = MatMul(z, w)  e = Relu(d)  f = MatMul(e, v)  y = Sub(c, f) }""",
+        """(float[N,10] x) => (y) {
+          a = MatMul(x, w)  b = Relu(a)  c = MatMul(b, v)  i = Add(c, x)
+          d = MatMul(i, w)  e = Relu(d)  f = MatMul(e, v)  y = Add(f, i) }""",
         w=(10, 24),
-        v=(24, 4),
+        v=(24, 10),
     )
-    np.savez(tmp_path / "calib.npz", x=smooth((64, 10), 1), z=smooth((64, 10), 2))
+    np.savez(tmp_path / "calib.npz", x=smooth((64, 10), 1))
     about = spa_cli.prune(model, ratio=0.3, calib=tmp_path / "calib.npz").plan.about["repair"]
-    assert about["kept_sliced"] == {"MatMul_c": "its weight is shared", "MatMul_f": "its weight is shared"}
+    why = "its weight is shared by layers that read one another"
+    assert about["kept_sliced"] == {"MatMul_c": why, "MatMul_d": why, "MatMul_f": why}
     assert about["refitted"] == 0
 
 

@@ -170,20 +170,19 @@ def test_weights_in_every_form(model, expected, reasons) -> None:
 
 
 def test_weight_normalisation_divides_by_what_becomes_zero() -> None:
-    model = build(
+    """Where it can't be replaced by its value: others may set what it is made of."""
+    text, weights = (
         """(float[N,5] x) => (y) {
-          n = ReduceL2<keepdims=1>(v, one)
+          n = ReduceL2<keepdims=1, axes=[1]>(v)
           d = Div(v, n)
           w = Mul(d, g)
           t = Transpose(w)
           a = MatMul(x, t)
           y = MatMul(a, wy)
         }""",
-        v=(6, 5),
-        one=[1],
-        g=positive(6, 1),
-        wy=(6, 4),
+        {"v": (6, 5), "g": positive(6, 1), "wy": (6, 4)},
     )
+    model = with_initializer_inputs(build(text, opset=11, **weights))
     assert groups(model) == ["6~: g:0 v:0 wy:0"]
 
 

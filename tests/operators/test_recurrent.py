@@ -119,6 +119,107 @@ CASES = [
         wy=(4, 3),
         **recurrent("LSTM"),
     ),
+    *(
+        case(
+            f"three layers of {op} share zeros and stack their last states, as torch writes them",
+            f"""(float[T,N,5] x) => (y) {{
+              s = Shape(x)
+              n = Gather(s, one)
+              z = Concat<axis=0>(three, n, four)
+              h0 = ConstantOfShape(z)
+              ha = Slice(h0, zero, one, zero)
+              a, ta = {op}<hidden_size=4>(x, Wa, Ra, Ba, , ha)
+              sa = Squeeze(a, one)
+              hb = Slice(h0, one, two, zero)
+              b, tb = {op}<hidden_size=4>(sa, Wb, Rb, Bb, , hb)
+              sb = Squeeze(b, one)
+              hc = Slice(h0, two, three, zero)
+              c, tc = {op}<hidden_size=4>(sb, Wc, Rc, Bc, , hc)
+              t = Concat<axis=0>(ta, tb, tc)
+              q = Gather<axis=0>(t, last)
+              y = MatMul(q, wy)
+            }}""",
+            [
+                f"4: Ba:1*{2 * GATES[op]} Ra:1{times} Ra:2 Wa:1{times} Wb:2",
+                f"4: Bb:1*{2 * GATES[op]} Rb:1{times} Rb:2 Wb:1{times} Wc:2",
+                f"4: Bc:1*{2 * GATES[op]} Rc:1{times} Rc:2 Wc:1{times} wy:0",
+            ],
+            zero=[0],
+            one=[1],
+            two=[2],
+            three=[3],
+            four=[4],
+            last=np.array(-1),
+            wy=(4, 3),
+            **layer("a", recurrent(op)),
+            **layer("b", recurrent(op, 4, 4)),
+            **layer("c", recurrent(op, 4, 4)),
+        )
+        for op, times in [("LSTM", "*4"), ("GRU", "*3"), ("RNN", "")]
+    ),
+    case(
+        "one initializer of zeros is the state of two layers and of their cells",
+        """(float[T,2,5] x) => (y) {
+          a = LSTM<hidden_size=4>(x, Wa, Ra, Ba, , h0, h0)
+          s = Squeeze(a, one)
+          b = LSTM<hidden_size=4>(s, Wb, Rb, Bb, , h0, h0)
+          q = Squeeze(b, one)
+          y = MatMul(q, wy)
+        }""",
+        ["4: Ba:1*8 Ra:1*4 Ra:2 Wa:1*4 Wb:2", "4: Bb:1*8 Rb:1*4 Rb:2 Wb:1*4 wy:0"],
+        {"h0:2": "is an initial state of zeros"},
+        one=[1],
+        h0=np.zeros((1, 2, 4), np.float32),
+        wy=(4, 3),
+        **layer("a", recurrent("LSTM")),
+        **layer("b", recurrent("LSTM", 4, 4)),
+    ),
+    case(
+        "a state of zeros that something else reads stays",
+        """(float[T,2,5] x) => (y) {
+          h, last = GRU<hidden_size=4>(x, W, R, B, , h0)
+          q = Squeeze(h, one)
+          p = MatMul(q, wy)
+          c = ReduceSum<keepdims=0>(h0)
+          y = Add(p, c)
+        }""",
+        ["4: B:1*6 R:1*3 R:2 W:1*3 wy:0"],
+        one=[1],
+        h0=np.zeros((1, 2, 4), np.float32),
+        wy=(4, 3),
+        **recurrent("GRU"),
+    ),
+    case(
+        "bidirectional layers, the last two states concatenated",
+        """(float[T,N,5] x) => (y) {
+          s = Shape(x)
+          n = Gather(s, one)
+          z = Concat<axis=0>(four, n, four)
+          h0 = ConstantOfShape(z)
+          ha = Slice(h0, zero, two, zero)
+          a, ta = GRU<hidden_size=4, direction="bidirectional">(x, Wa, Ra, Ba, , ha)
+          pa = Transpose<perm=[0,2,1,3]>(a)
+          sa = Reshape(pa, shape)
+          hb = Slice(h0, two, four, zero)
+          b, tb = GRU<hidden_size=4, direction="bidirectional">(sa, Wb, Rb, Bb, , hb)
+          t = Concat<axis=0>(ta, tb)
+          f = Gather<axis=0>(t, before)
+          g = Gather<axis=0>(t, last)
+          q = Concat<axis=1>(f, g)
+          y = MatMul(q, wy)
+        }""",
+        ["4: Ba:1*6 Ra:1*3 Ra:2 Wa:1*3 Wb:2*2", "4: Bb:1*6 Rb:1*3 Rb:2 Wb:1*3 wy:0*2"],
+        zero=[0],
+        one=[1],
+        two=[2],
+        four=[4],
+        shape=[0, 0, -1],
+        before=np.array(-2),
+        last=np.array(-1),
+        wy=(8, 3),
+        **layer("a", recurrent("GRU", directions=2)),
+        **layer("b", recurrent("GRU", 4, 8, directions=2)),
+    ),
     case(
         "learned initial state, expanded over the batch",
         """(float[T,N,5] x) => (y) {

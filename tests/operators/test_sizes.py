@@ -195,6 +195,33 @@ CASES = [
         wa=(6, 3, 1, 1),
         wy=(4, 6, 1, 1),
     ),
+    *(
+        case(
+            f"unpooling to the size before, {how}",
+            f"""(float[{batch},3,5,5] x) => (y) {{
+              a = Conv(x, wa)
+              p, i = MaxPool<kernel_shape=[2,2], strides=[2,2]>(a)
+              b = Relu(p)
+              {text}
+              u = MaxUnpool<kernel_shape=[2,2], strides=[2,2]>(b, i, size)
+              y = Conv(u, wy)
+            }}""",
+            ["6: wa:0 wy:1"],
+            wa=(6, 3, 1, 1),
+            wy=(4, 6, 1, 1),
+            **more,
+        )
+        for how, batch, text, more in [
+            ("as it is", "N", "size = Shape(a)", {}),
+            (
+                "its channels a number",
+                "N",
+                "s = Shape(x)\n n = Gather(s, zero)\n size = Concat<axis=0>(n, rest)",
+                {"zero": [0], "rest": [6, 5, 5]},
+            ),
+            ("all of it numbers", "2", "", {"size": [2, 6, 5, 5]}),
+        ]
+    ),
     case(
         "a constant mask per channel",
         """(float[N,6] x) => (y) {
