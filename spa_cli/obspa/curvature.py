@@ -26,6 +26,8 @@ from spa_cli.obspa.statistics import Statistics, collect
 from spa_cli.obspa.walk import Repair, walk
 from spa_cli.obspa.waves import Waves
 from spa_cli.progress import stage
+from spa_cli.runtime.floats import last_floats
+from spa_cli.runtime.probe import probe
 from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.session import open_session
 from spa_cli.surgery.cut import Cut
@@ -64,15 +66,8 @@ class Curvature:
     def sensitivity(self) -> Sensitivity:
         """What the network's outputs feel of each layer."""
         stage("measuring what outputs feel")
-        f = sensitivity(self._graph, self._analysis.state.shapes, self._layers, self.calibration.chunks, self._seed)
-        import os
-
-        print("missing", f.missing)
-        if "R" in os.environ.get("SPA_NO", ""):
-            f.chances = {}
-        if "M" in os.environ.get("SPA_NO", ""):
-            f.metric = {}
-        return f
+        shapes = self._analysis.state.shapes
+        return sensitivity(self._graph, shapes, self._layers, self.calibration.chunks, self._seed)
 
     def _positions(self) -> Positions:
         return Positions(self._seed, self.sensitivity.chances)
@@ -140,10 +135,11 @@ class Curvature:
         self._report, self._dropped = Repair(), why
 
     def _error(self, work: Cut) -> float:
-        """Relative squared distance of the outputs from the dense model's."""
+        """Relative squared distance from what the dense model gives: its outputs, or what their classes are made of."""
         graph = self._graph
         cut = build(work.model, graph.folder).in_memory() if graph.folder else work.model
-        dense, pruned = open_session(graph.in_memory(), providers=chosen()), open_session(cut, providers=chosen())
+        judged = last_floats(graph, self._analysis.state.shapes)
+        dense, pruned = (open_session(probe(m, judged), providers=chosen()) for m in (graph.in_memory(), cut))
         moved = drift_over(dense, pruned, self._judges.runs).relative_l2
         return 0.0 if math.isnan(moved) else moved**2
 

@@ -1,0 +1,98 @@
+"""What outputs feel of a layer: against a derivative taken by hand, and on positions that matter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import numpy_helper
+
+import spa_cli
+from spa_cli.analysis import analyse_model
+from spa_cli.obspa.layers import find_layers
+from spa_cli.obspa.positions import Positions
+from spa_cli.obspa.sensitivity import Sensitivity, root, sensitivity
+from spa_cli.runtime.load import load
+from tests.builders import build
+
+
+def _felt(model: object, chunks: list[dict[str, np.ndarray]]) -> tuple[Sensitivity, list]:
+    analysis = analyse_model(load(model), {n: v.shape for n, v in chunks[0].items()})
+    layers = find_layers(analysis.graph, analysis.state.shapes)
+    return sensitivity(analysis.graph, analysis.state.shapes, layers, chunks, 0), layers
+
+
+def test_metric_is_the_second_moment_of_gradients_in_a_linear_network() -> None:
+    """``z = W2 h``: what is felt of ``h`` is ``W2^T D W2``, here with columns of very different size."""
+    rng = np.random.default_rng(0)
+    w2 = rng.normal(size=(6, 3)) * np.array([10.0, 1, 1, 1, 1, 0.0])[:, None]
+    model = build("(float[N,5] x) => (y) { h = MatMul(x, wa)  y = MatMul(h, wb) }", wa=(5, 6), wb=w2.astype(np.float32))
+    chunks = [{"x": rng.normal(size=(64, 5)).astype(np.float32)} for _ in range(2)]
+    found, _ = _felt(model, chunks)
+    (metric,) = found.metric["h"]
+    assert not found.missing and not found.chances
+    x = np.concatenate([c["x"] for c in chunks])
+    y = x @ numpy_helper.to_array(model.graph.initializer[0]) @ w2
+    felt = np.square((y - y.mean(0)) / y.var(0) ** 0.75).sum(0)
+    expected = (w2 * felt) @ w2.T
+    # one draw of signs a sample: right on average
+    assert metric == pytest.approx(expected, abs=0.15 * expected.max())
+    assert abs(metric[5]).max() == 0
+    (again,) = root(found.metric["h"])
+    assert again.T @ again == pytest.approx(metric, rel=1e-4, abs=1e-4 * metric.max())
+
+
+def test_positions_that_outputs_feel_are_drawn_more_often() -> None:
+    """A rare, strong position among many quiet ones."""
+    rng = np.random.default_rng(0)
+    x = 0.05 * rng.normal(size=(16, 3, 8, 8)).astype(np.float32)
+    where = rng.integers(0, 64, 16)
+    x.reshape(16, 3, 64)[np.arange(16), :, where] += 5
+    model = build(
+        "(float[N,3,8,8] x) => (y) { h = Conv(x, wa)  r = Relu(h)  y = Conv(r, wb) }", wa=(6, 3, 1, 1), wb=(4, 6, 1, 1)
+    )
+    found, layers = _felt(model, [{"x": x}])
+    chances = found.chances["h"][0]
+    assert chances.shape == (16, 64)
+    assert chances.sum(1) == pytest.approx(np.ones(16), rel=1e-4)
+    # what every position has alike is half of the chance
+    assert chances.min() >= 0.5 / 64 * 0.999
+    assert (chances.argmax(1) == where).all()
+    rows = Positions(0, found.chances).of(layers[0], 0, x.shape, 32)
+    assert rows is not None and rows.shape == (16, 32)
+    hits = (rows == where[:, None]).sum(1)
+    assert (abs(hits - 32 * chances.max(1)) <= 1).all() and hits.mean() > 8
+    assert np.array_equal(layers[0].inputs_at(x, rows, 1)[0, :32], x[0].reshape(3, 64).T[rows[0]])
+
+
+def test_positions_are_all_or_evenly_drawn_where_nothing_is_known() -> None:
+    model = build("(float[N,3,8,8] x) => (y) { y = Conv(x, wa) }", wa=(6, 3, 1, 1))
+    analysis = analyse_model(load(model), {"x": (2, 3, 8, 8)})
+    (layer,) = find_layers(analysis.graph, analysis.state.shapes)
+    assert Positions(0).of(layer, 0, (2, 3, 8, 8), 64) is None
+    drawn = Positions(0).of(layer, 0, (2, 3, 8, 8), 10)
+    assert drawn is not None and len({*drawn}) == 10
+
+
+def test_an_operator_without_adjoint_leaves_layers_without_a_metric() -> None:
+    """They are ranked as they are, and the reason is at hand."""
+    model = build(
+        "(float[N,6] x) => (y) { h = MatMul(x, wa)  r = com.microsoft.BiasGelu(h, b)  y = MatMul(r, wb) }",
+        domains={"com.microsoft": 1},
+        wa=(6, 8),
+        b=(8,),
+        wb=(8, 3),
+    )
+    found, _ = _felt(model, [{"x": np.random.default_rng(0).normal(size=(32, 6)).astype(np.float32)}])
+    assert "y" in found.metric and "h" not in found.metric
+    assert "BiasGelu" in found.missing["h"]
+    assert spa_cli.prune(model, ratio=0.3, calib_samples=32).after.channels < 8
+
+
+def test_classes_alone_are_felt_by_what_they_are_made_of() -> None:
+    model = build(
+        "(float[N,6] x) => (y) { h = MatMul(x, wa)  r = Relu(h)  z = MatMul(r, wb)  y = ArgMax<axis=1>(z) }",
+        wa=(6, 8),
+        wb=(8, 3),
+    )
+    found, _ = _felt(model, [{"x": np.random.default_rng(0).normal(size=(32, 6)).astype(np.float32)}])
+    assert set(found.metric) == {"h", "z"}
