@@ -49,7 +49,7 @@ class _Scene:
         steep = 0.3 * self._contrast / self._size
         ground = (self._ys - height / 2) * (steep * rng.normal()) + (self._xs - width / 2) * (steep * rng.normal())
         ground += self._rough * rng.gamma(1) * self._texture(height, width)
-        self._canvas = (self._palette[0] + ground[..., None]).astype(np.float32)
+        self._canvas = (self._palette[0][:, None, None] + ground).astype(np.float32)
         for _ in range(int(_LEAVES * (self._size / 32) ** _GROWTH * math.exp(0.6 * rng.normal()))):
             self._leaf(height, width)
 
@@ -58,9 +58,9 @@ class _Scene:
         """(3, height, width), from 0 to 255."""
         scene = self._canvas + 0.01 * self._rng.standard_normal(self._canvas.shape, np.float32)
         if self._rng.random() < _BLURRED:
-            for axis in (0, 1):
+            for axis in (1, 2):
                 scene = 0.5 * scene + 0.25 * (np.roll(scene, 1, axis) + np.roll(scene, -1, axis))
-        return np.asarray(255 * np.clip(scene, 0, 1)).transpose(2, 0, 1)
+        return np.asarray(255 * np.clip(scene, 0, 1))
 
     def _colours(self, count: int) -> Array:
         light, blue, red = self._rng.normal(size=(3, count, 1))
@@ -95,8 +95,8 @@ class _Scene:
             else:
                 shade += rough * self._texture(*dy.shape)
         cover = np.clip((radius - self._outline(along, across, radius)) / rng.uniform(0.5, 2) + 0.5, 0, 1)
-        seen = self._canvas[rows, columns]
-        seen += cover[..., None] * (colour.astype(np.float32) + shade[..., None] - seen)
+        for seen, own in zip(self._canvas[:, rows, columns], colour.tolist(), strict=True):
+            seen += cover * (shade + own - seen)
 
     def _outline(self, along: Array, across: Array, radius: float) -> Array:
         """How far from the middle, as the shape measures it: a box, an ellipse or a dented one."""

@@ -24,7 +24,7 @@ from spa_cli.runtime.session import open_session
 # those about as wide as one, and those 255 times as wide: within either a mistake costs little
 _NARROW, _WIDE = (NORMAL, SIGNED, UNIT), (CENTRED, PIXELS)
 # multiply-accumulates that trying them is worth, and pictures at least and at most
-_MACS, _FEWEST, _MOST = 1e11, 8, 48
+_MACS, _FEWEST, _MOST = 2e10, 8, 32
 # a bias is about so many deviations of what it is added to, give or take a factor
 _BIAS, _TOLERATED = 0.7, 10.0
 # how far statistics may be from those stored: of an octave of deviation, and deviations of mean
@@ -62,7 +62,7 @@ def _guess(analysis: Analysis, kinds: Mapping[str, Kind], unknown: list[str]) ->
     wanted = [*filter(None, (first.tensor if first else "", scores))]
     if not wanted:
         return _NARROW, "guessed", False
-    count = int(np.clip(_MACS / max(analysis.costs.macs, 1), _FEWEST, _MOST))
+    count = int(np.clip(_MACS / max(analysis.costs.macs, 1), _FEWEST, _MOST)) if scores else _FEWEST
     store = Store.of(analysis, kinds, count, np.random.default_rng(0))
     session = open_session(probe(analysis.graph.in_memory(), wanted), providers=chosen())
 
@@ -92,7 +92,8 @@ def _guess(analysis: Analysis, kinds: Mapping[str, Kind], unknown: list[str]) ->
         told = _told([each[scores] for each in seen.values()])
         worth = {span: value + more for (span, value), more in zip(worth.items(), told, strict=True)}
     best = max(worth, key=lambda span: worth[span])
-    return _NARROW if best in _NARROW else _WIDE, "guessed: that is where it tells pictures apart", False
+    because = "it tells pictures apart" if scores else "they outweigh its first bias"
+    return _NARROW if best in _NARROW else _WIDE, f"guessed: there {because}", False
 
 
 def first_sum(graph: Graph, name: str) -> _First | None:

@@ -8,7 +8,7 @@ from spa_cli.analysis import Analysis
 from spa_cli.calibration.chunks import Calibration, affordable
 from spa_cli.calibration.guess import decided
 from spa_cli.calibration.kinds import Input, Kind, kind_of
-from spa_cli.calibration.selection import class_scores, evenly_spread
+from spa_cli.calibration.selection import class_scores, evenly_spread, like_training, stored
 from spa_cli.calibration.store import Store
 
 # of the samples of a classifier, one in this many is kept, where running them costs no more multiply-accumulates
@@ -18,19 +18,23 @@ _POOL, _POOL_MACS = 4, 2e12
 def synthetic(analysis: Analysis, samples: int, seed: int, spread: bool = True) -> Calibration:
     """As many samples as asked for, or as can be afforded, of the kinds that the model's inputs are taken for.
 
-    ``spread``: a classifier is shown more of them, and those stay on which its own predictions are spread evenly over
-    its classes.
+    ``spread``: a network is shown more of them, and those stay on which its BatchNorms see what they saw in training;
+    of a classifier without any, those on which its own predictions are spread evenly over its classes.
     """
     kinds = decided(analysis, _kinds(analysis))
     count = affordable(analysis, samples)
-    scores = class_scores(analysis) if spread else ""
+    norms, scores = (stored(analysis), class_scores(analysis)) if spread else ([], "")
     most = max(count, int(_POOL_MACS / max(analysis.costs.macs, 1)))
-    pool = affordable(analysis, min(_POOL * count, most)) if scores else count
+    pool = affordable(analysis, min(_POOL * count, most)) if norms or scores else count
     store = Store.of(analysis, kinds, pool, np.random.default_rng(seed))
-    if pool > count:
+    chosen = ""
+    if pool > count and norms:
+        store = store.only(like_training(analysis, store, norms, count))
+        chosen = f", of {pool} those nearest to what its BatchNormalizations store"
+    elif pool > count:
         store = store.only(evenly_spread(analysis, store, scores, count))
+        chosen = f", of {pool} those with evenly spread predictions"
     about = "; ".join(f"{name}: {kind.about}" for name, kind in kinds.items())
-    chosen = f", of {pool} those with evenly spread predictions" if pool > count else ""
     noise = any(kind.noise for kind in kinds.values())
     chunks = [chunk for _, chunk in store.chunks(analysis)]
     return Calibration(chunks, f"{count} synthetic samples ({about}{chosen})", noise, warning=_doubts(kinds))
