@@ -2,7 +2,7 @@
 
 Opaque shapes occlude each other (Lee, Mumford, Huang 2001); networks take them for photographs more readily than any
 noise (Baradad et al. 2021). The parameters were set by how closely the covariances inside trained networks then follow
-those on photographs (``benchmarks/bench_leaves.py``), never by an accuracy.
+those on photographs, never by an accuracy.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class _Scene:
         """How far from the middle, as the shape measures it: a box, an ellipse or a dented one."""
         rng, shape = self._rng, self._rng.random()
         if shape < _BOX:
-            return np.maximum(abs(along), abs(across))
+            return np.asarray(np.maximum(abs(along), abs(across)))
         far = np.hypot(along, across)
         if shape < _BOX + _BLOB and radius > 4:
             angle = np.arctan2(across, along)

@@ -49,7 +49,7 @@ def decided(analysis: Analysis, kinds: Mapping[str, Kind]) -> dict[str, Kind]:
     found, because, sure = _guess(analysis, kinds, unknown)
     words = " or ".join(r.about if at == 0 else r.about.removeprefix("pixels ") for at, r in enumerate(found))
     return {
-        n: replace(kind, ranges=found, about=f"{kind.about}, {words} ({because})", doubtful=not sure)
+        n: replace(kind, ranges=found, about=f"{kind.about}, {words}{because}", doubtful=not sure)
         if n in unknown
         else kind
         for n, kind in kinds.items()
@@ -61,7 +61,7 @@ def _guess(analysis: Analysis, kinds: Mapping[str, Kind], unknown: list[str]) ->
     first, scores = first_sum(analysis.graph, unknown[0]), class_scores(analysis)
     wanted = [*filter(None, (first.tensor if first else "", scores))]
     if not wanted:
-        return _NARROW, "guessed", False
+        return _NARROW, "", False
     count = int(np.clip(_MACS / max(analysis.costs.macs, 1), _FEWEST, _MOST)) if scores else _FEWEST
     store = Store.of(analysis, kinds, count, np.random.default_rng(0))
     session = open_session(probe(analysis.graph.in_memory(), wanted), providers=chosen())
@@ -78,12 +78,13 @@ def _guess(analysis: Analysis, kinds: Mapping[str, Kind], unknown: list[str]) ->
         seen = {span: outputs(span) for span in (*_NARROW, *_WIDE)}
         nothing = outputs(None)
     except Exception:  # noqa: BLE001 - onnxruntime's kinds are its own; what it doesn't run on is told elsewhere
-        return _NARROW, "guessed", False
+        return _NARROW, "", False
     if first and first.norm:
         misfit = {span: _misfit(_channels(each[first.tensor], first.axis), *first.norm) for span, each in seen.items()}
         best = min(misfit, key=lambda span: misfit[span])
         if misfit[best] < _FITS:
-            return (best,), "the first BatchNormalization's statistics", True
+            return (best,), " (as the first BatchNormalization stores)", True
+        return _NARROW if best in _NARROW else _WIDE, " (nearest to what the first BatchNormalization stores)", False
     worth = dict.fromkeys(seen, 0.0)
     if first:
         rest = _channels(nothing[first.tensor], first.axis)
@@ -92,8 +93,8 @@ def _guess(analysis: Analysis, kinds: Mapping[str, Kind], unknown: list[str]) ->
         told = _told([each[scores] for each in seen.values()])
         worth = {span: value + more for (span, value), more in zip(worth.items(), told, strict=True)}
     best = max(worth, key=lambda span: worth[span])
-    because = "it tells pictures apart" if scores else "they outweigh its first bias"
-    return _NARROW if best in _NARROW else _WIDE, f"guessed: there {because}", False
+    because = " (there it tells them apart)" if scores else " (there its first bias is in proportion)"
+    return _NARROW if best in _NARROW else _WIDE, because, False
 
 
 def first_sum(graph: Graph, name: str) -> _First | None:

@@ -12,7 +12,10 @@ from spa_cli.graph.model import Array, Graph, Node
 MIDDLE, SPREAD = 118.0, 66.0
 _MEAN, _DEVIATION = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)
 _PASSING = frozenset(
-    "Cast CastLike Identity Transpose Reshape Flatten Squeeze Unsqueeze Gather Slice Dropout Pad Expand".split()
+    {
+        *("Cast", "CastLike", "Identity", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze"),
+        *("Gather", "Slice", "Dropout", "Pad", "Expand"),
+    }
 )
 
 
@@ -88,7 +91,9 @@ def stated(found: Preparation, whole: bool) -> Range | None:
         return plain(f"pixels {low:.3g} to {high:.3g}", -255 * low / (high - low), 255 / (high - low))
     if found.mean is not None and found.deviation is not None:
         scale = SPREAD * found.slope / found.deviation
-        return plain("pixels of the stored mean and deviation", MIDDLE - (found.mean - found.shift) / found.slope * scale, scale)
+        return plain(
+            "pixels of the stored mean and deviation", MIDDLE - (found.mean - found.shift) / found.slope * scale, scale
+        )
     if whole:
         return PIXELS
     return None if found.plain else min((PIXELS, UNIT, SIGNED), key=lambda each: _strange(found, each))
@@ -115,7 +120,7 @@ def _step(graph: Graph, node: Node, at: str, found: Preparation) -> Preparation 
     if node.op not in ("Add", "Sub", "Mul", "Div") or len(node.inputs) != 2 or len(others) != 1:
         return None
     value = _numbers(graph, others[0])
-    if value is None or slope.size not in (1, value.size) and value.size != 1:
+    if value is None or (value.size != 1 and slope.size not in (1, value.size)):
         return None
     steps = (*steps, f"{node.op} {_words(value)}")
     backwards = node.inputs[1] == at
@@ -132,15 +137,15 @@ def _normalised(graph: Graph, node: Node, found: Preparation) -> Preparation | N
     """Behind an operator that stores what its input is like."""
     slope, shift, steps = found.slope, found.shift, (*found.steps, node.op)
     if node.op == "Scaler":
-        mean, factor = (np.asarray(node.attr(k, [v]), float) for k, v in (("offset", 0.0), ("scale", 1.0)))
-        return Preparation(slope, shift, steps, mean, 1 / np.where(factor == 0, np.inf, factor))
+        offset, factor = (np.asarray(node.attr(k, [v]), float) for k, v in (("offset", 0.0), ("scale", 1.0)))
+        return Preparation(slope, shift, steps, offset, 1 / np.where(factor == 0, np.inf, factor))
     values = [_numbers(graph, i) if i else None for i in node.inputs[1:]]
     if node.op == "BatchNormalization":
         mean, variance = values[2:4]
         if mean is None or variance is None:
             return None
         return Preparation(slope, shift, steps, mean, np.sqrt(variance) + 1e-6)
-    scale, zero = values[0], values[1] if len(values) > 1 else np.zeros(1)
+    scale, zero = values[0], values[1] if node.input(2) else np.zeros(1)
     if scale is None or zero is None or scale.size > 1:
         return None
     if node.op == "DequantizeLinear":

@@ -96,9 +96,9 @@ def _deviations(analysis: Analysis, pool: Store, norms: list[Node]) -> Array:
     for at, chunk in pool.chunks(analysis):
         values = [v.reshape(len(v), -1).astype(float) for v in session.run(names, chunk)]
         parts = []
-        for (mean, variance), middle, square in zip(statistics, values[::2], values[1::2], strict=True):
-            safe = variance + 1e-6
-            parts.append((middle - mean) / np.sqrt(safe * len(mean)))
-            parts.append(((square - 2 * mean * middle + mean**2) / safe - 1) / np.sqrt(len(mean)))
+        for (stored_mean, variance), first, second in zip(statistics, values[::2], values[1::2], strict=True):
+            safe, layer = variance + 1e-6, np.sqrt(len(variance))
+            parts.append((first - stored_mean) / np.sqrt(safe) / layer)
+            parts.append(((second - 2 * stored_mean * first + stored_mean**2) / safe - 1) / layer)
         found[at] = np.concatenate(parts, 1)[:, some]
     return found

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from spa_cli.analysis import Analysis
 from spa_cli.calibration.chunks import Calibration, affordable
 from spa_cli.calibration.guess import decided
-from spa_cli.calibration.kinds import Input, Kind, kind_of
+from spa_cli.calibration.kinds import Input, Kind
+from spa_cli.calibration.rules import kind_of
 from spa_cli.calibration.selection import class_scores, evenly_spread, like_training, stored
 from spa_cli.calibration.store import Store
 
-# of the samples of a classifier, one in this many is kept, where running them costs no more multiply-accumulates
-_POOL, _POOL_MACS = 4, 2e12
+# one in so many samples is kept, where running them costs no more multiply-accumulates and drawing them no more numbers
+_POOL, _POOL_MACS, _POOL_NUMBERS = 4, 2e12, 1.6e8
 
 
 def synthetic(analysis: Analysis, samples: int, seed: int, spread: bool = True) -> Calibration:
@@ -24,7 +27,8 @@ def synthetic(analysis: Analysis, samples: int, seed: int, spread: bool = True) 
     kinds = decided(analysis, _kinds(analysis))
     count = affordable(analysis, samples)
     norms, scores = (stored(analysis), class_scores(analysis)) if spread else ([], "")
-    most = max(count, int(_POOL_MACS / max(analysis.costs.macs, 1)))
+    numbers = sum(math.prod(shape[1:]) for shape in analysis.input_shapes.values())
+    most = max(count, int(min(_POOL_MACS / max(analysis.costs.macs, 1), _POOL_NUMBERS / max(numbers, 1))))
     pool = affordable(analysis, min(_POOL * count, most)) if norms or scores else count
     store = Store.of(analysis, kinds, pool, np.random.default_rng(seed))
     chosen = ""
@@ -34,7 +38,7 @@ def synthetic(analysis: Analysis, samples: int, seed: int, spread: bool = True) 
     elif pool > count:
         store = store.only(evenly_spread(analysis, store, scores, count))
         chosen = f", of {pool} those with evenly spread predictions"
-    about = "; ".join(f"{name}: {kind.about}" for name, kind in kinds.items())
+    about = "; ".join(f"{name}: {kind.told}" for name, kind in kinds.items())
     noise = any(kind.noise for kind in kinds.values())
     chunks = [chunk for _, chunk in store.chunks(analysis)]
     return Calibration(chunks, f"{count} synthetic samples ({about}{chosen})", noise, warning=_doubts(kinds))
@@ -53,4 +57,4 @@ def _doubts(kinds: dict[str, Kind]) -> str:
     guessed = [f"'{name}' ({kind.about})" for name, kind in kinds.items() if kind.doubtful]
     if not guessed:
         return ""
-    return f"what input {', '.join(guessed)} takes was guessed, so figures on synthetic samples say little; give --calib"
+    return f"what input {' and '.join(guessed)} takes was guessed, and all figures rest on that; give --calib"
