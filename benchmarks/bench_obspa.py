@@ -79,7 +79,8 @@ def images(samples: int, folder: str) -> None:
     """Write the samples, in a process whose memory is not measured."""
     from spa_cli.calibration.dead_leaves import dead_leaves
 
-    np.save(Path(folder) / f"{samples}.npy", dead_leaves(samples, 3, 32, 32, np.random.default_rng(0)))
+    pixels = dead_leaves(samples, 3, 32, 32, np.random.default_rng(0))
+    np.save(Path(folder) / f"{samples}.npy", pixels.astype(np.float32) / 64 - 2)
 
 
 def prune(width: int, blocks: int, samples: int, folder: str) -> tuple[float, float]:

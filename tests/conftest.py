@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from spa_cli.calibration import synthetic
+from spa_cli.calibration import rules
 from tests.quick import shorten
 
 
@@ -23,7 +23,7 @@ def little_is_measured() -> Iterator[None]:
 def leaves_are_drawn_once() -> Iterator[None]:
     """Dead leaves take most of the time of pruning a tiny network; the same generator draws the same again."""
     drawn: dict[tuple, tuple[np.ndarray, dict]] = {}
-    draw = synthetic.dead_leaves
+    draw = rules.dead_leaves
 
     def once(count: int, channels: int, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
         key = (count, channels, height, width, str(rng.bit_generator.state))
@@ -33,5 +33,5 @@ def leaves_are_drawn_once() -> Iterator[None]:
         return images.copy()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(synthetic, "dead_leaves", once)
+        patch.setattr(rules, "dead_leaves", once)
         yield
