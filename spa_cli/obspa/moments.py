@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from spa_cli.graph.model import Array
@@ -59,9 +61,12 @@ class Moments:
         assert self._xx is not None
         return np.asarray(self._xx / self.n)
 
-    def against(self, x: Array, t: Array) -> tuple[Array, Array]:
-        """Covariance (g, o, p) and mean (g, o) of targets ``t`` (g, n, o) for the rows ``x`` that were added."""
-        t = t.astype(np.float32, copy=False)
-        mean_t = t.mean(1, dtype=np.float64) if self._centred else np.zeros((len(t), t.shape[2]))
-        tx = np.matmul(t.transpose(0, 2, 1), x).astype(np.float64)
+    def against(self, parts: Iterable[tuple[Array, Array]]) -> tuple[Array, Array]:
+        """Covariance (g, o, p) and mean (g, o) of targets ``t`` (g, n, o) for the rows ``x`` that were added, in parts."""
+        assert self._x is not None
+        tx, sums = 0.0, 0.0
+        for x, t in parts:
+            tx = tx + np.matmul(t.transpose(0, 2, 1), x).astype(np.float64)
+            sums = sums + t.sum(1, dtype=np.float64)
+        mean_t = np.asarray(sums / self.n if self._centred else np.zeros_like(sums))
         return np.asarray(tx / self.n - mean_t[:, :, None] * self.mean_x[:, None, :]), mean_t

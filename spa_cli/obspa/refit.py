@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,6 +16,8 @@ from spa_cli.obspa.shrinkage import oracle_approximating
 DAMPING = (1e-4, 1e-3, 1e-2, 1e-1)
 # alternations between weights and the targets that a flat activation leaves open
 _TRIALS, _ROUNDS = 2, 6
+# rows that are worked on at once
+_LEAST_BLOCK, _BLOCK_BYTES = 2048, 16_000_000
 # what shrinkage leaves of a covariance at least
 _LEAST = 1e-3
 
@@ -52,13 +54,24 @@ class Observations:
 
     def missed(self, w: Array, b: Array) -> Array:
         """Mean squared distance of ``W x + b`` from what is allowed, per output; (g, o)."""
-        y = predict(self.x, w, b)
-        return np.asarray(np.square(y - self.nearest(y), dtype=np.float64).mean(1))
+        total = np.zeros(b.shape)
+        for part in self.blocks():
+            y = predict(part.x, w, b)
+            y -= part.nearest(y)
+            total += np.einsum("gno,gno->go", y, y)
+        return np.asarray(total / self.x.shape[1])
+
+    def blocks(self) -> Iterator[Observations]:
+        """The rows in parts that a cache holds: what is made of them is small, and nothing large is written."""
+        each = max(_LEAST_BLOCK, _BLOCK_BYTES // (4 * (self.x[:, 0].size + 3 * self.low[:, 0].size)))
+        return (self.part(slice(at, at + each)) for at in range(0, self.x.shape[1], each))
 
 
 def predict(x: Array, w: Array, b: Array) -> Array:
     """``W x + b``; (g, n, o)."""
-    return np.asarray(np.matmul(x, w.astype(np.float32).transpose(0, 2, 1)) + b[:, None].astype(np.float32))
+    y = np.matmul(x, w.astype(np.float32).transpose(0, 2, 1))
+    y += b[:, None].astype(np.float32)
+    return np.asarray(y)
 
 
 class Problem:
@@ -93,8 +106,9 @@ class Problem:
 
     def _against(self, w: Array, b: Array) -> tuple[Array, Array]:
         """Covariance with the inputs and mean of the allowed targets nearest to what ``w`` and ``b`` give."""
-        targets = self.rows.nearest(predict(self.rows.x, w, b)) if self.rows.open else self.rows.low
-        return self.moments.against(self.rows.x, targets)
+        if not self.rows.open:
+            return self.moments.against([(self.rows.x, self.rows.low)])
+        return self.moments.against((part.x, part.nearest(predict(part.x, w, b))) for part in self.rows.blocks())
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,5 +163,8 @@ def refit(
 
 def _shifted(rows: Observations, w: Array, b: Array) -> Array:
     """Intercepts for which the mean of what is missed is zero."""
-    y = predict(rows.x, w, b)
-    return np.asarray(b + (rows.nearest(y) - y).mean(1, dtype=np.float64))
+    total = np.zeros(b.shape)
+    for part in rows.blocks():
+        y = predict(part.x, w, b)
+        total += (part.nearest(y) - y).sum(1, dtype=np.float64)
+    return np.asarray(b + total / rows.x.shape[1])
