@@ -25,9 +25,9 @@ from spa_cli.obspa.schedule import schedule
 from spa_cli.obspa.shrinkage import POSITIONS
 from spa_cli.obspa.statistics import WIDEST
 from spa_cli.obspa.unfit import Unfit
-from spa_cli.obspa.waves import Waves
 from spa_cli.progress import tracked
 from spa_cli.runtime.interpreter import Interpreter
+from spa_cli.runtime.store import Store
 from spa_cli.surgery.cut import Cut
 
 # bytes of rows of one layer that are held at once; fewer positions are looked at beyond that
@@ -49,12 +49,14 @@ class Repair:
     kept: dict[str, str] = field(default_factory=dict)
 
 
-def walk(graph: Graph, work: Cut, layers: list[Layer], waves: Waves, seed: int) -> Repair:
-    """Refit the layers of ``work.model`` in place."""
+def walk(
+    graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Array]], seed: int, memory: float
+) -> Repair:
+    """Refit the layers of ``work.model`` in place; activations take ``memory`` bytes, the rest of them go to disk."""
     report = Repair()
     rng = np.random.default_rng(seed)
-    first = waves.first()
-    dense, pruned = Interpreter(graph.model, graph.folder, first), Interpreter(work.model, graph.folder, first)
+    store = Store(memory)
+    dense, pruned = (Interpreter(m, graph.folder, chunks, store) for m in (graph.model, work.model))
     by_node = {layer.key: layer for layer in layers}
     affines = find_affines(graph, layers)
     dense_nodes = {o: n for n in graph.nodes for o in n.outputs if o}
@@ -76,10 +78,6 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], waves: Waves, seed: int) 
             pruned.run(proto)
             continue
         left.discard(outputs[0])
-        taken = waves.more(outputs[0])
-        if taken:
-            dense.extend(taken)
-            pruned.extend(taken)
         _run_ahead(dense, graph, original)
         layer = by_node.get(outputs[0])
         if layer is not None:
@@ -100,7 +98,10 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], waves: Waves, seed: int) 
         ):
             for name in names:
                 readers[name] -= 1
-                if readers[name] == 0 and name not in graph.outputs:
+                if readers[name] == 0:
+                    side.drop(name)
+            for name in outputs:
+                if not readers[name]:
                     side.drop(name)
     return report
 
@@ -139,12 +140,12 @@ def _repair_layer(
     operand = layer.weight(pruned.parameter, work.shape)
     if operand is None:
         return
-    declared = layer.takes(dense.values[layer.x][0]) and layer.takes(pruned.values[layer.x][0])
+    declared = layer.takes(dense.peek([layer.x], 0)[0]) and layer.takes(pruned.values[layer.x][0])
     if layer.unfit == INTEGERS or not declared:
         report.kept[layer.node.label] = layer.unfit if declared else "its input has a rank that was not declared"
         return
     problem = Regression(layer, work, dense, pruned, operand)
-    if not problem.joined and _same(dense.values[layer.x], pruned.values[layer.x]):
+    if not problem.joined and _same(layer.x, dense, pruned):
         return
     for node in layer.around.path[: None if problem.joined or not layer.around.join else -1]:
         _run_ahead(dense, graph, node)
@@ -157,7 +158,7 @@ def _repair_layer(
         report.kept[layer.node.label] = str(why)
         return
     unfit = layer.unfit or ("it has too many inputs" if problem.matrix.shape[2] > WIDEST else "")
-    samples = sum(fitted(layer.samples(np.shape(v)), at) for at, v in enumerate(pruned.values[layer.x]))
+    samples = sum(fitted(layer.samples(s), at) for at, s in enumerate(pruned.values[layer.x].shapes))
     found = refit(*rows, problem.matrix, problem.offset, problem.centred, bool(unfit), POSITIONS * samples)
     if found is None:
         if layer.node.label not in report.refitted:
@@ -209,15 +210,15 @@ def _run_ahead(side: Interpreter, graph: Graph, node: Node) -> None:
     side.run(node.proto)
 
 
-def _same(a: list[Array], b: list[Array]) -> bool:
-    return all(x.shape == y.shape and np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+def _same(name: str, dense: Interpreter, pruned: Interpreter) -> bool:
+    return all(np.array_equal(dense.peek([name], at)[0], pruned.peek([name], at)[0]) for at in range(dense.count))
 
 
 def _collect(
     layer: Layer, problem: Regression, chunks: int, rng: np.random.Generator, pruned: Interpreter
 ) -> tuple[Observations, Observations]:
     """Observations to fit and rows held back: of every four samples one, of chunks too small for that every fourth."""
-    shapes = [np.shape(v) for v in pruned.values[layer.x]]
+    shapes = pruned.values[layer.x].shapes
     samples = sum(layer.samples(s) for s in shapes)
     wide = 4 * problem.matrix.shape[0] * (problem.matrix.shape[2] + 2 * problem.matrix.shape[1])
     limit = max(1, min(positions(samples, problem.matrix.shape[2]), _ROW_BYTES // max(wide * samples, 1)))
