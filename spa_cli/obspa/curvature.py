@@ -91,9 +91,7 @@ class Curvature:
         samples, before = self.calibration, 0.0
         try:
             before = self._error(work)
-            self._report = walk(
-                self._graph, work, self._layers, samples.chunks, self._seed, _SHARE * working_memory()
-            )
+            self._report = walk(self._graph, work, self._layers, samples.chunks, self._seed, _SHARE * working_memory())
             after = self._error(work)
         except UsageError:
             # the original itself does not run on what the user gave

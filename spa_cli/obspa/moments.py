@@ -62,7 +62,7 @@ class Moments:
         return np.asarray(self._xx / self.n)
 
     def against(self, parts: Iterable[tuple[Array, Array]]) -> tuple[Array, Array]:
-        """Covariance (g, o, p) and mean (g, o) of targets ``t`` (g, n, o) for the rows ``x`` that were added, in parts."""
+        """Covariance (g, o, p) and mean (g, o) of targets ``t`` (g, n, o) for the rows ``x`` that were added."""
         assert self._x is not None
         tx, sums = 0.0, 0.0
         for x, t in parts:

@@ -31,17 +31,20 @@ class Consumer:
         self.places, self.weight = places, weight
         self.alive = np.ones(len(places), bool)
         self._left = np.ones(len(h), bool)
+        self._late = 0
+        self._blocks: Array
+        self._grams: Array
         self._reread()
 
     @property
     def v(self) -> Array:
         """``V`` as it is by now."""
-        return self._v - self._a[: self._late].T @ self._a[: self._late]
+        return np.asarray(self._v - self._a[: self._late].T @ self._a[: self._late])
 
     @property
     def w(self) -> Array:
         """``W`` as it is by now."""
-        return self._w - self._b[:, : self._late] @ self._a[: self._late]
+        return np.asarray(self._w - self._b[:, : self._late] @ self._a[: self._late])
 
     def scores(self) -> Array:
         """``tr(W_c [V_cc]^-1 W_c^T)`` for every channel, infinite for those that are gone; (c,)."""

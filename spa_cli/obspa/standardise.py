@@ -38,10 +38,9 @@ class Standardised:
         if side.parameter(mean) is None or side.parameter(variance) is None:
             return
         values = side.values[x]
-        flat = lambda value: np.moveaxis(value, 1, -1).reshape(-1, value.shape[1])  # noqa: E731
-        count = sum(len(flat(v)) for v in values)
-        middle = np.sum([flat(v).sum(0, dtype=np.float64) for v in values], 0) / count
-        spread = np.sum([np.square(flat(v) - middle).sum(0) for v in values], 0) / count
+        count = sum(len(_rows(v)) for v in values)
+        middle = np.sum([_rows(v).sum(0) for v in values], 0) / count
+        spread = np.sum([np.square(_rows(v) - middle).sum(0) for v in values], 0) / count
         for name, value in ((mean, middle), (variance, spread)):
             side.write(name, value)
             found = side.parameter(name)
@@ -60,3 +59,8 @@ class Standardised:
         side = Interpreter(work.model, self._original.folder, [{}])
         for name, value in values.items():
             side.write(name, gather(value, work.kept_indices(name)))
+
+
+def _rows(value: Array) -> Array:
+    """(rows, channels)."""
+    return np.moveaxis(value, 1, -1).reshape(-1, value.shape[1]).astype(np.float64)

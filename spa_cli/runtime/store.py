@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ class Store:
 
     def __init__(self, limit: float) -> None:
         self._limit, self._used = limit, 0
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Path | None = None
         self._numbers = count()
         self.spilled = 0
 
@@ -33,8 +35,9 @@ class Store:
 
     def _written(self, value: Any) -> Path:
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="spa-")
-        file = Path(self._folder.name) / str(next(self._numbers))
+            self._folder = Path(tempfile.mkdtemp(prefix="spa-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        file = self._folder / str(next(self._numbers))
         value.tofile(file)
         self.spilled += value.nbytes
         return file
@@ -50,7 +53,8 @@ class Kept:
     def __init__(self, store: Store, value: Any, file: Path | None = None) -> None:
         self._store, self._file = store, file
         self._value = value if file is None else None
-        self.shape, self._dtype = np.shape(value) if isinstance(value, np.ndarray) else (), getattr(value, "dtype", None)
+        self.shape: tuple[int, ...] = np.shape(value) if isinstance(value, np.ndarray) else ()
+        self._dtype: Any = getattr(value, "dtype", None)
 
     def get(self) -> Any:
         """The array."""
