@@ -13,10 +13,13 @@ import numpy as np
 
 
 class Store:
-    """Takes arrays; those beyond ``limit`` bytes go to files, which are gone when the store is."""
+    """Takes arrays; those beyond ``limit`` bytes go to files, which are gone when the store is.
+
+    ``used``: bytes in memory now; ``spilled``: bytes that went to files so far.
+    """
 
     def __init__(self, limit: float) -> None:
-        self._limit, self._used = limit, 0
+        self._limit, self.used = limit, 0
         self._folder: Path | None = None
         self._numbers = count()
         self.spilled = 0
@@ -24,13 +27,13 @@ class Store:
     def put(self, value: Any) -> Kept:
         """Keep an array (or a list of them, which stays in memory)."""
         array = isinstance(value, np.ndarray) and value.dtype.kind != "O"
-        if array and value.nbytes and self._used + value.nbytes > self._limit:
+        if array and value.nbytes and self.used + value.nbytes > self._limit:
             try:
                 return Kept(self, value, self._written(value))
             except OSError:
                 # no room there either
                 pass
-        self._used += value.nbytes if array else 0
+        self.used += value.nbytes if array else 0
         return Kept(self, value)
 
     def _written(self, value: Any) -> Path:
@@ -44,7 +47,7 @@ class Store:
 
     def forget(self, size: int) -> None:
         """So many bytes of memory are free again."""
-        self._used -= size
+        self.used -= size
 
 
 class Kept:
