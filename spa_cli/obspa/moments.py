@@ -9,6 +9,9 @@ import numpy as np
 from spa_cli.graph.model import Array
 from spa_cli.obspa.shrinkage import POSITIONS
 
+# rows that are worth a product
+_ENOUGH = 4096
+
 
 def damped(h: Array, damping: float | Array) -> Array:
     """``H + lambda I`` (g, p, p), with lambda ``damping`` (one, or (g,)) times the mean of the diagonal of ``H``."""
@@ -28,6 +31,7 @@ class Moments:
 
     def __init__(self, centred: bool = True) -> None:
         self.n, self.rows, self._centred = 0, 0, centred
+        self._waiting: list[Array] = []
         self._xx: Array | None = None
         self._x: Array | None = None
 
@@ -35,17 +39,26 @@ class Moments:
         """Add rows, which come from so many samples (0: each from its own)."""
         if not x.shape[1]:
             return
-        x = x.astype(np.float32, copy=False)
-        xx = np.matmul(x.transpose(0, 2, 1), x).astype(np.float64)
-        x_sum = x.sum(1, dtype=np.float64)
-        self._xx = xx if self._xx is None else self._xx + xx
-        self._x = x_sum if self._x is None else self._x + x_sum
+        self._waiting.append(x.astype(np.float32, copy=False))
+        if sum(w.shape[1] for w in self._waiting) >= max(x.shape[2], _ENOUGH):
+            self._take_up()
         self.n += x.shape[1]
         self.rows += min(x.shape[1], POSITIONS * (samples or x.shape[1]))
+
+    def _take_up(self) -> None:
+        """Add up the rows that wait: a product of many costs less than many of a few."""
+        if self._waiting:
+            x = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting, 1)
+            self._waiting = []
+            xx = np.matmul(x.transpose(0, 2, 1), x)
+            x_sum = x.sum(1, dtype=np.float64)
+            self._xx = xx.astype(np.float64) if self._xx is None else np.add(self._xx, xx, out=self._xx)
+            self._x = x_sum if self._x is None else self._x + x_sum
 
     @property
     def mean_x(self) -> Array:
         """(g, p)."""
+        self._take_up()
         assert self._x is not None
         return np.asarray(self._x / self.n) if self._centred else np.zeros_like(self._x)
 
@@ -58,12 +71,12 @@ class Moments:
     @property
     def second(self) -> Array:
         """Second moment of ``x`` about zero, (g, p, p)."""
+        self._take_up()
         assert self._xx is not None
         return np.asarray(self._xx / self.n)
 
     def against(self, parts: Iterable[tuple[Array, Array]]) -> tuple[Array, Array]:
         """Covariance (g, o, p) and mean (g, o) of targets ``t`` (g, n, o) for the rows ``x`` that were added."""
-        assert self._x is not None
         tx, sums = 0.0, 0.0
         for x, t in parts:
             tx = tx + np.matmul(t.transpose(0, 2, 1), x).astype(np.float64)

@@ -104,8 +104,7 @@ def _samples(
     found = []
     try:
         for chunk, index in part.items():
-            taken = [value[index] for value in pruned.peek(names, chunk)]
-            found.append((*taken, *second.allowed(chunk, itemgetter(index))))
+            found.append((*pruned.peek(names, chunk, index), *second.allowed(chunk, itemgetter(index))))
     except Unfit:
         return None
     if any(len({value.shape[1:] for value in values}) > 1 for values in zip(*found, strict=True)):

@@ -102,3 +102,12 @@ def test_a_look_keeps_nothing(model, chunks) -> None:
     np.testing.assert_allclose(a, expected["a"], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(d, expected["d"], rtol=1e-5, atol=1e-6)
     assert store.used == 0
+
+
+def test_a_look_at_some_samples(model, chunks) -> None:
+    side = Interpreter(model, "", chunks)
+    side.run(model.graph.node[0])
+    expected = whole(model, chunks[0])
+    np.testing.assert_allclose(side.values["a"][0], expected["a"], rtol=1e-5, atol=1e-6)
+    for found, name in zip(side.peek(["a", "c"], 0, [1, 3]), "ac", strict=True):
+        np.testing.assert_allclose(found, expected[name][[1, 3]], rtol=1e-5, atol=1e-6)
