@@ -104,7 +104,8 @@ def _samples(
     found = []
     try:
         for chunk, index in part.items():
-            found.append((*pruned.peek(names, chunk, index), *second.allowed(chunk, itemgetter(index))))
+            x = pruned.values[pair.first.x][chunk][index]
+            found.append((*pruned.peek(names, chunk, {pair.first.x: x}), *second.allowed(chunk, itemgetter(index))))
     except Unfit:
         return None
     if any(len({value.shape[1:] for value in values}) > 1 for values in zip(*found, strict=True)):

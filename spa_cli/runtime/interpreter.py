@@ -148,22 +148,22 @@ class Interpreter:
             self._release([chunk])
         return here[name]
 
-    def peek(self, names: Sequence[str], chunk: int, index: list[int] | None = None) -> list[Any]:
+    def peek(self, names: Sequence[str], chunk: int, given: dict[str, Array] | None = None) -> list[Any]:
         """Values of several tensors for one chunk, from one run, and nothing of it is kept.
 
-        ``index``: only of some samples, where all that is made on the way has them along its first axis. Raises what
-        onnxruntime raises.
+        ``given``: other values for some tensors (those of a few samples), which all that is made of them is made of.
+        Raises what onnxruntime raises.
         """
-
-        def at_hand(name: str) -> Any:
-            return here[name].get() if index is None else here[name].get()[index]
-
         here = self._kept[chunk]
+        if given:
+            changed = self._made_of(given)
+            free = Store(math.inf)
+            here = {n: v for n, v in here.items() if n not in changed} | {n: free.put(v) for n, v in given.items()}
         wanted = [n for n in names if n not in here]
         made: dict[str, Any] = {}
         if wanted:
             nodes, fed, constants = self._region(wanted, here)
-            values = {name: at_hand(name) for name in fed}
+            values = {name: here[name].get() for name in fed}
             # what is declared of the inputs may differ from chunk to chunk
             inputs = [self._declared(name, value) for name, value in values.items()]
             key = (*wanted, "", *(i.SerializeToString().hex() for i in inputs))
@@ -172,7 +172,14 @@ class Interpreter:
                     self._sessions.pop(next(iter(self._sessions)))
                 self._sessions[key] = self._open(nodes, inputs, wanted, [self._in_memory(n) for n in constants])
             made = dict(zip(wanted, self._sessions[key].run(wanted, values), strict=True))
-        return [made[n] if n in made else at_hand(n) for n in names]
+        return [made[n] if n in made else here[n].get() for n in names]
+
+    def _made_of(self, names: Iterable[str]) -> set[str]:
+        found = set(names)
+        for node in self.model.graph.node:
+            if found & {*node.input, *captured_names(node)}:
+                found.update(node.output)
+        return found
 
     def _region(self, names: Iterable[str], here: dict[str, Kept]) -> tuple[list[onnx.NodeProto], list[str], list[str]]:
         """The nodes between what is kept and tensors, what they are fed, and the parameters they read."""
