@@ -14,8 +14,9 @@ from spa_cli.obspa.shrinkage import oracle_approximating
 
 # damping relative to the mean of diag H, beside that of the shrinkage; the best on held-back samples wins
 DAMPING = (1e-4, 1e-3, 1e-2, 1e-1)
-# alternations between weights and the targets that a flat activation leaves open
-_TRIALS, _ROUNDS = 2, 6
+# the damping of the first of all alternations between weights and the targets that a flat activation leaves open, and
+# how many there are once the damping is chosen
+_FIRST, _ROUNDS = 1e-3, 4
 # rows that are worked on at once
 _LEAST_BLOCK, _BLOCK_BYTES = 2048, 16_000_000
 # what shrinkage leaves of a covariance at least
@@ -85,26 +86,37 @@ class Problem:
         self.moments = Moments(centred)
         self.moments.add(rows.x)
         self.h = self.moments.h
-        # where the first step of every damping starts from, and where it ends if no target moves
-        self._first = self._against(w0, b0)
 
-    def solve(self, damping: float | Array, rounds: int) -> tuple[Array, Array]:
-        """Weights (g, o, p) and intercepts (g, o).
+    @cached_property
+    def first(self) -> tuple[Array, Array]:
+        """What is known of the targets at first, and always if none moves."""
+        return self.against(self.w0, self.b0)
+
+    def solve(
+        self, damping: float | Array, rounds: int, start: tuple[Array, Array] | None = None
+    ) -> tuple[Array, Array]:
+        """Weights (g, o, p) and intercepts (g, o); ``start``: what is known of the targets to begin with (``first``).
 
         Where the targets leave room, they are replaced by the allowed values nearest to the fit and the fit is
         repeated: each such step lowers the distance to what is allowed (projections onto two convex sets).
         """
-        inverse = np.linalg.inv(damped(self.h, damping))
-        w, b = self._fit(*self._first, inverse)
-        for _ in range(rounds - 1 if self.rows.open else 0):
-            w, b = self._fit(*self._against(w, b), inverse)
+        matrix, again = damped(self.h, damping), rounds - 1 if self.rows.open else 0
+        # once, an inverse costs four times as much as a solution
+        inverse = np.linalg.inv(matrix) if again else None
+        w, b = self._fit(*(start or self.first), matrix, inverse)
+        for _ in range(again):
+            w, b = self._fit(*self.against(w, b), matrix, inverse)
         return w, b
 
-    def _fit(self, c: Array, mean_t: Array, inverse: Array) -> tuple[Array, Array]:
-        w = self.w0 + (c - self.w0 @ self.h) @ inverse
+    def _fit(self, c: Array, mean_t: Array, matrix: Array, inverse: Array | None) -> tuple[Array, Array]:
+        missed = c - self.w0 @ self.h
+        if inverse is None:
+            w = self.w0 + np.linalg.solve(matrix, missed.swapaxes(1, 2)).swapaxes(1, 2)
+        else:
+            w = self.w0 + missed @ inverse
         return w, mean_t - np.einsum("gop,gp->go", w, self.moments.mean_x)
 
-    def _against(self, w: Array, b: Array) -> tuple[Array, Array]:
+    def against(self, w: Array, b: Array) -> tuple[Array, Array]:
         """Covariance with the inputs and mean of the allowed targets nearest to what ``w`` and ``b`` give."""
         if not self.rows.open:
             return self.moments.against([(self.rows.x, self.rows.low)])
@@ -143,6 +155,7 @@ def refit(
 
     best, shifted = loss(w0, b0), False
     damping: float | Array | None = None
+    trial = w0, b0
     if centred and (moved := loss(w0, _shifted(fit, w0, b0))) < best:
         best, shifted = moved, True
     if not shift_only:
@@ -150,15 +163,19 @@ def refit(
         n = fit.x.shape[1]
         shrinkage = np.array([oracle_approximating(h, min(rows or n, n)) for h in part.h])
         # (1 - rho) H + rho mu I is H + rho / (1 - rho) mu I, but for a factor
+        # which targets are nearest hardly depends on the damping: all candidates are fitted to the same
+        start = part.against(*part.solve(_FIRST, 1)) if fit.open else part.first
         for candidate in (*DAMPING, shrinkage / np.maximum(1 - shrinkage, _LEAST)):
-            if (reached := loss(*part.solve(candidate, _TRIALS))) < best:
-                best, damping = reached, candidate
+            found = part.solve(candidate, 1, start)
+            if (reached := loss(*found)) < best:
+                best, damping, trial = reached, candidate, found
     if damping is None and not shifted:
         return None
     everything = Observations.joined([fit, held_back])
     if damping is None:
         return Fit(w0.copy(), _shifted(everything, w0, b0), None)
-    return Fit(*Problem(everything, w0, b0, centred).solve(damping, _ROUNDS), float(np.mean(damping)))
+    whole = Problem(everything, w0, b0, centred)
+    return Fit(*whole.solve(damping, _ROUNDS, whole.against(*trial)), float(np.mean(damping)))
 
 
 def _shifted(rows: Observations, w: Array, b: Array) -> Array:
