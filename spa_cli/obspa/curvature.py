@@ -84,6 +84,9 @@ class Curvature:
     def repair(self, work: Cut) -> None:
         """Refit the cut model's layers; on samples that nothing is fitted to it is never worse than the sliced one."""
         self._dropped = ""
+        # what is ranked is ranked, and of a large network this takes gigabytes
+        for name in ("consumers", "statistics"):
+            self.__dict__.pop(name, None)
         stored = _stored(work)
         sliced = [t.SerializeToString() for t in stored]
         if self._standard is not None:

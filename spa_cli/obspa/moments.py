@@ -10,7 +10,7 @@ from spa_cli.graph.model import Array
 from spa_cli.obspa.shrinkage import POSITIONS
 
 # rows that are worth a product
-_ENOUGH = 4096
+_ENOUGH = 1024
 
 
 def damped(h: Array, damping: float | Array) -> Array:
@@ -31,8 +31,11 @@ class Moments:
 
     def __init__(self, centred: bool = True) -> None:
         self.n, self.rows, self._centred = 0, 0, centred
+        self._taken = 0
         self._waiting: list[Array] = []
+        # what is asked for takes the place of what was summed: of a wide layer both would be half a gigabyte
         self._xx: Array | None = None
+        self._h: Array | None = None
         self._x: Array | None = None
 
     def add(self, x: Array, samples: int = 0) -> None:
@@ -40,18 +43,21 @@ class Moments:
         if not x.shape[1]:
             return
         self._waiting.append(x.astype(np.float32, copy=False))
-        if sum(w.shape[1] for w in self._waiting) >= max(x.shape[2], _ENOUGH):
+        if sum(w.shape[1] for w in self._waiting) >= max(x.shape[2] // 2, _ENOUGH):
             self._take_up()
         self.n += x.shape[1]
         self.rows += min(x.shape[1], POSITIONS * (samples or x.shape[1]))
 
     def _take_up(self) -> None:
         """Add up the rows that wait: a product of many costs less than many of a few."""
-        if self._waiting:
-            x = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting, 1)
-            self._waiting = []
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            if self._h is not None:
+                self._xx, self._h = self.second * self._taken, None
+            x = waiting[0] if len(waiting) == 1 else np.concatenate(waiting, 1)
             xx = np.matmul(x.transpose(0, 2, 1), x)
             x_sum = x.sum(1, dtype=np.float64)
+            self._taken += x.shape[1]
             self._xx = xx.astype(np.float64) if self._xx is None else np.add(self._xx, xx, out=self._xx)
             self._x = x_sum if self._x is None else self._x + x_sum
 
@@ -66,12 +72,20 @@ class Moments:
     def h(self) -> Array:
         """Covariance of ``x``, (g, p, p)."""
         m = self.mean_x
-        return np.asarray(self.second - m[:, :, None] * m[:, None, :])
+        if self._h is None:
+            assert self._xx is not None
+            self._h, self._xx = np.divide(self._xx, self.n, out=self._xx), None
+            for h, mean in zip(self._h, m, strict=True):
+                h -= np.outer(mean, mean)
+        return self._h
 
     @property
     def second(self) -> Array:
         """Second moment of ``x`` about zero, (g, p, p)."""
         self._take_up()
+        if self._h is not None:
+            m = self._x / self._taken if self._centred and self._x is not None else np.zeros(self._h.shape[:2])
+            return np.asarray(self._h + m[:, :, None] * m[:, None, :])
         assert self._xx is not None
         return np.asarray(self._xx / self.n)
 
