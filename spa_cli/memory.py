@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,9 +17,26 @@ _SHARE = 4
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
-@lru_cache(maxsize=1)
+_asked: ContextVar[int | None] = ContextVar("memory", default=None)
+
+
+@contextlib.contextmanager
+def allowing(size: int | None) -> Iterator[None]:
+    """Take so many bytes for samples and activations (``None``: what the machine suggests)."""
+    token = _asked.set(size)
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
+
 def working_memory() -> int:
     """Bytes that samples and their activations may take: a quarter of the machine's memory, or of the container's."""
+    return _asked.get() or _suggested()
+
+
+@lru_cache(maxsize=1)
+def _suggested() -> int:
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -27,7 +47,8 @@ def working_memory() -> int:
 
 def more_than_fits() -> str:
     """What samples take that don't fit, for a message."""
-    return f"more than {working_memory() / 1e9:.1f} GB, a quarter of this machine's memory"
+    why = "what --memory allows" if _asked.get() else "a quarter of this machine's memory"
+    return f"more than {working_memory() / 1e9:.1f} GB, {why}"
 
 
 def _limit(file: Path) -> int | None:

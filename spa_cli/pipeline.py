@@ -7,6 +7,7 @@ from spa_cli.calibration.judging import made_up, or_feeds
 from spa_cli.errors import CutError, UsageError, VerificationError
 from spa_cli.files import Files
 from spa_cli.finish import dearest, measure, provenance, require, warnings_of
+from spa_cli.memory import allowing
 from spa_cli.options import Options
 from spa_cli.plan import Plan, to_selection
 from spa_cli.progress import stage
@@ -32,7 +33,7 @@ def prune(
     among them need not be of this one.
     """
     request = Request.of(options)
-    with running_on(options.provider):
+    with running_on(options.provider), allowing(options.memory_size):
         stage("reading the model")
         source = load(model)
         files.check(source)

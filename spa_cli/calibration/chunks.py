@@ -16,9 +16,10 @@ from spa_cli.graph.model import Array, Graph
 from spa_cli.memory import more_than_fits, working_memory
 from spa_cli.runtime.inputs import input_dims, input_dtype
 
-_CHUNK_BYTES = 256_000_000
-# multiply-accumulates worth spending on one pass over the samples: some three minutes on two cores
-_TOTAL_MACS = 1e13
+# activations of a chunk, and their share of the memory there is where that is less
+_CHUNK_BYTES, _CHUNK_SHARE = 256_000_000, 1 / 16
+# multiply-accumulates worth spending on one pass over the samples: some half an hour on two cores
+_TOTAL_MACS = 1e14
 # positions that a layer is fitted to, over all samples; fewer (per input, at least) where it has few inputs
 _ROWS, _ROWS_EACH, _FEWEST_ROWS = 32768, 256, 8192
 
@@ -93,21 +94,6 @@ def _batch(analysis: Analysis) -> int:
     return max((s[0] for s in analysis.input_shapes.values() if s), default=1) or 1
 
 
-def room(analysis: Analysis, ends: set[str]) -> dict[str, int]:
-    """How many samples can be walked from each node to the end, dense and pruned side by side, in the memory there is.
-
-    By the node's first output. The end is the last of the tensors ``ends``: what comes behind is not walked.
-    """
-    nodes, live = analysis.graph.nodes, _live_bytes(analysis)
-    last = max((i for i, node in enumerate(nodes) if ends & {*node.outputs}), default=-1)
-    found, most = {}, 1
-    for at in range(last, -1, -1):
-        most = max(most, live[at])
-        for output in [o for o in nodes[at].outputs if o][:1]:
-            found[output] = working_memory() // (2 * most)
-    return found
-
-
 def _live_bytes(analysis: Analysis) -> list[int]:
     """Bytes of activations alive per sample while each node runs."""
     graph, shapes = analysis.graph, analysis.state.shapes.shape
@@ -143,7 +129,8 @@ def cuts_of(analysis: Analysis, data: dict[str, Array], count: int) -> list[dict
     Inputs may have different fixed sizes (nodes and edges of a graph): each is cut by its own.
     """
     graph = analysis.graph
-    free = max(1, min(64, _CHUNK_BYTES // max(4 * max(_live_bytes(analysis), default=1), 1)))
+    bytes_each = int(min(_CHUNK_BYTES, _CHUNK_SHARE * working_memory()))
+    free = max(1, min(64, bytes_each // max(4 * max(_live_bytes(analysis), default=1), 1)))
     batched = [n for n in data if not is_scalar(graph, n)]
     if not any(fixed_size(graph, n) for n in batched):
         starts = [at for run in _runs(graph, data, count) for at in np.split(run, range(free, len(run), free))]

@@ -9,22 +9,20 @@ from typing import Any
 import onnx
 
 from spa_cli.analysis import Analysis
-from spa_cli.calibration.chunks import Calibration, room
+from spa_cli.calibration.chunks import Calibration
 from spa_cli.channels.ranking import Ranking, Scores
 from spa_cli.errors import UsageError, first_line
 from spa_cli.graph.view import build
-from spa_cli.memory import more_than_fits
+from spa_cli.memory import working_memory
 from spa_cli.obspa.consumers import Reader, consumers
 from spa_cli.obspa.layers import find_layers
 from spa_cli.obspa.positions import Positions
 from spa_cli.obspa.rank import energy_share, rank
-from spa_cli.obspa.recalibrate import find_affines
 from spa_cli.obspa.sensitivity import Sensitivity, sensitivity
 from spa_cli.obspa.sharing import share
 from spa_cli.obspa.standardise import Standardised
 from spa_cli.obspa.statistics import Statistics, collect
 from spa_cli.obspa.walk import Repair, walk
-from spa_cli.obspa.waves import Waves
 from spa_cli.progress import stage
 from spa_cli.runtime.floats import last_floats
 from spa_cli.runtime.probe import probe
@@ -32,6 +30,9 @@ from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.session import open_session
 from spa_cli.surgery.cut import Cut
 from spa_cli.verification.drift import drift_over
+
+# of the memory there is, what activations may take: the rest is for samples, rows and sessions
+_SHARE = 0.5
 
 
 class Curvature:
@@ -54,13 +55,12 @@ class Curvature:
         foreign = calibration.noise and any(n.op == "BatchNormalization" for n in analysis.graph.nodes)
         self._standard = None
         if foreign:
-            everywhere = room(analysis, {*analysis.graph.outputs})
-            self._standard = Standardised(analysis.graph, Waves(calibration.chunks, everywhere).first())
+            self._standard = Standardised(analysis.graph, calibration.chunks, _SHARE * working_memory())
         self._graph = self._standard.graph if self._standard else analysis.graph
         shapes = analysis.state.shapes
         self._layers = share(self._graph, shapes, find_layers(self._graph, shapes))
         self._report = Repair()
-        self._dropped, self._left_out = "", 0
+        self._dropped = ""
 
     @cached_property
     def sensitivity(self) -> Sensitivity:
@@ -101,6 +101,9 @@ class Curvature:
     def repair(self, work: Cut) -> None:
         """Refit the cut model's layers; on samples that nothing is fitted to it is never worse than the sliced one."""
         self._dropped = ""
+        # what is ranked is ranked, and of a large network this takes gigabytes
+        for name in ("consumers", "statistics"):
+            self.__dict__.pop(name, None)
         stored = _stored(work)
         sliced = [t.SerializeToString() for t in stored]
         if self._standard is not None:
@@ -108,11 +111,8 @@ class Curvature:
         samples, before = self.calibration, 0.0
         try:
             before = self._error(work)
-            ends = {layer.around.target for layer in self._layers}
-            ends |= {*find_affines(self._graph, self._layers)}
-            waves = Waves(samples.chunks, room(self._analysis, ends))
-            self._report = walk(self._graph, work, self._layers, waves, self._positions())
-            self._left_out = samples.samples - waves.samples
+            room = _SHARE * working_memory()
+            self._report = walk(self._graph, work, self._layers, samples.chunks, self._positions(), room)
             after = self._error(work)
         except UsageError:
             # the original itself does not run on what the user gave
@@ -156,14 +156,7 @@ class Curvature:
 
     def warnings(self) -> list[str]:
         """What the user should know."""
-        found = []
-        if self._left_out:
-            samples = self.calibration.samples
-            found.append(
-                f"layers were refitted on {samples - self._left_out} of {samples} samples: the activations of all take "
-                + more_than_fits()
-            )
-        return [*found, f"the repair was dropped: {self._dropped}"] if self._dropped else found
+        return [f"the repair was dropped: {self._dropped}"] if self._dropped else []
 
 
 def _stored(work: Cut) -> list[onnx.TensorProto]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from spa_cli.graph.model import Array
 from spa_cli.obspa.shrinkage import POSITIONS
+
+# rows that are worth a product
+_ENOUGH = 1024
 
 
 def damped(h: Array, damping: float | Array) -> Array:
@@ -26,24 +31,40 @@ class Moments:
 
     def __init__(self, centred: bool = True) -> None:
         self.n, self.rows, self._centred = 0, 0, centred
+        self._taken = 0
+        self._waiting: list[Array] = []
+        # what is asked for takes the place of what was summed: of a wide layer both would be half a gigabyte
         self._xx: Array | None = None
+        self._h: Array | None = None
         self._x: Array | None = None
 
     def add(self, x: Array, samples: int = 0) -> None:
         """Add rows, which come from so many samples (0: each from its own)."""
         if not x.shape[1]:
             return
-        x = x.astype(np.float32, copy=False)
-        xx = np.matmul(x.transpose(0, 2, 1), x).astype(np.float64)
-        x_sum = x.sum(1, dtype=np.float64)
-        self._xx = xx if self._xx is None else self._xx + xx
-        self._x = x_sum if self._x is None else self._x + x_sum
+        self._waiting.append(x.astype(np.float32, copy=False))
+        if sum(w.shape[1] for w in self._waiting) >= max(x.shape[2] // 2, _ENOUGH):
+            self._take_up()
         self.n += x.shape[1]
         self.rows += min(x.shape[1], POSITIONS * (samples or x.shape[1]))
+
+    def _take_up(self) -> None:
+        """Add up the rows that wait: a product of many costs less than many of a few."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            if self._h is not None:
+                self._xx, self._h = self.second * self._taken, None
+            x = waiting[0] if len(waiting) == 1 else np.concatenate(waiting, 1)
+            xx = np.matmul(x.transpose(0, 2, 1), x)
+            x_sum = x.sum(1, dtype=np.float64)
+            self._taken += x.shape[1]
+            self._xx = xx.astype(np.float64) if self._xx is None else np.add(self._xx, xx, out=self._xx)
+            self._x = x_sum if self._x is None else self._x + x_sum
 
     @property
     def mean_x(self) -> Array:
         """(g, p)."""
+        self._take_up()
         assert self._x is not None
         return np.asarray(self._x / self.n) if self._centred else np.zeros_like(self._x)
 
@@ -51,17 +72,28 @@ class Moments:
     def h(self) -> Array:
         """Covariance of ``x``, (g, p, p)."""
         m = self.mean_x
-        return np.asarray(self.second - m[:, :, None] * m[:, None, :])
+        if self._h is None:
+            assert self._xx is not None
+            self._h, self._xx = np.divide(self._xx, self.n, out=self._xx), None
+            for h, mean in zip(self._h, m, strict=True):
+                h -= np.outer(mean, mean)
+        return self._h
 
     @property
     def second(self) -> Array:
         """Second moment of ``x`` about zero, (g, p, p)."""
+        self._take_up()
+        if self._h is not None:
+            m = self._x / self._taken if self._centred and self._x is not None else np.zeros(self._h.shape[:2])
+            return np.asarray(self._h + m[:, :, None] * m[:, None, :])
         assert self._xx is not None
         return np.asarray(self._xx / self.n)
 
-    def against(self, x: Array, t: Array) -> tuple[Array, Array]:
+    def against(self, parts: Iterable[tuple[Array, Array]]) -> tuple[Array, Array]:
         """Covariance (g, o, p) and mean (g, o) of targets ``t`` (g, n, o) for the rows ``x`` that were added."""
-        t = t.astype(np.float32, copy=False)
-        mean_t = t.mean(1, dtype=np.float64) if self._centred else np.zeros((len(t), t.shape[2]))
-        tx = np.matmul(t.transpose(0, 2, 1), x).astype(np.float64)
+        tx, sums = 0.0, 0.0
+        for x, t in parts:
+            tx = tx + np.matmul(t.transpose(0, 2, 1), x).astype(np.float64)
+            sums = sums + t.sum(1, dtype=np.float64)
+        mean_t = np.asarray(sums / self.n if self._centred else np.zeros_like(sums))
         return np.asarray(tx / self.n - mean_t[:, :, None] * self.mean_x[:, None, :]), mean_t

@@ -7,6 +7,8 @@ scale and offset take the result up. (Where BatchNorm was folded, the refit of t
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,10 +57,12 @@ def recalibrate(affine: Affine, work: Cut, dense: Interpreter, pruned: Interpret
     if scale is None:
         return False
     try:
-        wanted = [aligned(work, name, v) for v in dense.values[name]]
+        each = pruned.values[name].shapes
+        step = max(1, sum(map(math.prod, each)) // _MOST)
+        ours = _per_channel(pruned.values[name], affine.axis, step)
+        theirs = _per_channel((aligned(work, name, v) for v in dense.values[name]), affine.axis, step)
     except Unfit:
         return False
-    ours, theirs = _per_channel(pruned.values[name], affine.axis), _per_channel(wanted, affine.axis)
     if ours.shape != theirs.shape or ours.shape[1] != len(scale) or np.array_equal(ours, theirs):
         return False
     cut = max(1, 3 * len(ours) // 4)
@@ -77,11 +81,10 @@ def recalibrate(affine: Affine, work: Cut, dense: Interpreter, pruned: Interpret
     return True
 
 
-def _per_channel(chunks: list[Array], axis: int) -> Array:
+def _per_channel(chunks: Iterable[Array], axis: int, step: int) -> Array:
     """(rows, channels) of all chunks; every so many rows where they are more than two numbers a channel need."""
-    step = max(1, sum(c.size for c in chunks) // _MOST)
-    rows = [np.moveaxis(c, axis, -1).reshape(-1, c.shape[axis])[::step] for c in chunks]
-    return np.concatenate(rows).astype(np.float64)
+    rows = [np.moveaxis(c, axis, -1).reshape(-1, c.shape[axis])[::step].astype(np.float64) for c in chunks]
+    return np.concatenate(rows)
 
 
 def _line(x: Array, y: Array, free: bool) -> tuple[Array, Array]:

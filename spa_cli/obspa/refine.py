@@ -34,23 +34,25 @@ def refine(pair: Pair, first: Regression, second: Regression, operand: Array, pr
 
     ``operand``: the second layer's weight. Both layers have run with the weights they have.
     """
-    values, start = pruned.values, pair.first.around.output
-    x, z, h = values[pair.first.x], values[start], values[pair.second.x]
-    alike = all(len({v.shape[1:] for v in each}) == 1 for each in (x, z, h)) and z[0].shape == h[0].shape
-    if not alike or max(first.matrix.shape) > WIDEST or {v.dtype for v in (*z, *h)} != {np.dtype(np.float32)}:
+    if max(first.matrix.shape) > WIDEST:
+        return None
+    start = pair.first.around.output
+    x, z, h = pruned.peek([pair.first.x, start, pair.second.x], 0)
+    counts = [next(iter(s), 0) for s in pruned.values[pair.first.x].shapes]
+    if z.shape[:1] != h.shape[:1] or {z.dtype, h.dtype} != {np.dtype(np.float32)}:
         return None
     between = pruned.function([pruned.node(n) for n in pair.between], start, pair.second.x)
-    parts = _parts([len(v) for v in z], pair.first.positions(x[0].shape), first, second)
+    parts = _parts(counts, pair.first.positions(x.shape), first, second)
     if between is None or parts is None:
         return None
-    fit, held = (_samples(pair, first, second, values, part) for part in parts)
+    fit, held = (_samples(pair, first, second, pruned, part) for part in parts)
     if fit is None or held is None:
         return None
     scale = np.ones(1, np.float32)
     if second.scale is not None:
         along = [-1 if i == pair.second.gives_along else 1 for i in range(held.y.ndim)]
         scale = second.scale.astype(np.float32).reshape(along)
-    block = Block(pair.first, between, Product(pair.second, operand, h[0].shape), scale)
+    block = Block(pair.first, between, Product(pair.second, operand, h.shape), scale)
     before = block.error(held)
     if before <= _NOTHING * float(np.square(held.y, dtype=np.float64).sum()):
         return None
@@ -96,22 +98,22 @@ def _parts(
 
 
 def _samples(
-    pair: Pair, first: Regression, second: Regression, values: dict[str, list[Array]], part: dict[int, list[int]]
+    pair: Pair, first: Regression, second: Regression, pruned: Interpreter, part: dict[int, list[int]]
 ) -> PairSamples | None:
+    names = [pair.first.x, pair.first.around.output, pair.second.x, pair.second.around.after_norm]
+    found = []
     try:
-        bounds = [second.allowed(chunk, itemgetter(index)) for chunk, index in part.items()]
+        for chunk, index in part.items():
+            x = pruned.values[pair.first.x][chunk][index]
+            found.append((*pruned.peek(names, chunk, {pair.first.x: x}), *second.allowed(chunk, itemgetter(index))))
     except Unfit:
         return None
-
-    def taken(name: str) -> Array:
-        return np.concatenate([values[name][chunk][index] for chunk, index in part.items()])
-
-    rows = pair.first.inputs_at(taken(pair.first.x), None, len(first.matrix)).astype(np.float32)
+    if any(len({value.shape[1:] for value in values}) > 1 for values in zip(*found, strict=True)):
+        return None
+    x, z, h, y, low, high = (np.concatenate(values) for values in zip(*found, strict=True))
+    rows = pair.first.inputs_at(x, None, len(first.matrix)).astype(np.float32, copy=False)
     if first.centred:
         rows = np.concatenate([rows, np.ones((*rows.shape[:2], 1), np.float32)], 2)
-    low, high = (np.concatenate([each[i] for each in bounds]) for i in (0, 1))
-    y = taken(pair.second.around.after_norm)
-    z, h = taken(pair.first.around.output), taken(pair.second.x)
     return PairSamples(rows, z, h, y, low, high) if y.shape == low.shape else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,8 +14,11 @@ from spa_cli.obspa.shrinkage import oracle_approximating
 
 # damping relative to the mean of diag H, beside that of the shrinkage; the best on held-back samples wins
 DAMPING = (1e-4, 1e-3, 1e-2, 1e-1)
-# alternations between weights and the targets that a flat activation leaves open
-_TRIALS, _ROUNDS = 2, 6
+# the damping of the first of all alternations between weights and the targets that a flat activation leaves open, and
+# how many there are once the damping is chosen
+_FIRST, _ROUNDS = 1e-3, 4
+# rows that are worked on at once
+_LEAST_BLOCK, _BLOCK_BYTES = 2048, 16_000_000
 # what shrinkage leaves of a covariance at least
 _LEAST = 1e-3
 
@@ -52,13 +55,24 @@ class Observations:
 
     def missed(self, w: Array, b: Array) -> Array:
         """Mean squared distance of ``W x + b`` from what is allowed, per output; (g, o)."""
-        y = predict(self.x, w, b)
-        return np.asarray(np.square(y - self.nearest(y), dtype=np.float64).mean(1))
+        total = np.zeros(b.shape)
+        for part in self.blocks():
+            y = predict(part.x, w, b)
+            y -= part.nearest(y)
+            total += np.einsum("gno,gno->go", y, y)
+        return np.asarray(total / self.x.shape[1])
+
+    def blocks(self) -> Iterator[Observations]:
+        """The rows in parts that a cache holds: what is made of them is small, and nothing large is written."""
+        each = max(_LEAST_BLOCK, _BLOCK_BYTES // (4 * (self.x[:, 0].size + 3 * self.low[:, 0].size)))
+        return (self.part(slice(at, at + each)) for at in range(0, self.x.shape[1], each))
 
 
 def predict(x: Array, w: Array, b: Array) -> Array:
     """``W x + b``; (g, n, o)."""
-    return np.asarray(np.matmul(x, w.astype(np.float32).transpose(0, 2, 1)) + b[:, None].astype(np.float32))
+    y = np.matmul(x, w.astype(np.float32).transpose(0, 2, 1))
+    y += b[:, None].astype(np.float32)
+    return np.asarray(y)
 
 
 class Problem:
@@ -72,29 +86,41 @@ class Problem:
         self.moments = Moments(centred)
         self.moments.add(rows.x)
         self.h = self.moments.h
-        # where the first step of every damping starts from, and where it ends if no target moves
-        self._first = self._against(w0, b0)
 
-    def solve(self, damping: float | Array, rounds: int) -> tuple[Array, Array]:
-        """Weights (g, o, p) and intercepts (g, o).
+    @cached_property
+    def first(self) -> tuple[Array, Array]:
+        """What is known of the targets at first, and always if none moves."""
+        return self.against(self.w0, self.b0)
+
+    def solve(
+        self, damping: float | Array, rounds: int, start: tuple[Array, Array] | None = None
+    ) -> tuple[Array, Array]:
+        """Weights (g, o, p) and intercepts (g, o); ``start``: what is known of the targets to begin with (``first``).
 
         Where the targets leave room, they are replaced by the allowed values nearest to the fit and the fit is
         repeated: each such step lowers the distance to what is allowed (projections onto two convex sets).
         """
-        inverse = np.linalg.inv(damped(self.h, damping))
-        w, b = self._fit(*self._first, inverse)
-        for _ in range(rounds - 1 if self.rows.open else 0):
-            w, b = self._fit(*self._against(w, b), inverse)
+        matrix, again = damped(self.h, damping), rounds - 1 if self.rows.open else 0
+        # once, an inverse costs four times as much as a solution
+        inverse = np.linalg.inv(matrix) if again else None
+        w, b = self._fit(*(start or self.first), matrix, inverse)
+        for _ in range(again):
+            w, b = self._fit(*self.against(w, b), matrix, inverse)
         return w, b
 
-    def _fit(self, c: Array, mean_t: Array, inverse: Array) -> tuple[Array, Array]:
-        w = self.w0 + (c - self.w0 @ self.h) @ inverse
+    def _fit(self, c: Array, mean_t: Array, matrix: Array, inverse: Array | None) -> tuple[Array, Array]:
+        missed = c - self.w0 @ self.h
+        if inverse is None:
+            w = self.w0 + np.linalg.solve(matrix, missed.swapaxes(1, 2)).swapaxes(1, 2)
+        else:
+            w = self.w0 + missed @ inverse
         return w, mean_t - np.einsum("gop,gp->go", w, self.moments.mean_x)
 
-    def _against(self, w: Array, b: Array) -> tuple[Array, Array]:
+    def against(self, w: Array, b: Array) -> tuple[Array, Array]:
         """Covariance with the inputs and mean of the allowed targets nearest to what ``w`` and ``b`` give."""
-        targets = self.rows.nearest(predict(self.rows.x, w, b)) if self.rows.open else self.rows.low
-        return self.moments.against(self.rows.x, targets)
+        if not self.rows.open:
+            return self.moments.against([(self.rows.x, self.rows.low)])
+        return self.moments.against((part.x, part.nearest(predict(part.x, w, b))) for part in self.rows.blocks())
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +156,7 @@ def refit(
 
     best, shifted = loss(w0, b0), False
     damping: float | Array | None = None
+    trial = w0, b0
     if centred and (moved := loss(w0, _shifted(fit, w0, b0))) < best:
         best, shifted = moved, True
     if not shift_only:
@@ -137,18 +164,25 @@ def refit(
         n = fit.x.shape[1]
         shrinkage = np.array([oracle_approximating(h, min(rows or n, n)) for h in part.h])
         # (1 - rho) H + rho mu I is H + rho / (1 - rho) mu I, but for a factor
+        # which targets are nearest hardly depends on the damping: all candidates are fitted to the same
+        start = part.against(*part.solve(_FIRST, 1)) if fit.open else part.first
         for candidate in (*DAMPING, shrinkage / np.maximum(1 - shrinkage, _LEAST)):
-            if (reached := loss(*part.solve(candidate, _TRIALS))) < best:
-                best, damping = reached, candidate
+            found = part.solve(candidate, 1, start)
+            if (reached := loss(*found)) < best:
+                best, damping, trial = reached, candidate, found
     if damping is None and not shifted:
         return None
     everything = Observations.joined([fit, held_back])
     if damping is None:
         return Fit(w0.copy(), _shifted(everything, w0, b0), None)
-    return Fit(*Problem(everything, w0, b0, centred).solve(damping, _ROUNDS), float(np.mean(damping)))
+    whole = Problem(everything, w0, b0, centred)
+    return Fit(*whole.solve(damping, _ROUNDS, whole.against(*trial)), float(np.mean(damping)))
 
 
 def _shifted(rows: Observations, w: Array, b: Array) -> Array:
     """Intercepts for which the mean of what is missed is zero."""
-    y = predict(rows.x, w, b)
-    return np.asarray(b + (rows.nearest(y) - y).mean(1, dtype=np.float64))
+    total = np.zeros(b.shape)
+    for part in rows.blocks():
+        y = predict(part.x, w, b)
+        total += (part.nearest(y) - y).sum(1, dtype=np.float64)
+    return np.asarray(b + total / rows.x.shape[1])

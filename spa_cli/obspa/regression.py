@@ -31,7 +31,7 @@ class Regression:
 
     def __init__(self, layer: Layer, work: Cut, dense: Interpreter, pruned: Interpreter, operand: Array) -> None:
         self._layer, self._work, self._dense, self._pruned = layer, work, dense, pruned
-        groups = layer.groups(np.shape(pruned.values[layer.x][0]), operand.shape)
+        groups = layer.groups(pruned.values[layer.x].shapes[0], operand.shape)
         if layer.transposed:
             # not the layer's own node, which may be of a copy of the original (standardise.py)
             groups = next((a.i for a in pruned.node(layer.node).attribute if a.name == "group"), 1)
@@ -71,7 +71,7 @@ class Regression:
         layer, groups = self._layer, len(self.matrix)
         x = self._pruned.values[layer.x][chunk]
         rows = positions.of(layer, chunk, np.shape(x), limit)
-        inputs = layer.inputs_at(x, rows, groups).astype(np.float32)
+        inputs = layer.inputs_at(x, rows, groups).astype(np.float32, copy=False)
         if layer.transposed or layer.recurrent:
             target = self._columns(chunk, rows)
             if target.shape[:2] != inputs.shape[:2]:

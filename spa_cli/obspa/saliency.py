@@ -11,8 +11,8 @@ from spa_cli.graph.model import Array
 from spa_cli.obspa.moments import damped
 
 _DAMPING = 1e-4
-# coordinates that are gone are left out once there are so many that it pays
-_WORTH = 0.8
+# coordinates that are removed before ``V`` and ``W`` are brought up to date
+_BLOCK = 64
 
 
 class Consumer:
@@ -20,42 +20,82 @@ class Consumer:
 
     ``places`` (c, s): the ``s`` coordinates of each channel (of one block). ``weight`` multiplies its error, so that
     consumers are comparable (one over the variance of what its output is added into).
+
+    A removal changes all of ``V`` and ``W``, of which the scores only need the blocks ``V_cc`` and ``W_c^T W_c``: these
+    are kept up to date, the rest lags behind by ``A^T A`` and ``B A`` of a few removals, which are applied together.
     """
 
     def __init__(self, w: Array, h: Array, places: NDArray[np.int64], weight: float) -> None:
-        self.v = np.linalg.inv(damped(h[None], _DAMPING)[0])
-        self.w = w.astype(np.float64).copy()
+        self._v = np.linalg.inv(damped(h[None], _DAMPING)[0])
+        self._w = w.astype(np.float64)
         self.places, self.weight = places, weight
         self.alive = np.ones(len(places), bool)
         self._left = np.ones(len(h), bool)
+        self._late = 0
+        self._blocks: Array
+        self._grams: Array
+        self._reread()
+
+    @property
+    def v(self) -> Array:
+        """``V`` as it is by now."""
+        return np.asarray(self._v - self._a[: self._late].T @ self._a[: self._late])
+
+    @property
+    def w(self) -> Array:
+        """``W`` as it is by now."""
+        return np.asarray(self._w - self._b[:, : self._late] @ self._a[: self._late])
 
     def scores(self) -> Array:
         """``tr(W_c [V_cc]^-1 W_c^T)`` for every channel, infinite for those that are gone; (c,)."""
-        live = np.flatnonzero(self.alive)
-        places = self.places[live]
-        blocks = self.v[places[:, :, None], places[:, None, :]]
-        columns = self.w[:, places]  # (o, c, s)
-        grams = np.einsum("ocs,oct->cst", columns, columns, optimize=True)
         result = np.full(len(self.places), np.inf)
-        result[live] = np.einsum("cst,cts->c", np.linalg.inv(blocks), grams) * self.weight
+        blocks, grams = self._blocks[self.alive], self._grams[self.alive]
+        if blocks.shape[1] == 1:
+            result[self.alive] = (grams / blocks)[:, 0, 0] * self.weight
+        else:
+            result[self.alive] = np.einsum("cst,cts->c", np.linalg.inv(blocks), grams) * self.weight
         return result
 
     def remove(self, channel: int) -> None:
         """Downdate: ``W -= W_p V_pp^-1 V_p``, ``V -= V_p V_pp^-1 V_p``."""
         at = self.places[channel]
-        gain = np.linalg.solve(self.v[np.ix_(at, at)], self.v[at])
-        self.w -= self.w[:, at] @ gain
-        self.v -= self.v[:, at] @ gain
+        if self._late + len(at) > len(self._a):
+            self._catch_up()
+            at = self.places[channel]
+        late, end = self._late, self._late + len(at)
+        a, b = self._a[:late], self._b[:, :late]
+        rows = self._v[at] - a[:, at].T @ a
+        root = np.linalg.inv(np.linalg.cholesky(rows[:, at]))
+        # V loses a^T a, W loses b a
+        self._a[late:end] = new = root @ rows
+        self._b[:, late:end] = lost = (self._w[:, at] - b @ a[:, at]) @ root.T
+        # (p, s): W^T b, before the removal
+        across = self._w.T @ lost - a.T @ (b.T @ lost)
+        of_channel = new.T[self.places]
+        self._blocks -= of_channel @ of_channel.swapaxes(1, 2)
+        half = (across - 0.5 * new.T @ (lost.T @ lost))[self.places] @ of_channel.swapaxes(1, 2)
+        self._grams -= half + half.swapaxes(1, 2)
+        self._late = end
         self.alive[channel] = False
         self._left[at] = False
-        if self._left.sum() < _WORTH * len(self._left):
-            self._drop()
 
-    def _drop(self) -> None:
-        """Leave the coordinates out that are gone: nothing reads them again, and every step would bring them up."""
+    def _catch_up(self) -> None:
+        """Apply what lags behind, and leave the coordinates out that are gone: nothing reads them again."""
         kept = np.flatnonzero(self._left)
-        self.places = (np.cumsum(self._left) - 1)[self.places]
-        self.v, self.w, self._left = self.v[np.ix_(kept, kept)], self.w[:, kept], self._left[kept]
+        a, b = self._a[: self._late, kept], self._b[:, : self._late]
+        self._v = self._v[np.ix_(kept, kept)] - a.T @ a
+        self._w = self._w[:, kept] - b @ a
+        # of channels that are gone any place will do
+        self.places = np.where(self.alive[:, None], (np.cumsum(self._left) - 1)[self.places], 0)
+        self._left = self._left[kept]
+        self._reread()
+
+    def _reread(self) -> None:
+        room = max(_BLOCK, self.places.shape[1])
+        self._a, self._b, self._late = np.empty((room, len(self._v))), np.empty((len(self._w), room)), 0
+        self._blocks = self._v[self.places[:, :, None], self.places[:, None, :]]
+        columns = self._w.T[self.places]  # (c, s, o)
+        self._grams = columns @ columns.swapaxes(1, 2)
 
 
 class Rigid:

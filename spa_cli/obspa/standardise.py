@@ -12,6 +12,7 @@ import numpy as np
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.view import build
 from spa_cli.runtime.interpreter import Interpreter, last_uses
+from spa_cli.runtime.store import Store
 from spa_cli.surgery.cut import Cut
 from spa_cli.surgery.remaining import gather
 
@@ -19,27 +20,27 @@ from spa_cli.surgery.remaining import gather
 class Standardised:
     """The dense network with the statistics of the samples in its BatchNorms."""
 
-    def __init__(self, graph: Graph, chunks: list[dict[str, Array]]) -> None:
+    def __init__(self, graph: Graph, chunks: list[dict[str, Array]], memory: float) -> None:
         self._original = graph
         self._statistics: dict[str, Array] = {}
         model = graph.in_memory()
-        side = Interpreter(model, graph.folder, chunks)
+        side = Interpreter(model, graph.folder, chunks, Store(memory))
         ends = last_uses(graph)
         for at, (node, proto) in enumerate(zip(graph.nodes, model.graph.node, strict=True)):
             if node.op == "BatchNormalization" and all(len(graph.consumers.get(i, ())) == 1 for i in node.inputs[3:5]):
                 self._replace(side, node.inputs[0], node.inputs[3], node.inputs[4])
             side.run(proto)
             for name in ends.get(at, ()):
-                side.values.pop(name, None)
+                side.drop(name)
         self.graph = build(model, graph.folder)
 
     def _replace(self, side: Interpreter, x: str, mean: str, variance: str) -> None:
         if side.parameter(mean) is None or side.parameter(variance) is None:
             return
-        flat = [np.moveaxis(v, 1, -1).reshape(-1, v.shape[1]).astype(np.float64) for v in side.values[x]]
-        count = sum(len(f) for f in flat)
-        middle = np.sum([f.sum(0) for f in flat], 0) / count
-        spread = np.sum([np.square(f - middle).sum(0) for f in flat], 0) / count
+        values = side.values[x]
+        count = sum(len(_rows(v)) for v in values)
+        middle = np.sum([_rows(v).sum(0) for v in values], 0) / count
+        spread = np.sum([np.square(_rows(v) - middle).sum(0) for v in values], 0) / count
         for name, value in ((mean, middle), (variance, spread)):
             side.write(name, value)
             found = side.parameter(name)
@@ -58,3 +59,8 @@ class Standardised:
         side = Interpreter(work.model, self._original.folder, [{}])
         for name, value in values.items():
             side.write(name, gather(value, work.kept_indices(name)))
+
+
+def _rows(value: Array) -> Array:
+    """(rows, channels)."""
+    return np.moveaxis(value, 1, -1).reshape(-1, value.shape[1]).astype(np.float64)

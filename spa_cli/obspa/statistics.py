@@ -133,7 +133,12 @@ def _statistics(
 
 def _channel_sums(layer: Layer, value: Array, rows: Array | None) -> Array:
     """(3, channels): count, sum and sum of squares per output channel."""
-    whole = np.moveaxis(value, 1, -1)[None] if layer.transposed else layer.outputs_at(value, rows, 1)
-    groups, width = len(whole), value.shape[1] if layer.transposed else whole.shape[-1]
-    flat = np.moveaxis(whole.reshape(groups, -1, width), 0, 1).reshape(-1, groups * width).astype(np.float64)
+    if rows is None and (layer.conv or layer.transposed):
+        each = value.reshape(*value.shape[:2], -1).astype(np.float32, copy=False)
+        count, first = float(len(each) * each.shape[2]), each.sum(2)
+        second = np.einsum("ncp,ncp->nc", each, each)
+        return np.stack([np.full(each.shape[1], count), *(s.sum(0, dtype=np.float64) for s in (first, second))])
+    whole = layer.outputs_at(value, rows, 1)
+    groups, _, width = whole.shape
+    flat = np.moveaxis(whole, 0, 1).reshape(-1, groups * width).astype(np.float64)
     return np.stack([np.full(flat.shape[1], float(len(flat))), flat.sum(0), np.square(flat).sum(0)])

@@ -27,9 +27,9 @@ from spa_cli.obspa.schedule import schedule
 from spa_cli.obspa.shrinkage import POSITIONS
 from spa_cli.obspa.statistics import WIDEST
 from spa_cli.obspa.unfit import Unfit
-from spa_cli.obspa.waves import Waves
 from spa_cli.progress import tracked
 from spa_cli.runtime.interpreter import Interpreter
+from spa_cli.runtime.store import Store
 from spa_cli.surgery.cut import Cut
 
 # bytes of rows of one layer that are held at once; fewer positions are looked at beyond that
@@ -53,11 +53,13 @@ class Repair:
     kept: dict[str, str] = field(default_factory=dict)
 
 
-def walk(graph: Graph, work: Cut, layers: list[Layer], waves: Waves, where: Positions) -> Repair:
-    """Refit the layers of ``work.model`` in place."""
+def walk(
+    graph: Graph, work: Cut, layers: list[Layer], chunks: list[dict[str, Array]], where: Positions, memory: float
+) -> Repair:
+    """Refit the layers of ``work.model`` in place; activations take ``memory`` bytes, the rest of them go to disk."""
     report = Repair()
-    first = waves.first()
-    dense, pruned = Interpreter(graph.model, graph.folder, first), Interpreter(work.model, graph.folder, first)
+    store = Store(memory)
+    dense, pruned = (Interpreter(m, graph.folder, chunks, store) for m in (graph.model, work.model))
     by_node = {layer.key: layer for layer in layers}
     affines = find_affines(graph, layers)
     dense_nodes = {o: n for n in graph.nodes for o in n.outputs if o}
@@ -80,10 +82,6 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], waves: Waves, where: Posi
             pruned.run(proto)
             continue
         left.discard(outputs[0])
-        taken = waves.more(outputs[0])
-        if taken:
-            dense.extend(taken)
-            pruned.extend(taken)
         _run_ahead(dense, graph, original)
         layer = by_node.get(outputs[0])
         if layer is not None:
@@ -108,7 +106,10 @@ def walk(graph: Graph, work: Cut, layers: list[Layer], waves: Waves, where: Posi
         ):
             for name in names:
                 readers[name] -= 1
-                if readers[name] == 0 and name not in graph.outputs:
+                if readers[name] == 0:
+                    side.drop(name)
+            for name in outputs:
+                if not readers[name]:
                     side.drop(name)
     return report
 
@@ -147,12 +148,12 @@ def _repair_layer(
     operand = layer.weight(pruned.parameter, work.shape)
     if operand is None:
         return
-    declared = layer.takes(dense.values[layer.x][0]) and layer.takes(pruned.values[layer.x][0])
+    declared = layer.takes(dense.peek([layer.x], 0)[0]) and layer.takes(pruned.values[layer.x][0])
     if layer.unfit == INTEGERS or not declared:
         report.kept[layer.node.label] = layer.unfit if declared else "its input has a rank that was not declared"
         return
     if layer.recurrent and followed(graph, layer) and layer.key in dense.values:
-        if not work.changed(layer.node.inputs[2]) and _same(dense.values[layer.x], pruned.values[layer.x]):
+        if not work.changed(layer.node.inputs[2]) and _same(layer.x, dense, pruned):
             return
         damping = Recurrence(layer, work, dense, pruned, _STEPS).repair()
         if damping is None:
@@ -161,7 +162,7 @@ def _repair_layer(
             report.refitted[layer.node.label] = damping
         return
     problem = Regression(layer, work, dense, pruned, operand)
-    if layer.common or (not problem.joined and _same(dense.values[layer.x], pruned.values[layer.x])):
+    if layer.common or (not problem.joined and _same(layer.x, dense, pruned)):
         return
     _targets(graph, layer, problem, dense)
     if not (layer.conv or layer.transposed) and work.shape(layer.x)[:1] != work.old_shape(layer.x)[:1]:
@@ -173,7 +174,7 @@ def _repair_layer(
         report.kept[layer.node.label] = str(why)
         return
     unfit = layer.unfit or ("it has too many inputs" if problem.matrix.shape[2] > WIDEST else "")
-    samples = sum(fitted(layer.samples(np.shape(v)), at) for at, v in enumerate(pruned.values[layer.x]))
+    samples = sum(fitted(layer.samples(s), at) for at, s in enumerate(pruned.values[layer.x].shapes))
     fixed = bool(unfit or layer.siblings)
     found = refit(*rows, problem.matrix, problem.offset, problem.centred, fixed, POSITIONS * samples)
     if found is None:
@@ -201,7 +202,7 @@ def _repair_together(
     operand = first.weight(pruned.parameter, work.shape)
     if operand is None or any(m.x not in dense.values or m.x not in pruned.values for m in members):
         return
-    if all(_same(dense.values[m.x], pruned.values[m.x]) for m in members):
+    if all(_same(m.x, dense, pruned) for m in members):
         return
     try:
         for each in members:
@@ -211,7 +212,7 @@ def _repair_together(
             found = _collect(each, problem, len(dense.values[each.x]), where, pruned, len(members))
             own = 0 * problem.offset if first.common else problem.offset
             parts.append((_less(found[0], own), _less(found[1], own)))
-            samples += sum(fitted(each.samples(np.shape(v)), at) for at, v in enumerate(pruned.values[each.x]))
+            samples += sum(fitted(each.samples(s), at) for at, s in enumerate(pruned.values[each.x].shapes))
     except Unfit as why:
         report.kept.update({m.node.label: str(why) for m in members})
         return
@@ -285,8 +286,8 @@ def _run_ahead(side: Interpreter, graph: Graph, node: Node) -> None:
     side.run(node.proto)
 
 
-def _same(a: list[Array], b: list[Array]) -> bool:
-    return all(x.shape == y.shape and np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+def _same(name: str, dense: Interpreter, pruned: Interpreter) -> bool:
+    return all(np.array_equal(dense.peek([name], at)[0], pruned.peek([name], at)[0]) for at in range(dense.count))
 
 
 def _collect(
@@ -296,7 +297,7 @@ def _collect(
 
     ``sharing``: how many layers are fitted together.
     """
-    shapes = [np.shape(v) for v in pruned.values[layer.x]]
+    shapes = pruned.values[layer.x].shapes
     samples = sum(layer.samples(s) for s in shapes)
     wide = 4 * problem.matrix.shape[0] * (problem.matrix.shape[2] + 2 * problem.matrix.shape[1])
     limit = max(1, min(positions(samples, problem.matrix.shape[2]), _ROW_BYTES // max(wide * samples * sharing, 1)))

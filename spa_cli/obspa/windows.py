@@ -22,17 +22,31 @@ def output_size(node: Node, size: tuple[int, ...], kernel: tuple[int, ...]) -> t
 def patches(node: Node, x: Array, kernel: tuple[int, ...], rows: Array | None) -> Array:
     """Windows of ``x`` (n, c, *size) at flat output positions ``rows`` (``None``: all); (n, positions, c, *k)."""
     rank = len(kernel)
+    if rows is not None:
+        return _gathered(node, x, kernel, rows)
     strides, dilations, pads = geometry(node, x.shape[2:], kernel)
-    padded = np.pad(x, [(0, 0), (0, 0), *pads])
+    padded = np.pad(x, [(0, 0), (0, 0), *pads]) if any(map(any, pads)) else x
     spans = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True))
     view = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=tuple(range(2, 2 + rank)))
     picks: Any = tuple(slice(None, None, s) for s in (1, 1, *strides, *dilations))
     view = view[picks]
-    if rows is None:
-        taken = view.reshape(*view.shape[:2], -1, *kernel)
-    else:
-        where: Any = (slice(None), slice(None), *np.unravel_index(rows, view.shape[2 : 2 + rank]))
-        taken = view[where]
+    return np.moveaxis(view.reshape(*view.shape[:2], -1, *kernel), 2, 1)
+
+
+def _gathered(node: Node, x: Array, kernel: tuple[int, ...], rows: Array) -> Array:
+    """The windows at some positions only: nothing is padded, and no other window is made."""
+    size = x.shape[2:]
+    strides, dilations, pads = geometry(node, size, kernel)
+    index, inside = np.zeros((len(rows), *[1] * len(kernel)), np.int64), np.ones(1, bool)
+    for axis, at in enumerate(np.unravel_index(rows, output_size(node, size, kernel))):
+        steps = dilations[axis] * np.arange(kernel[axis]) - pads[axis][0]
+        shape = (len(at), *(-1 if i == axis else 1 for i in range(len(kernel))))
+        along = (at[:, None] * strides[axis] + steps).reshape(shape)
+        index = index * size[axis] + along
+        inside = inside & (along >= 0) & (along < size[axis])
+    taken = np.take(x.reshape(*x.shape[:2], -1), np.where(inside, index, 0), axis=2)
+    if not inside.all():
+        np.copyto(taken, 0, where=~inside)
     return np.moveaxis(taken, 2, 1)
 
 

@@ -83,6 +83,9 @@ class SweepArguments(DataArguments, total=False):
     calib_samples: int
     """Calibration samples to use at most."""
 
+    memory: str | int | None
+    """What samples and activations may take, like 4GB: the rest lies on disk (default: a quarter of the machine's)."""
+
     test: str | os.PathLike[str] | Callable[[], Any] | None
     """Samples to measure drift on, with labels for accuracy (default: a part of --calib)."""
 

@@ -64,6 +64,12 @@ class Options:
         read=words.samples,
     )
     calib_samples: int = option(512, "Calibration samples to use at most.", DATA)
+    memory: str | int | None = option(
+        None,
+        "What samples and activations may take, like 4GB: the rest lies on disk (default: a quarter of the machine's).",
+        DATA,
+        read=words.size,
+    )
     mean: Numbers = option(
         0.0, "Taken off pixels, one number or one a channel: 0.485,0.456,0.406.", DATA, read=words.mean
     )
@@ -140,6 +146,11 @@ class Options:
     def measures_quality(self) -> bool:
         """Whether the budget is how good the result is."""
         return not self.budgets.keys().isdisjoint({"max_drift", "min_accuracy"})
+
+    @property
+    def memory_size(self) -> int | None:
+        """``memory`` in bytes."""
+        return words.size(self.memory)
 
     @property
     def holds_back(self) -> bool:

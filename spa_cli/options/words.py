@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -68,3 +69,14 @@ def multiple(given: str | int) -> int | str:
         return int(given)
     except ValueError:
         return given
+
+
+def size(given: str | int | None) -> int | None:
+    """Bytes, also as text with a unit: 4GB, 512MB, 3GiB."""
+    if given is None:
+        return None
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?", str(given).strip().lower())
+    number = float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2] or " ") if found else 0
+    if number < 1:
+        raise UsageError(f"--memory '{given}' is no size; write one like 4GB or 500MB")
+    return round(number)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
-from onnx.external_data_helper import load_external_data_for_model, uses_external_data
+from onnx.external_data_helper import uses_external_data
 
 from spa_cli.graph.bodies import captured_names
 from spa_cli.graph.model import Array, Graph, Node
 from spa_cli.graph.sparse import dense, store
 from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.session import open_session
+from spa_cli.runtime.store import Kept, Store
+
+# sessions that are open at once: what is asked for in turns
+_SESSIONS = 4
 
 
 def last_uses(graph: Graph) -> dict[int, list[str]]:
@@ -27,12 +32,40 @@ def last_uses(graph: Graph) -> dict[int, list[str]]:
     return ends
 
 
-class Interpreter:
-    """A network while it is walked: its values per chunk, its parameters."""
+class Values(Sequence[Any]):
+    """What a tensor holds, chunk by chunk: worked out when it is asked for, and kept."""
 
-    def __init__(self, model: onnx.ModelProto, folder: str, chunks: list[dict[str, Array]]) -> None:
+    def __init__(self, side: Interpreter, name: str) -> None:
+        self._side, self._name = side, name
+
+    def __len__(self) -> int:
+        return self._side.count
+
+    def __getitem__(self, chunk: Any) -> Any:
+        if not 0 <= chunk < len(self):
+            raise IndexError(chunk)
+        return self._side.kept(self._name, chunk).get()
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The shape of every chunk."""
+        return [self._side.kept(self._name, chunk).shape for chunk in range(len(self))]
+
+
+class Interpreter:
+    """A network while it is walked: its values per chunk, its parameters.
+
+    ``values``: of the tensors whose node has run, and that were not dropped. Running a node only says that its outputs
+    may be asked for: they are worked out then, in one run of all nodes from the nearest tensors that are kept.
+    """
+
+    def __init__(
+        self, model: onnx.ModelProto, folder: str, chunks: list[dict[str, Array]], store: Store | None = None
+    ) -> None:
         self.model, self._folder = model, folder
+        self._store = store or Store(math.inf)
         self._nodes = {o: n for n in model.graph.node for o in n.output if o}
+        self._order = {o: at for at, n in enumerate(model.graph.node) for o in n.output if o}
         self._tensors = {t.name: t for t in model.graph.initializer}
         for node in model.graph.node:
             for attribute in node.attribute:
@@ -42,9 +75,13 @@ class Interpreter:
         self._tensors.update((name, dense(s)) for name, s in self._sparse.items())
         self._arrays: dict[str, Array] = {}
         self._done: set[str] = set()
+        self.count = len(chunks)
+        # the samples themselves are in memory as it is
+        given = Store(math.inf)
+        self._kept: list[dict[str, Kept]] = [{n: given.put(v) for n, v in c.items()} for c in chunks]
         # a tensor, or a list of tensors where a node gives a sequence
-        self.values: dict[str, list[Any]] = {n: [c[n] for c in chunks] for n in chunks[0]}
-        self._count = len(chunks)
+        self.values: dict[str, Values] = {n: Values(self, n) for n in chunks[0]}
+        self._sessions: dict[tuple[str, ...], Any] = {}
 
     def can_run(self, nodes: Iterable[Node]) -> bool:
         """Whether nodes of the original are still there, one after the other, and all they read is at hand."""
@@ -83,69 +120,113 @@ class Interpreter:
         if name in self._sparse:
             store(self._sparse[name], array)
         self._arrays[name] = array
+        self._sessions.clear()
 
     def drop(self, name: str) -> None:
         """Forget the values of a tensor that nobody reads any more."""
-        self.values.pop(name, None)
+        if self.values.pop(name, None) is not None:
+            self._release(range(self.count))
 
     def run(self, proto: onnx.NodeProto, again: bool = False) -> None:
-        """Work out the outputs of a node for every chunk (one for all, if it depends on constants only).
+        """The outputs of a node may be asked for from now on.
 
-        A node that has run is not run again unless asked: ``again``, because its parameters have changed.
+        Of a node that has run before that changes nothing unless asked: ``again``, because its parameters have changed.
         """
         outputs = [o for o in proto.output if o]
         if all(o in self._tensors or (o in self._done and not again) for o in outputs):
             return
         self._done.update(outputs)
-        needed = [i for i in {*proto.input, *captured_names(proto)} if i]
-        fed = [i for i in needed if i in self.values]
-        constants = [self._in_memory(i) for i in needed if i in self._tensors and i not in self.values]
-        if proto.op_type == "Constant" or not fed:
-            results = [self._session(proto, [], constants, 0).run(None, {})] * self._count
-        else:
-            session = self._session(proto, fed, constants, 0)
-            results = [session.run(None, {i: self.values[i][c] for i in fed}) for c in range(self._count)]
-        for at, name in enumerate(outputs):
-            self.values[name] = [r[at] for r in results]
+        self._forget(outputs)
+        self.values.update({name: Values(self, name) for name in outputs})
 
-    def extend(self, chunks: list[dict[str, Array]]) -> None:
-        """More samples: work out for them, in one run a chunk, every tensor that is at hand.
+    def kept(self, name: str, chunk: int) -> Kept:
+        """The value of a tensor for one chunk, worked out if it is not at hand."""
+        here = self._kept[chunk]
+        if name not in here:
+            (value,) = self.peek([name], chunk)
+            here[name] = self._store.put(value)
+            self._release([chunk])
+        return here[name]
 
-        Parameters count as they are now. Raises what onnxruntime raises.
+    def peek(self, names: Sequence[str], chunk: int, given: dict[str, Array] | None = None) -> list[Any]:
+        """Values of several tensors for one chunk, from one run, and nothing of it is kept.
+
+        ``given``: other values for some tensors (those of a few samples), which all that is made of them is made of.
+        Raises what onnxruntime raises.
         """
-        made = [name for name in self.values if name in self._nodes]
-        results: list[dict[str, Any]] = [dict(chunk) for chunk in chunks]
-        if made:
-            session = open_session(self._up_to(made), providers=chosen())
-            inputs = {i.name for i in session.get_inputs()}
-            for result in results:
-                fed = {name: value for name, value in result.items() if name in inputs}
-                result.update(zip(made, session.run(made, fed), strict=True))
-        for name, values in self.values.items():
-            values += [result[name] for result in results]
-        self._count += len(chunks)
+        here = self._kept[chunk]
+        if given:
+            changed = self._made_of(given)
+            free = Store(math.inf)
+            here = {n: v for n, v in here.items() if n not in changed} | {n: free.put(v) for n, v in given.items()}
+        wanted = [n for n in names if n not in here]
+        made: dict[str, Any] = {}
+        if wanted:
+            nodes, fed, constants = self._region(wanted, here)
+            values = {name: here[name].get() for name in fed}
+            # what is declared of the inputs may differ from chunk to chunk
+            inputs = [self._declared(name, value) for name, value in values.items()]
+            key = (*wanted, "", *(i.SerializeToString().hex() for i in inputs))
+            if key not in self._sessions:
+                while len(self._sessions) >= _SESSIONS:
+                    self._sessions.pop(next(iter(self._sessions)))
+                self._sessions[key] = self._open(nodes, inputs, wanted, [self._in_memory(n) for n in constants])
+            made = dict(zip(wanted, self._sessions[key].run(wanted, values), strict=True))
+        return [made[n] if n in made else here[n].get() for n in names]
 
-    def _up_to(self, names: list[str]) -> onnx.ModelProto:
-        """The part of the network that gives tensors of these names, in memory."""
-        part = onnx.ModelProto()
-        part.CopyFrom(self.model)
-        if self._folder:
-            load_external_data_for_model(part, self._folder)
-        needed, kept = set(names), []
-        for node in reversed(self.model.graph.node):
-            if needed & {*node.output}:
-                kept.append(node)
-                needed |= {*node.input, *captured_names(node)}
-        del part.graph.node[:], part.graph.output[:]
-        part.graph.node.extend(kept[::-1])
-        part.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in names)
-        return part
+    def _made_of(self, names: Iterable[str]) -> set[str]:
+        found = set(names)
+        for node in self.model.graph.node:
+            if found & {*node.input, *captured_names(node)}:
+                found.update(node.output)
+        return found
+
+    def _region(self, names: Iterable[str], here: dict[str, Kept]) -> tuple[list[onnx.NodeProto], list[str], list[str]]:
+        """The nodes between what is kept and tensors, what they are fed, and the parameters they read."""
+        nodes: dict[int, onnx.NodeProto] = {}
+        fed, constants = dict[str, None](), dict[str, None]()
+        stack = [n for n in names if n not in here]
+        while stack:
+            at = self._order[stack.pop()]
+            if at in nodes:
+                continue
+            node = nodes[at] = self.model.graph.node[at]
+            for name in filter(None, {*node.input, *captured_names(node)}):
+                if name in here:
+                    fed[name] = None
+                elif name in self._tensors:
+                    constants[name] = None
+                elif name in self._order:
+                    stack.append(name)
+        return [nodes[at] for at in sorted(nodes)], sorted(fed), sorted(constants)
+
+    def _release(self, chunks: Iterable[int]) -> None:
+        """Forget what is neither asked for nor needed to work out what is."""
+        needed: dict[frozenset[str], set[str]] = {}
+        for chunk in chunks:
+            here = self._kept[chunk]
+            if here.keys() <= self.values.keys():
+                continue
+            found = frozenset(here)
+            if found not in needed:
+                missing = [n for n in self.values if n not in here]
+                needed[found] = {*self._region(missing, here)[1]}
+            for name in found - self.values.keys() - needed[found]:
+                here.pop(name).free()
+
+    def _forget(self, names: Iterable[str]) -> None:
+        for here in self._kept:
+            for name in names:
+                if name in here:
+                    here.pop(name).free()
 
     def undo(self, proto: onnx.NodeProto) -> None:
         """As if the node had not run."""
+        self._done.difference_update(proto.output)
+        self._forget(proto.output)
         for name in proto.output:
-            self._done.discard(name)
             self.values.pop(name, None)
+        self._release(range(self.count))
 
     def function(self, nodes: list[onnx.NodeProto], start: str, end: str) -> Callable[[Array], Array] | None:
         """What ``nodes`` make of tensor ``start``, up to ``end``, for any number of samples.
@@ -171,22 +252,13 @@ class Interpreter:
             return numpy_helper.from_array(numpy_helper.to_array(tensor, self._folder), name)
         return tensor
 
-    def _constant_length(self, name: str) -> bool:
-        return len({np.shape(v) for v in self.values[name]}) == 1
-
-    def _session(self, proto: onnx.NodeProto, fed: list[str], constants: list[onnx.TensorProto], chunk: int) -> Any:
-        inputs = []
-        for name in fed:
-            value = self.values[name][chunk]
-            if isinstance(value, list):
-                inputs.append(_sequence_info(name, value))
-                continue
-            kind = helper.np_dtype_to_tensor_dtype(np.asarray(value).dtype)
-            # inference reads the length of a list of sizes; everything else may change from chunk to chunk
-            listed = np.ndim(value) <= 1 and np.asarray(value).dtype.kind in "iu" and self._constant_length(name)
-            shape = list(np.shape(value)) if listed else [None] * np.ndim(value)
-            inputs.append(helper.make_tensor_value_info(name, kind, shape))
-        return self._open([proto], inputs, [o for o in proto.output if o], constants)
+    def _declared(self, name: str, value: Any) -> onnx.ValueInfoProto:
+        if isinstance(value, list):
+            return _sequence_info(name, value)
+        kind = helper.np_dtype_to_tensor_dtype(np.asarray(value).dtype)
+        # inference reads the length of a list of sizes; everything else may change from chunk to chunk
+        listed = np.ndim(value) <= 1 and np.asarray(value).dtype.kind in "iu"
+        return helper.make_tensor_value_info(name, kind, list(np.shape(value)) if listed else [None] * np.ndim(value))
 
     def _open(
         self,

@@ -10,6 +10,7 @@ from spa_cli.errors import ModelError, UnreachableError, UsageError, Verificatio
 from spa_cli.fingerprint import choices, contents, program
 from spa_cli.graph.save import check_writable
 from spa_cli.graph.source import Source
+from spa_cli.memory import allowing
 from spa_cli.options import POINTS, Options
 from spa_cli.progress import within
 from spa_cli.request import Request
@@ -60,7 +61,7 @@ def sweep(
     request = Request.of(replace(options.with_budget(coin, wanted[0]), sweeping=True))
     for value in wanted[1:]:
         options.with_budget(coin, value)
-    with running_on(options.provider):
+    with running_on(options.provider), allowing(options.memory_size):
         return _sweep(load(model), folder, request, coin, wanted, keep_models, force)
 
 

@@ -41,7 +41,14 @@ def test_moments_do_not_depend_on_the_chunks(rng) -> None:
         parts.add(x[:, part])
     assert np.allclose(whole.h, parts.h, rtol=1e-4, atol=1e-5)
     assert np.allclose(whole.h[0], np.cov(x[0].T, bias=True), rtol=1e-4, atol=1e-4)
-    c, mean = whole.against(x.astype(np.float32), t)
+    # more may come after what there is was asked for
+    again = Moments()
+    for part in np.array_split(np.arange(300), 4):
+        again.add(x[:, part])
+        assert again.h.shape == again.second.shape
+    assert np.allclose(whole.h, again.h, rtol=1e-4, atol=1e-5)
+    assert np.allclose(whole.second, again.second, rtol=1e-4, atol=1e-5)
+    c, mean = whole.against([(x[:, :100].astype(np.float32), t[:, :100]), (x[:, 100:].astype(np.float32), t[:, 100:])])
     assert np.allclose(mean[0], t[0].mean(0), atol=1e-6)
     assert np.allclose(c[0], (t[0] - t[0].mean(0)).T @ x[0] / 300, atol=1e-4)
 
