@@ -69,7 +69,7 @@ def collect(
     sums: dict[str, list[Array]] = {}
     names = {n for s in used for n in (s.x, s.around.target, s.around.after_norm)} - set(graph.inputs)
     wanted = sorted(names - set(graph.parameters))
-    session = open_session(probe(graph.in_memory(), wanted, beside=True), providers=chosen())
+    session = open_session(probe(graph.in_memory(), wanted, beside=True), providers=chosen(), arena=False)
     for at, chunk in enumerate(tracked(chunks)):
         try:
             values = {**chunk, **(dict(zip(wanted, session.run(wanted, chunk), strict=True)) if wanted else {})}

@@ -29,15 +29,21 @@ def openable(source: Source) -> str | onnx.ModelProto:
 
 
 def open_session(
-    model: Source | onnx.ModelProto | str, level: str = "none", large: bool = False, providers: tuple[str, ...] = CPU
+    model: Source | onnx.ModelProto | str,
+    level: str = "none",
+    large: bool = False,
+    providers: tuple[str, ...] = CPU,
+    arena: bool = True,
 ) -> ort.InferenceSession:
     """A session on a file, or on a model in memory; raises what onnxruntime raises.
 
-    ``large``: weights stay in their file, mapped into memory, where onnxruntime would pack a copy of each.
+    ``large``: weights stay in their file, mapped into memory, where onnxruntime would pack a copy of each. ``arena``:
+    what a run takes is kept for the next one.
     """
     options = ort.SessionOptions()
     if large:
         options.add_session_config_entry("session.disable_prepacking", "1")
+    options.enable_cpu_mem_arena = arena
     options.log_severity_level = 4
     options.graph_optimization_level = _LEVELS[level]
     opened = model if isinstance(model, (onnx.ModelProto, str)) else openable(model)
