@@ -54,7 +54,7 @@ def roundings(graph: Graph) -> list[int]:
 def _costs(kind: str) -> dict[int, float]:
     """Seconds per unit of work of layers from w to w channels, for every width w, by the fastest tenth of the runs."""
     models = {w: _product(w) if kind == "product" else _convolutions(w, kind == "depthwise") for w in _WIDTHS}
-    sessions = {w: open_session(m, "all", providers=chosen()) for w, m in models.items()}
+    sessions = {w: open_session(m, "all", providers=chosen(), timed=True) for w, m in models.items()}
     feeds = {w: {"x": np.ones([d.dim_value for d in _shape(m)], np.float32)} for w, m in models.items()}
     times: dict[int, list[float]] = {w: [] for w in _WIDTHS}
     for width, session in sessions.items():

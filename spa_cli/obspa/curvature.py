@@ -139,7 +139,7 @@ class Curvature:
         graph = self._graph
         cut = build(work.model, graph.folder).in_memory() if graph.folder else work.model
         judged = last_floats(graph, self._analysis.state.shapes)
-        dense, pruned = (open_session(probe(m, judged), providers=chosen()) for m in (graph.in_memory(), cut))
+        dense, pruned = (open_session(probe(m, judged), "all", providers=chosen()) for m in (graph.in_memory(), cut))
         moved = drift_over(dense, pruned, self._judges.runs).relative_l2
         return 0.0 if math.isnan(moved) else moved**2
 

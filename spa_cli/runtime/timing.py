@@ -48,11 +48,13 @@ def latency(
     """
     if apart:
         times = [
-            _seconds([open_session(m, "all", large=True, providers=chosen())], feeds, budget / 2)[0]
+            _seconds([open_session(m, "all", large=True, providers=chosen(), timed=True)], feeds, budget / 2)[0]
             for m in (before, after)
         ]
     else:
-        times = _seconds([open_session(m, "all", providers=chosen()) for m in (before, after)], feeds, budget)
+        times = _seconds(
+            [open_session(m, "all", providers=chosen(), timed=True) for m in (before, after)], feeds, budget
+        )
     medians, quiet = np.median(times[0]), np.quantile(times[0], _QUIET)
     return Timing(float(medians), float(np.median(times[1])), float(quiet), float(np.quantile(times[1], _QUIET)))
 
