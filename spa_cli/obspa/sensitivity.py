@@ -33,6 +33,7 @@ from spa_cli.runtime.session import open_session
 
 # samples that the metric is measured on, and the bytes of gradients that are held at once
 _SAMPLES, _BYTES = 128, 256_000_000
+_SATURATING = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid", "Tanh"})
 # of a position's chance to be drawn, what every one has alike
 _ALIKE = 0.5
 
@@ -81,7 +82,7 @@ def sensitivity(
 
     ``missing`` names all of them where the adjoint network does not run.
     """
-    outputs = last_floats(graph, shapes)
+    outputs = [*dict.fromkeys(_unsaturated(graph, name) for name in last_floats(graph, shapes))]
     back = adjoint(graph, shapes, [layer.key for layer in layers], outputs)
     found = Sensitivity(missing=dict(back.missing))
     known = [layer for layer in layers if layer.key in back.gradients and not layer.recurrent and not layer.transposed]
@@ -96,6 +97,15 @@ def sensitivity(
     except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises: the layers are scored without
         return Sensitivity(missing={layer.key: first_line(error) for layer in layers})
     return Sensitivity(metric, chances if positional else {}, found.missing)
+
+
+def _unsaturated(graph: Graph, output: str) -> str:
+    """What an output is made of, where that is squeezed into a range at the end: certain answers have no slope there."""
+    node = graph.producers.get(output)
+    while node is not None and node.op in _SATURATING and not node.domain and node.inputs[0] not in graph.inputs:
+        output = node.inputs[0]
+        node = graph.producers.get(output)
+    return output
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,5 +185,11 @@ def _measured(
 
 def root(metric: Array) -> Array:
     """``R`` (g, o, o) with ``R^T R = G``."""
+    import os
+
+    mix = float(os.environ.get("SPA_MIXI", "0"))
+    if mix:
+        mean = np.trace(metric, axis1=1, axis2=2).mean() / metric.shape[1]
+        metric = (1 - mix) * metric + mix * mean * np.eye(metric.shape[1])
     values, vectors = np.linalg.eigh(metric)
     return np.asarray(np.sqrt(np.maximum(values, 0))[..., None] * vectors.swapaxes(-1, -2))
