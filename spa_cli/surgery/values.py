@@ -108,9 +108,10 @@ class Values:
         """
         integer_cast = node.op == "Cast" and node.attr("to") in (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
         if node.domain or not (node.op in _COMPUTES_SIZES or integer_cast):
-            for index, name in enumerate(node.inputs):
-                # what a rewrite has put there is what the node wants
-                if name and self._cut.proto(node).input[index] == name and self._differs(name):
+            # what a rewrite has put there is what the node wants
+            now = self._cut.proto(node).input
+            for index, name in enumerate(node.inputs[: len(now)]):
+                if name and now[index] == name and self._differs(name):
                     self._restore(node, index, name)
 
     def _differs(self, name: str) -> bool:
