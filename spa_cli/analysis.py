@@ -13,7 +13,7 @@ from spa_cli.budget.costs import Costs
 from spa_cli.channels.groups import FrozenAxis, Group, Grouping, build_groups
 from spa_cli.channels.ids import Reason
 from spa_cli.channels.selection import Selection
-from spa_cli.channels.state import Channels
+from spa_cli.channels.state import CONSUMER, PASS_THROUGH, Channels
 from spa_cli.graph.formulas import made_by_formula
 from spa_cli.graph.model import Graph
 from spa_cli.graph.shapes import Observed, Shapes, interpret
@@ -107,11 +107,17 @@ def _interpret(graph: Graph, shapes: dict[str, tuple[int, ...]], observed: Obser
 
 
 def _trained(graph: Graph, grouping: Grouping) -> Grouping:
-    """Without groups in which nothing was trained: the bins of a transform between fixed matrices are no channels."""
+    """Without groups in which nothing was trained: the bins of a transform between fixed matrices are no channels.
+
+    Nor are maps of coordinates beside them, whatever reads those.
+    """
 
     def untrained(group: Group) -> bool:
+        made = [m for m in group.members if m.role != CONSUMER]
+        # a filter bank that makes channels is as good as a layer, to what was trained behind it
+        own = made if made and all(m.role == PASS_THROUGH for m in made) else group.members
         # the smallest first: a bias settles it
-        names = sorted({m.tensor for m in group.members}, key=lambda n: math.prod(graph.shape(n)))
+        names = sorted({m.tensor for m in own}, key=lambda n: math.prod(graph.shape(n)))
         return all(made_by_formula(graph, n) for n in names)
 
     fixed = [g for g in grouping.groups if untrained(g)]

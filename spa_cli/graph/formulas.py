@@ -12,6 +12,8 @@ from spa_cli.graph.model import Array, Graph
 _ROWS, _COLUMNS = 512, 4096
 _SHORTEST = 8
 _LARGEST = 1 << 21
+# of a map of coordinates: fewer steps could be three weights in a row
+_STEPS, _CORNER = 4, 32
 
 
 def made_by_formula(graph: Graph, name: str) -> bool:
@@ -26,19 +28,49 @@ def made_by_formula(graph: Graph, name: str) -> bool:
 def is_table(values: Array) -> bool:
     """Whether an array is what a formula makes, not what training makes.
 
-    True for a mask or an identity (0 and one other value), a grid (equal steps), sines and cosines (windowed or not: a
-    Fourier basis, rotary tables, sinusoidal positions), and a filter bank (non-negative bands). Short ones can't be
-    told.
+    True for a mask or an identity (0 and one other value), a grid (equal steps), maps of coordinates or of a radius,
+    sines and cosines (windowed or not: a Fourier basis, rotary tables, sinusoidal positions), and a filter bank
+    (non-negative bands). Short ones can't be told.
     """
     if values.dtype.kind != "f" and values.dtype.name != "bfloat16":
         return False
     lines = [n for n in values.shape if n > 1]
-    if not values.size or len(lines) < 2 or max(lines) < _SHORTEST:
+    if not values.size or len(lines) < 2:
+        return False
+    if _coordinates(values.reshape(lines)):
+        return True
+    if max(lines) < _SHORTEST:
         return False
     flat = values.reshape(lines[0], -1)[:_ROWS, :_COLUMNS].astype(np.float64)
     if not np.isfinite(flat).all():
         return True
     return _two_values(flat) or any(_formula(side) for side in (flat, flat.T)) or _bands(flat) or _bands(flat.T)
+
+
+def _coordinates(maps: Array) -> bool:
+    """One map over all axes, or one per index of the first or the last: see ``_map``."""
+    exact = 1e-5 if maps.dtype.itemsize >= 4 else 1e-2
+    # the first tells most weights from a map: no copy of the others is made
+    return any(
+        stack.ndim in (3, 4) and min(stack.shape[1:]) >= _STEPS and all(_map(one, exact) for one in stack)
+        for stack in (maps[None], maps, np.moveaxis(maps, -1, 0))
+    )
+
+
+def _map(values: Array, exact: float) -> bool:
+    """Equal steps along every axis, or a distance: the root of a sum of squares of such steps."""
+    corner = values[(slice(_CORNER),) * values.ndim].astype(np.float64)
+    if not np.isfinite(corner).all() or np.ptp(corner) <= exact * np.abs(corner).max():
+        return False
+    axes = [a.ravel() for a in np.indices(corner.shape) / _CORNER]
+    lines = np.stack([np.ones(corner.size), *axes], 1)
+    squares = np.concatenate([lines, np.square(lines[:, 1:])], 1)
+    return _fits(lines, corner.ravel(), exact) or _fits(squares, np.square(corner.ravel()), exact)
+
+
+def _fits(basis: Array, wanted: Array, exact: float) -> bool:
+    found = np.linalg.solve(basis.T @ basis, basis.T @ wanted)
+    return bool(np.abs(basis @ found - wanted).max() <= exact * np.ptp(wanted))
 
 
 def _two_values(flat: Array) -> bool:

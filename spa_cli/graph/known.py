@@ -18,8 +18,9 @@ Read = Callable[[str], Array | None]
 class Shapes:
     """What is known of each tensor: ``shape`` (``None`` where data decides a dim), ``dtype``, ``value`` if small.
 
-    ``varying``: which entries of a value depend on the free dimensions of the inputs; ``elsewhere``: shapes at another
-    choice of those. ``partial``: shapes read off tensors of which data decides some dims.
+    ``varying``: which entries of a value depend on the free dimensions of the inputs; at another choice of those,
+    ``elsewhere`` has the shapes and ``otherwise`` those values. ``partial``: shapes read off tensors of which data
+    decides some dims.
     """
 
     shape: dict[str, Shape] = field(default_factory=dict)
@@ -30,6 +31,7 @@ class Shapes:
     varying: dict[str, Array] = field(default_factory=dict)
     partial: dict[str, Shape] = field(default_factory=dict)
     elsewhere: dict[str, Shape] = field(default_factory=dict)
+    otherwise: dict[str, Array] = field(default_factory=dict)
 
     def compare(self, other: Shapes) -> None:
         """Mark which entries of known values differ at another choice of the free dimensions."""
@@ -42,6 +44,8 @@ class Shapes:
                 self.varying[name] = np.ones(value.shape, bool)
             elif not np.array_equal(value, again):
                 self.varying[name] = np.asarray(value != again)
+            if name in self.varying and again is not None:
+                self.otherwise[name] = again
 
     def fixed(self, name: str, axis: int) -> int | None:
         """Size of an axis that does not depend on the free dimensions of the inputs, ``None`` if it may."""

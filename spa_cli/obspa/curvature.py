@@ -14,6 +14,7 @@ from spa_cli.channels.ranking import Ranking, Scores
 from spa_cli.errors import UsageError, first_line
 from spa_cli.graph.view import build
 from spa_cli.memory import working_memory
+from spa_cli.obspa.beyond import beyond
 from spa_cli.obspa.consumers import Reader, consumers
 from spa_cli.obspa.layers import find_layers
 from spa_cli.obspa.positions import Positions
@@ -113,6 +114,7 @@ class Curvature:
             before = self._error(work)
             room = _SHARE * working_memory()
             self._report = walk(self._graph, work, self._layers, samples.chunks, self._positions(), room)
+            self._report.kept.update(beyond(self._graph, work))
             after = self._error(work)
         except UsageError:
             # the original itself does not run on what the user gave

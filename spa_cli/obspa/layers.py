@@ -182,11 +182,12 @@ def _sampled(value: Array, rows: Array | None) -> Array:
 
 def find_layers(graph: Graph, shapes: Shapes) -> list[Layer]:
     """Layers with a constant weight, in topological order."""
-    found = (_layer(graph, shapes, node) for node in graph.nodes)
+    found = (find_layer(graph, shapes, node) for node in graph.nodes)
     return [layer for layer in found if layer is not None]
 
 
-def _layer(graph: Graph, shapes: Shapes, node: Node) -> Layer | None:
+def find_layer(graph: Graph, shapes: Shapes, node: Node) -> Layer | None:
+    """The layer that a node is, ``None`` if it multiplies by no constant weight."""
     contracts = record_of(node).contracts
     if contracts is None or inner_range(node) is None or added_in(node) in graph.parameters:
         return None

@@ -34,6 +34,7 @@ from spa_cli.operators import (  # noqa: F401 - importing a family registers its
     recurrent,
     reduction,
     rotary,
+    scattering,
     sequences,
     sources,
 )

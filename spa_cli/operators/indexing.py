@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spa_cli.channels.state import Axis, Channels, Decline
+from spa_cli.channels.state import Channels, Decline
 from spa_cli.graph.model import Node
 from spa_cli.operators.registry import BOTH, register
 
@@ -41,21 +41,6 @@ def gather_nd(node: Node, state: Channels) -> None:
         state.freeze(axis, "is addressed by data-dependent indices")
     head = [state.static(a.size, "is addressed by data-dependent indices") for a in indices[:-1]]
     state.set(node.outputs[0], [*head, *data[batch + depth :]])
-
-
-@register("ScatterND")
-def scatter_nd(node: Node, state: Channels) -> None:
-    """Leading axes are addressed, trailing ones line up with the updates."""
-    data, indices, updates = (state.of(n) for n in node.inputs)
-    depth = indices[-1].size
-    if depth is None:
-        raise Decline("how deep ScatterND addresses depends on the data")
-    for axis in (*data[:depth], *indices, *updates[: len(indices) - 1]):
-        state.freeze(axis, "is addressed by data-dependent indices")
-    result: list[Axis] = list(data[:depth])
-    for axis, update in zip(data[depth:], updates[len(indices) - 1 :], strict=True):
-        result.append(state.together([axis, update]).with_zero(axis.zero and update.zero))
-    state.set(node.outputs[0], result)
 
 
 @register("TensorScatter")

@@ -108,3 +108,7 @@ class Cut(Remaining):
     def set_constant(self, node: Node, index: int, value: Array) -> None:
         """Give a node a constant input."""
         self.values.set_constant(node, index, value)
+
+    def put_before(self, node: Node, index: int, op: str, constant: Array, **attributes: int) -> None:
+        """Put an operator on an input of a node and a constant in front of that input."""
+        self.values.put_before(node, index, op, constant, attributes)

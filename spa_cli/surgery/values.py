@@ -108,8 +108,10 @@ class Values:
         """
         integer_cast = node.op == "Cast" and node.attr("to") in (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
         if node.domain or not (node.op in _COMPUTES_SIZES or integer_cast):
-            for index, name in enumerate(node.inputs):
-                if name and self._differs(name):
+            # what a rewrite has put there is what the node wants
+            now = self._cut.proto(node).input
+            for index, name in enumerate(node.inputs[: len(now)]):
+                if name and now[index] == name and self._differs(name):
                     self._restore(node, index, name)
 
     def _differs(self, name: str) -> bool:
@@ -173,6 +175,17 @@ class Values:
             for i, v in wanted.items():
                 value.reshape(-1)[i] = v
             self._now[name] = value
+
+    def put_before(self, node: Node, index: int, op: str, value: Array, attributes: dict[str, int]) -> None:
+        """Put an operator on an input of ``node`` and a constant in front of that input."""
+        proto = self._cut.proto(node)
+        name = proto.input[index]
+        result = self._fresh(name)
+        operands = [name, self._new_parameter(value, f"{name}_{op.lower()}")]
+        made = helper.make_node(op, operands, [result], self._fresh(f"{node.label}_{op.lower()}"))
+        made.attribute.extend(helper.make_attribute(key, number) for key, number in attributes.items())
+        self.inserted.append((proto, [made]))
+        proto.input[index] = result
 
     # -- inside -------------------------------------------------------------------------------------------------------
 

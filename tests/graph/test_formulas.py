@@ -25,6 +25,15 @@ def sparse() -> np.ndarray:
     return np.where(RNG.random((32, 32)) < 0.1, RNG.standard_normal((32, 32)), 0).astype(np.float32)
 
 
+def grids(*sizes, low=-1.0) -> list[np.ndarray]:
+    """Coordinates from ``low`` to 1 along each axis, in single precision as PyTorch makes them."""
+    return np.meshgrid(*(np.linspace(low, 1, n, dtype=np.float32) for n in sizes), indexing="ij")
+
+
+Y, X = grids(12, 20)
+RADIUS = np.sqrt(np.square(X) + np.square(Y))
+CENTRED = np.sqrt(np.square(X - np.float32(0.5)) + np.square(Y - np.float32(0.5)))
+
 TABLES = {
     "a Fourier basis": np.cos(ANGLES),
     "a windowed one": np.cos(ANGLES) * HANN,
@@ -39,6 +48,15 @@ TABLES = {
     "an additive mask": np.triu(np.full((8, 8), -1e9), 1),
     "an identity": np.eye(16),
     "steps of a ramp": np.array([3, 0, 1]) + np.outer(np.arange(20), [1, 0.5, -2]),
+    "coordinates": np.stack([X, Y])[None],
+    "coordinates from 0 to 1": np.stack(grids(6, 6, low=0))[None],
+    "one of them": X[None, None],
+    "coordinates of four by four": np.stack(grids(4, 4))[None],
+    "coordinates and a radius": np.stack([X, Y, RADIUS])[None],
+    "a radius": RADIUS[None, None],
+    "a radius about the middle": CENTRED[None, None],
+    "coordinates, channels last": np.stack([X, Y, RADIUS], -1),
+    "coordinates of a volume": np.stack(grids(4, 6, 5))[None],
     "minus infinity": np.where(np.tril(np.ones((9, 9))) > 0, 0, -np.inf),
 }
 WEIGHTS = {
@@ -50,6 +68,9 @@ WEIGHTS = {
     "one column left": np.where(np.arange(32) == 3, RNG.standard_normal((32, 32)), 0),
     "a bias": RNG.standard_normal(32),
     "positive weights": np.abs(RNG.standard_normal((32, 32))),
+    "a small kernel": RNG.standard_normal((1, 1, 4, 4)),
+    "a linear kernel": np.stack([X[:3, :3], Y[:3, :3]])[None],
+    "trained positions": np.stack([X, Y])[None] + 0.01 * RNG.standard_normal((1, 2, 12, 20)),
     "a smooth kernel": np.outer(np.exp(-(np.linspace(-2, 2, 16) ** 2)), np.exp(-(np.linspace(-2, 2, 16) ** 2))),
 }
 
@@ -62,6 +83,10 @@ def test_tables(name) -> None:
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_weights(name) -> None:
     assert not is_table(WEIGHTS[name].astype(np.float32))
+
+
+def test_coordinates_in_half_precision() -> None:
+    assert is_table(np.stack([X, Y, RADIUS])[None].astype(np.float16))
 
 
 def test_integers_are_no_tables() -> None:
@@ -114,3 +139,56 @@ def test_a_model_of_tables_alone_has_nothing_to_prune() -> None:
     )
     assert analysed(model).grouping.groups == []
     assert set(frozen(model)) == {"cos:0", "cos:1", "mel:0", "mel:1"}
+
+
+COORDINATES = """(float[N,3,12,20] x) => (y) {
+  a = Conv<pads=[1,1,1,1]>(x, wa)
+  h = Relu(a)
+  n = Shape<end=1>(x)
+  size = Concat<axis=0>(n, three)
+  e = Expand(c, size)
+  j = Concat<axis=1>(h, e)
+  y = Conv(j, wy)
+}"""
+
+
+@pytest.mark.parametrize(
+    ("model", "expected", "reasons"),
+    [
+        case(
+            "coordinates beside channels",
+            COORDINATES,
+            ["8: wa:0 wy:1"],
+            {"c:1": "is made by a formula (a transform, a table, a grid), not by training"},
+            wa=(8, 3, 3, 3),
+            wy=(5, 11, 1, 1),
+            c=np.stack([X, Y, RADIUS])[None],
+            three=[3, 12, 20],
+        ),
+        case(
+            "coordinates beside an image",
+            """(float[1,3,12,20] x) => (y) {
+              j = Concat<axis=1>(x, c)
+              a = Conv(j, wa)
+              h = Relu(a)
+              y = Conv(h, wy)
+            }""",
+            ["8: wa:0 wy:1"],
+            {"c:1": "is made by a formula (a transform, a table, a grid), not by training"},
+            wa=(8, 5, 3, 3),
+            wy=(5, 8, 1, 1),
+            c=np.stack([X, Y])[None],
+        ),
+        case(
+            "positions that were trained are channels",
+            COORDINATES,
+            ["3: c:1 wy:1", "8: wa:0 wy:1"],
+            wa=(8, 3, 3, 3),
+            wy=(5, 11, 1, 1),
+            c=(1, 3, 12, 20),
+            three=[3, 12, 20],
+        ),
+    ],
+)
+def test_maps_of_coordinates_are_no_channels(model, expected, reasons) -> None:
+    assert_groups(model, expected, reasons)
