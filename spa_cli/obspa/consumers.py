@@ -26,7 +26,8 @@ class Reader:
 
     ``w`` (o, p), ``h`` (p, p) the covariance of ``x`` over ``rows`` independent rows and ``mean`` (p,), ``places``
     (c, s) the coordinates of each channel. ``weight`` makes errors of different layers comparable. ``unfit``: the
-    weight can't be refitted. ``part``: which matrix of which weight it is, where several layers share that.
+    weight can't be refitted. ``part``: which matrix of which weight it is, where several layers share that. ``felt``
+    (o, p): ``w`` in the directions in which the network's outputs feel its errors, where that is known.
     """
 
     node: str
@@ -38,6 +39,7 @@ class Reader:
     weight: float
     unfit: bool = False
     part: tuple[str, int] | None = None
+    felt: Array | None = None
 
     @property
     def second(self) -> Array:
@@ -140,15 +142,14 @@ def _add_layer(
     )
     weight = math.sqrt(matrix.shape[0] * matrix.shape[1]) * times
     # layers that share a weight are one: what they read is added up, for one and the same matrix
-    if metric is not None and metric.shape[:2] == matrix.shape[:2] and not layer.siblings:
-        felt = np.matmul(root(metric), statistics.weight)
-        # as much as before for all it reads: the metric says in which directions, not how much
-        weight *= _energy(matrix, h) / max(_energy(felt, h), 1e-30)
-        matrix = felt
+    felt = None if metric is None or layer.siblings else _felt(metric, matrix, statistics.weight, h)
 
     def add(to: list[Reader], g: int, places: Slots) -> None:
         part = (layer.stored.name, g) if layer.siblings else None
-        to.append(Reader(layer.node.label, matrix[g], h[g], mean[g], rows, places, weight, bool(layer.unfit), part))
+        own = None if felt is None else felt[g]
+        to.append(
+            Reader(layer.node.label, matrix[g], h[g], mean[g], rows, places, weight, bool(layer.unfit), part, own)
+        )
 
     if layer.transposed and len(matrix) > 1:
         # its channels are those of all groups, one after the other
@@ -168,6 +169,15 @@ def _add_layer(
         per = len(matrix) // len(found) if separate else len(matrix)
         for g in range(b * per, (b + 1) * per) if separate else range(per):
             add(found[b], g, places)
+
+
+def _felt(metric: Array, matrix: Array, weight: Array, h: Array) -> Array | None:
+    """``R W`` (g, o, p) with ``R^T R = G``, as large as ``matrix`` for all it reads; ``None`` if they don't fit."""
+    if metric.shape[:2] != matrix.shape[:2]:
+        return None
+    felt = np.matmul(root(metric), weight)
+    # the metric says in which directions, not how much
+    return np.asarray(felt * math.sqrt(_energy(matrix, h) / max(_energy(felt, h), 1e-30)))
 
 
 def _energy(matrix: Array, h: Array) -> float:

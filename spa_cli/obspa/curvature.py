@@ -21,9 +21,10 @@ from spa_cli.obspa.positions import Positions
 from spa_cli.obspa.rank import energy_share, rank
 from spa_cli.obspa.sensitivity import Sensitivity, sensitivity
 from spa_cli.obspa.sharing import share
+from spa_cli.obspa.sides import Repair
 from spa_cli.obspa.standardise import Standardised
 from spa_cli.obspa.statistics import Statistics, collect
-from spa_cli.obspa.walk import Repair, walk
+from spa_cli.obspa.walk import walk
 from spa_cli.progress import stage
 from spa_cli.runtime.floats import last_floats
 from spa_cli.runtime.probe import probe

@@ -39,9 +39,10 @@ def _ranking(group: Group, found: list[list[Reader]]) -> Ranking:
 
 
 def _consumer(reading: Reader) -> Consumer | Rigid:
+    w = reading.w if reading.felt is None else reading.felt
     if reading.unfit:
-        return Rigid(reading.w, reading.second, reading.places, reading.weight)
-    return Consumer(reading.w, shrunk(reading.h, reading.rows), reading.places, reading.weight)
+        return Rigid(w, reading.second, reading.places, reading.weight)
+    return Consumer(w, shrunk(reading.h, reading.rows), reading.places, reading.weight)
 
 
 def by_energy(

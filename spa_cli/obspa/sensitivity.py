@@ -100,7 +100,7 @@ def sensitivity(
 
 
 def _unsaturated(graph: Graph, output: str) -> str:
-    """What an output is made of, where that is squeezed into a range at the end: certain answers have no slope there."""
+    """What an output is made of, where that is squeezed into a range: there certain answers have no slope."""
     node = graph.producers.get(output)
     while node is not None and node.op in _SATURATING and not node.domain and node.inputs[0] not in graph.inputs:
         output = node.inputs[0]
