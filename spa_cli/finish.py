@@ -80,8 +80,8 @@ def require(result: Result, limits: Limits, where: str) -> None:
     for gate in check(limits, result.drift, (result.before.bytes, result.after.bytes), None):
         if not gate.passed:
             raise VerificationError(
-                f"{gate.text}, on {result.judged_on}{where and '; ' + where}; nothing was written: ask for less, or "
-                "give more samples with --calib"
+                f"{gate.text}, on {result.judged_on}{where and '; ' + where}; ask for less, or give more samples with "
+                "--calib (nothing was written)"
             )
 
 
