@@ -176,7 +176,7 @@ def order_of(analysis: Analysis, ranked: list[Ranking], **constraints: object) -
 
 
 def doubts(result) -> list[str]:
-    """Warnings, but for that outputs have moved far (weights that nobody trained have no channels to spare) and that what
-    inputs take was guessed.
+    """Warnings, but for those that outputs have moved far (weights that nobody trained have no channels to spare) and
+    that what inputs take was guessed.
     """
     return [text for text in result.warnings if "no longer resemble" not in text and "was guessed" not in text]

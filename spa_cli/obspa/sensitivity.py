@@ -31,8 +31,8 @@ from spa_cli.runtime.probe import probe
 from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.session import open_session
 
-# samples that the metric is measured on, and the bytes of gradients that are held at once
-_SAMPLES, _BYTES = 128, 256_000_000
+# bytes of gradients that are held at once
+_BYTES = 256_000_000
 _SATURATING = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid", "Tanh"})
 # of a position's chance to be drawn, what every one has alike
 _ALIKE = 0.5
@@ -41,7 +41,7 @@ _ALIKE = 0.5
 @dataclass
 class Sensitivity:
     """``metric``: (g, o, o) per layer, where there is one. ``chances``: per layer and chunk of samples how likely each
-    position is to be looked at, (n, positions), a sample's adding up to 1; empty where outputs have no positions.
+    position is to be looked at, (n, positions), a sample's adding up to 1.
     ``missing``: layers without gradients, and why.
     """
 
@@ -78,25 +78,28 @@ class Channels:
 def sensitivity(
     graph: Graph, shapes: Shapes, layers: list[Layer], chunks: list[dict[str, Array]], seed: int
 ) -> Sensitivity:
-    """Of the layers, measured on the samples: on some for the metric, on all where outputs have positions.
+    """Of the layers, measured on all samples, where outputs have positions: nothing where a sample gets one answer.
 
-    ``missing`` names all of them where the adjoint network does not run.
+    There the metric orders channels no better: at 0.7 of the MACs MobileNetV2 keeps 74.6 % with it and 75.6
+    without, ResNet-20 88.2 and 87.6 at half, ResNet-56 the same 89.1 at a third (``make bench-ablation``). ``missing``
+    names all layers where the adjoint network does not run.
     """
     outputs = [*dict.fromkeys(_unsaturated(graph, name) for name in last_floats(graph, shapes))]
+    if not any(len(shapes.shape.get(n) or ()) > 2 for n in outputs):
+        return Sensitivity()
     back = adjoint(graph, shapes, [layer.key for layer in layers], outputs)
     found = Sensitivity(missing=dict(back.missing))
     known = [layer for layer in layers if layer.key in back.gradients and not layer.recurrent and not layer.transposed]
     if not known:
         return found
-    positional = any(len(shapes.shape.get(n) or ()) > 2 for n in outputs)
     free = not any(fixed_size(graph, name) for name in graph.inputs)
-    parts = list(_parts(chunks, _each(known, shapes), None if positional else _SAMPLES, free))
+    parts = list(_parts(chunks, _each(known, shapes), free))
     try:
         channels = _channels(graph, outputs, parts)
         metric, chances = _measured(graph, shapes, back, known, channels, parts, np.random.default_rng(seed))
     except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises: the layers are scored without
         return Sensitivity(missing={layer.key: first_line(error) for layer in layers})
-    return Sensitivity(metric, chances if positional else {}, found.missing)
+    return Sensitivity(metric, chances, found.missing)
 
 
 def _unsaturated(graph: Graph, output: str) -> str:
@@ -122,18 +125,14 @@ def _each(layers: list[Layer], shapes: Shapes) -> int:
     return max(1, sum(4 * math.prod(d or 1 for d in size[1:]) for size in sizes))
 
 
-def _parts(chunks: list[dict[str, Array]], each: int, most: int | None, free: bool) -> Iterator[_Part]:
-    """Chunks, cut where their gradients would take too much and the batch is ``free``; at most so many samples."""
-    size, seen = max(1, _BYTES // each), 0
+def _parts(chunks: list[dict[str, Array]], each: int, free: bool) -> Iterator[_Part]:
+    """Chunks, cut where their gradients would take too much and the batch is ``free``."""
+    size = max(1, _BYTES // each)
     for at, chunk in enumerate(chunks):
         count = samples_in(chunk)
         cuts = free and all(np.ndim(v) and len(v) == count for v in chunk.values())
         for start in range(0, count, size) if cuts else [0]:
-            if most is not None and seen >= most:
-                return
-            feeds = {n: v[start : start + size] for n, v in chunk.items()} if cuts else chunk
-            seen += samples_in(feeds)
-            yield _Part(feeds, at)
+            yield _Part({n: v[start : start + size] for n, v in chunk.items()} if cuts else chunk, at)
 
 
 def _channels(graph: Graph, outputs: list[str], parts: list[_Part]) -> dict[str, Channels]:
@@ -185,11 +184,5 @@ def _measured(
 
 def root(metric: Array) -> Array:
     """``R`` (g, o, o) with ``R^T R = G``."""
-    import os
-
-    mix = float(os.environ.get("SPA_MIXI", "0"))
-    if mix:
-        mean = np.trace(metric, axis1=1, axis2=2).mean() / metric.shape[1]
-        metric = (1 - mix) * metric + mix * mean * np.eye(metric.shape[1])
     values, vectors = np.linalg.eigh(metric)
     return np.asarray(np.sqrt(np.maximum(values, 0))[..., None] * vectors.swapaxes(-1, -2))

@@ -25,13 +25,16 @@ def test_metric_is_the_second_moment_of_gradients_in_a_linear_network() -> None:
     """``z = W2 h``: what is felt of ``h`` is ``W2^T D W2``, here with columns of very different size."""
     rng = np.random.default_rng(0)
     w2 = rng.normal(size=(6, 3)) * np.array([10.0, 1, 1, 1, 1, 0.0])[:, None]
-    model = build("(float[N,5] x) => (y) { h = MatMul(x, wa)  y = MatMul(h, wb) }", wa=(5, 6), wb=w2.astype(np.float32))
-    chunks = [{"x": rng.normal(size=(64, 5)).astype(np.float32)} for _ in range(2)]
+    model = build(
+        "(float[N,4,5] x) => (y) { h = MatMul(x, wa)  y = MatMul(h, wb) }", wa=(5, 6), wb=w2.astype(np.float32)
+    )
+    chunks = [{"x": rng.normal(size=(64, 4, 5)).astype(np.float32)} for _ in range(2)]
     found, _ = _felt(model, chunks)
     (metric,) = found.metric["h"]
-    assert not found.missing and not found.chances
+    assert not found.missing
     x = np.concatenate([c["x"] for c in chunks])
     y = x @ numpy_helper.to_array(model.graph.initializer[0]) @ w2
+    y = y.reshape(-1, 3)
     felt = np.square((y - y.mean(0)) / y.var(0) ** 0.75).sum(0)
     expected = (w2 * felt) @ w2.T
     # one draw of signs a sample: right on average
@@ -76,13 +79,13 @@ def test_positions_are_all_or_evenly_drawn_where_nothing_is_known() -> None:
 def test_an_operator_without_adjoint_leaves_layers_without_a_metric() -> None:
     """They are ranked as they are, and the reason is at hand."""
     model = build(
-        "(float[N,6] x) => (y) { h = MatMul(x, wa)  r = com.microsoft.BiasGelu(h, b)  y = MatMul(r, wb) }",
+        "(float[N,4,6] x) => (y) { h = MatMul(x, wa)  r = com.microsoft.BiasGelu(h, b)  y = MatMul(r, wb) }",
         domains={"com.microsoft": 1},
         wa=(6, 8),
         b=(8,),
         wb=(8, 3),
     )
-    found, _ = _felt(model, [{"x": np.random.default_rng(0).normal(size=(32, 6)).astype(np.float32)}])
+    found, _ = _felt(model, [{"x": np.random.default_rng(0).normal(size=(32, 4, 6)).astype(np.float32)}])
     assert "y" in found.metric and "h" not in found.metric
     assert "BiasGelu" in found.missing["h"]
     assert spa_cli.prune(model, ratio=0.3, calib_samples=32).after.channels < 8
@@ -90,9 +93,24 @@ def test_an_operator_without_adjoint_leaves_layers_without_a_metric() -> None:
 
 def test_classes_alone_are_felt_by_what_they_are_made_of() -> None:
     model = build(
-        "(float[N,6] x) => (y) { h = MatMul(x, wa)  r = Relu(h)  z = MatMul(r, wb)  y = ArgMax<axis=1>(z) }",
+        "(float[N,4,6] x) => (y) { h = MatMul(x, wa)  r = Relu(h)  z = MatMul(r, wb)  y = ArgMax<axis=2>(z) }",
         wa=(6, 8),
         wb=(8, 3),
     )
-    found, _ = _felt(model, [{"x": np.random.default_rng(0).normal(size=(32, 6)).astype(np.float32)}])
+    found, _ = _felt(model, [{"x": np.random.default_rng(0).normal(size=(32, 4, 6)).astype(np.float32)}])
     assert set(found.metric) == {"h", "z"}
+
+
+def test_one_answer_a_sample_needs_no_metric() -> None:
+    model = build("(float[N,6] x) => (y) { h = MatMul(x, wa)  y = MatMul(h, wb) }", wa=(6, 8), wb=(8, 3))
+    found, _ = _felt(model, [{"x": np.ones((4, 6), np.float32)}])
+    assert found == Sensitivity()
+
+
+def test_certain_answers_are_felt_before_they_are_squeezed() -> None:
+    """The slope of a Softmax that is sure is nothing."""
+    weights = {"wa": (6, 8), "wb": 50 * np.random.default_rng(1).normal(size=(8, 3)).astype(np.float32)}
+    text = "(float[N,4,6] x) => (y) {{ h = MatMul(x, wa)  z = MatMul(h, wb)  y = {}(z) }}"
+    x = np.random.default_rng(0).normal(size=(32, 4, 6)).astype(np.float32)
+    sure, plain = (_felt(build(text.format(op), **weights), [{"x": x}])[0] for op in ("Softmax<axis=-1>", "Identity"))
+    assert sure.metric["h"] == pytest.approx(plain.metric["h"])

@@ -37,7 +37,8 @@ def test_calibration_and_timing_ask_for_the_chosen_ones_and_checks_for_the_cpu(m
     spa_cli.prune(model_path("digits_mlp"), ratio=0.3, provider=("cpu", "cpu"), calib_samples=16)
     twice = (*CPU, *CPU)
     timed = [providers for level, providers in asked if level == ort.GraphOptimizationLevel.ORT_ENABLE_ALL]
-    assert timed == [twice, twice]
+    # two that are timed, and those that a repair is judged by
+    assert len(timed) >= 2 and set(timed) == {twice}
     rest = [providers for level, providers in asked if level != ort.GraphOptimizationLevel.ORT_ENABLE_ALL]
     assert twice in rest
     assert CPU in rest

@@ -56,8 +56,9 @@ def test_a_larger_ratio_never_gives_a_larger_model(name, data) -> None:
 
 
 def test_a_ratio_that_only_coarse_steps_would_miss_is_refused_with_the_closest() -> None:
+    net = build("(float[1,4] x) => (y) { h = MatMul(x, w1) r = Relu(h) y = MatMul(r, w2) }", w1=(4, 32), w2=(32, 3))
     with pytest.raises(UnreachableError, match=r"--ratio 0.4 can't be met within 2 %: 0.375 is the closest"):
-        prune("digits_lstm", ratio=0.4, round_to=4)
+        spa_cli.prune(net, ratio=0.4, round_to=4)
 
 
 def test_rounding_gives_way_to_the_budget_only_where_it_was_picked_for_the_user(monkeypatch) -> None:
