@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TRAIN := .venv-train
 COMPARE := .venv-compare
 
-.PHONY: demo test lint docs pictures site bench bench-samples bench-accuracy bench-imagenet bench-tasks bench-depths train-depths bench-data bench-importance bench-budgets bench-real bench-ecosystem bench-compare examples test-train clean
+.PHONY: demo test lint docs pictures site bench bench-samples bench-accuracy bench-imagenet bench-tasks bench-ablation bench-depths train-depths bench-data bench-importance bench-budgets bench-real bench-ecosystem bench-compare examples test-train clean
 BENCH ?= ../shared/bench
 REAL ?= ../shared/real
 MODELS ?= ../shared/zoo/models
@@ -48,6 +48,10 @@ bench-imagenet: $(VENV)/.installed ## ImageNet classifiers in $(IMAGENET) at 0.7
 bench-tasks: $(VENV)/.installed ## the same for speech, language, sentences, detection, OCR in $(TASKS) (half an hour)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pillow scipy tokenizers
 	$(BIN)/python benchmarks/bench_networks.py tasks --data $(TASKS)
+
+bench-ablation: $(VENV)/.installed ## what each part of OBSPA is worth: docs/how-it-works.md (an hour)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pillow
+	$(BIN)/python benchmarks/bench_ablation.py
 
 bench-depths: $(VENV)/.installed ## the same for ResNet-32 and ResNet-44, trained here by train-depths (half an hour)
 	$(BIN)/python benchmarks/bench_accuracy.py --data $(BENCH) --networks build/depths \
