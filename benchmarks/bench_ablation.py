@@ -24,12 +24,14 @@ from bench_networks import MODELS
 
 import spa_cli
 from spa_cli.obspa import curvature, rank
+from spa_cli.obspa import sensitivity as felt
 
 FELT = curvature.sensitivity
 # what is changed: options of ``prune``, and parts of OBSPA that are switched off
 PARTS: dict[str, tuple[dict[str, Any], dict[tuple[Any, str], Any]]] = {
     "all": ({}, {}),
     "metric": ({}, {(curvature, "sensitivity"): lambda *a: replace(FELT(*a), metric={})}),
+    "everywhere": ({}, {(felt, "ONE_ANSWER"): 1}),
     "positions": ({}, {(curvature, "sensitivity"): lambda *a: replace(FELT(*a), chances={})}),
     "shrinkage": ({}, {(rank, "shrunk"): lambda h, rows: h}),
     "samples": ({"calib_samples": 128}, {}),
@@ -39,6 +41,7 @@ PARTS: dict[str, tuple[dict[str, Any], dict[tuple[Any, str], Any]]] = {
 SAID = {
     "all": "as it is",
     "metric": "without the metric of what outputs feel",
+    "everywhere": "with it for networks of one answer a sample, too",
     "positions": "positions drawn evenly",
     "shrinkage": "covariances as they are",
     "samples": "128 samples",
