@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+from onnxruntime import InferenceSession
 
 from spa_cli.adjoints.network import Adjoint, adjoint
 from spa_cli.calibration.chunks import fixed_size, samples_in
@@ -90,18 +91,19 @@ def sensitivity(
     if not any(len(shapes.shape.get(n) or ()) > ONE_ANSWER for n in outputs):
         return Sensitivity()
     back = adjoint(graph, shapes, [layer.key for layer in layers], outputs)
-    found = Sensitivity(missing=dict(back.missing))
     known = [layer for layer in layers if layer.key in back.gradients and not layer.recurrent and not layer.transposed]
     if not known:
-        return found
+        return Sensitivity(missing=back.missing)
     free = not any(fixed_size(graph, name) for name in graph.inputs)
     parts = list(_parts(chunks, _each(known, shapes), free))
     try:
-        channels = _channels(graph, outputs, parts)
-        metric, chances = _measured(graph, shapes, back, known, channels, parts, np.random.default_rng(seed))
+        forward = open_session(probe(graph.in_memory(), outputs), "all", providers=chosen())
+        channels = _channels(forward, outputs, parts)
+        groups = {k.key: k.groups(*(graph_shape(graph, shapes, n) for n in (k.x, k.operand))) for k in known}
+        metric, chances = _measured(forward, back, groups, known, channels, parts, np.random.default_rng(seed))
     except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises: the layers are scored without
         return Sensitivity(missing={layer.key: first_line(error) for layer in layers})
-    return Sensitivity(metric, chances, found.missing)
+    return Sensitivity(metric, chances, back.missing)
 
 
 def _unsaturated(graph: Graph, output: str) -> str:
@@ -137,19 +139,18 @@ def _parts(chunks: list[dict[str, Array]], each: int, free: bool) -> Iterator[_P
             yield _Part({n: v[start : start + size] for n, v in chunk.items()} if cuts else chunk, at)
 
 
-def _channels(graph: Graph, outputs: list[str], parts: list[_Part]) -> dict[str, Channels]:
-    session = open_session(probe(graph.in_memory(), outputs), "all", providers=chosen())
+def _channels(forward: InferenceSession, outputs: list[str], parts: list[_Part]) -> dict[str, Channels]:
     found: dict[str, Channels] = {}
     for part in parts:
-        for name, value in zip(outputs, session.run(outputs, part.feeds), strict=True):
+        for name, value in zip(outputs, forward.run(outputs, part.feeds), strict=True):
             found.setdefault(name, Channels(np.ndim(value))).add(np.asarray(value))
     return found
 
 
 def _measured(
-    graph: Graph,
-    shapes: Shapes,
+    forward: InferenceSession,
     back: Adjoint,
+    groups: dict[str, int],
     layers: list[Layer],
     channels: dict[str, Channels],
     parts: list[_Part],
@@ -157,8 +158,6 @@ def _measured(
 ) -> tuple[dict[str, Array], dict[str, list[Array]]]:
     """Sums over samples and positions of ``g g^T`` (g, o, o), and the chances of positions, chunk by chunk."""
     outputs, names = [*channels], [back.gradients[layer.key] for layer in layers]
-    groups = {k.key: k.groups(graph_shape(graph, shapes, k.x), graph_shape(graph, shapes, k.operand)) for k in layers}
-    forward = open_session(probe(graph.in_memory(), outputs), "all", providers=chosen())
     session = open_session(back.model, "all", providers=chosen())
     moments: dict[str, Array] = {}
     chances: dict[str, list[Array]] = {}
