@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -135,12 +136,12 @@ class Order:
 
     def losing(self, loss: float) -> Selection:
         """What stays where walking along the order has lost so much, or at its end."""
-        low, high = 0, len(self.steps)
-        while low < high:
-            middle = (low + high) // 2
-            reached = self.lost(self.selection(self.steps[:middle])) >= loss
-            low, high = (low, middle) if reached else (middle + 1, high)
-        return self.selection(self.steps[:low])
+        return self.until(lambda selection: self.lost(selection) >= loss)
+
+    def until(self, reached: Callable[[Selection], bool]) -> Selection:
+        """What stays after the fewest steps that reach something (all of them, if none do)."""
+        steps = bisect_left(range(len(self.steps)), True, key=lambda count: reached(self.selection(self.steps[:count])))
+        return self.selection(self.steps[:steps])
 
     def by_ratio(self, ratio: float) -> list[Step]:
         """Steps that remove ``ratio`` of all removable channels (at least one)."""

@@ -39,7 +39,8 @@ def in_rounds(ranked: Ranked, request: Request, trials: Trials) -> Ranked:
         stage(f"round {done} of {request.options.rounds}")
         try:
             small = trials.attempt(part, repair=True)
-            ranked = _scored_again(ranked, request, part, load(small.work.model))
+            # the file, beside which weights of their own lie
+            ranked = _scored_again(ranked, request, part, load(small.staged.path))
         except (CutError, VerificationError):
             break
     return ranked
@@ -50,18 +51,9 @@ def _part_of_the_way(analysis: Analysis, choice: Choice, share: float) -> Select
 
     Equal steps are equal factors.
     """
-    at = 1 if analysis.costs.macs else 0
-
-    def left(selection: Selection) -> float:
-        return analysis.costs.after(selection)[at] / max((analysis.costs.params, analysis.costs.macs)[at], 1)
-
-    wanted = left(choice.selection) ** share
-    low, high = 0, len(choice.order.steps)
-    while low < high:
-        middle = (low + high) // 2
-        enough = left(choice.order.selection(choice.order.steps[:middle])) <= wanted
-        low, high = (low, middle) if enough else (middle + 1, high)
-    return choice.order.selection(choice.order.steps[:low])
+    costs = analysis.costs
+    wanted = costs.left(choice.selection) ** share
+    return choice.order.until(lambda selection: costs.left(selection) <= wanted)
 
 
 def _scored_again(ranked: Ranked, request: Request, part: Selection, small: Source) -> Ranked:

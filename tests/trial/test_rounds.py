@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 
 import spa_cli
@@ -92,3 +93,21 @@ def test_rounds_are_counted_from_one() -> None:
     model = build("(float[N,6] x) => (y) { h = MatMul(x, wa)  y = MatMul(h, wb) }", wa=(6, 8), wb=(8, 3))
     with pytest.raises(spa_cli.errors.UsageError, match="--rounds has to be at least 1, not 0"):
         spa_cli.prune(model, ratio=0.3, rounds=0)
+
+
+def test_rounds_need_one_budget(tmp_path) -> None:
+    model = build("(float[N,6] x) => (y) { h = MatMul(x, wa)  y = MatMul(h, wb) }", wa=(6, 8), wb=(8, 3))
+    said = "--rounds goes part of the way to one budget of size or speed"
+    with pytest.raises(spa_cli.errors.UsageError, match=said):
+        spa_cli.prune(model, max_drift=0.2, rounds=2)
+    with pytest.raises(spa_cli.errors.UsageError, match=said):
+        spa_cli.sweep(model, tmp_path / "sweep", rounds=2)
+    with pytest.raises(spa_cli.errors.UsageError, match="--min-agreement is a gate of one cut, a sweep makes many"):
+        spa_cli.sweep(model, tmp_path / "sweep", min_agreement=0.9)
+
+
+def test_rounds_find_weights_in_files_of_their_own(tmp_path) -> None:
+    model = build("(float[N,8] x) => (y) { h = MatMul(x, wa)  r = Relu(h)  y = MatMul(r, wb) }", wa=(8, 48), wb=(48, 4))
+    onnx.save(model, tmp_path / "model.onnx", save_as_external_data=True, size_threshold=0)
+    small = spa_cli.prune(tmp_path / "model.onnx", tmp_path / "small.onnx", target_macs=0.5, rounds=2, calib_samples=64)
+    assert small.after.macs <= 0.5 * small.before.macs
