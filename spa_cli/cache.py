@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from spa_cli.atomic import replacing
-from spa_cli.budget.kernels import roundings
 from spa_cli.calibration.digest import digest
+from spa_cli.devices.store import machine
 from spa_cli.errors import UsageError
 from spa_cli.fingerprint import choices, contents, program
 from spa_cli.graph.source import Source
@@ -44,8 +44,8 @@ def key_of(source: Source, request: Request) -> str:
         "program": program(),
     }
     if request.options.round_to == "auto":
-        # all that is measured of this machine
-        parts["widths"] = roundings(source.graph)
+        # by which widths were chosen
+        parts["machine"] = machine()
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 

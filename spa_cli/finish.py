@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from spa_cli.budget.latency import LATENCY_TOLERANCE
 from spa_cli.channels.groups import Grouping
 from spa_cli.errors import VerificationError, first_line
 from spa_cli.plan import from_cut
@@ -17,6 +16,7 @@ from spa_cli.runtime.session import open_session, openable
 from spa_cli.runtime.timing import Timing, latency
 from spa_cli.trial.choose import Choice
 from spa_cli.trial.prepare import Ranked
+from spa_cli.trial.target import LATENCY_TOLERANCE
 from spa_cli.trial.trials import Trial, Trials
 from spa_cli.verification.drift import drift_over
 from spa_cli.verification.gates import Limits, check
@@ -43,7 +43,7 @@ def measure(
     warnings = [*source.warnings, *warnings]
     stage("measuring latency")
     try:
-        timing = timing or latency(openable(source), str(small.staged.path), subject.feeds, apart=source.external)
+        timing = timing or latency(openable(source), str(small.staged.path), subject.single, apart=source.external)
     except Exception as error:  # noqa: BLE001 - verified models run; onnxruntime's optimiser may still stumble
         warnings.append(f"latency could not be measured: {first_line(error)}")
     stage("comparing outputs")
@@ -87,7 +87,7 @@ def require(result: Result, limits: Limits, where: str) -> None:
 
 def dearest(choice: Choice, grouping: Grouping) -> str:
     """Which group most of what is lost is expected of, "" if none stands out."""
-    found = choice.order.dearest(choice.selection)
+    found = choice.menu.dearest(choice.selection.gone)
     if found is None or found[1] < _STANDS_OUT:
         return ""
     group, gone = grouping.groups[found[0]], choice.selection.gone[found[0]]
@@ -107,9 +107,8 @@ def provenance(ranked: Ranked, request: Request, choice: Choice) -> dict[str, An
     for name in ("aggregation", "normalisation"):
         if getattr(options, name) is not None:
             about[name] = getattr(options, name)
-    about["round_to"] = choice.round_to
-    if choice.why_finer:
-        about["round_to_because"] = choice.why_finer
+    about["round_to"] = options.round_to
+    about["widths"] = choice.menu.multiples(choice.selection)
     if options.focus:
         about["focus"] = list(options.focus)
     if ranked.curvature is not None:
@@ -121,6 +120,8 @@ def warnings_of(ranked: Ranked, request: Request, choice: Choice, trials: Trials
     """What the user should know."""
     groups, asked, timing = ranked.subject.analysis.grouping.groups, request.options.target_latency, choice.timing
     found = [*ranked.warnings, *trials.warnings]
+    if choice.short:
+        found.append(choice.short)
     if ranked.unscored:
         index, why = next(iter(ranked.unscored.items()))
         many = f"{len(ranked.unscored)} of {len(groups)} groups were left whole: {why}"

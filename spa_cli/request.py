@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from spa_cli.budget.choose import Constraints
+from spa_cli.budget.constraints import Constraints
 from spa_cli.calibration.focus import Focus
 from spa_cli.calibration.reading import Reading
 from spa_cli.errors import UsageError
@@ -25,7 +25,7 @@ class Request:
     @staticmethod
     def of(options: Options) -> Request:
         """Raises UsageError for words that are not known, for what contradicts itself and where there is no budget."""
-        options.check_one_budget()
+        options.check_budget()
         recipe = Recipe.of(
             options.method, options.aggregation, options.normalisation, options.ensemble, options.role_weight
         )
@@ -55,9 +55,11 @@ class Request:
         told = self.options.repair
         return any(p.criterion.name == "obspa" for p in self.recipe.parts) if told is None else told
 
-    def constraints(self, round_to: int = 1) -> Constraints:
-        """Which channels may go; ``round_to``: the multiple that widths come in."""
+    @property
+    def constraints(self) -> Constraints:
+        """Which channels may go, and in which multiples widths have to come, whatever they save."""
         o = self.options
+        round_to = o.round_to if isinstance(o.round_to, int) else 1
         return Constraints(o.ignore, o.only, round_to, o.min_channels, o.max_group_ratio, o.exact_only)
 
     def with_budget(self, name: str, value: float) -> Request:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Mapping
 
 # controls, marks that turn the direction of what follows, halves of characters, lines and paragraphs
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -58,3 +59,11 @@ def first_sentence(function: object) -> str:
 def summary_of(function: object) -> str:
     """The same without a full stop, for a cell of a table."""
     return first_sentence(function).rstrip(".")
+
+
+def widths_text(groups: Mapping[str, int]) -> str:
+    """How many groups have widths of which multiples, in words."""
+    if not groups.keys() - {"1"}:
+        return "any"
+    each = [f"multiples of {m} in {count} groups" if m != "1" else f"any in {count}" for m, count in groups.items()]
+    return ", ".join(each)

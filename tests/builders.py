@@ -15,7 +15,10 @@ import pytest
 from onnx import helper, numpy_helper
 
 from spa_cli.analysis import Analysis, analyse_model
-from spa_cli.budget.choose import Constraints, Order
+from spa_cli.budget.bill import Bill
+from spa_cli.budget.constraints import Constraints
+from spa_cli.budget.menu import Menu
+from spa_cli.budget.solve import Solver
 from spa_cli.calibration.read import read_data
 from spa_cli.channels.ranking import Ranking
 from spa_cli.importance.evidence import Evidence
@@ -170,9 +173,10 @@ def rankings(analysis: Analysis, method: str, **options: object) -> list[Ranking
     return rank_groups(Evidence(analysis, chosen, request.focus, data), request.recipe)[0]
 
 
-def order_of(analysis: Analysis, ranked: list[Ranking], **constraints: object) -> Order:
-    """The order in which channels go."""
-    return Order(analysis.grouping, ranked, Constraints(**constraints), {*analysis.graph.weights()}, set())
+def solver_of(analysis: Analysis, ranked: list[Ranking], **constraints: object) -> Solver:
+    """What chooses by what the rankings lose."""
+    menu = Menu(analysis.grouping, ranked, Constraints(**constraints), {*analysis.graph.weights()})
+    return Solver(menu, Bill(analysis.costs, analysis.grouping))
 
 
 def doubts(result) -> list[str]:

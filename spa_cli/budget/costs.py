@@ -43,7 +43,7 @@ class Costs:
         self.skipped = [n for n in graph.all_nodes if record_of(n).counted and not self._complete(n)]
         self._per_channel: dict[int, tuple[int, int]] = {}
         self._turns = dict(_turns(graph.nodes, state, 1))
-        self.macs = self._sum(self.nodes, self._dense)
+        self.macs = self._sum(self.nodes, self.dense)
         # of half a byte are elements of four bits
         kinds = {w: graph.parameters[w].data_type for w in self.weights}
         self._item = {w: 0.5 if k in _FOUR_BITS else tensor_dtype_to_np_dtype(k).itemsize for w, k in kinds.items()}
@@ -57,8 +57,16 @@ class Costs:
             for array in {id(r) for r in self._arrays(name)}:
                 self._users[array][1].append(name)
 
+    def macs_of(self, node: Node, shape: ShapeOf) -> int:
+        """Multiply-accumulates of a node, in all the turns of the body that it is in."""
+        return self._turns.get(id(node), 1) * record_of(node).macs(node, shape)
+
     def _sum(self, nodes: Iterable[Node], shape: ShapeOf) -> int:
-        return sum(self._turns.get(id(n), 1) * record_of(n).macs(n, shape) for n in nodes)
+        return sum(self.macs_of(n, shape) for n in nodes)
+
+    def item(self, weight: str) -> float:
+        """Bytes of one element of a weight."""
+        return self._item[weight]
 
     def _complete(self, node: Node) -> bool:
         names = [n for n in (*node.inputs, node.outputs[0]) if n]
@@ -68,14 +76,16 @@ class Costs:
         rank = len(self._state.shapes.shape.get(name) or ())
         return [self._grouping.rows[name, i] for i in range(rank) if (name, i) in self._grouping.rows]
 
-    def _dense(self, name: str) -> tuple[int, ...]:
+    def dense(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor of the whole model; 0 where it is not known."""
         return tuple(int(d or 0) for d in self._state.shapes.shape.get(name) or ())
 
-    def _after(self, selection: Selection) -> ShapeOf:
+    def shapes(self, selection: Selection) -> ShapeOf:
+        """Shapes of tensors by name after a cut."""
         widths: dict[int, int] = {}
 
         def shape(name: str) -> tuple[int, ...]:
-            result = list(self._dense(name))
+            result = list(self.dense(name))
             for i in range(len(result)):
                 rows = self._grouping.rows.get((name, i))
                 if rows is not None:
@@ -88,7 +98,7 @@ class Costs:
 
     def after(self, selection: Selection) -> tuple[int, int]:
         """(parameters, MACs) that are left."""
-        shape = self._after(selection)
+        shape = self.shapes(selection)
         return sum(math.prod(shape(w)) for w in self.weights), self._sum(self.nodes, shape)
 
     @property
@@ -103,7 +113,7 @@ class Costs:
 
     def by_node(self, selection: Selection | None = None) -> dict[str, int]:
         """MACs of every node that is counted, by its label; of what a selection leaves, if one is given."""
-        shape = self._dense if selection is None else self._after(selection)
+        shape = self.dense if selection is None else self.shapes(selection)
         found: dict[str, int] = defaultdict(int)
         for node in self.nodes:
             found[node.label] += self._sum([node], shape)
@@ -111,7 +121,7 @@ class Costs:
 
     def bytes_after(self, selection: Selection) -> int:
         """Bytes of the weights that are left."""
-        shape = self._after(selection)
+        shape = self.shapes(selection)
         return int(sum(self._item[w] * math.prod(shape(w)) for w in self.weights))
 
     def per_channel(self, index: int, group: Group) -> tuple[int, int]:
@@ -130,8 +140,8 @@ class Costs:
         }
         nodes = {id(n): n for array in touched for n in self._users[array][0]}.values()
         names = {w for array in touched for w in self._users[array][1]}
-        shape = self._after(selection)
+        shape = self.shapes(selection)
         return (
-            sum(math.prod(self._dense(w)) - math.prod(shape(w)) for w in names),
-            self._sum(nodes, self._dense) - self._sum(nodes, shape),
+            sum(math.prod(self.dense(w)) - math.prod(shape(w)) for w in names),
+            self._sum(nodes, self.dense) - self._sum(nodes, shape),
         )

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-from spa_cli.budget.choose import Constraints, names
+from spa_cli.budget.constraints import Constraints, names
 from spa_cli.channels.groups import Grouping
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Graph

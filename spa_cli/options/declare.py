@@ -12,7 +12,7 @@ from typing import Any
 
 # where --help shows an option
 BUDGET, IMPORTANCE, DATA, REMOVABLE, GATES = (
-    *("Budget (one of)", "Importance", "Calibration data", "What may go", "Gates"),
+    *("Budget (one, or several of size and speed)", "Importance", "Calibration data", "What may go", "Gates"),
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from spa_cli.errors import UsageError
 from spa_cli.options import words
 from spa_cli.options.declare import BUDGET, DATA, GATES, IMPORTANCE, REMOVABLE, declared, option, read_all
-from spa_cli.options.limits import Limits
+from spa_cli.options.limits import Limits, bytes_of
 from spa_cli.options.shapes import shapes
 from spa_cli.options.words import Numbers, SampleSource
 
@@ -28,11 +28,17 @@ class Options:
     ``role_weight``, ``focus``, ``ignore`` and ``only`` are several, or one alone as a string.
     """
 
-    ratio: float | None = option(None, "Fraction of all removable channels to remove.", BUDGET)
-    target_macs: float | None = option(None, "Fraction of the MACs that may remain.", BUDGET)
-    target_params: float | None = option(None, "Fraction of the parameters that may remain.", BUDGET)
-    target_size: int | None = option(None, "File size in bytes that may remain.", BUDGET)
-    target_latency: float | None = option(None, "Fraction of the latency, measured here, that may remain.", BUDGET)
+    ratio: float | None = option(
+        None, "Fraction of all removable channels to remove: 0.4 or 40%.", BUDGET, read=words.fraction
+    )
+    target_macs: float | None = option(None, "Fraction of the MACs that may remain.", BUDGET, read=words.fraction)
+    target_params: float | None = option(
+        None, "Fraction of the parameters that may remain.", BUDGET, read=words.fraction
+    )
+    target_size: str | int | None = option(None, "File size that may remain: 64KB, 1.5MB or 60%.", BUDGET)
+    target_latency: float | None = option(
+        None, "Fraction of the latency, measured here, that may remain.", BUDGET, read=words.fraction
+    )
     max_drift: float | None = option(
         None, "The smallest model whose outputs move no more (relative L2); beside another budget a gate.", BUDGET
     )
@@ -98,9 +104,10 @@ class Options:
     only: tuple[str, ...] = option(
         (), "Cut only groups with this name, or made by a tensor or node with it.", REMOVABLE, read=words.texts
     )
+    exact_budget: bool = option(False, "Fail where a budget can't be met within 2 %, rather than leave less.", BUDGET)
     round_to: int | str = option(
         "auto",
-        "Keep layer widths multiples of this; auto: of what kernels here like, if that costs little; 1: any.",
+        "Keep layer widths multiples of this; auto: those whose time here is worth what they lose; 1: any.",
         REMOVABLE,
         read=words.multiple,
     )
@@ -158,8 +165,8 @@ class Options:
         return self.calib is not None and self.test is None and (self.measures_quality or self.sweeping)
 
     @property
-    def budgets(self) -> dict[str, float]:
-        """The budget that was given, by its name; none where a sweep or a comparison is asked for."""
+    def budgets(self) -> dict[str, Any]:
+        """Those that were given, by name; none where a sweep or a comparison is asked for."""
         given = {name: getattr(self, name) for name in BUDGETS if getattr(self, name) is not None}
         if len(given) > 1 and self.min_accuracy is None:
             # how far outputs may move is then a gate
@@ -173,20 +180,28 @@ class Options:
             max_drift=None if "max_drift" in self.budgets else self.max_drift, min_agreement=self.min_agreement
         )
 
-    def check_one_budget(self) -> None:
+    def check_budget(self) -> None:
         """Raises UsageError where there is no budget to prune to."""
         if not self.budgets:
             raise UsageError(f"give one of {', '.join(map(_flag, BUDGETS))}")
 
+    def target_bytes(self, original: int) -> int | None:
+        """``target_size`` in bytes, of a file that has so many."""
+        return None if self.target_size is None else bytes_of(self.target_size, original)
+
     def _check_budget(self) -> None:
-        if len(self.budgets) > 1:
-            together = " and ".join(map(_flag, self.budgets))
-            raise UsageError(f"give one of {', '.join(map(_flag, BUDGETS))}, not {together} together")
+        if len(self.budgets) > 1 and not self.budgets.keys() <= _COSTS:
+            alone = next(name for name in self.budgets if name not in _COSTS)
+            other = next(name for name in self.budgets if name != alone)
+            raise UsageError(
+                f"{_flag(alone)} and {_flag(other)} can't be given together; give one of them, or several of "
+                f"{', '.join(_flag(n) for n in BUDGETS if n in _COSTS)}"
+            )
+        self.target_bytes(1)
         for name, value in self.budgets.items():
             if name == "target_size":
-                if value <= 0:
-                    raise UsageError(f"--target-size has to be a positive number of bytes, not {value}")
-            elif name in ("max_drift", "min_accuracy"):
+                continue
+            if name in ("max_drift", "min_accuracy"):
                 if not 0 < value < float("inf"):
                     raise UsageError(f"{_flag(name)} has to be a positive number, not {value:g}")
             elif not 0 < value < 1:
@@ -199,7 +214,9 @@ class Options:
         return replace(self, **{**dict.fromkeys(BUDGETS, None), name: value})  # type: ignore[arg-type]
 
 
-BUDGETS = tuple(one.name for one, about in declared(Options) if about.panel == BUDGET)
+BUDGETS = tuple(one.name for one, about in declared(Options) if about.panel == BUDGET and one.name != "exact_budget")
+# those that may be given together
+_COSTS = {"target_macs", "target_params", "target_size", "target_latency"}
 
 
 def _flag(name: str) -> str:

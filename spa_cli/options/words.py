@@ -71,6 +71,20 @@ def multiple(given: str | int) -> int | str:
         return given
 
 
+def fraction(given: str | float | None) -> float | None:
+    """A number, also as text, or a percentage: 0.7, 70%; raises UsageError where it is neither."""
+    if not isinstance(given, str):
+        return given
+    number = given.strip().removesuffix("%")
+    try:
+        found = float(number)
+    except ValueError:
+        found = math.nan
+    if math.isnan(found):
+        raise UsageError(f"'{given}' is no fraction; write one like 0.7 or 70%")
+    return found / 100 if given.strip().endswith("%") else found
+
+
 def size(given: str | int | None) -> int | None:
     """Bytes, also as text with a unit: 4GB, 512MB, 3GiB."""
     if given is None:

@@ -72,7 +72,7 @@ def prune_json(result: Result, schema: str) -> dict[str, Any]:
         "input_shapes": {n: list(s) for n, s in result.analysis.input_shapes.items()},
         "method": result.plan.about.get("method"),
         "round_to": result.plan.about.get("round_to", 1),
-        "round_to_because": result.plan.about.get("round_to_because", ""),
+        "widths": result.plan.about.get("widths", {}),
         "repair": result.plan.about.get("repair"),
         "warnings": result.warnings,
     }

@@ -70,10 +70,8 @@ _PRUNED = {
     "groups_total": COUNT,
     "input_shapes": _SHAPES,
     "method": _or_null(TEXT),
-    "round_to": _said(COUNT, "widths are multiples of this"),
-    "round_to_because": _said(
-        TEXT, "why they are not multiples that kernels here like; empty: they are, or were given"
-    ),
+    "round_to": _said({"type": ["integer", "string"]}, "widths are multiples of this; auto: they were chosen by time"),
+    "widths": _said(_map(COUNT), "how many of the groups that were cut have widths that are multiples of so many"),
     "repair": _or_null(_REPAIR),
     "warnings": _list(TEXT),
 }

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from spa_cli.report.tables import new_table
-from spa_cli.text import count, drift_text, duration, shorten, size
+from spa_cli.text import count, drift_text, duration, shorten, size, widths_text
 
 if TYPE_CHECKING:
     from spa_cli.result import Outcome
@@ -42,10 +42,8 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
     out.print(f"{_drift(report['drift'])} on {escape(report['drift']['on'])}")
     if report["repair"]:
         out.print(f"{', '.join(_repair(report['repair']))}; calibrated on {escape(report['repair']['calibration'])}")
-    if report["round_to"] != 1 or report["round_to_because"]:
-        because = f": {report['round_to_because']}" if report["round_to_because"] else ""
-        free = "any width" if report["round_to"] == 1 else f"widths in multiples of {report['round_to']}"
-        out.print(f"{free}{because}")
+    if report["widths"]:
+        out.print(f"widths: {widths_text(report['widths'])}")
     touched, total = len(report["groups"]), report["groups_total"]
     out.print(f"RF {report['rf']:.2f}x MACs, RP {report['rp']:.2f}x parameters; {touched} of {total} groups cut")
     if report["output"]:

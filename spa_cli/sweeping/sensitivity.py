@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import onnx
 
-from spa_cli.budget.choose import Order
-from spa_cli.budget.latency import part_of
+from spa_cli.budget.menu import kept
+from spa_cli.budget.solve import Solver
 from spa_cli.channels.selection import Selection
 from spa_cli.graph.view import build
 from spa_cli.progress import stage
@@ -48,7 +48,8 @@ def sensitivities(ranked: Ranked, drift_of: DriftOf, seconds: float = math.inf) 
         group = groups[index]
         stage(f"how sensitive each group is: {number + 1} of {len(wide)}")
         ranking = ranked.rankings[index]
-        selection = part_of(analysis.grouping, ranking, index, group.channels // 2)
+        selection = Selection(analysis.grouping)
+        selection.keep(index, kept(ranking, group.channels // 2))
         params, macs = costs.after(selection)
         moved = sliced_drift(ranked.subject, selection, drift_of)
         saved = (1 - macs / max(costs.macs, 1), 1 - params / costs.params)
@@ -57,29 +58,23 @@ def sensitivities(ranked: Ranked, drift_of: DriftOf, seconds: float = math.inf) 
 
 
 def drift_along(
-    ranked: Ranked, order: Order, fractions: tuple[float, ...], drift_of: DriftOf, seconds: float
+    ranked: Ranked, solver: Solver, fractions: tuple[float, ...], drift_of: DriftOf, seconds: float
 ) -> list[tuple[float, float]]:
-    """(MACs left, drift) after as many steps of the order as leave each of ``fractions``, as long as there is time.
+    """(MACs left, drift) of what is chosen for each of ``fractions``, as long as there is time.
 
     Of parameters, where no MACs are counted.
     """
     costs, end = ranked.subject.analysis.costs, time.perf_counter() + seconds
-    found: dict[int, tuple[float, float]] = {}
-
-    def left(steps: int) -> float:
-        return costs.left(order.selection(order.steps[:steps]))
-
+    found: dict[float, float] = {}
     for number, fraction in enumerate(fractions):
         if time.perf_counter() > end:
             break
         stage(f"drift against what is left: {number + 1} of {len(fractions)}")
-        low, high = 0, len(order.steps)
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (low, middle) if left(middle) <= fraction else (middle + 1, high)
-        if low in found or not low:
+        solution = solver.solve({costs.coin: fraction})
+        if solution is None or not solution.gone:
             continue
-        moved = sliced_drift(ranked.subject, order.selection(order.steps[:low]), drift_of)
+        selection = solver.menu.selection(solution.gone)
+        moved = sliced_drift(ranked.subject, selection, drift_of)
         if moved is not None:
-            found[low] = (left(low), moved)
-    return [found[steps] for steps in sorted(found)]
+            found[costs.left(selection)] = moved
+    return sorted(found.items(), reverse=True)

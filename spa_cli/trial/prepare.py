@@ -47,7 +47,7 @@ def analyse(source: Source, request: Request, *, of_many: bool = False) -> Subje
     data = read_data(options, focus, request.reading, source.graph)
     analysis = analyse_model(source, options.input_shape, data.shapes)
     _require_prunable(source, analysis)
-    warnings = check_patterns(request.constraints(), analysis.grouping, analysis.graph, source.name, of_many)
+    warnings = check_patterns(request.constraints, analysis.grouping, analysis.graph, source.name, of_many)
     stage("running the original")
     held = judging_samples(analysis, options, focus, data) if data.fit is not None else None
     first = None if held is None else first_of(analysis.graph, held, VERIFY_SAMPLES)

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from spa_cli.analysis import Analysis, analyse_model
+from spa_cli.analysis import analyse_model
 from spa_cli.channels.ranking import Ranking
 from spa_cli.channels.selection import Mask, Selection
 from spa_cli.errors import CutError, VerificationError
@@ -21,7 +21,7 @@ from spa_cli.importance.score import rank_groups
 from spa_cli.progress import stage
 from spa_cli.request import Request
 from spa_cli.runtime.load import load
-from spa_cli.trial.choose import Choice, choose_by_budget
+from spa_cli.trial.choose import choose_by_budget, menu_of, solver_of
 from spa_cli.trial.prepare import Ranked
 from spa_cli.trial.trials import Trials
 
@@ -31,12 +31,14 @@ def in_rounds(ranked: Ranked, request: Request, trials: Trials) -> Ranked:
 
     A round whose cut does not survive, or whose model can't be scored, is the last.
     """
-    for done in range(1, request.options.rounds):
-        choice = choose_by_budget(ranked, request, trials)
-        part = _part_of_the_way(ranked.subject.analysis, choice, done / request.options.rounds)
+    costs, rounds = ranked.subject.analysis.costs, request.options.rounds
+    for done in range(1, rounds):
+        left = costs.left(choose_by_budget(ranked, request, trials).selection)
+        # equal steps are equal factors
+        part = _leaving(ranked, request, left ** (done / rounds))
         if not part.kept:
             continue
-        stage(f"round {done} of {request.options.rounds}")
+        stage(f"round {done} of {rounds}")
         try:
             small = trials.attempt(part, repair=True)
             # the file, beside which weights of their own lie
@@ -46,14 +48,11 @@ def in_rounds(ranked: Ranked, request: Request, trials: Trials) -> Ranked:
     return ranked
 
 
-def _part_of_the_way(analysis: Analysis, choice: Choice, share: float) -> Selection:
-    """The first steps of a choice's order: in the coin of MACs, or parameters where nothing computes, ``share`` of it.
-
-    Equal steps are equal factors.
-    """
-    costs = analysis.costs
-    wanted = costs.left(choice.selection) ** share
-    return choice.order.until(lambda selection: costs.left(selection) <= wanted)
+def _leaving(ranked: Ranked, request: Request, fraction: float) -> Selection:
+    """What stays where so much of the MACs (of the parameters, where nothing computes) is left."""
+    menu = menu_of(ranked, request)
+    found = solver_of(ranked, request, menu).solve({ranked.subject.analysis.costs.coin: fraction})
+    return menu.selection({} if found is None else found.gone)
 
 
 def _scored_again(ranked: Ranked, request: Request, part: Selection, small: Source) -> Ranked:

@@ -1,87 +1,76 @@
-"""The smallest model that still is good enough: bisection along the order in which channels go."""
+"""The smallest model that still is good enough: bisection of what may be left."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 
-from spa_cli.budget.choose import Order
-from spa_cli.budget.kernels import roundings
-from spa_cli.channels.selection import Selection
+from spa_cli.budget.menu import Menu
+from spa_cli.budget.solve import Solver
 from spa_cli.errors import UnreachableError
 from spa_cli.options import Options
 from spa_cli.progress import stage
 from spa_cli.request import Request
 from spa_cli.runtime.timing import Timing
-from spa_cli.trial.choose import Choice, choose_rounded, in_the_first_of, order_of, refuse
+from spa_cli.trial.choose import Choice, bill_of, choose, menu_of, refuse, solver_of
 from spa_cli.trial.prepare import Ranked
-from spa_cli.trial.target import Target
+from spa_cli.trial.target import HURRY, Chosen
 from spa_cli.trial.trials import Trial, Trials
 from spa_cli.verification.quality import Measured, Quality
 
 # how near the last size that passed and the first that failed have to come, as fractions of the original
 _NEAR = 0.02
+# what has to be cut at least before it is said that nothing can be
+_LEAST = 0.005
 
 
-class _Prefix:
-    """The first ``count`` steps of the order, whatever they cost."""
+class _Fraction:
+    """A fraction of what the model costs is left, in the time too that it saves, whatever it does to the quality."""
 
     timing: Timing | None = None
     confirms = False
 
-    def __init__(self, target: Target, count: int) -> None:
-        self._target, self._count = target, count
+    def __init__(self, solver: Callable[[Menu], Solver], coin: str, most: float) -> None:
+        self._solver, self._coin, self._most = solver, coin, most
 
-    def prices(self) -> list[float]:
-        return self._target.prices()
-
-    def choose(self, order: Order) -> Selection:
-        return order.selection(order.steps[: self._count])
+    def choose(self, menu: Menu) -> Chosen:
+        solver = self._solver(menu)
+        found = solver.solve({self._coin: self._most}, HURRY[0] if solver.bill.clock else 0.0)
+        # groups that have to be left whole may leave no more to go
+        return Chosen(solver.most() if found is None else found.gone)
 
     def confirm(self, trial: Trial) -> bool:
         return True
 
 
 def choose_by_quality(ranked: Ranked, request: Request, trials: Trials) -> Choice:
-    """What lies farthest along the order of channels and keeps the quality asked for; it was repaired and verified.
+    """The least that is left at the quality asked for; it was repaired and verified.
 
-    Raises UnreachableError if even the first step does not, with the quality of what was nearest.
+    Raises UnreachableError if no cut keeps it, with the quality of what was nearest.
     """
     quality = Quality(ranked.subject, request.options, request.focus)
-    asked = request.options.round_to
-    multiples = [asked] if isinstance(asked, int) else roundings(ranked.subject.analysis.graph)
-    choice = in_the_first_of(multiples, lambda multiple: _smallest(ranked, request, trials, quality, multiple))
-    if choice.round_to == multiples[0]:
-        return choice
-    reason = "no step in coarser ones keeps what was asked for"
-    return replace(choice, why_finer=f"{reason} (kernels here like {multiples[0]})")
-
-
-def _smallest(ranked: Ranked, request: Request, trials: Trials, quality: Quality, multiple: int) -> Choice:
-    costs = ranked.subject.analysis.costs
-    # a budget that says in which unit ("coin") savings are counted; how much is bisected
-    free = request.with_budget(f"target_{costs.coin}", 0.5)
-    target = Target(ranked.subject, ranked.rankings, trials, free)
-    order = order_of(ranked, free, target, multiple)
-    if not order.steps:
+    costs, bill, menu = ranked.subject.analysis.costs, bill_of(ranked, request), menu_of(ranked, request)
+    if not menu.total:
         refuse(ranked.subject, {})
 
-    def left(count: int) -> float:
-        return costs.left(order.selection(order.steps[:count]))
+    def solver(menu: Menu) -> Solver:
+        return solver_of(ranked, request, menu, bill)
 
-    low, high = 0, len(order.steps) + 1
+    low, high = solver(menu).left(costs.coin, solver(menu).most()), 1.0
     best: Choice | None = None
     nearest: tuple[float, Measured] | None = None
-    while high - low > 1 and (best is None or left(low) - left(high - 1) > _NEAR):
-        middle = (low + high) // 2
-        stage(f"trying {left(middle):.0%} of the {costs.coin}")
-        choice = choose_rounded(ranked, free, trials, _Prefix(target, middle), multiple)
+    # the least is tried too, and what only a channel or two is taken from
+    while high - low > (_NEAR if best is not None else _LEAST):
+        middle = (low + high) / 2
+        stage(f"trying {middle:.0%} of the {costs.coin}")
+        choice = choose(ranked, request, trials, _Fraction(solver, costs.coin, middle))
+        left = costs.left(choice.selection)
         measured = quality.of(trials.cut(choice.selection).staged.path)
         if passes(measured, request.options):
             # what was best before goes
             trials.keep()
-            best, low = choice, middle
+            best, high = choice, min(left, middle)
         else:
-            high, nearest = middle, (left(middle), measured)
+            low, nearest = middle, (left, measured)
     if best is None:
         raise UnreachableError(_refusal(request.options, nearest, quality))
     return best

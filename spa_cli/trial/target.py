@@ -1,146 +1,207 @@
-"""What a budget asks for: choosing along the order in which channels go, confirming it on the finished file."""
+"""What the budgets of size and speed ask for: choosing within them, confirming it on the finished file."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NoReturn
 
-from spa_cli.budget.choose import TOLERANCE, Order
-from spa_cli.budget.latency import LATENCY_TOLERANCE, LatencyTable, walk_to
-from spa_cli.channels.ranking import Ranking
-from spa_cli.channels.selection import Selection
+from spa_cli.analysis import Analysis
+from spa_cli.budget.bill import BYTES, CHANNELS, MACS, PARAMS, SECONDS, Bill
+from spa_cli.budget.menu import Menu
+from spa_cli.budget.solve import TOLERANCE, Solver
 from spa_cli.errors import UnreachableError, UsageError
 from spa_cli.request import Request
 from spa_cli.runtime.timing import Timing
 from spa_cli.trial.trials import Trial, Trials
 from spa_cli.verification.subject import Subject
 
+# of latency, which is measured, as a fraction of what was asked for
+LATENCY_TOLERANCE = 0.05
 # how often a budget that only the finished file can confirm is aimed at again
 _TRIES = 4
+# what a fraction of the time is worth beside a budget of something else, relative to the same fraction of that; more
+# where the file turns out to be slower than the original
+HURRY = (0.3, 1.0, 4.0)
+_SLOWER = 1.02
+_COINS = {"ratio": CHANNELS, "target_macs": MACS, "target_params": PARAMS, "target_latency": SECONDS}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Channels that go, by group; ``short``: why it is less than was asked for, "" where it isn't."""
+
+    gone: dict[int, int]
+    short: str = ""
+
+
+def worth(menu: Menu, analysis: Analysis, coin: str, obspa: bool) -> dict[int, float]:
+    """How much what a group (by index) loses counts under a budget in this coin; 1 where it isn't said.
+
+    OBSPA's losses add up, whatever the budget. What is lost of channels that are merely counted is weighed against all
+    that they save. Other criteria only say in which order channels go: whatever they save, one by one.
+    """
+    if obspa == (coin != CHANNELS):
+        return {}
+    each = {i: analysis.costs.per_channel(i, analysis.grouping.groups[i]) for i in menu.eligible}
+    if obspa:
+        return {i: 1 / math.sqrt(max(params, 1) * max(macs, 1)) for i, (params, macs) in each.items()}
+    at = 1 if coin in (MACS, SECONDS) else 0
+    return {i: float(max(both[at], 1)) for i, both in each.items()}
 
 
 class Target:
-    """One budget of one model: how far along the order of channels to go for it, and whether the file then meets it.
+    """The budgets of one model: what to choose for them, and whether the file then meets them.
 
     The coin of a budget is the unit that it is counted in: MACs, parameters, bytes, seconds, or channels.
-    ``timing``: of the finished file, where latency is the budget.
+    ``timing``: of the finished file, where its speed decides.
     """
 
-    def __init__(self, subject: Subject, rankings: list[Ranking], trials: Trials, request: Request) -> None:
-        source, analysis, options = subject.source, subject.analysis, request.options
-        self._source, self._analysis, self._trials, self._options = source, analysis, trials, options
+    def __init__(self, subject: Subject, bill: Bill, trials: Trials, request: Request) -> None:
+        self._source, self._analysis, self._bill = subject.source, subject.analysis, bill
+        self._trials, self._options, self._obspa = trials, request.options, request.recipe.only_obspa
         self.timing: Timing | None = None
-        # what the estimate has to be corrected by: bytes of the file, or a fraction of the latency
-        self._offset, self._tries = 0.0, 0
-        if options.target_size is not None and options.target_size >= source.bytes:
+        # bytes of the file that the weights don't explain; how much of the latency that is predicted is seen
+        self._other_bytes, self._seen, self._tries, self._hurry = 0.0, 1.0, 0, 0
+        options, source = self._options, subject.source
+        size = options.target_bytes(source.bytes)
+        if size is not None and size >= source.bytes:
             raise UsageError(
-                f"--target-size {options.target_size} is no less than the {source.bytes} bytes that '{source.name}' "
-                "has; ask for less"
+                f"--target-size {size} is no less than the {source.bytes} bytes that '{source.name}' has; ask for less"
             )
-        self._table: LatencyTable | None = None
-        if options.target_macs is not None and not analysis.costs.macs:
+        if options.target_macs is not None and not self._analysis.costs.macs:
             raise UsageError(
                 f"--target-macs can't be used: '{source.name}' has no operator that multiplies and adds; "
                 "use --target-params"
             )
-        if options.target_latency is not None:
-            grouping = analysis.grouping
-            groups = [i for i, g in enumerate(grouping.groups) if request.constraints().allows(g)]
-            macs = [analysis.costs.per_channel(i, g)[1] for i, g in enumerate(grouping.groups)]
-            self._table = LatencyTable(grouping, rankings, macs, groups, trials.latency_left)
 
     @property
     def confirms(self) -> bool:
         """Whether only the finished file can tell that the budget is met."""
-        return self._options.target_size is not None or self._options.target_latency is not None
+        return self._options.target_size is not None or self._options.target_latency is not None or self._timed
 
-    def start(self) -> None:
-        """Aim afresh: another multiple of widths is another walk."""
-        self._offset, self._tries, self.timing = 0.0, 0, None
+    @property
+    def _timed(self) -> bool:
+        """Whether the speed of the file is looked at, though it is no budget."""
+        return self._bill.clock is not None and self._options.target_latency is None
 
-    def prices(self) -> list[float]:
-        """What one channel of each group saves in the coin of the budget."""
-        options = self._options
-        if self._table is not None:
-            return [max(float(s), 1e-9) for s in self._table.saved]
-        both = [self._analysis.costs.per_channel(i, g) for i, g in enumerate(self._analysis.grouping.groups)]
-        if options.target_macs is not None:
-            return [max(macs, 1) for _, macs in both]
-        if options.target_params is not None or options.target_size is not None:
-            return [max(params, 1) for params, _ in both]
-        # a ratio of channels has no coin of its own: what is lost is weighed against all that is saved
-        return [math.sqrt(max(params, 1) * max(macs, 1)) for params, macs in both]
+    def choose(self, menu: Menu) -> Chosen:
+        """Raises UnreachableError if a budget can't be met."""
+        budgets = self._budgets(menu)
+        solver = Solver(menu, self._bill, worth(menu, self._analysis, next(iter(budgets)), self._obspa))
+        solution = solver.solve(budgets, HURRY[self._hurry] if self._timed else 0.0, near=True)
+        if solution is None:
+            self._refuse(solver, budgets, menu)
+        left = {coin: solver.left(coin, solution.gone) for coin in budgets}
+        near = min(budgets, key=lambda coin: budgets[coin] - left[coin])
+        if budgets[near] - left[near] <= TOLERANCE + 1e-9:
+            return Chosen(solution.gone)
+        flag, shown = self._flag(near), self._shown(near, left[near], menu)
+        if self._options.exact_budget:
+            raise UnreachableError(
+                f"{flag} can't be met within {100 * TOLERANCE:.0f} %: {shown} is the closest below; ask for that, "
+                "loosen the constraints, or leave out --exact-budget"
+            )
+        return Chosen(solution.gone, f"{flag} is met with {shown}, the nearest below it")
 
-    def choose(self, order: Order) -> Selection:
-        """What stays; raises UnreachableError if the budget can't be met."""
-        options, costs = self._options, self._analysis.costs
+    def _budgets(self, menu: Menu) -> dict[str, float]:
+        """Fractions that may be left, by coin."""
+        options, found = self._options, dict[str, float]()
         if options.ratio is not None:
-            return order.selection(order.by_ratio(options.ratio))
-        if options.target_macs is not None:
-            return order.selection(order.by_cost(options.target_macs, lambda s: costs.after(s)[1] / costs.macs, "macs"))
-        if options.target_params is not None:
-            return order.selection(
-                order.by_cost(options.target_params, lambda s: costs.after(s)[0] / costs.params, "params")
-            )
+            # at least one; what is exempt is no part of the whole
+            wanted = max(1, round(options.ratio * menu.total))
+            found[CHANNELS] = 1 - wanted / self._analysis.channels
+        for name in ("target_macs", "target_params"):
+            if (asked := getattr(options, name)) is not None:
+                found[_COINS[name]] = asked
         if options.target_latency is not None:
-            assert self._table is not None
-            return walk_to(order, self._table, self._trials.latency_left, options.target_latency, self._offset)
-        assert options.target_size is not None
-        whole = self._source.bytes
-        return order.selection(
-            order.by_cost(
-                options.target_size / whole, self._size_left, "size", show=lambda f: f"{round(f * whole)} bytes"
-            )
-        )
+            found[SECONDS] = 1 - (1 - options.target_latency) / self._seen
+        size = options.target_bytes(self._source.bytes)
+        if size is not None:
+            whole = self._analysis.weight_bytes
+            found[BYTES] = (size - (self._source.bytes - whole) - self._other_bytes) / whole
+        return found
 
-    def left(self, selection: Selection) -> float:
-        """What a selection leaves, in the coin of the budget, relative to the original."""
-        options, costs = self._options, self._analysis.costs
-        if options.target_macs is not None:
-            return costs.after(selection)[1] / costs.macs
-        if options.target_params is not None:
-            return costs.after(selection)[0] / costs.params
-        if options.target_size is not None:
-            return self._size_left(selection)
-        return 1 - selection.removed / max(self._analysis.channels, 1)
+    def _refuse(self, solver: Solver, budgets: Mapping[str, float], menu: Menu) -> NoReturn:
+        least = solver.most()
+        for coin, most in budgets.items():
+            left = solver.left(coin, least)
+            if left > most + 1e-9:
+                flag, shown = self._flag(coin), self._shown(coin, left, menu)
+                raise UnreachableError(
+                    f"{flag} can't be reached: {shown} is the least that can be left under these constraints; ask for "
+                    "that or loosen them"
+                )
+        flags = " and ".join(self._flag(coin) for coin in budgets)
+        raise UnreachableError(f"{flags} can't be met together; ask for less of one of them, or loosen the constraints")
 
-    def _size_left(self, selection: Selection) -> float:
-        weights = self._analysis.weight_bytes
-        return (self._source.bytes - weights + self._analysis.costs.bytes_after(selection) + self._offset) / (
-            self._source.bytes
-        )
+    def _flag(self, coin: str) -> str:
+        """An option as it was given."""
+        options = self._options
+        if coin == BYTES:
+            return f"--target-size {options.target_size}"
+        name = next(n for n, c in _COINS.items() if c == coin)
+        return f"--{name.replace('_', '-')} {getattr(options, name):g}"
+
+    def _shown(self, coin: str, left: float, menu: Menu) -> str:
+        """What is left, in the words of the option."""
+        if coin == CHANNELS:
+            gone = (1 - left) * self._analysis.channels
+            return f"{gone / max(menu.total, 1):.3f} of the {menu.total} removable channels removed"
+        if coin == BYTES:
+            whole = self._analysis.weight_bytes
+            return f"{round(self._source.bytes - whole + left * whole + self._other_bytes)} bytes"
+        if coin == SECONDS:
+            left = 1 - (1 - left) * self._seen
+        return f"{left:.3f} of the original"
 
     def confirm(self, trial: Trial) -> bool:
-        """Whether the finished file meets the budget; if not, the next choice aims better.
+        """Whether the finished file meets the budgets; if not, the next choice aims better.
 
         Raises UnreachableError once aiming again does not help.
         """
-        options = self._options
         self._tries += 1
-        if options.target_size is not None:
-            size, wanted = trial.staged.bytes, options.target_size
-            if wanted - TOLERANCE * self._source.bytes <= size <= wanted:
-                return True
-            self._offset += size - self._size_left(trial.selection) * self._source.bytes
-            closest = f"{size} bytes"
-        elif options.target_latency is not None:
-            timing = self.timing = self._trials.latency_of(trial)
-            allowed = LATENCY_TOLERANCE * options.target_latency
-            # on a busy machine the medians say more about what else it does
-            if min(abs(t - options.target_latency) for t in (timing.left, timing.quiet_left)) <= allowed:
-                return True
-            # noise, not a jump: that is seen while choosing
-            self._offset += min(max(options.target_latency - timing.quiet_left, -0.1), 0.1)
-            closest = f"{timing.quiet_left:.3f} of the original"
-        else:
-            return True
-        if self._tries >= _TRIES:
-            flag, asked = (
-                ("--target-size", options.target_size)
-                if options.target_size is not None
-                else ("--target-latency", options.target_latency)
-            )
+        problems = [self._size_missed(trial), self._latency_missed(trial)]
+        missed = next((p for p in problems if p), "")
+        if missed and self._tries >= _TRIES:
             raise UnreachableError(
-                f"{flag} {asked} was not confirmed on the finished model: {closest} is the closest; ask for that, "
-                "or try again on a quieter machine"
+                f"{missed} is the closest that was confirmed on the finished model; ask for that, or try again on a "
+                "quieter machine"
             )
-        return False
+        return not missed and not self._slower(trial)
+
+    def _size_missed(self, trial: Trial) -> str:
+        """What is wrong with the size, "" if nothing is."""
+        wanted = self._options.target_bytes(self._source.bytes)
+        if wanted is None or trial.staged.bytes <= wanted:
+            return ""
+        weights = self._analysis.costs.bytes_after(trial.selection)
+        self._other_bytes = trial.staged.bytes - weights - (self._source.bytes - self._analysis.weight_bytes)
+        return f"--target-size {self._options.target_size}: {trial.staged.bytes} bytes"
+
+    def _latency_missed(self, trial: Trial) -> str:
+        asked = self._options.target_latency
+        if asked is None:
+            return ""
+        timing = self.timing = self._trials.latency_of(trial)
+        # on a busy machine the medians say more about what else it does
+        if min(abs(t - asked) for t in (timing.left, timing.quiet_left)) <= LATENCY_TOLERANCE * asked:
+            return ""
+        if len(self._options.budgets) > 1 and timing.quiet_left <= asked:
+            # another budget took more
+            return ""
+        gone = [trial.selection.gone.get(i, 0) for i in range(len(self._analysis.grouping.groups))]
+        predicted = 1 - self._bill.left(SECONDS, gone)
+        self._seen = min(max((1 - timing.quiet_left) / max(predicted, 1e-9), 0.2), 5.0)
+        return f"--target-latency {asked:g}: {timing.quiet_left:.3f} of the original"
+
+    def _slower(self, trial: Trial) -> bool:
+        """Whether the file takes longer than the original, and widths that are worth trying are left."""
+        if not self._timed or self._hurry + 1 >= len(HURRY):
+            return False
+        self.timing = self._trials.latency_of(trial)
+        if min(self.timing.left, self.timing.quiet_left) <= _SLOWER:
+            return False
+        self._hurry += 1
+        return True

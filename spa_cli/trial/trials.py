@@ -218,14 +218,14 @@ class Trials:
         try:
             work = analysis.cut(selection)
             small = build(work.model, source.folder).in_memory()
-            return latency(openable(source), small, self._subject.feeds, budget=seconds).quiet_left
+            return latency(openable(source), small, self._subject.single, budget=seconds).quiet_left
         except Exception:  # noqa: BLE001 - whatever onnxruntime raises: such a cut is no candidate
             return float("inf")
 
     def latency_of(self, trial: Trial) -> Timing:
         """The original and a finished cut, measured alternately in one run."""
         source = self._subject.source
-        return latency(openable(source), str(trial.staged.path), self._subject.feeds, apart=source.external)
+        return latency(openable(source), str(trial.staged.path), self._subject.single, apart=source.external)
 
 
 def note_of(method: str, selection: Selection, analysis: Analysis) -> dict[str, object]:

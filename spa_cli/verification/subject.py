@@ -8,9 +8,10 @@ from typing import Any
 
 from spa_cli.analysis import Analysis
 from spa_cli.calibration.chunks import Calibration
+from spa_cli.calibration.judging import first_of
 from spa_cli.calibration.read import Data
 from spa_cli.graph.source import Source
-from spa_cli.runtime.session import Feeds, passes_checker
+from spa_cli.runtime.session import Feeds, open_session, passes_checker, run
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,3 +34,13 @@ class Subject:
     def checked(self) -> tuple[bool, bool]:
         """Whether onnx's checker accepts the model with and without strict shape inference."""
         return passes_checker(self.source)
+
+    @cached_property
+    def single(self) -> Feeds:
+        """One sample, where the model leaves their number free: what is timed."""
+        one = first_of(self.analysis.graph, Calibration([self.feeds], ""), 1)
+        try:
+            run(open_session(self.source, large=self.source.external), one)
+        except Exception:  # noqa: BLE001 - whatever onnxruntime raises: its samples don't come singly
+            return self.feeds
+        return one

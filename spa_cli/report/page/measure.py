@@ -14,12 +14,13 @@ from spa_cli.operators import contracting
 from spa_cli.progress import stage
 from spa_cli.report.page.layers import LayerCost
 from spa_cli.report.page.theme import Number
+from spa_cli.request import Request
 from spa_cli.runtime.profile import Profile, profile
 from spa_cli.runtime.session import Feeds, floats, open_session, run
 from spa_cli.sweeping.points import Sensitivity
 from spa_cli.sweeping.sensitivity import drift_along, sensitivities, sliced_drift
 from spa_cli.text import duration
-from spa_cli.trial.choose import Choice
+from spa_cli.trial.choose import Choice, solver_of
 from spa_cli.trial.prepare import Ranked
 from spa_cli.verification.drift import drift
 
@@ -89,7 +90,7 @@ class Sensitivities:
     problems: list[str]
 
 
-def quality(ranked: Ranked, choice: Choice) -> Sensitivities:
+def quality(ranked: Ranked, choice: Choice, request: Request) -> Sensitivities:
     """Measured on the verification samples, in about ``SECONDS``."""
     subject, end = ranked.subject, time.perf_counter() + SECONDS
     if subject.source.bytes > _LARGEST:
@@ -107,7 +108,7 @@ def quality(ranked: Ranked, choice: Choice) -> Sensitivities:
 
     problems = []
     try:
-        curve = drift_along(ranked, choice.order, FRACTIONS, drift_of, SECONDS / 2)
+        curve = drift_along(ranked, solver_of(ranked, request, choice.menu), FRACTIONS, drift_of, SECONDS / 2)
         if ranked.curvature is not None and (moved := sliced_drift(subject, choice.selection, drift_of)) is not None:
             # the same channels as in the model, but not repaired
             curve.append((subject.analysis.costs.left(choice.selection), moved))

@@ -14,7 +14,7 @@ from spa_cli.report.page.render import render
 from spa_cli.report.page.structure import structure
 from spa_cli.request import Request
 from spa_cli.result import Result
-from spa_cli.text import size
+from spa_cli.text import widths_text
 from spa_cli.trial.choose import Choice
 from spa_cli.trial.prepare import Ranked
 from spa_cli.trial.trials import Trial
@@ -27,16 +27,16 @@ def prune_page(result: Result, small: Trial, ranked: Ranked, choice: Choice, req
     found = layers(analysis, selection)
     # weights in files of their own lie beside the model, which is not in its place yet
     beside = str(small.staged.path.parent) if source.external else ""
-    profiled = measure.profiles(subject.feeds, (source.model, source.folder), (result.model, beside))
-    quality = measure.quality(ranked, choice)
+    profiled = measure.profiles(subject.single, (source.model, source.folder), (result.model, beside))
+    quality = measure.quality(ranked, choice, request)
     stage("drawing the report")
     coin = "MACs" if analysis.costs.macs else "parameters"
     here = (analysis.costs.left(selection), result.drift.relative_l2)
     differences = measure.differences(subject.reference, small.outputs or [])
     samples = "the first of these samples"
     groups, gone = analysis.grouping.groups, selection.gone
-    strips = [(groups[i].name, choice.order.priority[i], gone.get(i, 0)) for i in choice.order.eligible]
-    per = "loss per saving of the removal" if request.recipe.only_obspa else "score of the removed channel"
+    strips = [(groups[i].name, choice.menu.priority(i), gone.get(i, 0)) for i in choice.menu.eligible]
+    per = "loss of the removal" if request.recipe.only_obspa else "score of the removed channel"
     ops = {n.label: n.op for n in analysis.graph.all_nodes}
     return render(
         "prune.html.j2",
@@ -62,18 +62,17 @@ def prune_page(result: Result, small: Trial, ranked: Ranked, choice: Choice, req
 
 def _how(result: Result, options: Options) -> list[tuple[str, str]]:
     """How the model came about, in words."""
-    (budget,) = options.budgets
-    asked = getattr(options, budget)
     about = result.plan.about
+    budgets = (f"--{name.replace('_', '-')} {asked}" for name, asked in options.budgets.items())
     found: list[tuple[str, Any]] = [
-        ("budget", f"--{budget.replace('_', '-')} {size(asked) if budget == 'target_size' else format(asked, 'g')}"),
+        ("budget", " ".join(budgets)),
         ("method", options.method),
         ("aggregation", options.aggregation),
         ("normalisation", options.normalisation),
         ("focus", " ".join(options.focus)),
         ("only", " ".join(options.only)),
         ("ignore", " ".join(options.ignore)),
-        ("widths", f"multiples of {about['round_to']}" if "round_to" in about else ""),
+        ("widths", widths_text(about["widths"])),
         ("repair", _repair(about.get("repair"))),
         ("calibration data", (about.get("repair") or {}).get("calibration") or ""),
         ("drift was measured on", result.judged_on),

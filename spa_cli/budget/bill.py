@@ -1,0 +1,193 @@
+"""The bill: what is left of a model, in every coin, where so many channels of each group are gone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spa_cli.budget.costs import Costs
+from spa_cli.budget.widths import Widths
+from spa_cli.channels.groups import Grouping
+from spa_cli.channels.ids import Rows
+from spa_cli.graph.model import Node
+from spa_cli.operators.contracts import ShapeOf
+
+CHANNELS, MACS, PARAMS, BYTES, SECONDS = "channels", "macs", "params", "bytes", "seconds"
+Counts = NDArray[np.int64]
+Values = NDArray[np.float64]
+Quantity = Callable[[ShapeOf], float]
+
+
+class Clock(Protocol):
+    """How long nodes take by the work that they do and by their widths."""
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """All that are timed."""
+        ...
+
+    def work(self, node: Node, shape: ShapeOf) -> float:
+        """How much a node does, in a unit of its own."""
+        ...
+
+    def seconds(self, node: Node, work: Values, widths: Counts) -> Values:
+        """(k,) for ``work`` (k,) at ``widths`` (a, k): the lengths of those axes from which channels can go."""
+        ...
+
+
+class Bill:
+    """Costs relative to the dense model's, by coin and by how many channels of each group (g,) are gone.
+
+    ``clock``: how long nodes take, where seconds are a coin.
+    """
+
+    def __init__(self, costs: Costs, grouping: Grouping, clock: Clock | None = None) -> None:
+        self._costs, self._grouping, self.clock = costs, grouping, clock
+        self._widths = Widths(grouping)
+        self._channels = sum(g.channels for g in grouping.groups)
+        self._terms: dict[str, list[_Term]] = {}
+        self._touching: dict[str, list[list[_Term]]] = {}
+        self._whole: dict[str, float] = {}
+
+    def left(self, coin: str, gone: Sequence[int]) -> float:
+        """What is left in a coin."""
+        if coin == CHANNELS:
+            return 1 - sum(gone) / self._channels
+        return sum(term.at(gone) for term in self._of(coin)) / self._whole[coin]
+
+    def change(self, coin: str, group: int, counts: Counts, gone: Sequence[int]) -> Values:
+        """By how much that changes if ``counts`` (k,) channels of a group were gone instead, (k,)."""
+        if coin == CHANNELS:
+            return np.asarray((gone[group] - counts) / self._channels, np.float64)
+        self._of(coin)
+        found = np.zeros(len(counts))
+        for term in self._touching[coin][group]:
+            found += term.over(group, counts, gone) - term.at(gone)
+        return found / self._whole[coin]
+
+    def _of(self, coin: str) -> list[_Term]:
+        if coin not in self._terms:
+            terms = self._terms[coin] = self._made(coin)
+            self._whole[coin] = sum(t.at([0] * len(self._grouping.groups)) for t in terms) or 1.0
+            touching: list[list[_Term]] = [[] for _ in self._grouping.groups]
+            for term in terms:
+                for group in term.groups:
+                    touching[group].append(term)
+            self._touching[coin] = touching
+        return self._terms[coin]
+
+    def _made(self, coin: str) -> list[_Term]:
+        costs, clock = self._costs, self.clock
+        if coin == SECONDS:
+            assert clock is not None
+            return [self._of_node(n, clock.work, clock.seconds) for n in clock.nodes]
+        if coin == MACS:
+            return [self._of_node(n, costs.macs_of) for n in costs.nodes]
+        item: Callable[[str], float] = costs.item if coin == BYTES else lambda _: 1.0
+        return [self._of_weight(w, item(w)) for w in costs.weights]
+
+    def _of_weight(self, weight: str, item: float) -> _Term:
+        return _Term(self._costs, self._widths, self._axes([weight]), lambda shape: item * math.prod(shape(weight)))
+
+    def _of_node(
+        self,
+        node: Node,
+        quantity: Callable[[Node, ShapeOf], float],
+        seconds: Callable[[Node, Values, Counts], Values] | None = None,
+    ) -> _Term:
+        axes = self._axes([n for n in (*node.inputs, *node.outputs) if n])
+        timed = None if seconds is None else lambda work, widths: seconds(node, work, widths)
+        return _Term(self._costs, self._widths, axes, lambda shape: quantity(node, shape), timed)
+
+    def _axes(self, names: list[str]) -> dict[tuple[str, int], Rows]:
+        """Axes of tensors from which channels of some group can go."""
+        rows = self._grouping.rows
+        places = [(name, at) for name in names for at in range(len(self._costs.dense(name)))]
+        return {p: rows[p] for p in places if p in rows and self._widths.groups(rows[p])}
+
+
+class _Term:
+    """What one node or weight costs: a quantity of its shapes, or what a clock makes of that."""
+
+    def __init__(
+        self,
+        costs: Costs,
+        widths: Widths,
+        axes: dict[tuple[str, int], Rows],
+        quantity: Quantity,
+        timed: Callable[[Values, Counts], Values] | None = None,
+    ) -> None:
+        self._costs, self._widths, self._axes, self._quantity, self._timed = costs, widths, axes, quantity, timed
+        self._rows = list({id(r): r for r in axes.values()}.values())
+        self.groups = sorted({g for r in self._rows for g in widths.groups(r)})
+        self._known: dict[tuple[int, ...], float] = {}
+        self._costly: dict[tuple[int, ...], float] = {}
+        self._curves: dict[tuple[int, ...], Values] = {}
+
+    def at(self, gone: Sequence[int]) -> float:
+        """With so many channels of each group gone."""
+        key = tuple(gone[i] for i in self.groups)
+        if self._timed is None:
+            return self._amount(key, gone)
+        if key not in self._costly:
+            widths = np.array([[self._widths.of(r, gone)] for r in self._rows], np.int64).reshape(-1, 1)
+            self._costly[key] = float(self._timed(np.array([self._amount(key, gone)]), widths)[0])
+        return self._costly[key]
+
+    def over(self, group: int, counts: Counts, gone: Sequence[int]) -> Values:
+        """With ``counts`` (k,) of one group gone instead, (k,)."""
+        key = (group, len(counts), int(counts[-1]), *(gone[i] for i in self.groups if i != group))
+        if key not in self._curves:
+            self._curves[key] = self._curve(group, counts, gone)
+        return self._curves[key]
+
+    def _curve(self, group: int, counts: Counts, gone: Sequence[int]) -> Values:
+        other = list(gone)
+
+        def amount(count: int) -> float:
+            other[group] = count
+            return self._amount(tuple(other[i] for i in self.groups), other)
+
+        work = _along(counts, amount)
+        if self._timed is None:
+            return work
+
+        def width(rows: Rows, count: int) -> float:
+            other[group] = count
+            return self._widths.of(rows, other)
+
+        widths = [_along(counts, lambda count, rows=rows: width(rows, count)) for rows in self._rows]  # type: ignore[misc]
+        return self._timed(work, np.rint(np.array(widths)).astype(np.int64).reshape(-1, len(counts)))
+
+    def _amount(self, key: tuple[int, ...], gone: Sequence[int]) -> float:
+        if key not in self._known:
+
+            def shape(name: str) -> tuple[int, ...]:
+                whole = self._costs.dense(name)
+                axes = ((name, at) for at in range(len(whole)))
+                return tuple(
+                    self._widths.of(self._axes[p], gone) if p in self._axes else size
+                    for p, size in zip(axes, whole, strict=True)
+                )
+
+            self._known[key] = self._quantity(shape)
+        return self._known[key]
+
+
+def _along(counts: Counts, value: Callable[[int], float]) -> Values:
+    """Values at ``counts``, of what mostly is a polynomial of second degree at most: looked at in four places."""
+    last = len(counts) - 1
+    if last < 4:
+        return np.array([value(int(c)) for c in counts], np.float64)
+    x, places = counts / max(int(counts[-1]), 1), (0, 2 * last // 3, last)
+    (x0, x1, x2), (y0, y1, y2) = (x[i] for i in places), (value(int(counts[i])) for i in places)
+    # Newton's divided differences
+    first, second = (y1 - y0) / (x1 - x0), (y2 - y1) / (x2 - x1)
+    found = y0 + (x - x0) * (first + (x - x1) * (second - first) / (x2 - x0))
+    if abs(found[last // 3] - value(int(counts[last // 3]))) > 1e-9 * max(abs(y0), abs(y1), abs(y2)):
+        return np.array([value(int(c)) for c in counts], np.float64)
+    return np.asarray(found, np.float64)

@@ -1,0 +1,95 @@
+"""Tables that were measured on this machine, kept so that the same model is cut to the same widths again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import onnxruntime as ort
+
+from spa_cli.analysis import Analysis
+from spa_cli.devices.table import Table
+from spa_cli.progress import LOG
+from spa_cli.runtime.first_run import shapes_of
+from spa_cli.runtime.providers import chosen
+from spa_cli.runtime.session import Feeds
+
+
+def folder() -> Path:
+    """``$SPA_DEVICES``, or a place of this user's for what can be made again."""
+    named = os.environ.get("SPA_DEVICES")
+    beside = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(named) if named else Path(beside) / "spa" / "devices"
+
+
+@cache
+def machine() -> str:
+    """Processor, cores and onnxruntime of this machine, in words."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+    except OSError:
+        # only Linux has it
+        pass
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} cores, onnxruntime {ort.__version__}"
+
+
+def key_of(analysis: Analysis, feeds: Feeds) -> str:
+    """What a table depends on: the machine, the providers, the graph with its shapes; not the weights' values."""
+    graph = analysis.graph
+    parts = [machine(), *chosen(), json.dumps({n: list(s) for n, s in shapes_of(feeds).items()}, sort_keys=True)]
+    parts += [f"{name} {graph.shape(name)}" for name in sorted(graph.parameters)]
+    digest = hashlib.sha256("\n".join(parts).encode())
+    for node in analysis.source.model.graph.node:
+        digest.update(node.SerializeToString(deterministic=True))
+    return digest.hexdigest()
+
+
+def fetch(key: str) -> Table | None:
+    """What was measured before, ``None`` if nothing was or it can't be read."""
+    try:
+        return Table.of(json.loads((folder() / f"{key}.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def keep(key: str, table: Table) -> Table:
+    """Keep a table, or give that of a process that was first. Never fails: it can be measured anew."""
+    place = folder() / f"{key}.json"
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=place.parent, suffix=".part", delete=False, encoding="utf-8") as file:
+            json.dump(table.json(), file)
+        try:
+            os.link(file.name, place)
+        except FileExistsError:
+            return fetch(key) or table
+        finally:
+            Path(file.name).unlink()
+    except OSError as error:
+        LOG.info("what was measured of this machine was not kept: %s", error)
+    return table
+
+
+def kept() -> Iterator[tuple[Path, Table]]:
+    """All tables, by file."""
+    for place in sorted(folder().glob("*.json")):
+        table = fetch(place.stem)
+        if table is not None:
+            yield place, table
+
+
+def clear() -> int:
+    """Forget all; how many there were."""
+    places = list(folder().glob("*.json"))
+    for place in places:
+        place.unlink(missing_ok=True)
+    return len(places)
