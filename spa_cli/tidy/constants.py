@@ -1,0 +1,204 @@
+"""What only constants decide: arithmetic on them, sizes that no input changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from spa_cli.graph.bodies import own_bodies
+from spa_cli.graph.model import Array
+from spa_cli.runtime.session import open_session
+from spa_cli.tidy.draft import STANDARD, Dims, Draft, attribute, input_of
+
+# bytes by which a value may be larger than what it takes the place of
+_GROWTH = 16_384
+# they draw at random, or are how a file says that it is quantised
+_KEPT = frozenset(
+    "Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike Dropout Constant "
+    "QuantizeLinear DequantizeLinear DynamicQuantizeLinear".split()
+)
+
+
+def fold_constants(draft: Draft) -> int:
+    """Nodes whose outputs are the same in every run give way to their values, where those are not much larger."""
+    known = {n: v for n, v in _known_sizes(draft).items() if n not in draft.outputs}
+    ends = _ends(draft, _fixed(draft, known), known)
+    wanted = [o for n in ends for o in n.output if o and o not in known and draft.is_read(o)]
+    known |= _values(draft, wanted, known)
+    gone = [n for n in draft.graph.node if n.output and all(o in known or not draft.is_read(o) for o in n.output if o)]
+    gone = [n for n in gone if any(o in known for o in n.output)]
+    made, ids = {o for n in gone for o in n.output}, {id(n) for n in gone}
+    for name, value in known.items():
+        if name in made and any(id(reader) not in ids for reader in draft.readers[name]):
+            draft.store(name, value)
+    draft.drop(gone)
+    return len(gone)
+
+
+# -- sizes ------------------------------------------------------------------------------------------------------------
+
+
+def _known_sizes(draft: Draft) -> dict[str, Array]:
+    """What Shape and Size give, or Gather and Slice of a Shape, where the sizes they ask for are the same for any input."""
+    found: dict[str, Array] = {}
+    for node in draft.graph.node:
+        if node.domain not in STANDARD or not node.input or not draft.is_read(node.output[0]):
+            continue
+        sizes = _sizes(node, draft)
+        if sizes is not None and all(isinstance(s, int) for s in np.ravel(np.array(sizes, object))):
+            found[node.output[0]] = np.array(sizes, np.int64)
+    return found
+
+
+def _sizes(node: onnx.NodeProto, draft: Draft) -> Dims | int | Array | None:
+    if node.op_type == "Size":
+        dims = draft.dims(node.input[0])
+        return math.prod(d for d in dims if isinstance(d, int)) if dims and _static(dims) else None
+    if node.op_type == "Shape":
+        return _of_shape(node, draft)
+    before = draft.producers.get(node.input[0])
+    if node.op_type not in ("Gather", "Slice") or before is None or before.op_type != "Shape":
+        return None
+    dims = _of_shape(before, draft)
+    if dims is None:
+        return None
+    try:
+        return _gathered(node, draft, dims) if node.op_type == "Gather" else _sliced(node, draft, dims)
+    except IndexError:
+        # the model asks for an axis that is not there: it says so when it runs
+        return None
+
+
+def _static(dims: Dims) -> bool:
+    return all(isinstance(d, int) for d in dims)
+
+
+def _of_shape(node: onnx.NodeProto, draft: Draft) -> Dims | None:
+    dims = draft.dims(node.input[0])
+    return None if dims is None else dims[attribute(node, "start", 0) : attribute(node, "end")]
+
+
+def _gathered(node: onnx.NodeProto, draft: Draft, dims: Dims) -> Array | None:
+    indices = draft.array(node.input[1])
+    return None if indices is None else np.array(dims, object)[indices]
+
+
+def _sliced(node: onnx.NodeProto, draft: Draft, dims: Dims) -> Dims | None:
+    if draft.opset < 10:
+        given = [np.array(attribute(node, name, ())) for name in ("starts", "ends")]
+        step: Array | None = np.array([1])
+    else:
+        given = [draft.array(input_of(node, at)) for at in (1, 2)]
+        step = draft.array(input_of(node, 4)) if input_of(node, 4) else np.array([1])
+    if step is None or any(g is None or g.size != 1 for g in (*given, step)):
+        return None
+    return dims[int(given[0].item()) : int(given[1].item()) : int(step.item())]
+
+
+# -- arithmetic -------------------------------------------------------------------------------------------------------
+
+
+def _fixed(draft: Draft, known: dict[str, Array]) -> dict[int, onnx.NodeProto]:
+    """The nodes that only constants and ``known`` sizes feed, in order, by their id."""
+    values, found = {*draft.constants, *known}, dict[int, onnx.NodeProto]()
+    for node in draft.graph.node:
+        if node.domain not in STANDARD or node.op_type in _KEPT or not node.input or any(own_bodies(node)):
+            continue
+        read = list(node.input[:1]) if node.op_type == "CastLike" else [i for i in node.input if i]
+        if not all(i in values for i in read) or not all(_bytes(draft, o) for o in node.output if o):
+            continue
+        if node.op_type == "CastLike" and not draft.kind(node.input[1]):
+            continue
+        values.update(o for o in node.output if o)
+        found[id(node)] = node
+    return found
+
+
+def _bytes(draft: Draft, name: str) -> int:
+    """Bytes of a tensor of numbers, 0 where they are unknown."""
+    dims, kind = draft.dims(name), draft.kind(name)
+    if dims is None or not _static(dims) or kind in (0, onnx.TensorProto.STRING):
+        return 0
+    count = math.prod(d for d in dims if isinstance(d, int))
+    return max(1, count * helper.tensor_dtype_to_np_dtype(kind).itemsize)
+
+
+def _ends(draft: Draft, fixed: dict[int, onnx.NodeProto], known: dict[str, Array]) -> list[onnx.NodeProto]:
+    """Those of the fixed nodes that what is not fixed reads; a value that is too large is left to be worked out."""
+    inside = dict(fixed)
+    while True:
+        ends = [n for n in inside.values() if any(_is_end(draft, inside, o) for o in n.output if o)]
+        large = [n for n in ends if not draft.outputs.isdisjoint(n.output) or not _fits(draft, inside, known, n)]
+        if not large:
+            return ends
+        for node in large:
+            del inside[id(node)]
+
+
+def _is_end(draft: Draft, inside: dict[int, onnx.NodeProto], name: str) -> bool:
+    return name in draft.outputs or any(id(r) not in inside for r in draft.readers.get(name, ()))
+
+
+def _fits(
+    draft: Draft, inside: dict[int, onnx.NodeProto], known: dict[str, Array], node: onnx.NodeProto
+) -> bool:
+    """Whether the values of a node are hardly larger than the constants that nobody else would read any more."""
+    size = sum(_bytes(draft, o) for o in node.output if o and draft.is_read(o))
+    if size <= _GROWTH:
+        return True
+    above = _above(draft, node.output, known)
+    ids = {id(n) for n in above}
+    leaves = {i for n in above for i in n.input if i in draft.constants}
+    return size <= _GROWTH + sum(
+        _bytes(draft, i)
+        for i in leaves
+        if i not in draft.outputs and all(id(reader) in ids for reader in draft.readers[i])
+    )
+
+
+def _above(draft: Draft, names: Sequence[str], known: dict[str, Array]) -> list[onnx.NodeProto]:
+    """The nodes that tensors come from, down to constants and known sizes, in order."""
+    needed, found = {*names}, set[int]()
+    stack = [*names]
+    while stack:
+        node = draft.producers.get(stack.pop())
+        if node is None or id(node) in found or node.op_type == "Constant":
+            continue
+        found.add(id(node))
+        read = node.input[:1] if node.op_type == "CastLike" else node.input
+        more = {i for i in read if i and i not in known and i not in draft.constants} - needed
+        needed |= more
+        stack += more
+    return [n for n in draft.graph.node if id(n) in found]
+
+
+def _values(draft: Draft, names: list[str], known: dict[str, Array]) -> dict[str, Array]:
+    """What onnxruntime gives for tensors, without those that it can't work out."""
+    if not names:
+        return {}
+    nodes = [_as_cast(n, draft) for n in _above(draft, names, known)]
+    made = {o for n in nodes for o in n.output}
+    leaves = dict.fromkeys(i for n in nodes for i in n.input if i and i not in made)
+    try:
+        given = {i: known[i] if i in known else draft.array(i) for i in leaves}
+        tensors = [numpy_helper.from_array(value, i) for i, value in given.items()]
+        part = helper.make_graph(nodes, "constants", [], [helper.make_empty_tensor_value_info(n) for n in names], tensors)
+        opsets = draft.model.opset_import
+        model = helper.make_model(part, opset_imports=opsets, ir_version=max(draft.model.ir_version, 4))
+        return dict(zip(names, open_session(model).run(names, {}), strict=True))
+    except Exception:  # noqa: BLE001 - whatever onnxruntime raises: one of them stays as it is
+        if len(names) == 1:
+            return {}
+        middle = len(names) // 2
+        return _values(draft, names[:middle], known) | _values(draft, names[middle:], known)
+
+
+def _as_cast(node: onnx.NodeProto, draft: Draft) -> onnx.NodeProto:
+    """CastLike reads only the type of its second input, which need be no constant."""
+    if node.op_type != "CastLike":
+        return node
+    return helper.make_node("Cast", node.input[:1], node.output, node.name, to=draft.kind(node.input[1]))
