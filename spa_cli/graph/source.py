@@ -16,7 +16,7 @@ from spa_cli.graph.view import build
 class Source:
     """A model as it was given. ``folder`` is where its external data lies, ``""`` if it came from memory.
 
-    ``model`` is what is worked on; what it is compared with is the file at ``path``, else what was ``given`` from memory
+    ``model`` is what is worked on. It is compared with the file at ``path``, else with what was ``given`` from memory,
     where that is another. ``tidied``: what was done to it beyond reading, by step.
     """
 

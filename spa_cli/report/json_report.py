@@ -73,6 +73,7 @@ def prune_json(result: Result, schema: str) -> dict[str, Any]:
         "method": result.plan.about.get("method"),
         "round_to": result.plan.about.get("round_to", 1),
         "round_to_because": result.plan.about.get("round_to_because", ""),
+        "tidied": result.plan.about.get("tidy", {}),
         "repair": result.plan.about.get("repair"),
         "warnings": result.warnings,
     }

@@ -74,6 +74,7 @@ _PRUNED = {
     "round_to_because": _said(
         TEXT, "why they are not multiples that kernels here like; empty: they are, or were given"
     ),
+    "tidied": _said(_map(COUNT), "step of --tidy: how much it did; empty: nothing, or it was not asked for"),
     "repair": _or_null(_REPAIR),
     "warnings": _list(TEXT),
 }

@@ -1,4 +1,4 @@
-"""BatchNormalization behind a layer: a scale and an offset per output channel, which the layer's own weights can hold."""
+"""BatchNormalization behind a layer: a scale and an offset per channel, which the layer's own weights can hold."""
 
 from __future__ import annotations
 

@@ -14,13 +14,13 @@ from spa_cli.graph.model import Array
 from spa_cli.runtime.session import open_session
 from spa_cli.tidy.draft import STANDARD, Dims, Draft, attribute, input_of
 
-# bytes by which a value may be larger than what it takes the place of
-_GROWTH = 16_384
+# bytes by which a value may be larger than what it takes the place of: sizes and biases, and whatever else
+_ROW, _GROWTH = 65_536, 4_096
 # they draw at random, or are how a file says that it is quantised
-_KEPT = frozenset(
-    "Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike Dropout Constant "
-    "QuantizeLinear DequantizeLinear DynamicQuantizeLinear".split()
-)
+_KEPT = {
+    *("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Dropout"),
+    *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"),
+}
 
 
 def fold_constants(draft: Draft) -> int:
@@ -43,7 +43,7 @@ def fold_constants(draft: Draft) -> int:
 
 
 def _known_sizes(draft: Draft) -> dict[str, Array]:
-    """What Shape and Size give, or Gather and Slice of a Shape, where the sizes they ask for are the same for any input."""
+    """What Shape and Size give, or Gather and Slice of a Shape, where it is the same for any input."""
     found: dict[str, Array] = {}
     for node in draft.graph.node:
         if node.domain not in STANDARD or not node.input or not draft.is_read(node.output[0]):
@@ -90,13 +90,14 @@ def _gathered(node: onnx.NodeProto, draft: Draft, dims: Dims) -> Array | None:
 def _sliced(node: onnx.NodeProto, draft: Draft, dims: Dims) -> Dims | None:
     if draft.opset < 10:
         given = [np.array(attribute(node, name, ())) for name in ("starts", "ends")]
-        step: Array | None = np.array([1])
     else:
-        given = [draft.array(input_of(node, at)) for at in (1, 2)]
-        step = draft.array(input_of(node, 4)) if input_of(node, 4) else np.array([1])
-    if step is None or any(g is None or g.size != 1 for g in (*given, step)):
+        names = [i for i in (*node.input[1:3], input_of(node, 4)) if i]
+        given = [value for name in names if (value := draft.array(name)) is not None]
+        if len(given) < len(names):
+            return None
+    if any(g.size != 1 for g in given):
         return None
-    return dims[int(given[0].item()) : int(given[1].item()) : int(step.item())]
+    return dims[slice(*(int(g.item()) for g in given))]
 
 
 # -- arithmetic -------------------------------------------------------------------------------------------------------
@@ -143,17 +144,17 @@ def _is_end(draft: Draft, inside: dict[int, onnx.NodeProto], name: str) -> bool:
     return name in draft.outputs or any(id(r) not in inside for r in draft.readers.get(name, ()))
 
 
-def _fits(
-    draft: Draft, inside: dict[int, onnx.NodeProto], known: dict[str, Array], node: onnx.NodeProto
-) -> bool:
+def _fits(draft: Draft, inside: dict[int, onnx.NodeProto], known: dict[str, Array], node: onnx.NodeProto) -> bool:
     """Whether the values of a node are hardly larger than the constants that nobody else would read any more."""
-    size = sum(_bytes(draft, o) for o in node.output if o and draft.is_read(o))
-    if size <= _GROWTH:
+    made = [o for o in node.output if o and draft.is_read(o)]
+    size = sum(_bytes(draft, o) for o in made)
+    allowed = _ROW if all(len(draft.dims(o) or ()) < 2 for o in made) else _GROWTH
+    if size <= allowed:
         return True
     above = _above(draft, node.output, known)
     ids = {id(n) for n in above}
     leaves = {i for n in above for i in n.input if i in draft.constants}
-    return size <= _GROWTH + sum(
+    return size <= allowed + sum(
         _bytes(draft, i)
         for i in leaves
         if i not in draft.outputs and all(id(reader) in ids for reader in draft.readers[i])
@@ -185,8 +186,10 @@ def _values(draft: Draft, names: list[str], known: dict[str, Array]) -> dict[str
     leaves = dict.fromkeys(i for n in nodes for i in n.input if i and i not in made)
     try:
         given = {i: known[i] if i in known else draft.array(i) for i in leaves}
-        tensors = [numpy_helper.from_array(value, i) for i, value in given.items()]
-        part = helper.make_graph(nodes, "constants", [], [helper.make_empty_tensor_value_info(n) for n in names], tensors)
+        tensors = [numpy_helper.from_array(np.asarray(value), i) for i, value in given.items()]
+        part = helper.make_graph(
+            nodes, "constants", [], [helper.make_empty_tensor_value_info(n) for n in names], tensors
+        )
         opsets = draft.model.opset_import
         model = helper.make_model(part, opset_imports=opsets, ir_version=max(draft.model.ir_version, 4))
         return dict(zip(names, open_session(model).run(names, {}), strict=True))

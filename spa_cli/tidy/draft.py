@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -42,7 +42,6 @@ class Draft:
         for node in model.graph.node:
             for name in {*filter(None, node.input), *captured_names(node)}:
                 self.readers[name].append(node)
-        self.versions = {("" if o.domain in STANDARD else o.domain): o.version for o in model.opset_import}
         # by name, what nothing can change: a default of an optional input is no constant
         self.constants = {t.name: t for t in model.graph.initializer if t.name not in self.inputs}
         for node in model.graph.node:
@@ -53,7 +52,7 @@ class Draft:
     @property
     def opset(self) -> int:
         """Version of the default operator set."""
-        return self.versions.get("", 1)
+        return max((o.version for o in self.model.opset_import if o.domain in STANDARD), default=1)
 
     def is_read(self, name: str) -> bool:
         """Whether anything reads a tensor, a body or the user among them."""
@@ -92,7 +91,7 @@ class Draft:
         tensor.CopyFrom(numpy_helper.from_array(array, name))
         tensor.doc_string = doc
 
-    def rename(self, names: Mapping[str, str]) -> None:
+    def rename(self, names: dict[str, str]) -> None:
         """Call tensors otherwise, wherever they are made or read."""
         for node in self.graph.node:
             for field in (node.input, node.output):
@@ -165,7 +164,8 @@ def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
         return None
     for a in node.attribute:
         if a.name == "value":
-            return a.t
+            dense: onnx.TensorProto = a.t
+            return dense
         if a.name in ("value_int", "value_ints"):
             values = list(a.ints) if a.name.endswith("s") else a.i
             return numpy_helper.from_array(np.asarray(values, np.int64), node.output[0])

@@ -11,7 +11,7 @@ from onnx import TensorProto
 from spa_cli.tidy.draft import STANDARD, Draft, attribute, input_of
 
 # what holds every value of the type
-_WIDER = {
+_WIDER: dict[int, tuple[int, ...]] = {
     TensorProto.FLOAT16: (TensorProto.FLOAT, TensorProto.DOUBLE),
     TensorProto.BFLOAT16: (TensorProto.FLOAT, TensorProto.DOUBLE),
     TensorProto.FLOAT: (TensorProto.DOUBLE,),
@@ -59,7 +59,7 @@ def _never(node: onnx.NodeProto, draft: Draft) -> str:
 
 
 def _identity(node: onnx.NodeProto, draft: Draft) -> str:
-    return node.input[0]
+    return str(node.input[0])
 
 
 def _single(node: onnx.NodeProto, draft: Draft) -> str:
@@ -75,8 +75,8 @@ def _dropout(node: onnx.NodeProto, draft: Draft) -> str:
 
 
 def _cast(node: onnx.NodeProto, draft: Draft) -> str:
-    given = node.input[0]
-    wanted = attribute(node, "to") if node.op_type == "Cast" else draft.kind(node.input[1])
+    given = str(node.input[0])
+    wanted: int = attribute(node, "to") if node.op_type == "Cast" else draft.kind(node.input[1])
     if not wanted:
         return ""
     if draft.kind(given) == wanted:
@@ -85,7 +85,7 @@ def _cast(node: onnx.NodeProto, draft: Draft) -> str:
     if before is None or before.op_type not in ("Cast", "CastLike") or before.domain not in STANDARD:
         return ""
     # there and back again
-    start = before.input[0]
+    start = str(before.input[0])
     return start if draft.kind(start) == wanted and draft.kind(given) in _WIDER.get(wanted, ()) else ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx
 
+from spa_cli.graph.source import Source
 from spa_cli.tidy.draft import Draft, remove
 
 # before it, initializers had to be inputs, and no runtime took that for a choice
@@ -16,9 +17,15 @@ def optional_inputs(model: onnx.ModelProto) -> list[str]:
     return [v.name for v in model.graph.input if v.name in stored]
 
 
-def slow_inputs(model: onnx.ModelProto) -> int:
-    """How many of them keep onnxruntime from folding and fusing."""
-    return len(optional_inputs(model)) if model.ir_version >= OPTIONAL_SINCE else 0
+def untidy(source: Source) -> str:
+    """What should be said where they keep onnxruntime from folding and fusing, "" where they don't."""
+    count = len(optional_inputs(source.model)) if source.model.ir_version >= OPTIONAL_SINCE else 0
+    if not count:
+        return ""
+    return (
+        f"{count} weights are also inputs, so that onnxruntime may neither fold nor fuse them and can be several times "
+        "slower; --tidy takes them off the inputs"
+    )
 
 
 def take_off(draft: Draft) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 from onnx import numpy_helper
 
-from spa_cli.tidy.draft import Draft
+from spa_cli.tidy.draft import Draft, remove
 
 _ARITHMETIC = (onnx.TensorProto.INT64, onnx.TensorProto.BOOL)
 
@@ -25,5 +25,7 @@ def merge_repeats(draft: Draft) -> int:
         if first.setdefault(key, name) != name:
             names[name] = first[key]
     draft.drop(draft.producers[name] for name in names if name in draft.producers)
+    stored = draft.graph.initializer
+    remove(stored, [at for at, tensor in enumerate(stored) if tensor.name in names])
     draft.rename(names)
     return len(names)

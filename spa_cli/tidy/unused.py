@@ -24,7 +24,9 @@ def remove_unused(draft: Draft) -> int:
             stack += [i for i in {*node.input, *captured_names(node)} if i]
     graph = draft.graph
     nodes = [at for at, n in enumerate(graph.node) if id(n) not in live]
-    kept = read | draft.inputs | {p.value for a in graph.quantization_annotation for p in a.quant_parameter_tensor_names}
+    kept = (
+        read | draft.inputs | {p.value for a in graph.quantization_annotation for p in a.quant_parameter_tensor_names}
+    )
     tensors = [at for at, t in enumerate(graph.initializer) if t.name not in kept]
     remove(graph.node, nodes)
     remove(graph.initializer, tensors)

@@ -16,6 +16,8 @@ from spa_cli.verification.subject import Subject
 
 # how often a budget that only the finished file can confirm is aimed at again
 _TRIES = 4
+# for measuring what tidying alone leaves
+_SECONDS = 1.5
 
 
 class Target:
@@ -44,6 +46,11 @@ class Target:
             )
         if options.target_latency is not None:
             grouping = analysis.grouping
+            if source.tidied and (left := trials.latency_left(Selection(grouping), _SECONDS)) <= options.target_latency:
+                raise UnreachableError(
+                    f"--target-latency {options.target_latency:g} needs no cut: --tidy alone leaves {left:.3f} of the "
+                    "original, measured here; ask for less"
+                )
             groups = [i for i, g in enumerate(grouping.groups) if request.constraints().allows(g)]
             macs = [analysis.costs.per_channel(i, g)[1] for i, g in enumerate(grouping.groups)]
             self._table = LatencyTable(grouping, rankings, macs, groups, trials.latency_left)
