@@ -105,11 +105,7 @@ def _set_bias(layer: onnx.NodeProto, norm: onnx.NodeProto, draft: Draft, row: Ar
     if name and name not in draft.producers and draft.only_reader(name) is layer:
         draft.replace(name, row)
         return
-    taken = {*draft.producers, *draft.inputs, *(t.name for t in draft.graph.initializer), *draft.readers}
-    name = f"{norm.output[0]}_bias"
-    while name in taken:
-        name += "_"
-    draft.store(name, row)
+    name = draft.store_new(f"{norm.output[0]}_bias", row)
     inputs = [*layer.input[:2], name]
     del layer.input[:]
     layer.input.extend(inputs)

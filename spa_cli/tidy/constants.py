@@ -10,9 +10,10 @@ import onnx
 from onnx import helper, numpy_helper
 
 from spa_cli.graph.bodies import own_bodies
-from spa_cli.graph.model import Array
+from spa_cli.graph.model import FLOAT_TYPES, Array
 from spa_cli.runtime.session import open_session
-from spa_cli.tidy.draft import STANDARD, Dims, Draft, attribute, input_of
+from spa_cli.tidy.draft import STANDARD, Draft
+from spa_cli.tidy.sizes import is_static, known_sizes
 
 # bytes by which a value may be larger than what it takes the place of: sizes and biases, and whatever else
 _ROW, _GROWTH = 65_536, 4_096
@@ -25,7 +26,7 @@ _KEPT = {
 
 def fold_constants(draft: Draft) -> int:
     """Nodes whose outputs are the same in every run give way to their values, where those are not much larger."""
-    known = {n: v for n, v in _known_sizes(draft).items() if n not in draft.outputs}
+    known = {n: v for n, v in known_sizes(draft).items() if n not in draft.outputs}
     ends = _ends(draft, _fixed(draft, known), known)
     wanted = [o for n in ends for o in n.output if o and o not in known and draft.is_read(o)]
     known |= _values(draft, wanted, known)
@@ -39,70 +40,6 @@ def fold_constants(draft: Draft) -> int:
     return len(gone)
 
 
-# -- sizes ------------------------------------------------------------------------------------------------------------
-
-
-def _known_sizes(draft: Draft) -> dict[str, Array]:
-    """What Shape and Size give, or Gather and Slice of a Shape, where it is the same for any input."""
-    found: dict[str, Array] = {}
-    for node in draft.graph.node:
-        if node.domain not in STANDARD or not node.input or not draft.is_read(node.output[0]):
-            continue
-        sizes = _sizes(node, draft)
-        if sizes is not None and all(isinstance(s, int) for s in np.ravel(np.array(sizes, object))):
-            found[node.output[0]] = np.array(sizes, np.int64)
-    return found
-
-
-def _sizes(node: onnx.NodeProto, draft: Draft) -> Dims | int | Array | None:
-    if node.op_type == "Size":
-        dims = draft.dims(node.input[0])
-        return math.prod(d for d in dims if isinstance(d, int)) if dims and _static(dims) else None
-    if node.op_type == "Shape":
-        return _of_shape(node, draft)
-    before = draft.producers.get(node.input[0])
-    if node.op_type not in ("Gather", "Slice") or before is None or before.op_type != "Shape":
-        return None
-    dims = _of_shape(before, draft)
-    if dims is None:
-        return None
-    try:
-        return _gathered(node, draft, dims) if node.op_type == "Gather" else _sliced(node, draft, dims)
-    except IndexError:
-        # the model asks for an axis that is not there: it says so when it runs
-        return None
-
-
-def _static(dims: Dims) -> bool:
-    return all(isinstance(d, int) for d in dims)
-
-
-def _of_shape(node: onnx.NodeProto, draft: Draft) -> Dims | None:
-    dims = draft.dims(node.input[0])
-    return None if dims is None else dims[attribute(node, "start", 0) : attribute(node, "end")]
-
-
-def _gathered(node: onnx.NodeProto, draft: Draft, dims: Dims) -> Array | None:
-    indices = draft.array(node.input[1])
-    return None if indices is None else np.array(dims, object)[indices]
-
-
-def _sliced(node: onnx.NodeProto, draft: Draft, dims: Dims) -> Dims | None:
-    if draft.opset < 10:
-        given = [np.array(attribute(node, name, ())) for name in ("starts", "ends")]
-    else:
-        names = [i for i in (*node.input[1:3], input_of(node, 4)) if i]
-        given = [value for name in names if (value := draft.array(name)) is not None]
-        if len(given) < len(names):
-            return None
-    if any(g.size != 1 for g in given):
-        return None
-    return dims[slice(*(int(g.item()) for g in given))]
-
-
-# -- arithmetic -------------------------------------------------------------------------------------------------------
-
-
 def _fixed(draft: Draft, known: dict[str, Array]) -> dict[int, onnx.NodeProto]:
     """The nodes that only constants and ``known`` sizes feed, in order, by their id."""
     values, found = {*draft.constants, *known}, dict[int, onnx.NodeProto]()
@@ -114,15 +51,27 @@ def _fixed(draft: Draft, known: dict[str, Array]) -> dict[int, onnx.NodeProto]:
             continue
         if node.op_type == "CastLike" and not draft.kind(node.input[1]):
             continue
+        if node.op_type == "Cast" and _is_stored_narrow(draft, node):
+            continue
         values.update(o for o in node.output if o)
         found[id(node)] = node
     return found
 
 
+def _is_stored_narrow(draft: Draft, node: onnx.NodeProto) -> bool:
+    """Whether a file keeps weights in fewer bytes than they are computed with."""
+    given = node.input[0]
+    return (
+        draft.kind(given) in FLOAT_TYPES
+        and bool(draft.dims(given))
+        and _bytes(draft, given) < _bytes(draft, node.output[0])
+    )
+
+
 def _bytes(draft: Draft, name: str) -> int:
     """Bytes of a tensor of numbers, 0 where they are unknown."""
     dims, kind = draft.dims(name), draft.kind(name)
-    if dims is None or not _static(dims) or kind in (0, onnx.TensorProto.STRING):
+    if dims is None or not is_static(dims) or kind in (0, onnx.TensorProto.STRING):
         return 0
     count = math.prod(d for d in dims if isinstance(d, int))
     return max(1, count * helper.tensor_dtype_to_np_dtype(kind).itemsize)

@@ -84,6 +84,14 @@ class Draft:
         """One more initializer."""
         self.graph.initializer.append(numpy_helper.from_array(array, name))
 
+    def store_new(self, name: str, array: Array) -> str:
+        """One more initializer, and what it is called: ``name``, or like it where something has that."""
+        taken = {*self.producers, *self.inputs, *self.readers, *(t.name for t in self.graph.initializer)}
+        while name in taken:
+            name += "_"
+        self.store(name, array)
+        return name
+
     def replace(self, name: str, array: Array) -> None:
         """Give an initializer another value."""
         tensor = next(t for t in self.graph.initializer if t.name == name)

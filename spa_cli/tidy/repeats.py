@@ -11,14 +11,16 @@ _ARITHMETIC = (onnx.TensorProto.INT64, onnx.TensorProto.BOOL)
 
 
 def merge_repeats(draft: Draft) -> int:
-    """Sizes, positions and single numbers of the same bytes are stored once.
+    """Lists of sizes or positions, and single numbers, of the same bytes are stored once.
 
     Weights stay apart: layers that share one lose the same channels, and would be repaired together.
     """
     names: dict[str, str] = {}
     first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
     for name, tensor in draft.constants.items():
-        numbers = tensor.data_type in _ARITHMETIC or (not tensor.dims and tensor.data_type != onnx.TensorProto.STRING)
+        # what has more axes than one may have one of channels
+        listed = tensor.data_type in _ARITHMETIC and len(tensor.dims) == 1
+        numbers = listed or (not tensor.dims and tensor.data_type != onnx.TensorProto.STRING)
         if name in draft.outputs or not numbers or not draft.is_read(name):
             continue
         key = (tensor.data_type, tuple(tensor.dims), numpy_helper.to_array(tensor, draft.folder).tobytes())

@@ -17,6 +17,7 @@ from spa_cli.tidy.draft import Draft
 from spa_cli.tidy.idle import skip_idle
 from spa_cli.tidy.optional_inputs import OPTIONAL_SINCE, take_off
 from spa_cli.tidy.repeats import merge_repeats
+from spa_cli.tidy.reshapes import settle_reshapes
 from spa_cli.tidy.transposes import join_transposes
 from spa_cli.tidy.unused import remove_unused
 
@@ -25,6 +26,7 @@ STEPS: dict[str, tuple[Callable[[Draft], int], str]] = {
     "inputs": (take_off, "off the inputs"),
     "idle": (skip_idle, "idle"),
     "constants": (fold_constants, "constant"),
+    "reshapes": (settle_reshapes, "Reshape settled"),
     "transposes": (join_transposes, "Transpose joined"),
     "repeats": (merge_repeats, "repeated"),
     "unused": (remove_unused, "unused"),

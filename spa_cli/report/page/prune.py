@@ -15,6 +15,7 @@ from spa_cli.report.page.structure import structure
 from spa_cli.request import Request
 from spa_cli.result import Result
 from spa_cli.text import size
+from spa_cli.tidy.steps import told
 from spa_cli.trial.choose import Choice
 from spa_cli.trial.prepare import Ranked
 from spa_cli.trial.trials import Trial
@@ -74,6 +75,7 @@ def _how(result: Result, options: Options) -> list[tuple[str, str]]:
         ("only", " ".join(options.only)),
         ("ignore", " ".join(options.ignore)),
         ("widths", f"multiples of {about['round_to']}" if "round_to" in about else ""),
+        ("tidied", told(about.get("tidy", {}))),
         ("repair", _repair(about.get("repair"))),
         ("calibration data", (about.get("repair") or {}).get("calibration") or ""),
         ("drift was measured on", result.judged_on),
