@@ -106,7 +106,7 @@ def _transpose(node: onnx.NodeProto, draft: Draft) -> str:
 
 def _pad(node: onnx.NodeProto, draft: Draft) -> str:
     pads = np.array(attribute(node, "pads", ())) if draft.opset < 11 else draft.array(input_of(node, 1))
-    return node.input[0] if pads is not None and not pads.any() else ""
+    return node.input[0] if pads is not None and pads.size and not pads.any() else ""
 
 
 def _slice(node: onnx.NodeProto, draft: Draft) -> str:

@@ -123,6 +123,8 @@ class Target:
         """
         options = self._options
         self._tries += 1
+        if options.tidy and self.confirms:
+            self._trials.fold_norms(trial)
         if options.target_size is not None:
             size, wanted = trial.staged.bytes, options.target_size
             if wanted - TOLERANCE * self._source.bytes <= size <= wanted:

@@ -173,6 +173,8 @@ class Trials:
     def fold_norms(self, trial: Trial) -> None:
         """Fold the norms of a verified trial into its layers, and verify that; where it fails they stay, as is said."""
         assert trial.outputs is not None
+        if trial.finished is not None:
+            return
         folder = trial.staged.path.parent
         model, folded = with_norms_folded(trial.work.model, str(folder))
         if not folded:
@@ -185,11 +187,13 @@ class Trials:
         except VerificationError as error:
             why = str(error)
         if why is not None:
-            self._warnings.append(f"--tidy left BatchNormalization where it was: {why}")
+            # of many trials it may be so
+            self._warnings = [f"--tidy left BatchNormalization where it was: {why}"]
             return
         trial.staged, trial.finished, trial.folded, trial.outputs = staged, model, folded, outputs
 
     def _check(self, trial: Trial) -> None:
+        trial.finished, trial.folded = None, 0
         trial.outputs = self._verified(trial.staged, trial.work.model)
 
     def _verified(self, staged: Staged, model: onnx.ModelProto) -> list[Any]:

@@ -17,6 +17,7 @@ from spa_cli.tidy.draft import Draft
 from tests.builders import build, positive, with_initializer_inputs
 from tests.equivalence import assert_same, feeds, run
 from tests.graph.files import save_external
+from tests.samples import model_path
 from tests.tidy.same import left
 
 TEXT = """(float[N,3,6,6] x) => (float[N,4,6,6] y) {
@@ -139,6 +140,15 @@ def test_a_latency_that_tidying_alone_gives(monkeypatch) -> None:
     monkeypatch.setattr("spa_cli.trial.trials.Trials.latency_left", lambda *_: 0.3)
     with pytest.raises(UnreachableError, match=r"--target-latency 0.5 needs no cut: --tidy alone leaves 0.300 .* ask"):
         spa_cli.prune(verbose(), tidy=True, target_latency=0.5, method="l1")
+
+
+@pytest.mark.parametrize("repair", [False, True])
+def test_a_size_is_that_of_the_finished_file(tmp_path, repair) -> None:
+    path, asked = model_path("digits_resnet"), {"method": "l1", "repair": repair, "round_to": 1}
+    out = tmp_path / "s.onnx"
+    result = spa_cli.prune(path, out, tidy=True, target_size=200_000, **asked)
+    assert 190_000 < out.stat().st_size == result.after.bytes <= 200_000
+    assert result.plan.about["tidy"]["batch-norms"] == 13
 
 
 def test_a_sweep_takes_it(tmp_path) -> None:
