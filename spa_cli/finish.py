@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
+import onnx
+
 from spa_cli.channels.groups import Grouping
 from spa_cli.errors import VerificationError, first_line
+from spa_cli.graph.model import FLOAT_TYPES
 from spa_cli.plan import from_cut
 from spa_cli.progress import stage
 from spa_cli.request import Request
@@ -14,6 +18,7 @@ from spa_cli.result import Figures, Result
 from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.session import open_session, openable
 from spa_cli.runtime.timing import Timing, latency
+from spa_cli.tidy.steps import LAST
 from spa_cli.trial.choose import Choice
 from spa_cli.trial.prepare import Ranked
 from spa_cli.trial.target import LATENCY_TOLERANCE
@@ -55,6 +60,9 @@ def measure(
         warnings.insert(0, drift.warning(subject.judges.about, where))
     costs, selection = analysis.costs, small.selection
     params, macs = costs.after(selection)
+    params -= _numbers(small.work.model) - _numbers(small.model)
+    tidied = source.tidied | ({LAST: small.folded} if small.folded else {})
+    about = {name: value for name, value in about.items() if name != "tidy"} | ({"tidy": tidied} if tidied else {})
     groups = analysis.grouping.groups
     kept = [(groups[i], count) for i, count in sorted(selection.widths.items())]
     gone = {group.name: group.channels - count for group, count in kept}
@@ -71,8 +79,13 @@ def measure(
         cut_groups=kept,
         warnings=warnings,
         out=out,
-        model=small.work.model,
+        model=small.model,
     )
+
+
+def _numbers(model: onnx.ModelProto) -> int:
+    """Floating-point numbers in initializers."""
+    return sum(math.prod(t.dims) for t in model.graph.initializer if t.data_type in FLOAT_TYPES)
 
 
 def require(result: Result, limits: Limits, where: str) -> None:

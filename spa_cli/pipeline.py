@@ -16,10 +16,12 @@ from spa_cli.result import Result
 from spa_cli.runtime.first_run import first_run
 from spa_cli.runtime.load import Model, load
 from spa_cli.runtime.providers import running_on
+from spa_cli.tidy.steps import LAST, tidied
 from spa_cli.trial.choose import Choice, choose_by_budget
 from spa_cli.trial.prepare import Ranked, analyse, score
 from spa_cli.trial.rounds import in_rounds
 from spa_cli.trial.search import choose_by_quality
+from spa_cli.trial.tidying import differs
 from spa_cli.trial.trials import Trial, Trials
 from spa_cli.verification.subject import Subject
 
@@ -48,6 +50,8 @@ def prune(
             small = trials.cut(choice.selection)
             trials.repair(small)
             trials.verify(small)
+            if options.tidy:
+                trials.fold_norms(small)
             about, warnings = provenance(ranked, request, choice), warnings_of(ranked, request, choice, trials)
             where = dearest(choice, subject.analysis.grouping)
             result = measure(subject, small, about, warnings, files.out, choice.timing, where)
@@ -66,6 +70,8 @@ def apply(
     stage("reading the model")
     source = load(model)
     files.check(source)
+    if plan.tidy:
+        source = tidied(source, plan.tidy)
     stage("finding which channels depend on each other")
     analysis = analyse_model(source, input_shape or plan.input_shapes(source.graph))
     selection = to_selection(plan, analysis)
@@ -75,9 +81,15 @@ def apply(
     judges = or_feeds(source, feeds, lambda: made_up(analysis, 1))
     subject = Subject(source, analysis, feeds, reference, judges)
     stage("cutting and verifying")
+    if (why := differs(subject)) is not None:
+        raise VerificationError(
+            f"'{source.name}' can't be tidied as the plan says: {why}; make a plan from this model without --tidy"
+        )
     with Trials(subject, None, files.out, plan.about.get("method", "plan")) as trials:
         try:
             small = trials.attempt(selection)
+            if LAST in plan.tidy:
+                trials.fold_norms(small)
         except (CutError, VerificationError) as error:
             raise VerificationError(
                 f"the plan can't be carried out on '{source.name}': {error}; make a plan from this model"

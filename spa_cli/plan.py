@@ -56,6 +56,14 @@ class Plan:
                 shapes[name] = tuple(shape)
         return shapes
 
+    @property
+    def tidy(self) -> list[str]:
+        """The steps by which the model was tidied before; raises UsageError where it says something else."""
+        given = self.about.get("tidy", {})
+        if not isinstance(given, dict):
+            raise UsageError('the plan\'s "tidy" has to be {step: how much it did}')
+        return list(given)
+
     @staticmethod
     def read(path: Path) -> Plan:
         """Read a plan file; raises UsageError if it isn't one."""

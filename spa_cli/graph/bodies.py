@@ -57,7 +57,7 @@ def name_apart(graph: onnx.GraphProto) -> None:
 def _name_apart(graph: onnx.GraphProto, taken: set[str], every: set[str]) -> None:
     for node in graph.node:
         for body in own_bodies(node):
-            _rename(body, _clashes(body, taken, every))
+            rename(body, _clashes(body, taken, every))
             taken.update(_defined(body))
             _name_apart(body, taken, every)
 
@@ -81,7 +81,7 @@ def _clashes(body: onnx.GraphProto, taken: set[str], every: set[str]) -> dict[st
     return renamed
 
 
-def _rename(body: onnx.GraphProto, names: dict[str, str]) -> None:
+def rename(body: onnx.GraphProto, names: dict[str, str]) -> None:
     """Rename tensors in a body and in the bodies inside it."""
     if not names:
         return
@@ -96,4 +96,4 @@ def _rename(body: onnx.GraphProto, names: dict[str, str]) -> None:
         node.output[:] = [names.get(o, o) for o in node.output]
         for inner in own_bodies(node):
             own = set(_defined(inner))
-            _rename(inner, {a: b for a, b in names.items() if a not in own})
+            rename(inner, {a: b for a, b in names.items() if a not in own})

@@ -14,7 +14,11 @@ from spa_cli.graph.view import build
 
 @dataclass(eq=False)
 class Source:
-    """A model as it was given. ``folder`` is where its external data lies, ``""`` if it came from memory."""
+    """A model as it was given. ``folder`` is where its external data lies, ``""`` if it came from memory.
+
+    ``model`` is what is worked on. It is compared with the file at ``path``, else with what was ``given`` from memory,
+    where that is another. ``tidied``: what was done to it beyond reading, by step.
+    """
 
     model: onnx.ModelProto
     name: str
@@ -23,6 +27,8 @@ class Source:
     bytes: int = 0
     data_files: tuple[Path, ...] = ()
     warnings: list[str] = field(default_factory=list)
+    given: onnx.ModelProto | None = None
+    tidied: dict[str, int] = field(default_factory=dict)
 
     @property
     def external(self) -> bool:

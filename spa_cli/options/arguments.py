@@ -113,6 +113,9 @@ class SweepArguments(DataArguments, total=False):
     exact_only: bool
     """Only cut where removing equals zeroing."""
 
+    tidy: bool
+    """First fold what an exporter left: idle and constant nodes, BatchNorm, weights that are inputs."""
+
 
 class PruneArguments(SweepArguments, total=False):
     """All of ``prune``."""

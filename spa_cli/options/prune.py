@@ -122,6 +122,10 @@ class Options:
         "--input-shapes",
         read=shapes,
     )
+    tidy: bool = option(
+        False,
+        "First fold what an exporter left: idle and constant nodes, BatchNorm, weights that are inputs.",
+    )
     # not asked for: set where many budgets are tried
     sweeping: bool = False
 

@@ -73,6 +73,7 @@ def prune_json(result: Result, schema: str) -> dict[str, Any]:
         "method": result.plan.about.get("method"),
         "round_to": result.plan.about.get("round_to", 1),
         "widths": result.plan.about.get("widths", {}),
+        "tidied": result.plan.about.get("tidy", {}),
         "repair": result.plan.about.get("repair"),
         "warnings": result.warnings,
     }

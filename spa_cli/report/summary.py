@@ -14,6 +14,7 @@ from rich.text import Text
 
 from spa_cli.report.tables import new_table
 from spa_cli.text import count, drift_text, duration, shorten, size, widths_text
+from spa_cli.tidy.steps import told
 
 if TYPE_CHECKING:
     from spa_cli.result import Outcome
@@ -39,6 +40,8 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
             "[yellow]smaller but not faster here: onnxruntime's kernels like some widths more than others; "
             "try --round-to 16[/]"
         )
+    if report["tidied"]:
+        out.print(f"tidied: {told(report['tidied'])}")
     out.print(f"{_drift(report['drift'])} on {escape(report['drift']['on'])}")
     if report["repair"]:
         out.print(f"{', '.join(_repair(report['repair']))}; calibrated on {escape(report['repair']['calibration'])}")

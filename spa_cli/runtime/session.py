@@ -24,8 +24,8 @@ _LEVELS = {
 
 
 def openable(source: Source) -> str | onnx.ModelProto:
-    """What to open for a source: its file, which finds its external data, or the model itself."""
-    return str(source.path) if source.path else source.model
+    """What to open for a source: its file, which finds its external data, or the model as it was given."""
+    return str(source.path) if source.path else source.given or source.model
 
 
 def open_session(

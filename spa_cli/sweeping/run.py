@@ -105,7 +105,7 @@ def _sweep(
     points = mark_pareto([progress.points[v] for v in wanted])
     if all(p.refused for p in points):
         raise UnreachableError(f"none of the budgets can be met: {points[0].refused}")
-    warnings = [*ranked.warnings, *(ranked.curvature.warnings() if ranked.curvature else [])]
+    warnings = [*subject.source.warnings, *ranked.warnings, *(ranked.curvature.warnings() if ranked.curvature else [])]
     return Sweep(source.name, coin, points, progress.sensitivity, quality.of_original(), quality.about, warnings)
 
 
@@ -122,6 +122,8 @@ def _point(ranked: Ranked, request: Request, value: float, quality: Quality, fol
             small = trials.cut(choice.selection)
             trials.repair(small)
             trials.verify(small)
+            if options.tidy:
+                trials.fold_norms(small)
         except (UnreachableError, ModelError, VerificationError) as error:
             return Point(value, refused=str(error))
         costs, timing = subject.analysis.costs, choice.timing or trials.latency_of(small)

@@ -17,6 +17,9 @@ from spa_cli.obspa.curvature import Curvature
 from spa_cli.progress import stage
 from spa_cli.request import Request
 from spa_cli.runtime.first_run import first_run, shapes_of
+from spa_cli.tidy.optional_inputs import untidy
+from spa_cli.tidy.steps import tidied
+from spa_cli.trial.tidying import differs, tidied_by_what_holds
 from spa_cli.verification.subject import Subject
 
 VERIFY_SAMPLES = 8
@@ -38,10 +41,24 @@ class Ranked:
 
 
 def analyse(source: Source, request: Request, *, of_many: bool = False) -> Subject:
-    """Find which channels depend on each other, and run the original; raises the errors of ``spa_cli.errors``.
+    """Tidy up if asked, find which channels depend on each other, and run the original.
 
-    ``of_many``: other models get the same request, so a name in it need not be of this one.
+    ``of_many``: other models get the same request, so a name in it need not be of this one. Raises the errors of
+    ``spa_cli.errors``.
     """
+    if not request.options.tidy:
+        if warning := untidy(source):
+            source.warnings.append(warning)
+        return _analyse(source, request, of_many)
+    stage("tidying up")
+    subject = _analyse(tidied(source), request, of_many)
+    # samples to check it on are known only now
+    if differs(subject) is not None:
+        subject = _analyse(tidied_by_what_holds(source, subject), request, of_many)
+    return subject
+
+
+def _analyse(source: Source, request: Request, of_many: bool) -> Subject:
     options, focus = request.options, request.focus
     stage("finding which channels depend on each other")
     data = read_data(options, focus, request.reading, source.graph)

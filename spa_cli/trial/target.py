@@ -11,6 +11,7 @@ from spa_cli.analysis import Analysis
 from spa_cli.budget.bill import BYTES, CHANNELS, MACS, PARAMS, SECONDS, Bill
 from spa_cli.budget.menu import Menu
 from spa_cli.budget.solve import TOLERANCE, Solver
+from spa_cli.channels.selection import Selection
 from spa_cli.errors import UnreachableError, UsageError
 from spa_cli.request import Request
 from spa_cli.runtime.timing import Timing
@@ -21,6 +22,8 @@ from spa_cli.verification.subject import Subject
 LATENCY_TOLERANCE = 0.05
 # how often a budget that only the finished file can confirm is aimed at again
 _TRIES = 4
+# for measuring what tidying alone leaves
+_SECONDS = 1.5
 # what a fraction of the time is worth beside a budget of something else, relative to the same fraction of that; more
 # where the file turns out to be slower than the original
 HURRY = (0.3, 1.0, 4.0)
@@ -75,6 +78,15 @@ class Target:
                 f"--target-macs can't be used: '{source.name}' has no operator that multiplies and adds; "
                 "use --target-params"
             )
+        # what tidying alone leaves of the latency, which widths are not to be thanked for
+        self._tidied = 1.0
+        if source.tidied and options.target_latency is not None:
+            self._tidied = trials.latency_left(Selection(self._analysis.grouping), _SECONDS)
+            if self._tidied <= options.target_latency:
+                raise UnreachableError(
+                    f"--target-latency {options.target_latency:g} needs no cut: --tidy alone leaves {self._tidied:.3f} of "
+                    "the original, measured here; ask for less"
+                )
 
     @property
     def confirms(self) -> bool:
@@ -116,7 +128,7 @@ class Target:
             if (asked := getattr(options, name)) is not None:
                 found[_COINS[name]] = asked
         if options.target_latency is not None:
-            found[SECONDS] = 1 - (1 - options.target_latency) / self._seen
+            found[SECONDS] = 1 - (1 - options.target_latency / self._tidied) / self._seen
         size = options.target_bytes(self._source.bytes)
         if size is not None:
             whole = self._analysis.weight_bytes
@@ -153,7 +165,7 @@ class Target:
             whole = self._analysis.weight_bytes
             return f"{round(self._source.bytes - whole + left * whole + self._other_bytes)} bytes"
         if coin == SECONDS:
-            left = 1 - (1 - left) * self._seen
+            left = (1 - (1 - left) * self._seen) * self._tidied
         return f"{left:.3f} of the original"
 
     def confirm(self, trial: Trial) -> bool:
@@ -162,6 +174,8 @@ class Target:
         Raises UnreachableError once aiming again does not help.
         """
         self._tries += 1
+        if self._options.tidy and self.confirms:
+            self._trials.fold_norms(trial)
         problems = [self._size_missed(trial), self._latency_missed(trial)]
         missed = next((p for p in problems if p), "")
         if missed and self._tries >= _TRIES:
@@ -193,7 +207,7 @@ class Target:
             return ""
         gone = [trial.selection.gone.get(i, 0) for i in range(len(self._analysis.grouping.groups))]
         predicted = 1 - self._bill.left(SECONDS, gone)
-        self._seen = min(max((1 - timing.quiet_left) / max(predicted, 1e-9), 0.2), 5.0)
+        self._seen = min(max((1 - timing.quiet_left / self._tidied) / max(predicted, 1e-9), 0.2), 5.0)
         return f"--target-latency {asked:g}: {timing.quiet_left:.3f} of the original"
 
     def _slower(self, trial: Trial) -> bool:

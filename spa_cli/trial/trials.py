@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import onnx
+
 from spa_cli.analysis import Analysis
 from spa_cli.channels.selection import Selection
 from spa_cli.errors import CutError, VerificationError
@@ -18,7 +20,8 @@ from spa_cli.progress import stage
 from spa_cli.runtime.session import openable
 from spa_cli.runtime.timing import Timing, latency
 from spa_cli.surgery.cut import Cut
-from spa_cli.verification.check import verify_file, zeroing_differs
+from spa_cli.tidy.steps import with_norms_folded
+from spa_cli.verification.check import outputs_differ, verify_file, zeroing_differs
 from spa_cli.verification.subject import Subject
 from spa_cli.version import __version__
 
@@ -30,7 +33,8 @@ _ZEROING_LIMIT = 500_000_000
 class Trial:
     """One cut; ``outputs`` are what its file gives for the subject's feeds, ``None`` as long as it is not verified.
 
-    ``repaired``: a repair was tried, and need not be tried again (it may have been taken back).
+    ``repaired``: a repair was tried, and need not be tried again (it may have been taken back). ``finished``: the model
+    after ``folded`` norms were folded into layers.
     """
 
     selection: Selection
@@ -38,6 +42,13 @@ class Trial:
     staged: Staged
     repaired: bool = False
     outputs: list[Any] | None = None
+    finished: onnx.ModelProto | None = None
+    folded: int = 0
+
+    @property
+    def model(self) -> onnx.ModelProto:
+        """What its file holds."""
+        return self.work.model if self.finished is None else self.finished
 
 
 class Trials:
@@ -52,6 +63,7 @@ class Trials:
         self._kept, self._files = ExitStack(), ExitStack()
         self._best: Trial | None = None
         self._latest: Trial | None = None
+        self._warnings: list[str] = []
 
     def __enter__(self) -> Trials:
         return self
@@ -66,11 +78,12 @@ class Trials:
 
     @property
     def warnings(self) -> list[str]:
-        """What could not be checked."""
+        """What could not be checked, or not be done."""
         if self._subject.source.bytes <= _ZEROING_LIMIT:
-            return []
+            return [*self._warnings]
         limit = f"{_ZEROING_LIMIT / 1e6:.0f} MB"
-        return [f"that removing equals zeroing was not checked in onnxruntime: the model is larger than {limit}"]
+        unchecked = f"that removing equals zeroing was not checked in onnxruntime: the model is larger than {limit}"
+        return [*self._warnings, unchecked]
 
     def attempt(self, selection: Selection, *, repair: bool = False) -> Trial:
         """Cut, repair (if asked) and verify; raises CutError or VerificationError if it does not survive.
@@ -157,11 +170,38 @@ class Trials:
         again = self._cut(trial.selection)
         trial.work, trial.staged = again.work, again.staged
 
+    def fold_norms(self, trial: Trial) -> None:
+        """Fold the norms of a verified trial into its layers, and verify that; where it fails they stay, as is said."""
+        assert trial.outputs is not None
+        if trial.finished is not None:
+            return
+        folder = trial.staged.path.parent
+        model, folded = with_norms_folded(trial.work.model, str(folder))
+        if not folded:
+            return
+        staged = Staged(trial.staged.path.name, str(folder), self._out.parent if self._out else None)
+        self._files.callback(staged.discard)
+        try:
+            outputs = self._verified(staged, model)
+            why = outputs_differ(self._subject.analysis.graph, trial.outputs, outputs, "what was cut")
+        except VerificationError as error:
+            why = str(error)
+        if why is not None:
+            # of many trials it may be so
+            self._warnings = [f"--tidy left BatchNormalization where it was: {why}"]
+            return
+        trial.staged, trial.finished, trial.folded, trial.outputs = staged, model, folded, outputs
+
     def _check(self, trial: Trial) -> None:
+        trial.finished, trial.folded = None, 0
+        trial.outputs = self._verified(trial.staged, trial.work.model)
+
+    def _verified(self, staged: Staged, model: onnx.ModelProto) -> list[Any]:
+        """Write a model; its outputs, if it can take the original's place (else VerificationError)."""
         source = self._subject.source
-        trial.staged.write(trial.work.model, source.external)
-        trial.outputs = verify_file(
-            str(trial.staged.path),
+        staged.write(model, source.external)
+        return verify_file(
+            str(staged.path),
             source.model,
             self._subject.checked,
             self._subject.reference,

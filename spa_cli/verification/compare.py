@@ -23,6 +23,7 @@ from spa_cli.runtime.providers import named, running_on
 from spa_cli.runtime.session import open_session, openable, passes_checker, run
 from spa_cli.runtime.timing import Timing, latency
 from spa_cli.surgery.cut import Cut
+from spa_cli.tidy.steps import tidied
 from spa_cli.verification.check import verify_file, zeroing_differs
 from spa_cli.verification.drift import Drift, drift, drift_over
 from spa_cli.verification.gates import Gate, Limits, check
@@ -69,6 +70,9 @@ def compare(
     named(provider)
     stage("reading the models")
     before, after = load(model), load(pruned)
+    read = None if plan is None else Plan.read(plan)
+    if read is not None and read.tidy:
+        before = tidied(before, read.tidy)
     stage("finding which channels depend on each other")
     given = None if calib is None else read_samples(calib, before.graph, reading, _MOST)
     analysis = analyse_model(before, input_shape, given.shapes if given else {})
@@ -91,9 +95,8 @@ def compare(
     moved = _moved(before, after, samples, drift(reference, outputs))
     small = analyse_model(after, input_shape, given.shapes if given else {})
     zeroing = None
-    if plan is not None:
+    if read is not None:
         stage("comparing with zeroing")
-        read = Plan.read(plan)
         selection = to_selection(read, analysis)
         try:
             work = analysis.cut(selection)

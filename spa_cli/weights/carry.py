@@ -15,6 +15,7 @@ from spa_cli.graph.model import Graph
 from spa_cli.plan import Plan, to_selection
 from spa_cli.progress import stage
 from spa_cli.runtime.load import load
+from spa_cli.tidy.steps import tidied
 from spa_cli.weights.constants import settle
 from spa_cli.weights.cut import Cutter
 from spa_cli.weights.files import check_output, of_mapping, read, write
@@ -132,6 +133,8 @@ def _checked(plan: Plan, model: str | os.PathLike[str] | onnx.ModelProto) -> Gra
     from spa_cli.analysis import analyse_model
 
     source = load(model)
+    if plan.tidy:
+        source = tidied(source, plan.tidy)
     analysis = analyse_model(source, plan.input_shapes(source.graph))
     if not to_selection(plan, analysis).kept:
         raise UsageError("the plan keeps everything, there is nothing to cut; give one that removes channels")

@@ -283,9 +283,7 @@ def _brute(solver: Solver, budgets: dict[str, float]) -> float | None:
 @given(
     widths=st.lists(st.integers(2, 7), min_size=1, max_size=3),
     seed=st.integers(0, 10_000),
-    budgets=st.dictionaries(
-        st.sampled_from(["macs", "params"]), st.floats(0.2, 0.95), min_size=1, max_size=2
-    ),
+    budgets=st.dictionaries(st.sampled_from(["macs", "params"]), st.floats(0.2, 0.95), min_size=1, max_size=2),
     multiple=st.sampled_from([1, 2]),
 )
 def test_the_choice_is_as_good_as_the_best_of_all(widths, seed, budgets, multiple) -> None:

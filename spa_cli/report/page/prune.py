@@ -15,6 +15,7 @@ from spa_cli.report.page.structure import structure
 from spa_cli.request import Request
 from spa_cli.result import Result
 from spa_cli.text import widths_text
+from spa_cli.tidy.steps import told
 from spa_cli.trial.choose import Choice
 from spa_cli.trial.prepare import Ranked
 from spa_cli.trial.trials import Trial
@@ -73,6 +74,7 @@ def _how(result: Result, options: Options) -> list[tuple[str, str]]:
         ("only", " ".join(options.only)),
         ("ignore", " ".join(options.ignore)),
         ("widths", widths_text(about["widths"])),
+        ("tidied", told(about.get("tidy", {}))),
         ("repair", _repair(about.get("repair"))),
         ("calibration data", (about.get("repair") or {}).get("calibration") or ""),
         ("drift was measured on", result.judged_on),
