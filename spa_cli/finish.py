@@ -71,7 +71,7 @@ def measure(
         cut_groups=kept,
         warnings=warnings,
         out=out,
-        model=small.work.model,
+        model=small.model or small.work.model,
     )
 
 

@@ -8,12 +8,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import onnx
+
 from spa_cli.analysis import Analysis
 from spa_cli.channels.selection import Selection
 from spa_cli.errors import CutError, VerificationError
 from spa_cli.graph.save import Staged
 from spa_cli.graph.view import build
 from spa_cli.obspa.curvature import Curvature
+from spa_cli.operators.settle import settled
 from spa_cli.progress import stage
 from spa_cli.runtime.session import openable
 from spa_cli.runtime.timing import Timing, latency
@@ -30,7 +33,8 @@ _ZEROING_LIMIT = 500_000_000
 class Trial:
     """One cut; ``outputs`` are what its file gives for the subject's feeds, ``None`` as long as it is not verified.
 
-    ``repaired``: a repair was tried, and need not be tried again (it may have been taken back).
+    ``repaired``: a repair was tried, and need not be tried again (it may have been taken back). ``model``: what its
+    file holds.
     """
 
     selection: Selection
@@ -38,6 +42,7 @@ class Trial:
     staged: Staged
     repaired: bool = False
     outputs: list[Any] | None = None
+    model: onnx.ModelProto | None = None
 
 
 class Trials:
@@ -159,7 +164,8 @@ class Trials:
 
     def _check(self, trial: Trial) -> None:
         source = self._subject.source
-        trial.staged.write(trial.work.model, source.external)
+        trial.model = settled(trial.work.model, trial.work.held)
+        trial.staged.write(trial.model, source.external)
         trial.outputs = verify_file(
             str(trial.staged.path),
             source.model,
@@ -217,7 +223,7 @@ class Trials:
         analysis, source = self._subject.analysis, self._subject.source
         try:
             work = analysis.cut(selection)
-            small = build(work.model, source.folder).in_memory()
+            small = build(settled(work.model, work.held), source.folder).in_memory()
             return latency(openable(source), small, self._subject.feeds, budget=seconds).quiet_left
         except Exception:  # noqa: BLE001 - whatever onnxruntime raises: such a cut is no candidate
             return float("inf")
