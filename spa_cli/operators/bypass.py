@@ -132,7 +132,8 @@ class Emptying:
         seen: set[int] = set()
 
         def push(name: str) -> None:
-            for node in graph.consumers.get(name, ()):
+            # who reads sizes or the type alone is looked at in the end
+            for node in graph.readers(name):
                 at = self._at.get(id(node))
                 # what is inside a body lives, and is looked at in the end
                 if at is not None and at not in seen:
@@ -145,7 +146,7 @@ class Emptying:
             node = graph.nodes[heapq.heappop(queue)]
             outputs = [o for o in node.outputs if o]
             single = len(outputs) == 1 and outputs[0] == node.outputs[0] and not node.bodies and outputs[0] not in empty
-            reads = [i for i in node.inputs if i]
+            reads = [i for i in node.inputs[: 1 if node.op == "CastLike" else None] if i]
             value = None
             if single and hollow.intersection(reads):
                 value = of_nothing(node, state) if hollow.intersection(reads) <= empty else None

@@ -84,7 +84,10 @@ def takes_constant(node: Node, constants: Container[str], state: Channels) -> bo
 
 def is_known(name: str, state: Channels) -> bool:
     """Whether a tensor is a parameter, or computed from parameters alone (as far as those are small)."""
-    return name in state.graph.parameters or state.value(name) is not None
+    if name in state.graph.parameters or state.value(name) is not None:
+        return True
+    filled = _filled_with(name, state)
+    return bool(filled) and is_known(filled, state)
 
 
 def known(name: str, state: Channels) -> Array | None:
@@ -92,7 +95,22 @@ def known(name: str, state: Channels) -> Array | None:
     value = state.value(name)
     if value is None and name in state.graph.parameters:
         return state.graph.array(name)
+    filled = _filled_with(name, state) if value is None else ""
+    if filled:
+        value = known(filled, state)
+        return None if value is None else np.broadcast_to(value, state.shape(name))
     return value
+
+
+def _filled_with(name: str, state: Channels) -> str:
+    """What a tensor of fixed size is filled with, whatever type the input has ("" if it is made otherwise).
+
+    PyTorch writes a bias like that where a layer has none.
+    """
+    maker, shapes = state.graph.producers.get(name), state.shapes
+    size = shapes.shape.get(name)
+    fixed = size is not None and None not in size and size == (shapes.elsewhere or shapes.shape).get(name)
+    return maker.inputs[0] if maker is not None and maker.op in ("CastLike", "Expand") and fixed else ""
 
 
 def _bias(node: Node, name: str, size: int, state: Channels) -> Array | None:

@@ -11,6 +11,7 @@ from spa_cli.analysis import Analysis
 from spa_cli.calibration.chunks import Calibration
 from spa_cli.channels.selection import Selection
 from spa_cli.obspa.curvature import Curvature
+from spa_cli.obspa.shrinkage import shrunk
 from spa_cli.surgery.cut import Cut
 from tests.builders import analysed, build
 from tests.equivalence import run
@@ -75,8 +76,11 @@ def test_all_that_is_lost_is_the_variance_of_the_branch() -> None:
     lost = own.rankings[block.index].loss
     assert len(lost) == 8
     assert (np.diff(lost) >= 0).all()
-    # wide tensors count more, by the root of their width
-    assert lost.sum() == pytest.approx(np.sqrt(6) * b.var(1).sum() / j.var(1).sum(), rel=0.1)
+    ((reader,),) = own.consumers[block.index]
+    covariance = shrunk(reader.h, reader.rows)
+    assert lost.sum() == pytest.approx(reader.weight * np.trace(reader.w @ covariance @ reader.w.T), rel=1e-3)
+    # wide tensors count more, by the root of their width; what few samples say of the covariance is shrunk
+    assert lost.sum() == pytest.approx(np.sqrt(6) * b.var(1).sum() / j.var(1).sum(), rel=0.2)
 
 
 def test_the_constant_is_the_mean_of_what_the_block_gave() -> None:
@@ -110,7 +114,7 @@ def test_a_projection_takes_the_block_up() -> None:
     curvature(analysis).repair(work)
     (wanted, b), (got,) = tensors(model, "j", "b"), tensors(work.model, "j")
     left = np.square(wanted - got).mean() / b.var((0, 2, 3)).mean()
-    assert left < 0.9
+    assert left < 0.95
     assert not np.array_equal(value(work.model, "wp"), analysis.graph.array("wp"))
 
 

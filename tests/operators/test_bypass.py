@@ -308,6 +308,20 @@ def test_two_branches_without_a_skip_can_not_both_go() -> None:
         without(analysis, list(analysis.blocks))
 
 
+def test_a_bias_that_is_filled_in() -> None:
+    """As PyTorch's exporter writes convolutions without one."""
+    filled = (
+        "z = Constant<value_float=0.0>()\n f = CastLike(z, r)\n e = Expand(f, six)\n b = Conv<pads=[1,1,1,1]>(r, w2, e)"
+    )
+    model = build(
+        BASIC.replace("b = Conv<pads=[1,1,1,1]>(r, w2, b2)", filled),
+        **{n: w for n, w in BASIC_WEIGHTS.items() if n != "b2"},
+        six=[6],
+    )
+    assert blocks_of(model) == ["Conv_b: w1"]
+    assert assert_zeroing(model) == 1
+
+
 def test_half_precision_and_opset_13() -> None:
     body = "a = MatMul(s, w1)\n b = MatMul(a, w2)\n c = Add(b, o)\n d = Add(s, c)\n j = Relu(d)"
     text = PLAIN.format(body).replace("float[", "float16[")
