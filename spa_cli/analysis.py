@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 
 import onnx
@@ -20,6 +21,7 @@ from spa_cli.graph.shapes import Observed, Shapes, interpret
 from spa_cli.graph.source import Source
 from spa_cli.operators import shape_rules
 from spa_cli.operators.analyse import analyse
+from spa_cli.operators.blocks import Block, find_blocks
 from spa_cli.operators.rewrite import cut
 from spa_cli.runtime.inputs import input_dims, input_shapes
 from spa_cli.runtime.observe import observe
@@ -47,6 +49,11 @@ class Analysis:
     def channels(self) -> int:
         """Removable channels in all groups."""
         return sum(g.channels for g in self.grouping.groups)
+
+    @cached_property
+    def blocks(self) -> dict[int, Block]:
+        """What may go whole, by the group all of whose channels go (``operators.blocks``)."""
+        return find_blocks(self.grouping, self.costs.emptying)
 
     def free_sizes(self) -> dict[str, set[int]]:
         """Per graph output the axes whose size the values of the inputs decide, not their shapes."""

@@ -13,7 +13,7 @@ from spa_cli.analysis import Analysis
 from spa_cli.channels.groups import Group, Grouping
 from spa_cli.channels.selection import Selection
 from spa_cli.channels.slices import slot_of
-from spa_cli.errors import UsageError
+from spa_cli.errors import CutError, UsageError
 from spa_cli.graph.model import Graph
 from spa_cli.surgery.cut import Cut
 
@@ -142,11 +142,22 @@ def to_selection(plan: Plan, analysis: Analysis) -> Selection:
                 f"the plan keeps different numbers of channels in the blocks of group '{group.name}'; "
                 "keep as many in each"
             )
-        if not keep.any():
-            raise UsageError(f"the plan keeps no channel of group '{group.name}'; keep at least one")
         selection.keep(index, keep)
+    whole = _with_blocks(analysis, selection)
     _check_carried_out(grouping, selection, masks)
-    return selection
+    return whole
+
+
+def _with_blocks(analysis: Analysis, selection: Selection) -> Selection:
+    """Groups of which nothing stays have to be those of blocks that can go whole; what dies with them goes, too."""
+    emptied = selection.emptied
+    if not emptied:
+        return selection
+    try:
+        return selection.copy_emptied(analysis.costs.emptying.without(emptied).groups)
+    except CutError as why:
+        name = analysis.grouping.groups[min(emptied)].name
+        raise UsageError(f"the plan keeps no channel of group '{name}' ({why}); keep at least one") from None
 
 
 def _entry_masks(name: str, axes: dict[str, Any], shape: tuple[int, ...], widths: dict[str, int]) -> dict[int, Any]:

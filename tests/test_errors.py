@@ -48,7 +48,10 @@ OURS = {
 # what else is raised where, and what becomes of it
 CAUGHT = {
     "AssertionError": (("spa_cli/trial/choose.py",), "spa itself is wrong"),
-    "CutError": (("spa_cli/surgery/", "spa_cli/trial/trials.py"), "a group is left whole, with a warning"),
+    "CutError": (
+        ("spa_cli/surgery/", "spa_cli/operators/bypass.py", "spa_cli/trial/trials.py"),
+        "a group is left whole, with a warning",
+    ),
     "Decline": (("spa_cli/channels/", "spa_cli/operators/"), "what a node touches is frozen, with a reason"),
     "Exit": (("spa_cli/cli/",), "Typer leaves with a code"),
     "NotImplementedError": (("spa_cli/gradients/",), "no gradient can be taken through ..."),

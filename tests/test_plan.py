@@ -53,6 +53,26 @@ def test_a_plan_read_back_cuts_the_same(name, share, tmp_path) -> None:
     assert all(np.array_equal(weights[n], same[n]) for n in weights)
 
 
+@pytest.mark.parametrize("name", ["digits_resnet", "digits_mobilenet", "digits_vit"])
+def test_a_plan_takes_blocks_out(name, tmp_path) -> None:
+    """It says what goes whole, with whatever dies of it; on other weights the constants are theirs."""
+    analysis = _analysis(name)
+    first, *_, last = analysis.blocks
+    plan, weights = _cut(analysis, _random_selection(analysis, 1, 0.25).copy_emptied([first, last]))
+    (tmp_path / "plan.json").write_text(plan.to_json())
+    read = Plan.read(tmp_path / "plan.json")
+    again, same = _cut(analysis, to_selection(read, analysis))
+    assert again == plan
+    assert all(np.array_equal(weights[n], same[n]) for n in weights)
+    retrained = onnx.load(model_path(name))
+    for tensor in retrained.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(1.25 * onnx.numpy_helper.to_array(tensor), tensor.name))
+    result = spa_cli.apply(read, retrained)
+    assert result.plan.kept == plan.kept
+    assert result.after.macs < result.before.macs
+
+
 @pytest.mark.parametrize("name", SAMPLES)
 def test_kept_is_all_there_is_to_know_about_the_weights(name) -> None:
     """An independent gather by ``kept`` gives the weights of the cut model."""

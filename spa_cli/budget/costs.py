@@ -14,9 +14,11 @@ from spa_cli.channels.groups import Group, Grouping
 from spa_cli.channels.ids import Rows
 from spa_cli.channels.selection import Selection
 from spa_cli.channels.state import Channels
+from spa_cli.errors import CutError
 from spa_cli.graph.control_flow import trips
 from spa_cli.graph.model import Graph, Node
 from spa_cli.operators import record_of
+from spa_cli.operators.bypass import NOTHING, Bypass, Emptying
 from spa_cli.operators.contracts import ShapeOf
 
 _FOUR_BITS = {TensorProto.INT4, TensorProto.UINT4, TensorProto.FLOAT4E2M1}
@@ -41,6 +43,7 @@ class Costs:
         self.weights = graph.weights()
         self.nodes = [n for n in graph.all_nodes if record_of(n).counted and self._complete(n)]
         self.skipped = [n for n in graph.all_nodes if record_of(n).counted and not self._complete(n)]
+        self.emptying = Emptying(graph, state, grouping)
         self._per_channel: dict[int, tuple[int, int]] = {}
         self._turns = dict(_turns(graph.nodes, state, 1))
         self.macs = self._sum(self.nodes, self.dense)
@@ -97,9 +100,18 @@ class Costs:
         return shape
 
     def after(self, selection: Selection) -> tuple[int, int]:
-        """(parameters, MACs) that are left."""
-        shape = self.shapes(selection)
-        return sum(math.prod(shape(w)) for w in self.weights), self._sum(self.nodes, shape)
+        """(parameters, MACs) that are left; not counting what is added where a block goes whole."""
+        shape, gone = self.shapes(selection), self._gone(selection)
+        params = sum(math.prod(shape(w)) for w in self.weights if w not in gone.unread)
+        return params, self._sum((n for n in self.nodes if n not in gone.dead), shape)
+
+    def _gone(self, selection: Selection) -> Bypass:
+        """What goes whole; nothing where no model is left without it."""
+        emptied = selection.emptied
+        try:
+            return self.emptying.without(emptied) if emptied else NOTHING
+        except CutError:
+            return NOTHING
 
     @property
     def coin(self) -> str:
@@ -114,15 +126,16 @@ class Costs:
     def by_node(self, selection: Selection | None = None) -> dict[str, int]:
         """MACs of every node that is counted, by its label; of what a selection leaves, if one is given."""
         shape = self.dense if selection is None else self.shapes(selection)
+        dead = () if selection is None else self._gone(selection).dead
         found: dict[str, int] = defaultdict(int)
         for node in self.nodes:
-            found[node.label] += self._sum([node], shape)
+            found[node.label] += 0 if node in dead else self._sum([node], shape)
         return dict(found)
 
     def bytes_after(self, selection: Selection) -> int:
         """Bytes of the weights that are left."""
-        shape = self.shapes(selection)
-        return int(sum(self._item[w] * math.prod(shape(w)) for w in self.weights))
+        shape, unread = self.shapes(selection), self._gone(selection).unread
+        return int(sum(self._item[w] * math.prod(shape(w)) for w in self.weights if w not in unread))
 
     def per_channel(self, index: int, group: Group) -> tuple[int, int]:
         """(parameters, MACs) that go with one channel of an otherwise whole model; worked out once a group."""

@@ -71,7 +71,7 @@ class Solver:
     def _nearer(self, found: Solution, budgets: Mapping[str, float], prices: Mapping[str, float]) -> Solution:
         """What leaves little less than a budget, where what loses least leaves much less.
 
-        A coarse channel may be worth less than all the fine ones instead of it; who asks for half does not mean a third.
+        A coarse channel may be worth less than all the fine ones in its place; who asks for half means no third.
         """
         ((coin, most),) = budgets.items()
         best, gift = found, found.price or found.loss or 1.0

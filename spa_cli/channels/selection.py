@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spa_cli.channels.groups import Group, Grouping
 from spa_cli.channels.ids import Rows
+from spa_cli.channels.slices import shape_of
 
 Mask = NDArray[np.bool_]
 
@@ -31,6 +32,13 @@ class Selection:
         for index, mask in self.kept.items():
             if index not in left_out:
                 other.keep(index, mask)
+        return other
+
+    def copy_emptied(self, groups: Collection[int]) -> Selection:
+        """The same selection with no channel of some groups left."""
+        other = self.copy_without(groups)
+        for index in groups:
+            other.keep(index, np.zeros(shape_of(self._grouping.groups[index]), bool))
         return other
 
     def keep(self, index: int, mask: Mask) -> None:
@@ -57,6 +65,11 @@ class Selection:
     def widths(self) -> dict[int, int]:
         """How many channels of each group that loses some stay (of every block as many), by the group's index."""
         return {i: self._grouping.groups[i].channels - gone for i, gone in self.gone.items()}
+
+    @property
+    def emptied(self) -> frozenset[int]:
+        """Indices of the groups of which nothing stays."""
+        return frozenset(i for i, mask in self.kept.items() if not mask.any())
 
     @property
     def removed(self) -> int:

@@ -38,7 +38,10 @@ class Regression:
         self._operand = operand
         self.matrix = layer.matrix(operand, groups)
         around = layer.around
-        self.joined = bool(around.other) and around.other in dense.values and around.other in pruned.values
+        # a constant is all that is left of the other branch: it may take up what that gave
+        self._held = pruned.parameter(work.held.get(around.target, "")) if around.join else None
+        other = around.other in dense.values and around.other in pruned.values
+        self.joined = bool(around.other) and (other or self._held is not None)
         self._norms = norm_scale(around.norm, dense.parameter), norm_scale(around.norm, pruned.parameter)
         bias = around.bias.value(pruned.parameter, work.shape) if around.bias else None
         self.bias = None if bias is None or bias.size != self.matrix[..., 0].size else bias
@@ -107,7 +110,8 @@ class Regression:
             low = np.where(z >= above, above, np.where(z <= below, np.float32(-np.inf), z))
             high = np.where(z <= below, below, np.where(z >= above, np.float32(np.inf), z))
         if self.joined:
-            other = self._pruned.values[around.other][chunk]
+            held = None if self._held is None else np.broadcast_to(self._held, np.shape(wanted))
+            other = self._pruned.values[around.other][chunk] if held is None else held
             if np.shape(other) != np.shape(wanted):
                 raise Unfit("the branch it meets has another shape")
             ours = pick(other)

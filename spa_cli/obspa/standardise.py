@@ -58,6 +58,9 @@ class Standardised:
     def _write(self, work: Cut, values: dict[str, Array]) -> None:
         side = Interpreter(work.model, self._original.folder, [{}])
         for name, value in values.items():
+            if side.parameter(name) is None:
+                # of a block that went whole
+                continue
             side.write(name, gather(value, work.kept_indices(name)))
 
 

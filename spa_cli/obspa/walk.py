@@ -17,6 +17,7 @@ from spa_cli.obspa.recalibrate import Affine, find_affines, recalibrate
 from spa_cli.obspa.repair_layer import refine_pair, repair_layer, repair_together
 from spa_cli.obspa.schedule import schedule
 from spa_cli.obspa.sides import Repair, Sides
+from spa_cli.obspa.stand_in import stand_in
 from spa_cli.progress import tracked
 from spa_cli.runtime.interpreter import Interpreter
 from spa_cli.runtime.store import Store
@@ -30,10 +31,12 @@ def walk(
     store = Store(memory)
     dense, pruned = (Interpreter(m, graph.folder, chunks, store) for m in (graph.model, work.model))
     sides = Sides(graph, work, dense, pruned, where)
-    by_node = {layer.key: layer for layer in layers}
-    affines = find_affines(graph, layers)
     dense_nodes = {o: n for n in graph.nodes for o in n.outputs if o}
     reads = _reads(graph, work)
+    # those of blocks that went whole are gone
+    layers = [layer for layer in layers if layer.key in reads]
+    by_node = {layer.key: layer for layer in layers}
+    affines = find_affines(graph, layers)
     for each in layers:
         reads[each.key].add(each.x)
     pairs = find_pairs(graph, layers)
@@ -55,7 +58,7 @@ def walk(
         sides.run_dense(original)
         layer = by_node.get(outputs[0])
         if layer is not None:
-            members = [by_node[key] for key in layer.siblings]
+            members = [by_node[key] for key in layer.siblings if key in by_node]
             if members and not tried.intersection(layer.siblings):
                 tried.update(layer.siblings)
                 repair_together(sides, members)
@@ -66,6 +69,9 @@ def walk(
                     pruned.drop(name)
                 repair_layer(sides, layer)
         pruned.run(proto)
+        if outputs[0] in work.held and stand_in(original, work, dense, pruned):
+            sides.report.shifted.append(original.label)
+            pruned.run(proto, again=True)
         affine = affines.get(outputs[0])
         if affine is not None and recalibrate(affine, work, dense, pruned):
             sides.report.shifted.append(affine.node.label)
@@ -87,7 +93,7 @@ def walk(
 def _to_visit(layers: list[Layer], affines: dict[str, Affine], work: Cut) -> set[str]:
     """First outputs of the nodes that are left at which something may be refitted: behind them nothing is run."""
     outputs = {next((o for o in n.output if o), "") for n in work.model.graph.node}
-    return outputs & {*(layer.key for layer in layers), *affines}
+    return outputs & {*(layer.key for layer in layers), *affines, *work.held}
 
 
 def _reads(graph: Graph, work: Cut) -> dict[str, set[str]]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 
 import onnx
+from onnx import helper
 
 from spa_cli.channels.groups import Grouping
 from spa_cli.channels.selection import Selection
@@ -14,6 +15,7 @@ from spa_cli.graph.bodies import graphs, own_bodies
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.parameters import set_parameters
 from spa_cli.operators import record_of
+from spa_cli.operators.bypass import NOTHING, Emptying
 from spa_cli.surgery.cut import Cut
 from spa_cli.surgery.values import tensor
 
@@ -30,11 +32,19 @@ def cut(
 ) -> Cut:
     """A new model without the channels that ``selection`` drops; the graph's own model is not touched.
 
+    Groups of which nothing stays take along what is dead without them, other groups too (see ``operators.bypass``).
     ``note`` is recorded as a metadata entry. ``take`` gets every finished initializer, to move its bytes elsewhere.
     Raises CutError if a node can't be brought in line.
     """
-    work = Cut(graph, state, grouping, selection)
+    emptied = selection.emptied
+    bypass = Emptying(graph, state, grouping).without(emptied) if emptied else NOTHING
+    work = Cut(graph, state, grouping, selection.copy_emptied(bypass.groups) if emptied else selection)
+    for meeting in bypass.meetings:
+        work.hold(meeting.node, meeting.index, meeting.value)
     for node in graph.all_nodes:
+        if node in bypass.dead:
+            work.drop(node)
+            continue
         touched = any(work.changed(n) or work.values.affected(n) for n in (*node.inputs, *node.outputs) if n)
         rewrite = record_of(node).rewrite
         if touched and rewrite is not None:
@@ -42,6 +52,7 @@ def cut(
         work.values.pin(node)
         work.values.advance(node)
     work.values.check_outputs()
+    _leave_out(work, bypass.unread)
     _write_parameters(work, take)
     _insert(work)
     _update_declarations(work)
@@ -61,6 +72,14 @@ def _free_key(model: onnx.ModelProto) -> str:
     return key
 
 
+def _leave_out(work: Cut, unread: frozenset[str]) -> None:
+    """Parameters that nothing reads go, and what is listed of them among the inputs (old files do)."""
+    work.unread |= unread
+    inputs = work.model.graph.input
+    for listed in [v for v in inputs if v.name in unread]:
+        inputs.remove(listed)
+
+
 def _write_parameters(work: Cut, take: Callable[[onnx.TensorProto], None] | None) -> None:
     # the initializers of the main graph are not in the new model yet
     set_parameters(work.model.graph, lambda name: _new_value(work, name))
@@ -77,7 +96,11 @@ def _write_parameters(work: Cut, take: Callable[[onnx.TensorProto], None] | None
             take(new)
         work.model.graph.initializer.append(new)
     for name, value in work.values.new_parameters.items():
-        work.model.graph.initializer.append(tensor(value, name))
+        made = tensor(value, name)
+        work.model.graph.initializer.append(made)
+        if work.model.ir_version < 4:
+            # initializers are inputs there
+            work.model.graph.input.append(helper.make_tensor_value_info(name, made.data_type, made.dims))
 
 
 def _new_value(work: Cut, name: str) -> Array | None:

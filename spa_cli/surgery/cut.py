@@ -26,6 +26,8 @@ class Cut(Remaining):
     def __init__(self, graph: Graph, state: Channels, grouping: Grouping, selection: Selection) -> None:
         super().__init__(graph, state, grouping, selection)
         self.dropped: list[onnx.NodeProto] = []
+        # by the output of the node that reads it
+        self.held: dict[str, str] = {}
         self.unread: set[str] = set()
         self.values = Values(self)
 
@@ -66,6 +68,18 @@ class Cut(Remaining):
     def drop(self, node: Node) -> None:
         """Take a node out whose outputs nobody reads any more."""
         self.dropped.append(self.proto(node))
+
+    def hold(self, node: Node, index: int, value: Array) -> None:
+        """Give a node a constant of its own for a tensor that was computed, without the channels that are cut.
+
+        ``value``: of the tensor's rank, with axes of size 1 where it is the same.
+        """
+        for axis, size in enumerate(value.shape):
+            if size > 1:
+                value = np.compress(self.kept_mask(node.inputs[index], axis), value, axis)
+        name = self.values.own(value, f"{node.outputs[0]}_constant")
+        self.proto(node).input[index] = name
+        self.held.setdefault(node.outputs[0], name)
 
     def leave_out(self, node: Node, index: int) -> None:
         """Do without an optional input, and without what only it needed."""

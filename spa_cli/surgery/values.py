@@ -258,6 +258,12 @@ class Values:
             proto.input.append("")
         proto.input[index] = self._new_parameter(value, node.input(index) or f"{node.outputs[0]}_{index}")
 
+    def own(self, value: Array, stem: str) -> str:
+        """Name of a new parameter that nothing else shares."""
+        name = self._fresh(stem)
+        self.new_parameters[name] = value
+        return name
+
     def _new_parameter(self, value: Array, stem: str) -> str:
         key = value.dtype.str.encode() + repr(value.shape).encode() + value.tobytes()
         if key not in self._made:

@@ -84,8 +84,8 @@ class Target:
             self._tidied = trials.latency_left(Selection(self._analysis.grouping), _SECONDS)
             if self._tidied <= options.target_latency:
                 raise UnreachableError(
-                    f"--target-latency {options.target_latency:g} needs no cut: --tidy alone leaves {self._tidied:.3f} of "
-                    "the original, measured here; ask for less"
+                    f"--target-latency {options.target_latency:g} needs no cut: --tidy alone leaves {self._tidied:.3f} "
+                    "of the original, measured here; ask for less"
                 )
 
     @property

@@ -16,6 +16,7 @@ from spa_cli.errors import CutError, VerificationError
 from spa_cli.graph.save import Staged
 from spa_cli.graph.view import build
 from spa_cli.obspa.curvature import Curvature
+from spa_cli.operators.settle import settled
 from spa_cli.progress import stage
 from spa_cli.runtime.session import openable
 from spa_cli.runtime.timing import Timing, latency
@@ -33,8 +34,8 @@ _ZEROING_LIMIT = 500_000_000
 class Trial:
     """One cut; ``outputs`` are what its file gives for the subject's feeds, ``None`` as long as it is not verified.
 
-    ``repaired``: a repair was tried, and need not be tried again (it may have been taken back). ``finished``: the model
-    after ``folded`` norms were folded into layers.
+    ``repaired``: a repair was tried, and need not be tried again (it may have been taken back). ``finished``: what its
+    file holds once it is written; ``folded``: how many norms were folded into layers there.
     """
 
     selection: Selection
@@ -173,10 +174,10 @@ class Trials:
     def fold_norms(self, trial: Trial) -> None:
         """Fold the norms of a verified trial into its layers, and verify that; where it fails they stay, as is said."""
         assert trial.outputs is not None
-        if trial.finished is not None:
+        if trial.folded:
             return
         folder = trial.staged.path.parent
-        model, folded = with_norms_folded(trial.work.model, str(folder))
+        model, folded = with_norms_folded(trial.model, str(folder))
         if not folded:
             return
         staged = Staged(trial.staged.path.name, str(folder), self._out.parent if self._out else None)
@@ -193,8 +194,8 @@ class Trials:
         trial.staged, trial.finished, trial.folded, trial.outputs = staged, model, folded, outputs
 
     def _check(self, trial: Trial) -> None:
-        trial.finished, trial.folded = None, 0
-        trial.outputs = self._verified(trial.staged, trial.work.model)
+        trial.finished, trial.folded = settled(trial.work.model, trial.work.held), 0
+        trial.outputs = self._verified(trial.staged, trial.finished)
 
     def _verified(self, staged: Staged, model: onnx.ModelProto) -> list[Any]:
         """Write a model; its outputs, if it can take the original's place (else VerificationError)."""
@@ -257,7 +258,7 @@ class Trials:
         analysis, source = self._subject.analysis, self._subject.source
         try:
             work = analysis.cut(selection)
-            small = build(work.model, source.folder).in_memory()
+            small = build(settled(work.model, work.held), source.folder).in_memory()
             return latency(openable(source), small, self._subject.single, budget=seconds).quiet_left
         except Exception:  # noqa: BLE001 - whatever onnxruntime raises: such a cut is no candidate
             return float("inf")

@@ -69,6 +69,12 @@ def carry(
     entries = {n: axes for n, axes in (plan.kept | plan.hidden).items() if axes}
     if not entries:
         raise UsageError("the plan keeps everything, there is nothing to cut; give one that removes channels")
+    whole = next((n for n, axes in entries.items() if any(map(_nothing, axes.values()))), None)
+    if whole is not None:
+        raise UsageError(
+            f"the plan takes out a whole block ('{whole}' keeps nothing), and a framework's module keeps its layers; "
+            "cut the exported model with 'spa apply', or make a plan that keeps every block"
+        )
     stage("reading the weights")
     cut = _read(weights)
     reference = cut if exported_with is None else _read(exported_with)
@@ -110,6 +116,11 @@ def carry(
 
 def _read(given: Given) -> Weights:
     return of_mapping(given) if isinstance(given, Mapping) else read(Path(given))
+
+
+def _nothing(kept: list[Any]) -> bool:
+    """Whether no index is kept (in any block)."""
+    return all(isinstance(k, list) and not k for k in kept)
 
 
 def _block_axis(axes: Mapping[str, Any]) -> set[int]:

@@ -201,6 +201,30 @@ def test_per_channel_is_what_one_channel_less_saves(name) -> None:
         assert analysis.costs.per_channel(index, group) == saved
 
 
+@pytest.mark.parametrize("name", ["digits_resnet", "digits_mobilenet", "digits_vit"])
+def test_blocks_that_go_whole_cost_nothing(name) -> None:
+    """Nor does what is dead without them; of the smaller model the constants they left behind are no weights."""
+    analysis = analyse_model(load(model_path(name)), {})
+    assert analysis.blocks
+    whole = [[i] for i in analysis.blocks] + [list(analysis.blocks)]
+    for indices in whole:
+        selection = Selection(analysis.grouping).copy_emptied(indices)
+        work = analysis.cut(selection)
+        small = analyse_model(load(work.model), analysis.input_shapes)
+        held = sum(math.prod(small.graph.shape(name)) for name in work.held.values())
+        params, macs = analysis.costs.after(selection)
+        assert (params, macs) == (small.costs.params - held, small.costs.macs)
+        assert sum(analysis.costs.by_node(selection).values()) == macs
+        assert analysis.costs.bytes_after(selection) == 4 * params
+
+
+def test_what_no_model_is_left_without_costs_what_its_widths_do() -> None:
+    analysis = analyse_model(load(model_path("digits_mlp")), {})
+    params, macs = analysis.costs.after(Selection(analysis.grouping).copy_emptied([0]))
+    assert 0 < macs < analysis.costs.macs
+    assert 0 < params < analysis.costs.params
+
+
 def test_nothing_selected_costs_the_same() -> None:
     analysis = _analysis(architectures.resnet50())
     selection = Selection(analysis.grouping)

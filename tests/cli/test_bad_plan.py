@@ -91,7 +91,7 @@ BAD_PLANS = {
         "axis 1, of which nothing can be removed; take it out of the plan",
     ),
     "half a group": (lambda d: plan_file(d / "p", _CONV1), "not consistent"),
-    "a group emptied": (lambda d: plan_file(d / "p", {"stage1.0.conv1.weight": {"0": []}}), "keeps no channel"),
+    "a group emptied": (lambda d: plan_file(d / "p", {"stem.0.weight": {"0": []}}), "keeps no channel"),
     "other blocks": (
         lambda d: plan_file(d / "p", {"stage1.0.conv1.weight": {"0": [[0], [1]]}}),
         "other indices in each block of 'stage1.0.conv1.weight' axis 0; keep the same in all",

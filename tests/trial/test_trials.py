@@ -18,7 +18,7 @@ from spa_cli.runtime.load import load
 from spa_cli.trial import trials as module
 from spa_cli.trial.prepare import Ranked, analyse, score
 from spa_cli.trial.trials import Trials
-from tests.builders import order_of
+from tests.builders import build, order_of
 from tests.samples import model_path
 
 MLP = model_path("digits_mlp")
@@ -138,3 +138,25 @@ def test_a_repair_that_does_not_pass_gives_way_to_the_cut(ranked) -> None:
         assert small.staged.path.read_bytes() == expected
     (why,) = spoils.dropped
     assert why.endswith("of the result is not finite")
+
+
+def test_the_file_of_a_cut_has_no_more_constants_of_blocks_than_it_needs(tmp_path) -> None:
+    """Cut, repaired, verified; where the layer before takes one up, no sum is left."""
+    text = """(float[N,16] x) => (y) {
+      t = MatMul(x, ws)  s = Add(t, p)  a = MatMul(s, w1)  r = Relu(a)  b = MatMul(r, w2)  c = Add(b, o)  j = Add(s, c)
+      y = MatMul(j, wy)
+    }"""
+    model = build(text, ws=(16, 8), w1=(8, 9), w2=(9, 8), o=(8,), p=(8,), wy=(8, 3))
+    request = Request.of(Options(ratio=0.5))
+    ranked = score(analyse(load(model), request), request)
+    (block,) = ranked.subject.analysis.blocks.values()
+    selection = Selection(ranked.subject.analysis.grouping).copy_emptied(block.groups)
+    with Trials(ranked.subject, ranked.curvature, tmp_path / "s.onnx", "obspa") as trials:
+        trial = trials.attempt(selection, repair=True)
+        assert ranked.curvature is not None
+        assert not ranked.curvature.warnings()
+        written = onnx.load(trial.staged.path)
+    # what may be repaired once more still has the one that stands for the block
+    assert [n.op_type for n in trial.work.model.graph.node] == ["MatMul", "Add", "Add", "MatMul"]
+    assert [n.op_type for n in written.graph.node] == ["MatMul", "Add", "MatMul"]
+    assert list(trial.work.held) == ["j"]

@@ -172,3 +172,11 @@ def test_weights_of_other_widths() -> None:
         spa_cli.apply_weights(plan, lying_otherwise)
     turned = spa_cli.apply_weights(plan, lying_otherwise, model=mlp())
     assert turned.shapes["layer1.weight"] == ((5, 8), (5, len(plan.kept["layer1.weight"]["0"])))
+
+
+def test_a_framework_keeps_its_layers() -> None:
+    kept = {"a.weight": {"0": [1]}, "b.weight": {"0": [[], []], "1": [2]}}
+    with pytest.raises(
+        UsageError, match=r"takes out a whole block \('b\.weight' keeps nothing\).*; cut the exported model"
+    ):
+        spa_cli.apply_weights(Plan(kept), {})
