@@ -121,7 +121,7 @@ def provenance(ranked: Ranked, request: Request, choice: Choice) -> dict[str, An
         if getattr(options, name) is not None:
             about[name] = getattr(options, name)
     about["round_to"] = options.round_to
-    about["widths"] = choice.menu.multiples(choice.selection)
+    about["multiples"] = choice.menu.multiples(choice.selection)
     if options.focus:
         about["focus"] = list(options.focus)
     if ranked.curvature is not None:

@@ -40,7 +40,7 @@ def shorten(patch: Callable[[object, str, object], None]) -> None:
 
     for module in (finish, compare):
         patch(module, "latency", functools.partial(module.latency, budget=0.02))
-    patch(choose, "clock_of", lambda analysis, feeds: None)
+    patch(choose, "by_time", lambda options: False)
 
 
 def executable(folder: Path) -> Path:

@@ -101,8 +101,11 @@ class SweepArguments(DataArguments, total=False):
     only: str | Iterable[str] | None
     """Cut only groups with this name, or made by a tensor or node with it."""
 
+    exact_budget: bool
+    """Fail where a budget can't be met within 2 %, rather than leave less."""
+
     round_to: str | int
-    """Keep layer widths multiples of this; auto: of what kernels here like, if that costs little; 1: any."""
+    """Keep layer widths multiples of this; auto: those whose time here is worth what they lose; 1: any."""
 
     min_channels: int
     """Leave every layer at least this wide."""
@@ -120,19 +123,19 @@ class SweepArguments(DataArguments, total=False):
 class PruneArguments(SweepArguments, total=False):
     """All of ``prune``."""
 
-    ratio: float | None
-    """Fraction of all removable channels to remove."""
+    ratio: str | float | None
+    """Fraction of all removable channels to remove: 0.4 or 40%."""
 
-    target_macs: float | None
+    target_macs: str | float | None
     """Fraction of the MACs that may remain."""
 
-    target_params: float | None
+    target_params: str | float | None
     """Fraction of the parameters that may remain."""
 
-    target_size: int | None
-    """File size in bytes that may remain."""
+    target_size: str | int | None
+    """File size that may remain: 64KB, 1.5MB or 60%."""
 
-    target_latency: float | None
+    target_latency: str | float | None
     """Fraction of the latency, measured here, that may remain."""
 
     max_drift: float | None

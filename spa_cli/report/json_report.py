@@ -72,7 +72,7 @@ def prune_json(result: Result, schema: str) -> dict[str, Any]:
         "input_shapes": {n: list(s) for n, s in result.analysis.input_shapes.items()},
         "method": result.plan.about.get("method"),
         "round_to": result.plan.about.get("round_to", 1),
-        "widths": result.plan.about.get("widths", {}),
+        "multiples": result.plan.about.get("multiples", {}),
         "tidied": result.plan.about.get("tidy", {}),
         "repair": result.plan.about.get("repair"),
         "warnings": result.warnings,

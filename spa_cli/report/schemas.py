@@ -71,7 +71,7 @@ _PRUNED = {
     "input_shapes": _SHAPES,
     "method": _or_null(TEXT),
     "round_to": _said({"type": ["integer", "string"]}, "widths are multiples of this; auto: they were chosen by time"),
-    "widths": _said(_map(COUNT), "how many of the groups that were cut have widths that are multiples of so many"),
+    "multiples": _said(_map(COUNT), "how many of the groups that were cut have widths that are multiples of so many"),
     "tidied": _said(_map(COUNT), "step of --tidy: how much it did; empty: nothing, or it was not asked for"),
     "repair": _or_null(_REPAIR),
     "warnings": _list(TEXT),
