@@ -16,8 +16,8 @@ from spa_cli.progress import stage
 from spa_cli.request import Request
 from spa_cli.result import Figures, Result
 from spa_cli.runtime.providers import chosen
-from spa_cli.runtime.session import open_session, openable
-from spa_cli.runtime.timing import Timing, latency
+from spa_cli.runtime.session import open_session
+from spa_cli.runtime.timing import Timing
 from spa_cli.tidy.steps import LAST
 from spa_cli.trial.choose import Choice
 from spa_cli.trial.prepare import Ranked
@@ -25,6 +25,7 @@ from spa_cli.trial.target import LATENCY_TOLERANCE
 from spa_cli.trial.trials import Trial, Trials
 from spa_cli.verification.drift import drift_over
 from spa_cli.verification.gates import Limits, check
+from spa_cli.verification.speed import Setting, settings, slower
 from spa_cli.verification.subject import Subject
 
 # of what is lost, the share of one group that is worth naming it for
@@ -47,8 +48,9 @@ def measure(
     source, analysis = subject.source, subject.analysis
     warnings = [*source.warnings, *warnings]
     stage("measuring latency")
+    timings = list[Setting]()
     try:
-        timing = timing or latency(openable(source), str(small.staged.path), subject.single, apart=source.external)
+        timings += settings(subject, str(small.staged.path), timing)
     except Exception as error:  # noqa: BLE001 - verified models run; onnxruntime's optimiser may still stumble
         warnings.append(f"latency could not be measured: {first_line(error)}")
     stage("comparing outputs")
@@ -66,7 +68,7 @@ def measure(
     groups = analysis.grouping.groups
     kept = [(groups[i], count) for i, count in sorted(selection.widths.items())]
     gone = {group.name: group.channels - count for group, count in kept}
-    seconds = (timing.before, timing.after) if timing else (None, None)
+    seconds = (timings[0].timing.before, timings[0].timing.after) if timings else (None, None)
     return Result(
         source=source,
         analysis=analysis,
@@ -77,6 +79,8 @@ def measure(
         samples=subject.judges.samples,
         judged_on=subject.judges.about,
         cut_groups=kept,
+        timings=timings,
+        slower=slower(subject, small.model, timings[0].timing) if timings else "",
         warnings=warnings,
         out=out,
         model=small.model,
@@ -121,6 +125,9 @@ def provenance(ranked: Ranked, request: Request, choice: Choice) -> dict[str, An
         if getattr(options, name) is not None:
             about[name] = getattr(options, name)
     about["round_to"] = options.round_to
+    if choice.menu.whole(choice.selection.gone):
+        blocks = subject.analysis.blocks
+        about["blocks"] = [blocks[i].name for i in choice.menu.whole(choice.selection.gone)]
     about["multiples"] = choice.menu.multiples(choice.selection)
     if options.focus:
         about["focus"] = list(options.focus)

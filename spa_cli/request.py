@@ -62,6 +62,12 @@ class Request:
         round_to = o.round_to if isinstance(o.round_to, int) else 1
         return Constraints(o.ignore, o.only, round_to, o.min_channels, o.max_group_ratio, o.exact_only)
 
+    @property
+    def blocks(self) -> bool:
+        """Whether residual blocks may go whole: unless told, only where time is asked for."""
+        told = self.options.blocks
+        return self.options.target_latency is not None if told is None else told
+
     def with_budget(self, name: str, value: float) -> Request:
         """The same with one budget instead of its own."""
         return replace(self, options=self.options.with_budget(name, value))

@@ -14,6 +14,7 @@ from spa_cli.errors import SpaError
 from spa_cli.graph.source import Source
 from spa_cli.plan import Plan
 from spa_cli.verification.drift import Drift
+from spa_cli.verification.speed import Setting
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,9 @@ class Figures:
 class Result:
     """``model`` is the small model (also written to ``out`` if given); ``cut_groups`` tells what each group keeps.
 
-    ``drift`` is that of ``samples`` samples, ``judged_on`` says of which; latency is that of one run.
+    ``drift`` is that of ``samples`` samples, ``judged_on`` says of which; latency is that of one run
+    on one sample, where the model leaves their number free. ``timings``: on other threads and with more samples, too;
+    ``slower`` says why it is no faster than the original, "" where it is.
 
     Where the original keeps its weights in files of their own, those of ``model`` lie beside ``out`` if there is one.
     """
@@ -48,6 +51,8 @@ class Result:
     warnings: list[str]
     out: Path | None
     model: onnx.ModelProto
+    timings: list[Setting]
+    slower: str
 
     @property
     def rf(self) -> float:

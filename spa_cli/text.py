@@ -65,5 +65,5 @@ def widths_text(groups: Mapping[str, int]) -> str:
     """How many groups have widths of which multiples, in words."""
     if not groups.keys() - {"1"}:
         return "any"
-    each = [f"multiples of {m} in {count} groups" if m != "1" else f"any in {count}" for m, count in groups.items()]
-    return ", ".join(each)
+    each = [f"of {m} in {count}" if m != "1" else f"any in {count}" for m, count in groups.items()]
+    return f"multiples {', '.join(each)} of the groups that were cut"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -42,13 +43,23 @@ class Clock(Protocol):
 class Bill:
     """Costs relative to the dense model's, by coin and by how many channels of each group (g,) are gone.
 
-    ``clock``: how long nodes take, where seconds are a coin.
+    ``clock``: how long nodes take, where seconds are a coin. ``blocks``: groups that may lose all their channels.
     """
 
-    def __init__(self, costs: Costs, grouping: Grouping, clock: Clock | None = None) -> None:
+    def __init__(
+        self, costs: Costs, grouping: Grouping, clock: Clock | None = None, blocks: Iterable[int] = ()
+    ) -> None:
         self._costs, self._grouping, self.clock = costs, grouping, clock
         self._widths = Widths(grouping)
         self._channels = sum(g.channels for g in grouping.groups)
+        # what costs nothing where a group is gone whole
+        self._dies: dict[Node | str, dict[int, int]] = defaultdict(dict)
+        for index in blocks:
+            gone = costs.emptying.without([index])
+            for dead in gone.dead:
+                self._dies[dead][index] = grouping.groups[index].channels
+            for unread in gone.unread:
+                self._dies[unread][index] = grouping.groups[index].channels
         self._terms: dict[str, list[_Term]] = {}
         self._touching: dict[str, list[list[_Term]]] = {}
         self._whole: dict[str, float] = {}
@@ -91,7 +102,8 @@ class Bill:
         return [self._of_weight(w, item(w)) for w in costs.weights]
 
     def _of_weight(self, weight: str, item: float) -> _Term:
-        return _Term(self._costs, self._widths, self._axes([weight]), lambda shape: item * math.prod(shape(weight)))
+        axes, dies = self._axes([weight]), self._dies.get(weight, {})
+        return _Term(self._costs, self._widths, axes, dies, lambda shape: item * math.prod(shape(weight)))
 
     def _of_node(
         self,
@@ -101,7 +113,8 @@ class Bill:
     ) -> _Term:
         axes = self._axes([n for n in (*node.inputs, *node.outputs) if n])
         timed = None if seconds is None else lambda work, widths: seconds(node, work, widths)
-        return _Term(self._costs, self._widths, axes, lambda shape: quantity(node, shape), timed)
+        dies = self._dies.get(node, {})
+        return _Term(self._costs, self._widths, axes, dies, lambda shape: quantity(node, shape), timed)
 
     def _axes(self, names: list[str]) -> dict[tuple[str, int], Rows]:
         """Axes of tensors from which channels of some group can go."""
@@ -111,19 +124,24 @@ class Bill:
 
 
 class _Term:
-    """What one node or weight costs: a quantity of its shapes, or what a clock makes of that."""
+    """What one node or weight costs: a quantity of its shapes, or what a clock makes of that.
+
+    ``dies``: how many channels of which groups there are, any of which all gone leaves nothing of it.
+    """
 
     def __init__(
         self,
         costs: Costs,
         widths: Widths,
         axes: dict[tuple[str, int], Rows],
+        dies: Mapping[int, int],
         quantity: Quantity,
         timed: Callable[[Values, Counts], Values] | None = None,
     ) -> None:
         self._costs, self._widths, self._axes, self._quantity, self._timed = costs, widths, axes, quantity, timed
         self._rows = list({id(r): r for r in axes.values()}.values())
-        self.groups = sorted({g for r in self._rows for g in widths.groups(r)})
+        self._dies = dies
+        self.groups = sorted({*dies, *(g for r in self._rows for g in widths.groups(r))})
         self._known: dict[tuple[int, ...], float] = {}
         self._costly: dict[tuple[int, ...], float] = {}
         self._curves: dict[tuple[int, ...], Values] = {}
@@ -131,6 +149,8 @@ class _Term:
     def at(self, gone: Sequence[int]) -> float:
         """With so many channels of each group gone."""
         key = tuple(gone[i] for i in self.groups)
+        if any(gone[i] == whole for i, whole in self._dies.items()):
+            return 0.0
         if self._timed is None:
             return self._amount(key, gone)
         if key not in self._costly:
@@ -142,8 +162,16 @@ class _Term:
         """With ``counts`` (k,) of one group gone instead, (k,)."""
         key = (group, len(counts), int(counts[-1]), *(gone[i] for i in self.groups if i != group))
         if key not in self._curves:
-            self._curves[key] = self._curve(group, counts, gone)
+            self._curves[key] = self._with_blocks(group, counts, gone)
         return self._curves[key]
+
+    def _with_blocks(self, group: int, counts: Counts, gone: Sequence[int]) -> Values:
+        """Nothing is left where all channels of a group are gone that it dies with."""
+        if any(gone[i] == whole for i, whole in self._dies.items() if i != group):
+            return np.zeros(len(counts))
+        if group not in self._dies or counts[-1] != self._dies[group]:
+            return self._curve(group, counts, gone)
+        return np.append(self._curve(group, counts[:-1], gone), 0.0)
 
     def _curve(self, group: int, counts: Counts, gone: Sequence[int]) -> Values:
         other = list(gone)

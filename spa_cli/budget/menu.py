@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ class Menu:
 
     A channel of a group of blocks stands for one channel of each block: each block drops its own least. ``weights``:
     names of the parameters that are layers; ``excluded``: groups that stay whole, whatever the constraints say.
+    ``blocks``: groups that may lose all their channels, each with all groups that then go.
     """
 
     def __init__(
@@ -43,9 +45,11 @@ class Menu:
         constraints: Constraints,
         weights: Collection[str],
         excluded: Collection[int] = (),
+        blocks: Mapping[int, Collection[int]] = MappingProxyType({}),
     ) -> None:
         self._grouping, self._rankings = grouping, rankings
         self.eligible = [i for i, g in enumerate(grouping.groups) if i not in excluded and constraints.allows(g)]
+        self._blocks = {i: set(b) for i, b in blocks.items() if i in self.eligible and {*b} <= {*self.eligible}}
         self.total = sum(grouping.groups[i].channels for i in self.eligible)
         self._axes = _axes(grouping, weights, constraints.min_channels)
         self.caps = {i: self._cap(i, constraints.max_group_ratio) for i in self.eligible}
@@ -66,6 +70,8 @@ class Menu:
             # rounder widths stay, and the least there can be
             step *= 2
             counts = np.unique([0, *counts[(channels - counts) % step == 0], counts[-1]])
+        if index in self._blocks:
+            counts = np.unique([*counts, channels])
         return Dish(counts, self._lost[index][counts])
 
     def vector(self, gone: Mapping[int, int]) -> list[int]:
@@ -110,7 +116,13 @@ class Menu:
         for index, count in gone.items():
             if count:
                 result.keep(index, kept(self._rankings[index], count))
-        return result
+        whole = self.whole(gone)
+        return result.copy_emptied({*whole, *(i for one in whole for i in self._blocks[one])}) if whole else result
+
+    def whole(self, gone: Mapping[int, int]) -> list[int]:
+        """The blocks that go whole, each by its group; not those inside others."""
+        found = [i for i in self._blocks if gone.get(i) == self._grouping.groups[i].channels]
+        return [i for i in found if not any(i in self._blocks[other] for other in found if other != i)]
 
     def multiples(self, selection: Selection) -> dict[str, int]:
         """How many of the groups that were cut have widths of 16, 8, 4 and 2 channels, and of any number."""

@@ -113,6 +113,9 @@ class Options:
     )
     min_channels: int = option(1, "Leave every layer at least this wide.", REMOVABLE)
     max_group_ratio: float = option(1.0, "Remove at most this fraction of a group.", REMOVABLE)
+    blocks: bool | None = option(
+        None, "Take residual blocks out whole where that loses least (default: with --target-latency only).", REMOVABLE
+    )
     exact_only: bool = option(False, "Only cut where removing equals zeroing.", REMOVABLE)
     input_shape: dict[str, tuple[int, ...]] = option(
         None,

@@ -8,6 +8,7 @@ from typing import Any
 from spa_cli.analysis import Analysis
 from spa_cli.result import Figures, Result
 from spa_cli.verification.compare import Comparison
+from spa_cli.verification.speed import Setting
 
 
 def inspect_json(analysis: Analysis, source_bytes: int) -> dict[str, Any]:
@@ -73,6 +74,9 @@ def prune_json(result: Result, schema: str) -> dict[str, Any]:
         "method": result.plan.about.get("method"),
         "round_to": result.plan.about.get("round_to", 1),
         "multiples": result.plan.about.get("multiples", {}),
+        "timings": [_setting(one) for one in result.timings],
+        "slower": result.slower,
+        "blocks": result.plan.about.get("blocks", []),
         "tidied": result.plan.about.get("tidy", {}),
         "repair": result.plan.about.get("repair"),
         "warnings": result.warnings,
@@ -86,6 +90,18 @@ def _figures(figures: Figures) -> dict[str, Any]:
         "macs": figures.macs,
         "bytes": figures.bytes,
         "latency_ms": None if figures.seconds is None else figures.seconds * 1e3,
+    }
+
+
+def _setting(setting: Setting) -> dict[str, Any]:
+    timing = setting.timing
+    return {
+        "threads": setting.threads,
+        "batch": setting.batch,
+        "before_ms": timing.before * 1e3,
+        "after_ms": timing.after * 1e3,
+        "left": timing.left,
+        "quiet_left": timing.quiet_left,
     }
 
 

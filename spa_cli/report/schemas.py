@@ -72,6 +72,21 @@ _PRUNED = {
     "method": _or_null(TEXT),
     "round_to": _said({"type": ["integer", "string"]}, "widths are multiples of this; auto: they were chosen by time"),
     "multiples": _said(_map(COUNT), "how many of the groups that were cut have widths that are multiples of so many"),
+    "timings": _said(
+        _list(
+            _object(
+                threads=_said(_or_null(COUNT), "null: as many as onnxruntime takes"),
+                batch=COUNT,
+                before_ms=NUMBER,
+                after_ms=NUMBER,
+                left=_said(NUMBER, "after / before, by the medians"),
+                quiet_left=_said(NUMBER, "after / before, by the fastest tenth of the runs"),
+            )
+        ),
+        "both models in turns; the first is what before and after tell; empty: not measured",
+    ),
+    "slower": _said(TEXT, "why it is no faster than the original, and what would help; empty: it is"),
+    "blocks": _said(_list(TEXT), "residual blocks that went whole, each by the layer that ended it"),
     "tidied": _said(_map(COUNT), "step of --tidy: how much it did; empty: nothing, or it was not asked for"),
     "repair": _or_null(_REPAIR),
     "warnings": _list(TEXT),

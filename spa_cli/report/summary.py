@@ -32,19 +32,19 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
     """Before and after, of a ``spa.prune/1`` or ``spa.apply/1``; what ruins the result comes first."""
     if not report["drift"]["resembles"]:
         out.print(f"[bold red]{escape(report['warnings'][0])}[/]")
+    if report["slower"]:
+        out.print(f"[bold yellow]{escape(report['slower'])}[/]")
     _before_and_after(out, f"{verb} {report['input']}", ("before", "after"), report)
-    before, after = (report[side]["latency_ms"] for side in ("before", "after"))
-    # below a millisecond what is left is mostly overhead
-    if before and after and before > 1 and after > 0.97 * before:
-        out.print(
-            "[yellow]smaller but not faster here: onnxruntime's kernels like some widths more than others; "
-            "try --round-to 16[/]"
-        )
+    if report["timings"]:
+        out.print(f"of the original's latency {', '.join(map(_timed, report['timings']))}")
     if report["tidied"]:
         out.print(f"tidied: {told(report['tidied'])}")
     out.print(f"{_drift(report['drift'])} on {escape(report['drift']['on'])}")
     if report["repair"]:
         out.print(f"{', '.join(_repair(report['repair']))}; calibrated on {escape(report['repair']['calibration'])}")
+    if report["blocks"]:
+        names = ", ".join(shorten(name, 40) for name in report["blocks"])
+        out.print(f"{count(len(report['blocks']))} blocks went whole: {escape(names)}")
     if report["multiples"]:
         out.print(f"widths: {widths_text(report['multiples'])}")
     touched, total = len(report["groups"]), report["groups_total"]
@@ -118,6 +118,12 @@ def _before_and_after(out: Console, title: str, columns: Iterable[str], report: 
         if a is not None and b is not None:
             table.add_row(label, show(a), show(b), change(a, b))
     out.print(table)
+
+
+def _timed(setting: dict[str, Any]) -> str:
+    threads = {None: "", 1: " on one thread"}.get(setting["threads"], f" on {setting['threads']} threads")
+    batch = "" if setting["batch"] == 1 else f" for {setting['batch']} samples at a time"
+    return f"{setting['left']:.2f}{threads}{batch}"
 
 
 def _drift(drift: dict[str, Any]) -> str:

@@ -35,13 +35,17 @@ def open_session(
     providers: tuple[str, ...] = CPU,
     arena: bool = True,
     timed: bool = False,
+    threads: int | None = None,
 ) -> ort.InferenceSession:
     """A session on a file, or on a model in memory; raises what onnxruntime raises.
 
     ``large``: weights stay in their file, mapped into memory, where onnxruntime would pack a copy of each. ``arena``:
     what a run takes is kept for the next one. ``timed``: it waits as a user's session would, which is fastest.
+    ``threads``: how many compute (``None``: as onnxruntime would).
     """
     options = ort.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads = threads
     if large:
         options.add_session_config_entry("session.disable_prepacking", "1")
     options.enable_cpu_mem_arena = arena

@@ -41,20 +41,20 @@ def latency(
     feeds: Feeds,
     budget: float = 2.0,
     apart: bool = False,
+    threads: int | None = None,
 ) -> Timing:
     """Two models timed alternately in one go, in fully optimised sessions, for ``budget`` seconds.
 
-    ``apart``: one after the other, so that large models are not in memory together.
+    ``apart``: one after the other, so that large models are not in memory together. ``threads``: how many compute.
     """
+
+    def opened(model: str | onnx.ModelProto) -> ort.InferenceSession:
+        return open_session(model, "all", large=apart, providers=chosen(), timed=True, threads=threads)
+
     if apart:
-        times = [
-            _seconds([open_session(m, "all", large=True, providers=chosen(), timed=True)], feeds, budget / 2)[0]
-            for m in (before, after)
-        ]
+        times = [_seconds([opened(m)], feeds, budget / 2)[0] for m in (before, after)]
     else:
-        times = _seconds(
-            [open_session(m, "all", providers=chosen(), timed=True) for m in (before, after)], feeds, budget
-        )
+        times = _seconds([opened(m) for m in (before, after)], feeds, budget)
     medians, quiet = np.median(times[0]), np.quantile(times[0], _QUIET)
     return Timing(float(medians), float(np.median(times[1])), float(quiet), float(np.quantile(times[1], _QUIET)))
 

@@ -73,7 +73,7 @@ def bill_of(ranked: Ranked, request: Request) -> Bill:
             f"--target-latency can't be aimed at: onnxruntime gives no profile of '{ranked.subject.source.name}'; use "
             "--target-macs"
         )
-    return Bill(analysis.costs, analysis.grouping, clock)
+    return Bill(analysis.costs, analysis.grouping, clock, blocks_of(ranked, request))
 
 
 def by_time(options: Options) -> bool:
@@ -81,11 +81,20 @@ def by_time(options: Options) -> bool:
     return options.round_to == "auto"
 
 
+def blocks_of(ranked: Ranked, request: Request) -> dict[int, frozenset[int]]:
+    """Groups that may lose all their channels, each with all groups that then go; gates are no blocks."""
+    if not request.blocks:
+        return {}
+    return {i: block.groups for i, block in ranked.subject.analysis.blocks.items() if block.residual}
+
+
 def menu_of(ranked: Ranked, request: Request, whole: Collection[int] = ()) -> Menu:
     """How many channels of each group may go; of groups ``whole`` none."""
     analysis = ranked.subject.analysis
     excluded = {*whole, *ranked.unscored}
-    return Menu(analysis.grouping, ranked.rankings, request.constraints, {*analysis.graph.weights()}, excluded)
+    layers = {*analysis.graph.weights()}
+    blocks = blocks_of(ranked, request)
+    return Menu(analysis.grouping, ranked.rankings, request.constraints, layers, excluded, blocks)
 
 
 def solver_of(ranked: Ranked, request: Request, menu: Menu, bill: Bill | None = None) -> Solver:
@@ -95,7 +104,8 @@ def solver_of(ranked: Ranked, request: Request, menu: Menu, bill: Bill | None = 
     """
     analysis = ranked.subject.analysis
     known = worth(menu, analysis, analysis.costs.coin, request.recipe.only_obspa)
-    return Solver(menu, bill or Bill(analysis.costs, analysis.grouping), known)
+    bill = bill or Bill(analysis.costs, analysis.grouping, blocks=blocks_of(ranked, request))
+    return Solver(menu, bill, known)
 
 
 def choose(ranked: Ranked, request: Request, trials: Trials, aim: Aim) -> Choice:
@@ -111,6 +121,9 @@ def choose(ranked: Ranked, request: Request, trials: Trials, aim: Aim) -> Choice
             refuse(ranked.subject, left_whole)
         chosen = aim.choose(menu)
         selection = menu.selection(chosen.gone)
+        if (clash := _clash(ranked, menu, chosen.gone)) is not None:
+            left_whole |= clash
+            continue
         stage("cutting and verifying")
         try:
             trial = trials.attempt(selection, repair=not aim.confirms)
@@ -119,6 +132,18 @@ def choose(ranked: Ranked, request: Request, trials: Trials, aim: Aim) -> Choice
             continue
         if aim.confirm(trial):
             return Choice(selection, menu, left_whole, aim.timing, chosen.short)
+
+
+def _clash(ranked: Ranked, menu: Menu, gone: dict[int, int]) -> dict[int, str] | None:
+    """Of blocks that can't all go, the one that is lost most with; it stays, for the reason given."""
+    whole = menu.whole(gone)
+    try:
+        if whole:
+            ranked.subject.analysis.costs.emptying.without(whole)
+    except CutError as error:
+        dearest = max(whole, key=lambda i: menu.lost({i: gone[i]}))
+        return {dearest: str(error)}
+    return None
 
 
 def refuse(subject: Subject, left_whole: dict[int, str]) -> None:

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from spa_cli.analysis import Analysis
-from spa_cli.calibration.chunks import Calibration
+from spa_cli.calibration.chunks import Calibration, fixed_size
 from spa_cli.calibration.judging import first_of
 from spa_cli.calibration.read import Data
 from spa_cli.graph.source import Source
@@ -39,8 +41,19 @@ class Subject:
     def single(self) -> Feeds:
         """One sample, where the model leaves their number free: what is timed."""
         one = first_of(self.analysis.graph, Calibration([self.feeds], ""), 1)
+        return one if self._runs(one) else self.feeds
+
+    def several(self, count: int) -> Feeds | None:
+        """``count`` times the same sample, where that is free."""
+        one = self.single
+        if any(fixed_size(self.analysis.graph, name) for name in one) or not all(map(np.ndim, one.values())):
+            return None
+        many = {name: np.repeat(value, count, axis=0) for name, value in one.items()}
+        return many if self._runs(many) else None
+
+    def _runs(self, feeds: Feeds) -> bool:
         try:
-            run(open_session(self.source, large=self.source.external), one)
-        except Exception:  # noqa: BLE001 - whatever onnxruntime raises: its samples don't come singly
-            return self.feeds
-        return one
+            run(open_session(self.source, large=self.source.external), feeds)
+        except Exception:  # noqa: BLE001 - whatever onnxruntime raises: its samples don't come in such numbers
+            return False
+        return True

@@ -1,0 +1,77 @@
+"""How long a pruned model takes beside the original, and which layers are to blame where it is no faster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx
+
+from spa_cli.errors import first_line
+from spa_cli.operators import contracting
+from spa_cli.runtime.profile import profile
+from spa_cli.runtime.session import Feeds, openable
+from spa_cli.runtime.timing import Timing, latency
+from spa_cli.verification.subject import Subject
+
+# other work on the machine makes up less than this
+SLOWER = 1.02
+_BLAMED, _SECONDS = 3, 1.0
+# samples at a time, and seconds a run may take in a setting that nobody asked for
+_BATCH, _LONG = 8, 1.0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How both models were run: ``threads`` (``None``: as onnxruntime would), ``batch`` samples at a time."""
+
+    threads: int | None
+    batch: int
+    timing: Timing
+
+
+def settings(subject: Subject, path: str, first: Timing | None = None) -> Iterator[Setting]:
+    """A sample at a time on all threads (``first``, where that is known) and on one; several, where that is free.
+
+    Raises what onnxruntime raises.
+    """
+    single, cores = subject.single, os.cpu_count() or 1
+    alone = first or _timed(subject, path, single)
+    yield Setting(None, 1, alone)
+    if cores > 1 and alone.before * cores <= _LONG:
+        yield Setting(1, 1, _timed(subject, path, single, threads=1))
+    if alone.before * _BATCH <= _LONG and (many := subject.several(_BATCH)) is not None:
+        yield Setting(None, _BATCH, _timed(subject, path, many))
+
+
+def _timed(subject: Subject, path: str, feeds: Feeds, threads: int | None = None) -> Timing:
+    source = subject.source
+    return latency(openable(source), path, feeds, apart=source.external, threads=threads)
+
+
+def slower(subject: Subject, model: onnx.ModelProto, timing: Timing) -> str:
+    """A sentence where the result takes longer than the original: how much, in which layers, what helps; "" if not."""
+    if min(timing.left, timing.quiet_left) <= SLOWER:
+        return ""
+    said = f"the result takes {timing.quiet_left:.2f} of the original's time here"
+    blamed = _dearer(subject, model)
+    return (
+        f"{said}{': ' + blamed if blamed else ''}; ask for less with --target-latency, for --round-to 16, or for --tidy"
+    )
+
+
+def _dearer(subject: Subject, model: onnx.ModelProto) -> str:
+    """The layers that take longer than they did, the worst first; "" where that can't be told."""
+    source = subject.source
+    if source.external:
+        return ""
+    try:
+        before, after = profile(
+            [(source.model, source.folder), (model, "")], subject.single, contracting(), seconds=_SECONDS
+        )
+    except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises: which layers it is stays open
+        return f"no layer can be blamed ({first_line(error)})"
+    more = {name: after.nodes.get(name, 0.0) - seconds for name, seconds in before.nodes.items()}
+    worst = [name for name in sorted(more, key=lambda n: -more[n])[:_BLAMED] if more[name] > 0]
+    return ", ".join(f"'{name}' takes {more[name] * 1e3:.2g} ms more" for name in worst)
