@@ -26,7 +26,7 @@ def made_of(arguments: Any) -> list[inspect.Parameter]:
     of = Limits if arguments is LimitArguments else Options
     hints = get_type_hints(of)
     return [
-        _parameter(one, about, kind(hints[one.name]))
+        _parameter(one, about, kind(hints[one.name], about))
         for one, about in declared(of)
         if one.name in arguments.__optional_keys__
     ]
@@ -43,10 +43,12 @@ def _parameter(one: Field[Any], about: About, of: Any) -> inspect.Parameter:
     return inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def kind(hint: Any) -> Any:
+def kind(hint: Any, about: About | None = None) -> Any:
     """What the command line takes for an option of this type: a path or text where that is one way to give it."""
     if get_origin(hint) in (tuple, dict):
         return list[str]
+    if about is not None and about.read is not None:
+        hint = get_type_hints(about.read)["given"]
     kinds = [get_origin(part) or part for part in get_args(hint) or (hint,) if part is not type(None)]
     if Path in kinds or os.PathLike in kinds:
         return Path

@@ -113,6 +113,9 @@ class SweepArguments(DataArguments, total=False):
     max_group_ratio: float
     """Remove at most this fraction of a group."""
 
+    blocks: bool | None
+    """Take residual blocks out whole where that loses least (default: with --target-latency only)."""
+
     exact_only: bool
     """Only cut where removing equals zeroing."""
 

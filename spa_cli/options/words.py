@@ -75,13 +75,10 @@ def fraction(given: str | float | None) -> float | None:
     """A number, also as text, or a percentage: 0.7, 70%; raises UsageError where it is neither."""
     if not isinstance(given, str):
         return given
-    number = given.strip().removesuffix("%")
     try:
-        found = float(number)
+        found = float(given.strip().removesuffix("%"))
     except ValueError:
-        found = math.nan
-    if math.isnan(found):
-        raise UsageError(f"'{given}' is no fraction; write one like 0.7 or 70%")
+        raise UsageError(f"'{given}' is no fraction; write one like 0.7 or 70%") from None
     return found / 100 if given.strip().endswith("%") else found
 
 

@@ -74,13 +74,25 @@ def test_the_defaults_of_a_command_are_those_of_the_declaration(command) -> None
 
 
 def test_what_the_command_line_takes() -> None:
-    hints = get_type_hints(Options)
-    expected = {"ratio": float, "target_size": int, "calib": Path, "tokenizer": Path, "mean": str, "provider": str}
+    hints, abouts = get_type_hints(Options), {one.name: about for one, about in declared(Options)}
+    expected = {
+        "ratio": str,
+        "max_drift": float,
+        "target_size": str,
+        "calib": Path,
+        "tokenizer": Path,
+        "mean": str,
+        "provider": str,
+    }
     expected |= {"round_to": str, "repair": bool, "exact_only": bool, "focus": list[str], "input_shape": list[str]}
-    assert {name: parameters.kind(hints[name]) for name in expected} == expected
+    assert {name: parameters.kind(hints[name], abouts[name]) for name in expected} == expected
 
 
 def test_text_is_read_as_on_the_command_line() -> None:
+    assert [Options(target_macs=one).target_macs for one in (0.7, "0.7", "70%")] == [0.7, 0.7, 0.7]
+    assert [Options(target_size=one).target_bytes(1000) for one in (700, "0.7kB", "70%")] == [700, 700, 700]
+    with pytest.raises(UsageError, match=r"'half' is no fraction; write one like 0\.7 or 70%"):
+        Options(target_macs="half")
     given = {"round_to": "8", "mean": "0.1,0.2", "input_shape": "x:1,3", "only": "fc", "provider": ["cuda", "cpu"]}
     found = Options(ratio=0.5, **given)
     assert (found.round_to, found.mean, found.only) == (8, (0.1, 0.2), ("fc",))
@@ -117,7 +129,7 @@ spa_cli.prune("m.onnx", target_macs=0.5, only="fc", ignore=["a"], calib="c.npz",
 spa_cli.sweep("m.onnx", "out", points=(0.5,), method="l1")
 spa_cli.verify("m.onnx", "s.onnx", mean=0.5, max_size="60%", provider=["cpu"])
 spa_cli.prune("m.onnx", target_mac=0.5)
-spa_cli.prune("m.onnx", ratio="x")
+spa_cli.prune("m.onnx", rounds="x")
 spa_cli.sweep("m.onnx", "out", ratio=0.5)
 spa_cli.verify("m.onnx", "s.onnx", max_drift="little")
 """
@@ -136,4 +148,4 @@ def test_a_type_checker_sees_every_option(tmp_path) -> None:
     told = [line.partition("use.py:")[2] for line in ran.stdout.splitlines() if "error: " in line]
     assert [line.partition(":")[0] for line in told] == ["6", "7", "8", "9"], ran.stdout
     assert 'Unexpected keyword argument "target_mac"' in told[0]
-    assert 'Argument "ratio" to "prune" has incompatible type "str"' in told[1]
+    assert 'Argument "rounds" to "prune" has incompatible type "str"' in told[1]

@@ -11,11 +11,11 @@ import onnx
 import pytest
 
 import spa_cli
-from spa_cli import finish
 from spa_cli.errors import UsageError
 from spa_cli.report.json_report import inspect_json, prune_json
 from spa_cli.report.page import measure
 from spa_cli.runtime.timing import Timing
+from spa_cli.verification import speed
 from tests.cli.running import contents, refused, spa
 from tests.report.reading import well_made
 from tests.samples import SAMPLES, calib_path, model_path
@@ -74,7 +74,7 @@ def test_how_it_was_made_and_what_the_repair_wins(tmp_path) -> None:
 
 def test_a_page_is_the_same_but_for_what_is_measured(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(measure, "profiles", lambda *_: measure.Profiles(None, None, "not measured"))
-    monkeypatch.setattr(finish, "latency", lambda *_, **__: Timing(2.0, 1.0, 2.0, 1.0))
+    monkeypatch.setattr(speed, "latency", lambda *_, **__: Timing(2.0, 1.0, 2.0, 1.0))
     pages = []
     for name in ("a", "b"):
         spa_cli.prune(RESNET, None, report=tmp_path / f"{name}.html", ratio=0.3, method="l1")

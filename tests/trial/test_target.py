@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import spa_cli
-from spa_cli.budget.solve import TOLERANCE
+from spa_cli.budget.solve import TOLERANCE, Solver
+from spa_cli.devices.measure import work_of
 from spa_cli.errors import UnreachableError, UsageError
 from spa_cli.options import Options
-from spa_cli.trial.target import LATENCY_TOLERANCE
+from spa_cli.runtime.timing import Timing
+from spa_cli.trial.target import HURRY, LATENCY_TOLERANCE
 from tests.builders import analysed, build, rankings, solver_of
 from tests.samples import SAMPLES, model_path
 
@@ -109,3 +112,68 @@ def test_latency_is_confirmed_on_the_finished_file_in_one_run() -> None:
         return
     assert result.before.seconds is not None
     assert abs(result.after.seconds / result.before.seconds - 0.9) <= LATENCY_TOLERANCE * 0.9
+
+
+def test_a_model_that_gives_no_profile_has_no_latency_to_aim_at(monkeypatch) -> None:
+    monkeypatch.setattr("spa_cli.trial.choose.clock_of", lambda analysis, feeds: None)
+    with pytest.raises(UnreachableError, match=r"gives no profile of '.*'; use --target-macs"):
+        prune("digits_mlp", target_latency=0.7)
+
+
+class _Steps:
+    """A clock of a made-up machine: seconds are the work, of odd widths five times as many."""
+
+    def __init__(self, nodes) -> None:
+        self.nodes = nodes
+
+    def work(self, node, shape) -> float:
+        return work_of(node, shape)
+
+    def seconds(self, node, work, widths):
+        return work * np.where((widths % 8 == 0).all(0), 1.0, 5.0)
+
+
+def test_widths_that_cost_time_are_not_taken_though_the_budget_is_of_something_else(monkeypatch) -> None:
+    """Free widths lose little less; what they cost in time decides."""
+    monkeypatch.setattr("spa_cli.trial.choose.by_time", lambda options: options.round_to == "auto")
+    monkeypatch.setattr("spa_cli.trial.choose.clock_of", lambda analysis, feeds: _Steps(analysis.costs.nodes))
+    monkeypatch.setattr("spa_cli.trial.trials.latency", lambda *_, **__: Timing(2.0, 1.0, 2.0, 1.0))
+    net = build(TEXT, w1=(4, 160), w2=(160, 3))
+    free, auto = (spa_cli.prune(net, method="l2", target_macs=0.62, round_to=r) for r in (1, "auto"))
+    assert dict(free.cut_groups)[free.analysis.grouping.groups[0]] % 8
+    assert [kept % 8 for _, kept in auto.cut_groups] == [0]
+    assert auto.plan.about["multiples"] == {"16": 1}
+    assert auto.after.macs / auto.before.macs <= 0.62
+
+
+def test_a_file_that_is_slower_is_tried_in_coarser_widths(monkeypatch) -> None:
+    monkeypatch.setattr("spa_cli.trial.choose.by_time", lambda options: True)
+    monkeypatch.setattr("spa_cli.trial.choose.clock_of", lambda analysis, feeds: _Steps(analysis.costs.nodes))
+    seen = []
+    monkeypatch.setattr(Solver, "solve", _noting(Solver.solve, seen))
+    monkeypatch.setattr("spa_cli.trial.trials.latency", lambda *_, **__: Timing(1.0, 1.5, 1.0, 1.5))
+    result = prune("digits_resnet", target_macs=0.7)
+    assert seen == list(HURRY)
+    assert result.slower.startswith("the result takes 1.50 of the original's time here")
+
+
+def _noting(solve, seen):
+    def noted(self, budgets, hurry=0.0, near=False):
+        seen.append(hurry)
+        return solve(self, budgets, hurry, near)
+
+    return noted
+
+
+@pytest.mark.parametrize("name", ["digits_resnet", "digits_vit"])
+def test_blocks_go_whole_where_they_are_worth_least(name) -> None:
+    """Where hardly anything else may go, a block does; the file is the cut one's, and a plan carries it."""
+    result = prune(name, target_macs=0.75, blocks=True, max_group_ratio=0.05)
+    assert result.plan.about["blocks"]
+    assert result.after.macs / result.before.macs <= 0.75
+    with pytest.raises(UnreachableError, match="is the least that can be left"):
+        prune(name, target_macs=0.75, max_group_ratio=0.05)
+    again = spa_cli.apply(result.plan, model_path(name))
+    assert again.after.macs == result.after.macs
+    counted = analysed(result.model).costs
+    assert counted.macs == result.after.macs
