@@ -27,6 +27,8 @@ def shorten(patch: Callable[[object, str, object], None]) -> None:
     """
     from spa_cli import finish
     from spa_cli.runtime import session
+    from spa_cli.devices import here
+    from spa_cli.devices.profiles import HERE
     from spa_cli.trial import choose
     from spa_cli.verification import compare
 
@@ -40,7 +42,9 @@ def shorten(patch: Callable[[object, str, object], None]) -> None:
 
     for module in (finish, compare):
         patch(module, "latency", functools.partial(module.latency, budget=0.02))
-    patch(choose, "clock_of", lambda analysis, feeds: None)
+    # what a profile says is the same on every machine
+    real = here.clock_of
+    patch(choose, "clock_of", lambda *given: real(*given) if given[2] != HERE else None)
 
 
 def executable(folder: Path) -> Path:

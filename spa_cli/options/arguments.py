@@ -101,8 +101,14 @@ class SweepArguments(DataArguments, total=False):
     only: str | Iterable[str] | None
     """Cut only groups with this name, or made by a tensor or node with it."""
 
+    exact_budget: bool
+    """Fail where a budget can't be met within 2 %, rather than leave less."""
+
     round_to: str | int
-    """Keep layer widths multiples of this; auto: of what kernels here like, if that costs little; 1: any."""
+    """Keep layer widths multiples of this; auto: those whose time is worth what they lose; 1: any."""
+
+    device: str | os.PathLike[str]
+    """Whose time decides: here, as measured, a name of 'spa devices', or a TOML file of your own."""
 
     min_channels: int
     """Leave every layer at least this wide."""
@@ -120,20 +126,20 @@ class SweepArguments(DataArguments, total=False):
 class PruneArguments(SweepArguments, total=False):
     """All of ``prune``."""
 
-    ratio: float | None
-    """Fraction of all removable channels to remove."""
+    ratio: str | float | None
+    """Fraction of all removable channels to remove: 0.4 or 40%."""
 
-    target_macs: float | None
+    target_macs: str | float | None
     """Fraction of the MACs that may remain."""
 
-    target_params: float | None
+    target_params: str | float | None
     """Fraction of the parameters that may remain."""
 
-    target_size: int | None
-    """File size in bytes that may remain."""
+    target_size: str | int | None
+    """File size that may remain: 64KB, 1.5MB or 60%."""
 
-    target_latency: float | None
-    """Fraction of the latency, measured here, that may remain."""
+    target_latency: str | float | None
+    """Fraction of the latency that may remain, measured here (see --device)."""
 
     max_drift: float | None
     """The smallest model whose outputs move no more (relative L2); beside another budget a gate."""

@@ -35,7 +35,7 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
     _before_and_after(out, f"{verb} {report['input']}", ("before", "after"), report)
     before, after = (report[side]["latency_ms"] for side in ("before", "after"))
     # below a millisecond what is left is mostly overhead
-    if before and after and before > 1 and after > 0.97 * before:
+    if report["device"] == "here" and before and after and before > 1 and after > 0.97 * before:
         out.print(
             "[yellow]smaller but not faster here: onnxruntime's kernels like some widths more than others; "
             "try --round-to 16[/]"
@@ -47,6 +47,12 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
         out.print(f"{', '.join(_repair(report['repair']))}; calibrated on {escape(report['repair']['calibration'])}")
     if report["widths"]:
         out.print(f"widths: {widths_text(report['widths'])}")
+    if report["predicted_latency"] is not None:
+        out.print(
+            f"latency predicted for {escape(report['device'])}, not measured: {report['predicted_latency']:.3f} of the "
+            "original's; the table has that of this machine",
+            soft_wrap=True,
+        )
     touched, total = len(report["groups"]), report["groups_total"]
     out.print(f"RF {report['rf']:.2f}x MACs, RP {report['rp']:.2f}x parameters; {touched} of {total} groups cut")
     if report["output"]:

@@ -67,7 +67,7 @@ def bill_of(ranked: Ranked, request: Request) -> Bill:
     """What numbers of channels cost, in seconds too where widths or latency are chosen by them."""
     analysis, options = ranked.subject.analysis, request.options
     timed = options.round_to == "auto" or options.target_latency is not None
-    clock = clock_of(analysis, ranked.subject.single) if timed else None
+    clock = clock_of(analysis, ranked.subject.single, options.device) if timed else None
     return Bill(analysis.costs, analysis.grouping, clock)
 
 
