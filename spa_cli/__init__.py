@@ -10,8 +10,8 @@ The same verbs as the commands, taking a path or a ``ModelProto``::
     curve = spa_cli.sweep("model.onnx", "sweep", points=(0.8, 0.5))
     report = spa_cli.verify("model.onnx", "small.onnx")
 
-``prune_many`` takes many files, or folders of them; ``criteria``, ``devices``, ``operators`` and ``schema`` say what the
-commands of that name print. What goes on is logged to the logger ``spa_cli``.
+``prune_many`` takes many files, or folders of them; ``criteria``, ``devices``, ``operators`` and ``schema`` say what
+the commands of that name print. What goes on is logged to the logger ``spa_cli``.
 
 All raise subclasses of ``spa_cli.errors.SpaError``.
 """

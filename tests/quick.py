@@ -26,9 +26,9 @@ def shorten(patch: Callable[[object, str, object], None]) -> None:
     Sessions compute on one thread each: onnxruntime's others wait for work by turning on the processor.
     """
     from spa_cli import finish
-    from spa_cli.runtime import session
     from spa_cli.devices import here
     from spa_cli.devices.profiles import HERE
+    from spa_cli.runtime import session
     from spa_cli.trial import choose
     from spa_cli.verification import compare
 

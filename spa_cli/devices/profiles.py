@@ -62,7 +62,7 @@ def profile_of(device: str) -> Profile | None:
     if is_file(device):
         return _profile(_read(device), Path(device).stem, device)
     if device not in profiles():
-        near = difflib.get_close_matches(device.lower(), [HERE, *profiles()], 1, 0.4)
+        near = difflib.get_close_matches(device.lower(), [HERE, *profiles()], 1, 0.6)
         advice = (
             f"did you mean '{near[0]}'?" if near else "'spa devices' lists all, and a file of your own ends in .toml"
         )

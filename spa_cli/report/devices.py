@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
 from spa_cli.devices import store
@@ -49,10 +50,10 @@ def devices_tables(out: Console, found: dict[str, Any]) -> None:
         table.add_row(profile["name"], *(str(profile["multiples"][kind]) for kind in KINDS))
     out.print(table)
     for profile in found["profiles"]:
-        out.print(Text.assemble((profile["name"], "bold"), f": {profile['about']}"), soft_wrap=True)
+        out.print(Text.assemble((profile["name"], "bold"), f": {profile['about']}"))
         for source in profile["source"]:
-            out.print(Text(f"  {source}", "dim"))
-    out.print(Text(f"here: {found['machine']}"), soft_wrap=True)
+            out.print(Padding(Text(source, "dim", overflow="fold"), (0, 0, 0, 2)))
+    out.print(Text.assemble(("here", "bold"), f": {found['machine']}"))
     if not found["measured"]:
         out.print("nothing was measured yet: the first 'spa prune' of a model does it")
         return
@@ -60,7 +61,7 @@ def devices_tables(out: Console, found: dict[str, Any]) -> None:
 
 
 def _measured(out: Console, measured: list[dict[str, Any]]) -> None:
-    table = new_table(out, "measured: times that layers take at widths of these multiples and no larger one")
+    table = new_table(out, "measured: what layers take at widths that are multiples of")
     width = max(12, min(out.width - 56, 40))
     table.add_column("model", no_wrap=True, max_width=width)
     table.add_column("layers", no_wrap=True)
@@ -74,5 +75,5 @@ def _measured(out: Console, measured: list[dict[str, Any]]) -> None:
     out.print(table)
     for machine in sorted({one["machine"] for one in measured}):
         models = sum(one["machine"] == machine for one in measured)
-        out.print(Text(f"{models} of {len(measured)} on {machine}"), soft_wrap=True)
-    out.print("relative to the best that was tried; 'spa devices --clear' forgets them")
+        out.print(Text(f"{models} of {len(measured)} on {machine}"))
+    out.print("times what the best of them take; 'spa devices --clear' forgets it")

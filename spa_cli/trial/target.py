@@ -56,7 +56,7 @@ def worth(menu: Menu, analysis: Analysis, coin: str, obspa: bool) -> dict[int, f
 
 def unmeasured(device: str) -> str:
     """The warning that a latency is only predicted."""
-    return f"--target-latency is predicted for '{device}', not measured; run 'spa verify' there"
+    return f"--target-latency is predicted for '{device}', not measured; measure it there"
 
 
 class Target:
@@ -74,6 +74,9 @@ class Target:
         self.timing: Timing | None = None
         # bytes of the file that the weights don't explain; how much of the latency that is predicted is seen
         self._other_bytes, self._seen, self._tries, self._hurry = 0.0, 1.0, 0, 0
+        if self._elsewhere:
+            # no file will tell that this was too little
+            self._hurry = 1
         options, source = self._options, subject.source
         size = options.target_bytes(source.bytes)
         if size is not None and size >= source.bytes:
