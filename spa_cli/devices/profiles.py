@@ -77,7 +77,7 @@ def _read(file: str) -> dict[str, Any]:
         why = getattr(error, "strerror", None) or error
         raise UsageError(f"the device '{file}' can't be read: {why}; name another with --device") from error
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"the device '{file}' is not valid TOML: {error}; write it anew") from error
+        raise UsageError(f"the device '{file}' is not TOML: {error}; write it anew") from error
 
 
 def _profile(table: dict[str, Any], name: str, file: str) -> Profile:

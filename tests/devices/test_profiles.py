@@ -53,7 +53,7 @@ def test_a_file_of_ones_own(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("convolution = ", r"the device '.*' is not valid TOML: .*; write it anew"),
+        ("convolution = ", r"the device '.*' is not TOML: .*; write it anew"),
         ("convolution = 0", r"'convolution' in the device '.*' has to be a whole number above 0, not 0"),
         ("product = true", r"'product' in the device '.*' has to be a whole number above 0, not True"),
         ("convolutoin = 8", r"'convolutoin' in the device '.*' is no kind of layer; did you mean 'convolution'\?"),
