@@ -67,6 +67,20 @@ def test_a_product_has_no_blocks_along_its_batch() -> None:
     assert taken(model, profile(product=16), {"w1": 3}) == {"a": 6 * 8 * 32, "y": 6 * 32 * 4, "others": 6 * 17}
 
 
+def test_heads_of_attention_are_a_batch() -> None:
+    text = """(float[1,6,24] x) => (y) {
+      q = MatMul(x, wq)
+      k = MatMul(x, wk)
+      v = MatMul(x, wv)
+      a = Attention<q_num_heads=3, kv_num_heads=3>(q, k, v)
+      y = MatMul(a, wy)
+    }"""
+    model = build(text, opset=23, ir=11, wq=(24, 24), wk=(24, 24), wv=(24, 24), wy=(24, 4))
+    alone = taken(model, profile())["a"]
+    # 24 features of queries and 24 of what comes out are 32
+    assert taken(model, profile(product=16))["a"] == pytest.approx(alone * (32 / 24) ** 2)
+
+
 def test_recurrent_layers_have_units_not_gates() -> None:
     text = """(float[5,1,6] x) => (y) {
       h = LSTM<hidden_size=12>(x, w, r)
@@ -113,11 +127,7 @@ def test_bodies_are_timed_as_often_as_they_run() -> None:
         k = MatMul(a, w2)
       }>
     }"""
-    try:
-        model = build(text, w1=(8, 20), w2=(20, 8))
-    except Exception:  # noqa: BLE001
-        pytest.skip("the parser of this onnx takes no bodies")
-    analysis = analysed(model)
+    analysis = analysed(build(text, w1=(8, 20), w2=(20, 8)))
     clock = ProfileClock(profile(product=16), analysis)
     left = Bill(analysis.costs, analysis.grouping, clock).left(SECONDS, [0] * len(analysis.grouping.groups))
     assert left == pytest.approx(1)
