@@ -123,7 +123,7 @@ def provenance(ranked: Ranked, request: Request, choice: Choice) -> dict[str, An
         if getattr(options, name) is not None:
             about[name] = getattr(options, name)
     about["round_to"] = options.round_to
-    about["widths"] = choice.menu.multiples(choice.selection)
+    about["multiples"] = choice.menu.multiples(choice.selection)
     predicted = _predicted(ranked, request, choice)
     if predicted is not None:
         about |= {"device": options.device, "predicted_latency": predicted}

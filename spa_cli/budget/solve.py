@@ -118,17 +118,33 @@ class Solver:
                 low, high = (low, middle) if self.left(coin, tried) <= allowed + EXACT else (middle, high)
             known[coin] = before + high
             gone, _ = self._settled(dishes, first, most, known)
-        moved = Moves(self.bill, dishes, self._weigh, budgets, prices).settle(self.menu.vector(gone))
-        if moved is None:
+        moves = Moves(self.bill, dishes, self._weigh, budgets, prices)
+        # the other end of the road: what costs are there differs, and so may where it leads
+        far, _ = self._settled(dishes, first, most, known, self.most())
+        found = [m for start in (gone, far) if (m := moves.settle(self.menu.vector(start))) is not None]
+        if not found:
             return None
-        final = {i: moved[i] for i in dishes if moved[i]}
+        best = min(found, key=lambda gone: self._aim(gone, prices))
+        final = {i: best[i] for i in dishes if best[i]}
         return Solution(final, self.menu.lost(final), price)
 
+    def _aim(self, gone: list[int], prices: Mapping[str, float]) -> float:
+        lost = sum(self._weigh(i) * self.menu.lost({i: gone[i]}) for i in self.menu.dishes)
+        return lost + sum(price * self.bill.left(coin, gone) for coin, price in prices.items())
+
     def _settled(
-        self, dishes: dict[int, Dish], coin: str, most: float, prices: Mapping[str, float]
+        self,
+        dishes: dict[int, Dish],
+        coin: str,
+        most: float,
+        prices: Mapping[str, float],
+        start: Mapping[int, int] = {},
     ) -> tuple[dict[int, int], float]:
-        """The choice that comes again at its own costs, or the last that it goes back and forth between; the price."""
-        at, seen, price, exact = self.menu.vector({}), list[list[int]](), 0.0, False
+        """The choice that comes again at its own costs, or the last that it goes back and forth between; the price.
+
+        ``start``: where costs are taken first.
+        """
+        at, seen, price, exact = self.menu.vector(start), list[list[int]](), 0.0, False
         for turn in range(_TURNS):
             # one that only nearly is the best shows where costs have to be known
             exact = exact or turn == _TURNS - 1

@@ -74,7 +74,7 @@ def prune_json(result: Result, schema: str) -> dict[str, Any]:
         "round_to": result.plan.about.get("round_to", 1),
         "device": result.plan.about.get("device", "here"),
         "predicted_latency": result.plan.about.get("predicted_latency"),
-        "widths": result.plan.about.get("widths", {}),
+        "multiples": result.plan.about.get("multiples", {}),
         "tidied": result.plan.about.get("tidy", {}),
         "repair": result.plan.about.get("repair"),
         "warnings": result.warnings,

@@ -75,7 +75,7 @@ _PRUNED = {
     "predicted_latency": _said(
         _or_null(NUMBER), "fraction of the original's latency that is predicted for that machine; null: it is this one"
     ),
-    "widths": _said(_map(COUNT), "how many of the groups that were cut have widths that are multiples of so many"),
+    "multiples": _said(_map(COUNT), "how many of the groups that were cut have widths that are multiples of so many"),
     "tidied": _said(_map(COUNT), "step of --tidy: how much it did; empty: nothing, or it was not asked for"),
     "repair": _or_null(_REPAIR),
     "warnings": _list(TEXT),

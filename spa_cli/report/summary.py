@@ -45,8 +45,8 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
     out.print(f"{_drift(report['drift'])} on {escape(report['drift']['on'])}")
     if report["repair"]:
         out.print(f"{', '.join(_repair(report['repair']))}; calibrated on {escape(report['repair']['calibration'])}")
-    if report["widths"]:
-        out.print(f"widths: {widths_text(report['widths'])}")
+    if report["multiples"]:
+        out.print(f"widths: {widths_text(report['multiples'])}")
     if report["predicted_latency"] is not None:
         out.print(
             f"latency predicted for {escape(report['device'])}, not measured: {report['predicted_latency']:.3f} of the "

@@ -11,7 +11,8 @@ from spa_cli.budget.menu import Menu
 from spa_cli.budget.solve import Solver
 from spa_cli.channels.selection import Selection
 from spa_cli.devices.here import clock_of
-from spa_cli.errors import CutError, ModelError, VerificationError
+from spa_cli.errors import CutError, ModelError, UnreachableError, VerificationError
+from spa_cli.options import Options
 from spa_cli.progress import stage
 from spa_cli.request import Request
 from spa_cli.runtime.timing import Timing
@@ -65,10 +66,20 @@ def choose_by_budget(ranked: Ranked, request: Request, trials: Trials) -> Choice
 
 def bill_of(ranked: Ranked, request: Request) -> Bill:
     """What numbers of channels cost, in seconds too where widths or latency are chosen by them."""
-    analysis, options = ranked.subject.analysis, request.options
-    timed = options.round_to == "auto" or options.target_latency is not None
-    clock = clock_of(analysis, ranked.subject.single, options.device) if timed else None
+    analysis, wanted = ranked.subject.analysis, request.options.target_latency is not None
+    timed = wanted or by_time(request.options)
+    clock = clock_of(analysis, ranked.subject.single, request.options.device) if timed else None
+    if wanted and clock is None:
+        raise UnreachableError(
+            f"--target-latency can't be aimed at: onnxruntime gives no profile of '{ranked.subject.source.name}'; use "
+            "--target-macs"
+        )
     return Bill(analysis.costs, analysis.grouping, clock)
+
+
+def by_time(options: Options) -> bool:
+    """Whether the time that widths save is weighed against what they lose, whatever the budget is."""
+    return options.round_to == "auto"
 
 
 def menu_of(ranked: Ranked, request: Request, whole: Collection[int] = ()) -> Menu:

@@ -18,7 +18,7 @@ from spa_cli.runtime.load import load
 from spa_cli.trial import trials as module
 from spa_cli.trial.prepare import Ranked, analyse, score
 from spa_cli.trial.trials import Trials
-from tests.builders import build, order_of
+from tests.builders import build, solver_of
 from tests.samples import model_path
 
 MLP = model_path("digits_mlp")
@@ -31,8 +31,10 @@ def ranked() -> Ranked:
 
 
 def half(ranked: Ranked) -> Selection:
-    order = order_of(ranked.subject.analysis, ranked.rankings)
-    return order.selection(order.by_ratio(0.5))
+    solver = solver_of(ranked.subject.analysis, ranked.rankings)
+    found = solver.solve({"channels": 0.5})
+    assert found is not None
+    return solver.menu.selection(found.gone)
 
 
 def staged(folder: Path) -> list[Path]:

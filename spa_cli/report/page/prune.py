@@ -73,7 +73,7 @@ def _how(result: Result, options: Options) -> list[tuple[str, str]]:
         ("focus", " ".join(options.focus)),
         ("only", " ".join(options.only)),
         ("ignore", " ".join(options.ignore)),
-        ("widths", widths_text(about["widths"])),
+        ("widths", widths_text(about["multiples"])),
         ("tidied", told(about.get("tidy", {}))),
         ("repair", _repair(about.get("repair"))),
         ("calibration data", (about.get("repair") or {}).get("calibration") or ""),
