@@ -10,8 +10,8 @@ The same verbs as the commands, taking a path or a ``ModelProto``::
     curve = spa_cli.sweep("model.onnx", "sweep", points=(0.8, 0.5))
     report = spa_cli.verify("model.onnx", "small.onnx")
 
-``prune_many`` takes many files, or folders of them; ``criteria``, ``operators`` and ``schema`` say what the commands of
-that name print. What goes on is logged to the logger ``spa_cli``.
+``prune_many`` takes many files, or folders of them; ``criteria``, ``devices``, ``operators`` and ``schema`` say what
+the commands of that name print. What goes on is logged to the logger ``spa_cli``.
 
 All raise subclasses of ``spa_cli.errors.SpaError``.
 """
@@ -49,6 +49,7 @@ __all__ = [
     "apply",
     "apply_weights",
     "criteria",
+    "devices",
     "inspect",
     "operators",
     "prune",
@@ -62,13 +63,13 @@ moved.install()
 
 
 class _Package(ModuleType):
-    """The package has a function ``operators`` and a room of that name: importing the room leaves the function be.
+    """The package has functions ``devices`` and ``operators`` and rooms of these names: importing one leaves them be.
 
     (``from spa_cli.operators import registry`` gets at the room, ``import spa_cli.operators.registry as r`` does not.)
     """
 
     def __setattr__(self, name: str, value: object) -> None:
-        if not (name == "operators" and isinstance(value, ModuleType)):
+        if not (name in ("devices", "operators") and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 
 
@@ -276,6 +277,17 @@ def criteria() -> dict[str, Any]:
     from spa_cli.report.criteria import criteria_json
 
     return criteria_json()
+
+
+def devices(*, clear: bool = False) -> dict[str, Any]:
+    """What ``device`` knows, and what was measured of this machine, as ``spa devices --json`` prints it.
+
+    ``clear``: forget what was measured first; ``forgotten`` then says of how many models.
+    """
+    from spa_cli.devices import store
+    from spa_cli.report.devices import devices_json
+
+    return devices_json(store.clear() if clear else 0)
 
 
 def operators(name: str = "") -> list[Operator]:

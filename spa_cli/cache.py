@@ -13,6 +13,7 @@ from typing import Any
 
 from spa_cli.atomic import replacing
 from spa_cli.calibration.digest import digest
+from spa_cli.devices.profiles import HERE
 from spa_cli.devices.store import machine
 from spa_cli.errors import UsageError
 from spa_cli.fingerprint import choices, contents, program
@@ -26,7 +27,7 @@ _ENTRY = "entry.json"
 
 def uncacheable(options: Options) -> str:
     """Why a result is made anew each time; "" if it need not be."""
-    if options.target_latency is not None:
+    if options.target_latency is not None and options.device == HERE:
         return "--target-latency is measured each time"
     if options.evaluate is not None:
         return "what --eval says may change"
@@ -43,7 +44,7 @@ def key_of(source: Source, request: Request) -> str:
         "choices": choices(request),
         "program": program(),
     }
-    if request.options.round_to == "auto":
+    if request.options.round_to == "auto" and not request.elsewhere:
         # by which widths were chosen
         parts["machine"] = machine()
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

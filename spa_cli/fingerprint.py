@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from spa_cli.calibration.digest import digest
+from spa_cli.devices.profiles import is_file
 from spa_cli.graph.source import Source
 from spa_cli.options import BUDGETS
 from spa_cli.request import Request
@@ -23,6 +24,8 @@ def choices(request: Request) -> dict[str, Any]:
     found = {k: v for k, v in vars(request.options).items() if k not in {*BUDGETS, "sweeping"}}
     for name in ("calib", "test", "tokenizer"):
         found[name] = found[name] and digest(found[name])
+    if is_file(request.options.device):
+        found["device"] = digest(Path(request.options.device))
     scores = [p.argument for p in request.recipe.parts if p.argument]
     return {**found, "scores": [digest(Path(file)) for file in scores]}
 
@@ -37,7 +40,7 @@ def contents(source: Source) -> list[str]:
 @functools.cache
 def program() -> dict[str, str]:
     """What computes: this package to the letter (a clone keeps its version), the libraries, the processor's kind."""
-    files = sorted(f for f in Path(__file__).parent.rglob("*") if f.suffix in (".py", ".j2"))
+    files = sorted(f for f in Path(__file__).parent.rglob("*") if f.suffix in (".py", ".j2", ".toml"))
     own = hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
     return {"spa": own, "machine": platform.machine(), **{p: _version(p) for p in _PARTS}}
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import onnx
 
+from spa_cli.budget.bill import SECONDS, Bill
 from spa_cli.channels.groups import Grouping
+from spa_cli.devices.here import clock_of
 from spa_cli.errors import VerificationError, first_line
 from spa_cli.graph.model import FLOAT_TYPES
 from spa_cli.plan import from_cut
@@ -21,7 +23,7 @@ from spa_cli.runtime.timing import Timing
 from spa_cli.tidy.steps import LAST
 from spa_cli.trial.choose import Choice
 from spa_cli.trial.prepare import Ranked
-from spa_cli.trial.target import LATENCY_TOLERANCE
+from spa_cli.trial.target import LATENCY_TOLERANCE, unmeasured
 from spa_cli.trial.trials import Trial, Trials
 from spa_cli.verification.drift import drift_over
 from spa_cli.verification.gates import Limits, check
@@ -129,11 +131,24 @@ def provenance(ranked: Ranked, request: Request, choice: Choice) -> dict[str, An
         blocks = subject.analysis.blocks
         about["blocks"] = [blocks[i].name for i in choice.menu.whole(choice.selection.gone)]
     about["multiples"] = choice.menu.multiples(choice.selection)
+    predicted = _predicted(ranked, request, choice)
+    if predicted is not None:
+        about |= {"device": options.device, "predicted_latency": predicted}
     if options.focus:
         about["focus"] = list(options.focus)
     if ranked.curvature is not None:
         about["repair"] = ranked.curvature.about()
     return about
+
+
+def _predicted(ranked: Ranked, request: Request, choice: Choice) -> float | None:
+    """What is left of the latency on a machine that is not at hand, as is predicted; ``None`` where it is this one."""
+    if not request.elsewhere:
+        return None
+    subject, gone = ranked.subject, choice.selection.gone
+    clock = clock_of(subject.analysis, subject.single, request.options.device)
+    bill = Bill(subject.analysis.costs, subject.analysis.grouping, clock)
+    return bill.left(SECONDS, [gone.get(i, 0) for i in range(len(subject.analysis.grouping.groups))])
 
 
 def warnings_of(ranked: Ranked, request: Request, choice: Choice, trials: Trials) -> list[str]:
@@ -149,6 +164,8 @@ def warnings_of(ranked: Ranked, request: Request, choice: Choice, trials: Trials
     found += [f"group '{groups[i].name}' was left whole: {why}" for i, why in choice.left_whole.items()]
     if ranked.curvature is not None:
         found += ranked.curvature.warnings()
+    if asked is not None and request.elsewhere:
+        found.append(unmeasured(request.options.device))
     if timing is not None and asked is not None and abs(timing.left - asked) > LATENCY_TOLERANCE * asked:
         found.append(
             f"this machine is busy: {timing.left:.3f} of the latency is left by the median, {timing.quiet_left:.3f} by "

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from spa_cli.budget.constraints import Constraints
 from spa_cli.calibration.focus import Focus
 from spa_cli.calibration.reading import Reading
+from spa_cli.devices.profiles import profile_of
 from spa_cli.errors import UsageError
 from spa_cli.importance.recipe import Recipe
 from spa_cli.importance.registry import WEIGHTS
@@ -26,6 +27,7 @@ class Request:
     def of(options: Options) -> Request:
         """Raises UsageError for words that are not known, for what contradicts itself and where there is no budget."""
         options.check_budget()
+        profile_of(options.device)
         recipe = Recipe.of(
             options.method, options.aggregation, options.normalisation, options.ensemble, options.role_weight
         )
@@ -67,6 +69,11 @@ class Request:
         """Whether residual blocks may go whole: unless told, only where time is asked for."""
         told = self.options.blocks
         return self.options.target_latency is not None if told is None else told
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it is for a machine that is not at hand: its time is predicted, never measured."""
+        return profile_of(self.options.device) is not None
 
     def with_budget(self, name: str, value: float) -> Request:
         """The same with one budget instead of its own."""

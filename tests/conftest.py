@@ -20,6 +20,14 @@ def little_is_measured() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def what_was_measured_stays(tmp_path_factory) -> Iterator[None]:
+    """Tests measure, and forget, what is theirs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPA_DEVICES", str(tmp_path_factory.mktemp("devices")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def leaves_are_drawn_once() -> Iterator[None]:
     """Dead leaves take most of the time of pruning a tiny network; the same generator draws the same again."""
     drawn: dict[tuple, tuple[np.ndarray, dict]] = {}

@@ -59,11 +59,14 @@ CAUGHT = {
     "NoAdjoint": (("spa_cli/adjoints/",), "a tensor has no gradient, and layers are scored without"),
     "Unfit": (("spa_cli/obspa/",), "a layer keeps the weights that the cut left it"),
     "_Inseparable": (("spa_cli/gradients/fisher.py",), "samples are taken one by one"),
-    "OSError": (("spa_cli/graph/data_file.py",), "the result can't be written to ..."),
+    "OSError": (
+        ("spa_cli/graph/data_file.py", "spa_cli/devices/store.py"),
+        "the result can't be written to ...; what was measured is not kept",
+    ),
     "TypeError": (("spa_cli/calibration/text.py",), "line ... is no object with a text"),
     "ValueError": (
-        ("spa_cli/calibration/pixels.py", "spa_cli/calibration/focus.py"),
-        "the image ... can't be read; --focus ... is not known",
+        ("spa_cli/calibration/pixels.py", "spa_cli/calibration/focus.py", "spa_cli/devices/table.py"),
+        "the image ... can't be read; --focus ... is not known; this machine is measured anew",
     ),
 }
 

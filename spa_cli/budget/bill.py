@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spa_cli.budget.costs import Costs
-from spa_cli.budget.widths import Widths
+from spa_cli.budget.widths import Widths, distinct
 from spa_cli.channels.groups import Grouping
 from spa_cli.channels.ids import Rows
 from spa_cli.graph.model import Node
@@ -36,7 +36,10 @@ class Clock(Protocol):
         ...
 
     def seconds(self, node: Node, work: Values, widths: Counts) -> Values:
-        """(k,) for ``work`` (k,) at ``widths`` (a, k): the lengths of those axes from which channels can go."""
+        """(k,) for ``work`` (k,) at ``widths`` (a, k): the lengths of those axes from which channels can go.
+
+        Rows are ``distinct(Widths.axes(...))`` of the node's inputs and outputs. Any unit will do that all nodes share.
+        """
         ...
 
 
@@ -117,10 +120,7 @@ class Bill:
         return _Term(self._costs, self._widths, axes, dies, lambda shape: quantity(node, shape), timed)
 
     def _axes(self, names: list[str]) -> dict[tuple[str, int], Rows]:
-        """Axes of tensors from which channels of some group can go."""
-        rows = self._grouping.rows
-        places = [(name, at) for name in names for at in range(len(self._costs.dense(name)))]
-        return {p: rows[p] for p in places if p in rows and self._widths.groups(rows[p])}
+        return self._widths.axes(names, self._costs.dense)
 
 
 class _Term:
@@ -139,8 +139,7 @@ class _Term:
         timed: Callable[[Values, Counts], Values] | None = None,
     ) -> None:
         self._costs, self._widths, self._axes, self._quantity, self._timed = costs, widths, axes, quantity, timed
-        self._rows = list({id(r): r for r in axes.values()}.values())
-        self._dies = dies
+        self._rows, self._dies = distinct(axes), dies
         self.groups = sorted({*dies, *(g for r in self._rows for g in widths.groups(r))})
         self._known: dict[tuple[int, ...], float] = {}
         self._costly: dict[tuple[int, ...], float] = {}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from spa_cli.channels.groups import Grouping
 from spa_cli.channels.ids import Rows
+from spa_cli.operators.contracts import ShapeOf
 
 
 class Widths:
@@ -28,6 +29,12 @@ class Widths:
             self._groups[id(rows)] = tuple(int(i) for i in found if i >= 0)
         return self._groups[id(rows)]
 
+    def axes(self, names: Sequence[str], dense: ShapeOf) -> dict[tuple[str, int], Rows]:
+        """Axes of tensors from which channels of some group can go, with their rows; ``dense`` gives their shapes."""
+        rows = self._grouping.rows
+        places = [(name, at) for name in names for at in range(len(dense(name)))]
+        return {p: rows[p] for p in places if p in rows and self.groups(rows[p])}
+
     def of(self, rows: Rows, gone: Sequence[int]) -> int:
         """How many indices of an axis stay."""
         groups = self.groups(rows)
@@ -38,3 +45,8 @@ class Widths:
                 alive[self._grouping.groups[index].ids[:count]] = False
             self._known[key] = int(alive[rows].all(1).sum())
         return self._known[key]
+
+
+def distinct(axes: Mapping[tuple[str, int], Rows]) -> list[Rows]:
+    """The rows of axes, those that several share once, in their order."""
+    return list({id(r): r for r in axes.values()}.values())

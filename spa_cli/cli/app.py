@@ -39,7 +39,7 @@ def commands() -> typer.Typer:
     )
     app.callback()(_root)
     for function in (
-        *(apply.apply, lists.criteria, inspect.inspect, lists.operators),
+        *(apply.apply, lists.criteria, lists.devices, inspect.inspect, lists.operators),
         *(prune.prune, lists.schema, sweep.sweep, verify.verify),
     ):
         app.command()(function)

@@ -22,6 +22,8 @@ else:
 OWN, SHARED = "spa.toml", "pyproject.toml"
 # what is read: a relative path of these is looked for beside the configuration
 _READ = {one.name for one, about in declared(Options) if about.read in (words.file, words.samples)} | {"plan"}
+# a name, or a file
+_EITHER = {one.name for one, about in declared(Options) if about.read is words.device}
 _NEVER = {"config", "help"}
 
 
@@ -115,6 +117,7 @@ def _check(file: Path, key: str, known: set[str], kind: str) -> None:
 
 
 def _beside(file: Path, flag: str, value: Any) -> Any:
-    if flag in _READ and isinstance(value, str) and (file.parent / value).exists():
+    read = flag in _READ or (flag in _EITHER and str(value).endswith(".toml"))
+    if read and isinstance(value, str) and (file.parent / value).exists():
         return str(file.parent / value)
     return value

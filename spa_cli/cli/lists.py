@@ -1,4 +1,4 @@
-"""The commands that only list: ``spa criteria``, ``spa operators`` and ``spa schema``."""
+"""The commands that only list: ``spa criteria``, ``spa devices``, ``spa operators`` and ``spa schema``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,25 @@ def criteria(json: Json = False) -> None:
         print_json(spa_cli.criteria())
     else:
         criteria_tables(console())
+
+
+@command()
+def devices(
+    clear: Annotated[bool, typer.Option("--clear", help="Forget what was measured here.")] = False,
+    json: Json = False,
+) -> None:
+    """List what --device knows, with its sources, and what widths were measured to cost on this machine."""
+    import spa_cli
+    from spa_cli.report.devices import devices_tables
+    from spa_cli.report.tables import console
+
+    found = spa_cli.devices(clear=clear)
+    if json:
+        print_json(found)
+    elif clear:
+        typer.echo(f"forgot what was measured of {found['forgotten']} models")
+    else:
+        devices_tables(console(), found)
 
 
 @command()

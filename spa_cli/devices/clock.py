@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from spa_cli.devices.kinds import leaders
 from spa_cli.devices.measure import work_of
 from spa_cli.devices.table import CLASSES, Table, class_of
 from spa_cli.graph.model import Node
-from spa_cli.operators import record_of
 from spa_cli.operators.contracts import ShapeOf
 
 # a width of another class costs at least as much and at most so many times more
@@ -30,13 +30,13 @@ class MeasuredClock:
         whole = table.runs[0]
         shares = Counter(node.label for node in nodes)
         self.nodes = [n for n in nodes if n.label in whole.work]
-        leaders = _leaders(self.nodes)
+        leader_of = leaders(self.nodes)
         self._lines = {n.label: _line(table, n.label, shares[n.label]) for n in self.nodes}
         followers: dict[str, list[str]] = defaultdict(list)
-        for label, leader in leaders.items():
+        for label, leader in leader_of.items():
             followers[leader].append(label)
-        found = {leader: _costs(table, leader, labels) for leader, labels in followers.items()}
-        self._costs = {label: found[leader] for label, leader in leaders.items()}
+        found = {leader: costs_of(table, leader, labels) for leader, labels in followers.items()}
+        self._costs = {label: found[leader] for label, leader in leader_of.items()}
 
     def work(self, node: Node, shape: ShapeOf) -> float:
         """Multiply-accumulates, or elements."""
@@ -49,16 +49,6 @@ class MeasuredClock:
         for at, multiple in enumerate(CLASSES):
             classes[(widths % multiple == 0).all(0)] = at
         return np.asarray((fixed + each * work) * self._costs[node.label][classes], np.float64)
-
-
-def _leaders(nodes: list[Node]) -> dict[str, str]:
-    """For every node (by label) the layer whose result it works on, or itself."""
-    leader = dict[str, str]()
-    makers = {output: n.label for n in nodes for output in n.outputs if output}
-    for node in nodes:
-        before = next((leader[makers[i]] for i in node.inputs if i in makers and makers[i] in leader), node.label)
-        leader[node.label] = node.label if record_of(node).counted else before
-    return leader
 
 
 def _line(table: Table, label: str, shares: int) -> tuple[float, float]:
@@ -76,7 +66,7 @@ def _line(table: Table, label: str, shares: int) -> tuple[float, float]:
     return float(seconds.mean() - each * work.mean()), each
 
 
-def _costs(table: Table, leader: str, labels: list[str]) -> Values:
+def costs_of(table: Table, leader: str, labels: list[str]) -> Values:
     """How many times longer a layer and its followers take at widths of each class than at the best."""
     lines = {label: _line(table, label, 1) for label in labels}
     found: dict[int, list[float]] = defaultdict(list)

@@ -9,6 +9,7 @@ import numpy as np
 from spa_cli.analysis import Analysis
 from spa_cli.budget.widths import Widths
 from spa_cli.channels.selection import Selection
+from spa_cli.devices.kinds import kind_of, leaders
 from spa_cli.devices.table import CLASSES, Run, Table
 from spa_cli.errors import CutError
 from spa_cli.graph.model import Node
@@ -43,7 +44,11 @@ def measured(analysis: Analysis, feeds: Feeds, machine: str) -> Table:
     walls = quiet_seconds(whole, feeds, _SECONDS * len(models))
     nodes = timed(analysis)
     return Table(
-        machine, source.name, [_run(analysis, nodes, *one) for one in zip(selections, profiles, walls, strict=True)]
+        machine,
+        source.name,
+        [_run(analysis, nodes, *one) for one in zip(selections, profiles, walls, strict=True)],
+        {n.label: kind for n in nodes if (kind := kind_of(n, analysis.costs.dense))},
+        leaders(nodes),
     )
 
 

@@ -8,24 +8,33 @@ import os
 import platform
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 import onnxruntime as ort
 
 from spa_cli.analysis import Analysis
-from spa_cli.devices.table import Table
+from spa_cli.devices.table import CLASSES, Table
+from spa_cli.errors import UsageError
 from spa_cli.progress import LOG
 from spa_cli.runtime.first_run import shapes_of
 from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.session import Feeds
 
+# what is still being written
+_PART = ".part"
+# goes up when something else is measured, or in another way
+_EDITION = 2
+
 
 def folder() -> Path:
-    """``$SPA_DEVICES``, or a place of this user's for what can be made again."""
-    named = os.environ.get("SPA_DEVICES")
-    beside = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(named) if named else Path(beside) / "spa" / "devices"
+    """``$SPA_DEVICES``, or a place of this user's for what can be made again; raises OSError for one without a home."""
+    named, beside = os.environ.get("SPA_DEVICES"), os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(named) if named else Path(beside or Path.home() / ".cache") / "spa" / "devices"
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
 
 
 @cache
@@ -45,7 +54,12 @@ def machine() -> str:
 def key_of(analysis: Analysis, feeds: Feeds) -> str:
     """What a table depends on: the machine, the providers, the graph with its shapes; not the weights' values."""
     graph = analysis.graph
-    parts = [machine(), *chosen(), json.dumps({n: list(s) for n, s in shapes_of(feeds).items()}, sort_keys=True)]
+    parts = [
+        f"{_EDITION} {CLASSES}",
+        machine(),
+        *chosen(),
+        json.dumps({n: list(s) for n, s in shapes_of(feeds).items()}, sort_keys=True),
+    ]
     parts += [f"{name} {graph.shape(name)}" for name in sorted(graph.parameters)]
     digest = hashlib.sha256("\n".join(parts).encode())
     for node in analysis.source.model.graph.node:
@@ -57,39 +71,58 @@ def fetch(key: str) -> Table | None:
     """What was measured before, ``None`` if nothing was or it can't be read."""
     try:
         return Table.of(json.loads((folder() / f"{key}.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def keep(key: str, table: Table) -> Table:
     """Keep a table, or give that of a process that was first. Never fails: it can be measured anew."""
-    place = folder() / f"{key}.json"
+    written: Path | None = None
     try:
+        place = folder() / f"{key}.json"
         place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=place.parent, suffix=".part", delete=False, encoding="utf-8") as file:
+        with tempfile.NamedTemporaryFile("w", dir=place.parent, suffix=_PART, delete=False, encoding="utf-8") as file:
+            written = Path(file.name)
             json.dump(table.json(), file)
         try:
-            os.link(file.name, place)
-        except FileExistsError:
-            return fetch(key) or table
-        finally:
-            Path(file.name).unlink()
+            # nobody sees half of it, and whoever is first stays
+            os.link(written, place)
+        except OSError:
+            first = fetch(key)
+            if first is not None:
+                return first
+            # what is there can't be read, or this file system has no links
+            os.replace(written, place)
     except OSError as error:
         LOG.info("what was measured of this machine was not kept: %s", error)
+    finally:
+        if written is not None:
+            with suppress(OSError):
+                written.unlink(missing_ok=True)
     return table
 
 
 def kept() -> Iterator[tuple[Path, Table]]:
-    """All tables, by file."""
-    for place in sorted(folder().glob("*.json")):
-        table = fetch(place.stem)
-        if table is not None:
-            yield place, table
+    """All tables that can be read, by file."""
+    with suppress(OSError):
+        for place in sorted(folder().glob("*.json")):
+            table = fetch(place.stem)
+            if table is not None:
+                yield place, table
 
 
 def clear() -> int:
-    """Forget all; how many there were."""
-    places = list(folder().glob("*.json"))
-    for place in places:
-        place.unlink(missing_ok=True)
-    return len(places)
+    """Forget all; how many there were. Raises UsageError where a file can't be deleted."""
+    found = 0
+    try:
+        place = folder()
+        for file in [*place.glob("*.json"), *place.glob(f"*{_PART}")] if place.is_dir() else ():
+            file.unlink(missing_ok=True)
+            found += file.suffix == ".json"
+    except OSError as error:
+        where = error.filename or "the folder"
+        raise UsageError(
+            f"what was measured can't be forgotten: '{where}': {error.strerror or error}; change its permissions, or "
+            "name another folder in $SPA_DEVICES"
+        ) from error
+    return found

@@ -24,11 +24,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Table:
-    """``machine``: in words; ``model``: its name; ``runs``: the whole model, then cuts of it."""
+    """``machine``: in words; ``model``: its name; ``runs``: the whole model, then cuts of it.
+
+    ``kinds``: of the layers, by label; ``leaders``: of every timed node the layer whose result it works on, or itself.
+    """
 
     machine: str
     model: str
     runs: list[Run]
+    kinds: dict[str, str]
+    leaders: dict[str, str]
 
     def json(self) -> dict[str, Any]:
         """As it is written."""
@@ -36,8 +41,14 @@ class Table:
 
     @staticmethod
     def of(found: dict[str, Any]) -> Table:
-        """As it was read; raises KeyError or TypeError if it is not one."""
-        return Table(found["machine"], found["model"], [Run(**run) for run in found["runs"]])
+        """As it was read; raises KeyError, TypeError or ValueError if it is not one."""
+        table = Table(**{**found, "runs": [Run(**run) for run in found["runs"]]})
+        labels = table.runs[0].work.keys() if table.runs else set[str]()
+        if not labels or any(run.work.keys() != labels or run.widths.keys() != labels for run in table.runs):
+            raise ValueError("not all runs are of the same nodes")
+        if not labels == table.leaders.keys() >= {*table.kinds, *table.leaders.values()}:
+            raise ValueError("it tells of other nodes than were run")
+        return table
 
 
 def class_of(widths: list[int]) -> int:

@@ -105,7 +105,10 @@ class SweepArguments(DataArguments, total=False):
     """Fail where a budget can't be met within 2 %, rather than leave less."""
 
     round_to: str | int
-    """Keep layer widths multiples of this; auto: those whose time here is worth what they lose; 1: any."""
+    """Keep layer widths multiples of this; auto: those whose time is worth what they lose; 1: any."""
+
+    device: str | os.PathLike[str]
+    """Whose time decides: here, as measured, a name of 'spa devices', or a TOML file of your own."""
 
     min_channels: int
     """Leave every layer at least this wide."""
@@ -139,7 +142,7 @@ class PruneArguments(SweepArguments, total=False):
     """File size that may remain: 64KB, 1.5MB or 60%."""
 
     target_latency: str | float | None
-    """Fraction of the latency, measured here, that may remain."""
+    """Fraction of the latency that may remain, measured here (see --device)."""
 
     max_drift: float | None
     """The smallest model whose outputs move no more (relative L2); beside another budget a gate."""

@@ -37,7 +37,7 @@ class Options:
     )
     target_size: str | int | None = option(None, "File size that may remain: 64KB, 1.5MB or 60%.", BUDGET)
     target_latency: float | None = option(
-        None, "Fraction of the latency, measured here, that may remain.", BUDGET, read=words.fraction
+        None, "Fraction of the latency that may remain, measured here (see --device).", BUDGET, read=words.fraction
     )
     max_drift: float | None = option(
         None, "The smallest model whose outputs move no more (relative L2); beside another budget a gate.", BUDGET
@@ -107,9 +107,15 @@ class Options:
     exact_budget: bool = option(False, "Fail where a budget can't be met within 2 %, rather than leave less.", BUDGET)
     round_to: int | str = option(
         "auto",
-        "Keep layer widths multiples of this; auto: those whose time here is worth what they lose; 1: any.",
+        "Keep layer widths multiples of this; auto: those whose time is worth what they lose; 1: any.",
         REMOVABLE,
         read=words.multiple,
+    )
+    device: str = option(
+        "here",
+        "Whose time decides: here, as measured, a name of 'spa devices', or a TOML file of your own.",
+        REMOVABLE,
+        read=words.device,
     )
     min_channels: int = option(1, "Leave every layer at least this wide.", REMOVABLE)
     max_group_ratio: float = option(1.0, "Remove at most this fraction of a group.", REMOVABLE)

@@ -58,6 +58,11 @@ def file(given: str | os.PathLike[str] | None) -> Path | None:
     return None if given is None else Path(given)
 
 
+def device(given: str | os.PathLike[str]) -> str:
+    """A name, or the path of a TOML file."""
+    return os.fspath(given)
+
+
 def samples(given: str | os.PathLike[str] | Callable[[], Any] | None) -> SampleSource | None:
     """A path, or the function that gives samples."""
     return Path(given) if isinstance(given, str | os.PathLike) else given

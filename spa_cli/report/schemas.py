@@ -71,6 +71,10 @@ _PRUNED = {
     "input_shapes": _SHAPES,
     "method": _or_null(TEXT),
     "round_to": _said({"type": ["integer", "string"]}, "widths are multiples of this; auto: they were chosen by time"),
+    "device": _said(TEXT, "whose time decided: here, or a machine that is not at hand"),
+    "predicted_latency": _said(
+        _or_null(NUMBER), "fraction of the original's latency that is predicted for that machine; null: it is this one"
+    ),
     "multiples": _said(_map(COUNT), "how many of the groups that were cut have widths that are multiples of so many"),
     "timings": _said(
         _list(
@@ -183,6 +187,21 @@ _BODIES: dict[str, dict[str, Schema]] = {
         "criteria": _list(_object(name=TEXT, summary=TEXT, needs=TEXT, aggregation=_or_null(TEXT), normalisation=TEXT)),
         "aggregations": _list(_NAMED),
         "normalisations": _list(_NAMED),
+    },
+    "devices": {
+        "machine": _said(TEXT, "this one"),
+        "profiles": _list(_object(name=TEXT, about=TEXT, source=_list(TEXT), multiples=_map(COUNT))),
+        "measured": _list(
+            _object(
+                model=TEXT,
+                machine=TEXT,
+                file=TEXT,
+                costs=_said(
+                    _map(_map(NUMBER)), "kind of layer: multiple that widths are: times that it takes of the best"
+                ),
+            )
+        ),
+        "forgotten": _said(COUNT, "models of which what was measured was forgotten by --clear"),
     },
     "operators": {
         "operators": _list(

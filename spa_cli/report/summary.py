@@ -47,6 +47,12 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
         out.print(f"{count(len(report['blocks']))} blocks went whole: {escape(names)}")
     if report["multiples"]:
         out.print(f"widths: {widths_text(report['multiples'])}")
+    if report["predicted_latency"] is not None:
+        out.print(
+            f"latency predicted for {escape(report['device'])}, not measured: {report['predicted_latency']:.3f} of the "
+            "original's; the table has that of this machine",
+            soft_wrap=True,
+        )
     touched, total = len(report["groups"]), report["groups_total"]
     out.print(f"RF {report['rf']:.2f}x MACs, RP {report['rp']:.2f}x parameters; {touched} of {total} groups cut")
     if report["output"]:

@@ -20,6 +20,7 @@ from spa_cli.sweeping.points import Point, Progress, Sensitivity, mark_pareto
 from spa_cli.sweeping.sensitivity import sensitivities
 from spa_cli.trial.choose import choose_by_budget
 from spa_cli.trial.prepare import Ranked, analyse, score
+from spa_cli.trial.target import unmeasured
 from spa_cli.trial.trials import Trials
 from spa_cli.verification.quality import Measured, Quality
 
@@ -105,7 +106,13 @@ def _sweep(
     points = mark_pareto([progress.points[v] for v in wanted])
     if all(p.refused for p in points):
         raise UnreachableError(f"none of the budgets can be met: {points[0].refused}")
-    warnings = [*subject.source.warnings, *ranked.warnings, *(ranked.curvature.warnings() if ranked.curvature else [])]
+    predicted = [unmeasured(request.options.device)] if coin == "target_latency" and request.elsewhere else []
+    warnings = [
+        *subject.source.warnings,
+        *predicted,
+        *ranked.warnings,
+        *(ranked.curvature.warnings() if ranked.curvature else []),
+    ]
     return Sweep(source.name, coin, points, progress.sensitivity, quality.of_original(), quality.about, warnings)
 
 

@@ -56,6 +56,11 @@ def worth(menu: Menu, analysis: Analysis, coin: str, obspa: bool) -> dict[int, f
     return {i: float(max(both[at], 1)) for i, both in each.items()}
 
 
+def unmeasured(device: str) -> str:
+    """The warning that a latency is only predicted."""
+    return f"--target-latency is predicted for '{device}', not measured; measure it there"
+
+
 class Target:
     """The budgets of one model: what to choose for them, and whether the file then meets them.
 
@@ -66,9 +71,14 @@ class Target:
     def __init__(self, subject: Subject, bill: Bill, trials: Trials, request: Request) -> None:
         self._source, self._analysis, self._bill = subject.source, subject.analysis, bill
         self._trials, self._options, self._obspa = trials, request.options, request.recipe.only_obspa
+        # what this machine takes says nothing of another
+        self._elsewhere = request.elsewhere
         self.timing: Timing | None = None
         # bytes of the file that the weights don't explain; how much of the latency that is predicted is seen
         self._other_bytes, self._seen, self._tries, self._hurry = 0.0, 1.0, 0, 0
+        if self._elsewhere:
+            # no file will tell that this was too little
+            self._hurry = 1
         options, source = self._options, subject.source
         size = options.target_bytes(source.bytes)
         if size is not None and size >= source.bytes:
@@ -82,7 +92,7 @@ class Target:
             )
         # what tidying alone leaves of the latency, which widths are not to be thanked for
         self._tidied = 1.0
-        if source.tidied and options.target_latency is not None:
+        if source.tidied and options.target_latency is not None and not self._elsewhere:
             self._tidied = trials.latency_left(Selection(self._analysis.grouping), _SECONDS)
             if self._tidied <= options.target_latency:
                 raise UnreachableError(
@@ -93,11 +103,12 @@ class Target:
     @property
     def confirms(self) -> bool:
         """Whether only the finished file can tell that the budget is met."""
-        return self._options.target_size is not None or self._options.target_latency is not None or self._timed
+        looked_at = self._options.target_latency is not None or self._timed
+        return self._options.target_size is not None or (looked_at and not self._elsewhere)
 
     @property
     def _timed(self) -> bool:
-        """Whether the speed of the file is looked at, though it is no budget."""
+        """Whether the speed counts, though it is no budget."""
         return self._bill.clock is not None and self._options.target_latency is None
 
     def choose(self, menu: Menu) -> Chosen:
@@ -168,6 +179,8 @@ class Target:
             return f"{round(self._source.bytes - whole + left * whole + self._other_bytes)} bytes"
         if coin == SECONDS:
             left = (1 - (1 - left) * self._seen) * self._tidied
+            if self._elsewhere:
+                return f"{left:.3f} of the original, predicted for '{self._options.device}', not measured"
         return f"{left:.3f} of the original"
 
     def confirm(self, trial: Trial) -> bool:
@@ -202,7 +215,7 @@ class Target:
 
     def _latency_missed(self, trial: Trial) -> str:
         asked = self._options.target_latency
-        if asked is None:
+        if asked is None or self._elsewhere:
             return ""
         timing = self.timing = self._trials.latency_of(trial)
         # on a busy machine the medians say more about what else it does
@@ -218,7 +231,7 @@ class Target:
 
     def _slower(self, trial: Trial) -> bool:
         """Whether the file takes longer than the original, and widths that are worth trying are left."""
-        if not self._timed or self._hurry + 1 >= len(HURRY):
+        if not self._timed or self._elsewhere or self._hurry + 1 >= len(HURRY):
             return False
         self.timing = self._trials.latency_of(trial)
         if min(self.timing.left, self.timing.quiet_left) <= _SLOWER:

@@ -45,6 +45,7 @@ def printed(tmp_path_factory) -> dict[str, dict]:
         "batch": ("prune", RESNET, bad, "-o", folder / "many", "--ratio", 0.3, "--method", "l1"),
         "sweep": ("sweep", RESNET, "-o", folder / "sweep", "--points", "0.7,0.001", "--method", "l1"),
         "criteria": ("criteria",),
+        "devices": ("devices",),
         "operators": ("operators", "Conv"),
     }
     found = {name: json.loads(spa(*command, "--json").out) for name, command in runs.items()}
