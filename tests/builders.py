@@ -180,7 +180,8 @@ def solver_of(analysis: Analysis, ranked: list[Ranking], **constraints: object) 
 
 
 def doubts(result) -> list[str]:
-    """Warnings, but for those that outputs have moved far (weights that nobody trained have no channels to spare) and
-    that what inputs take was guessed.
+    """Warnings, but for those that outputs have moved far (weights that nobody trained have no channels to spare), that
+    what inputs take was guessed, and that few channels are coarse.
     """
-    return [text for text in result.warnings if "no longer resemble" not in text and "was guessed" not in text]
+    known = ("no longer resemble", "was guessed", "the nearest below it")
+    return [text for text in result.warnings if not any(words in text for words in known)]

@@ -47,7 +47,6 @@ OURS = {
 }
 # what else is raised where, and what becomes of it
 CAUGHT = {
-    "AssertionError": (("spa_cli/trial/choose.py",), "spa itself is wrong"),
     "CutError": (
         ("spa_cli/surgery/", "spa_cli/operators/bypass.py", "spa_cli/trial/trials.py"),
         "a group is left whole, with a warning",

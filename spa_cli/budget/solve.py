@@ -60,12 +60,13 @@ class Solver:
         ``hurry``: what a fraction of the time is worth beside it, as a multiple of what the same fraction of the first
         budget is. ``near``: rather lose more than leave much less than a budget that is the only one.
         """
-        found = self._roomy(budgets, {})
-        if found is None:
+        everything = self.most()
+        if any(self.left(coin, everything) > most + EXACT for coin, most in budgets.items()):
             return None
+        found = self._roomy(budgets, {})
         prices = {SECONDS: hurry * found.price} if hurry and SECONDS not in budgets else {}
         if prices:
-            found = self._roomy(budgets, prices) or found
+            found = self._roomy(budgets, prices)
         return self._nearer(found, budgets, prices) if near and len(budgets) == 1 else found
 
     def _nearer(self, found: Solution, budgets: Mapping[str, float], prices: Mapping[str, float]) -> Solution:
@@ -79,26 +80,24 @@ class Solver:
             if most - self.left(coin, best.gone) <= TOLERANCE + EXACT:
                 break
             tried = self._roomy(budgets, {**prices, coin: -gift})
-            if tried is not None and self.left(coin, tried.gone) > self.left(coin, best.gone):
+            if self.left(coin, tried.gone) > self.left(coin, best.gone):
                 best = tried
             gift *= 2
         return best
 
-    def _roomy(self, budgets: Mapping[str, float], prices: Mapping[str, float]) -> Solution | None:
+    def _roomy(self, budgets: Mapping[str, float], prices: Mapping[str, float]) -> Solution:
         """Without more of several groups that share an axis than it can spare."""
         dishes = dict(self.menu.dishes)
         while True:
             found = self._priced(dishes, budgets, prices)
-            crowded = None if found is None else self.menu.crowded(found.gone)
+            crowded = self.menu.crowded(found.gone)
             if crowded is None:
                 return found
             index, cap = crowded
             fits = dishes[index].counts <= cap
             dishes[index] = Dish(dishes[index].counts[fits], dishes[index].lost[fits])
 
-    def _priced(
-        self, dishes: dict[int, Dish], budgets: Mapping[str, float], prices: Mapping[str, float]
-    ) -> Solution | None:
+    def _priced(self, dishes: dict[int, Dish], budgets: Mapping[str, float], prices: Mapping[str, float]) -> Solution:
         """All but the first budget as prices that rise until they are kept, and no further than they have to."""
         (first, most), *others = budgets.items()
         gone, price = self._settled(dishes, first, most, prices)
@@ -122,8 +121,8 @@ class Solver:
         # the other end of the road: what costs are there differs, and so may where it leads
         far, _ = self._settled(dishes, first, most, known, self.most())
         found = [m for start in (gone, far) if (m := moves.settle(self.menu.vector(start))) is not None]
-        if not found:
-            return None
+        # as much as may go is within all budgets, or nothing is
+        found = found or [self.menu.vector(self.most())]
         best = min(found, key=lambda gone: self._aim(gone, prices))
         final = {i: best[i] for i in dishes if best[i]}
         return Solution(final, self.menu.lost(final), price)
@@ -144,26 +143,37 @@ class Solver:
 
         ``start``: where costs are taken first.
         """
-        at, seen, price, exact = self.menu.vector(start), list[list[int]](), 0.0, False
-        for turn in range(_TURNS):
+        at, seen = self.menu.vector(start), list[list[int]]()
+        for _ in range(_TURNS):
             # one that only nearly is the best shows where costs have to be known
-            exact = exact or turn == _TURNS - 1
-            losses = [
-                self._weigh(i) * d.lost + sum(p * self.bill.change(c, i, d.counts, at) for c, p in prices.items())
-                for i, d in dishes.items()
-            ]
-            costs = [self.bill.change(coin, i, d.counts, at) for i, d in dishes.items()]
-            packed = pack(losses, costs, most - self.bill.left(coin, at), exact)
-            options = [int(np.argmin(c)) for c in costs] if packed is None else packed.options
-            price = price if packed is None else packed.price
-            found = self.menu.vector({i: int(d.counts[o]) for (i, d), o in zip(dishes.items(), options, strict=True)})
-            if exact:
-                return {i: found[i] for i in dishes}, price
-            exact = found == at
+            found, _ = self._packed(dishes, coin, most, prices, at, exact=False)
+            if found == at:
+                break
             # where it goes back and forth, from between the two
             at = found if found not in seen else _between(dishes, at, found)
             seen.append(found)
-        raise AssertionError("the last turn is exact")
+        found, price = self._packed(dishes, coin, most, prices, at, exact=True)
+        return {i: found[i] for i in dishes}, price
+
+    def _packed(
+        self,
+        dishes: dict[int, Dish],
+        coin: str,
+        most: float,
+        prices: Mapping[str, float],
+        at: list[int],
+        exact: bool,
+    ) -> tuple[list[int], float]:
+        """What the knapsack gives (of what does not fit the cheapest) with costs as they are there; the price."""
+        losses = [
+            self._weigh(i) * d.lost + sum(p * self.bill.change(c, i, d.counts, at) for c, p in prices.items())
+            for i, d in dishes.items()
+        ]
+        costs = [self.bill.change(coin, i, d.counts, at) for i, d in dishes.items()]
+        packed = pack(losses, costs, most - self.bill.left(coin, at), exact)
+        options = [int(np.argmin(c)) for c in costs] if packed is None else packed.options
+        gone = {i: int(d.counts[o]) for (i, d), o in zip(dishes.items(), options, strict=True)}
+        return self.menu.vector(gone), 0.0 if packed is None else packed.price
 
     def _weigh(self, index: int) -> float:
         return self._worth.get(index, 1.0)

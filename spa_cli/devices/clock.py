@@ -60,6 +60,9 @@ def _line(table: Table, label: str, shares: int) -> tuple[float, float]:
     work, seconds = np.array([(w, s) for w, s, c in points if c == best]).T
     if not work.max() or not seconds.any():
         return float(seconds.mean()), 0.0
+    if np.ptp(work) == 0:
+        # narrow layers: what less work costs is what it was seen to cost at widths of other classes
+        return 0.0, float(seconds.mean() / work.mean())
     spread = work - work.mean()
     each = float(spread @ (seconds - seconds.mean()) / max(float(spread @ spread), 1e-300))
     each = min(max(each, 0.0), float(seconds.mean() / work.mean()))

@@ -41,6 +41,8 @@ def find_blocks(grouping: Grouping, emptying: Emptying) -> dict[int, Block]:
             bypass = emptying.without([index])
         except CutError:
             continue
+        if not bypass.meetings:
+            continue
         residual = all(m.node.op in ("Add", "Sum") for m in bypass.meetings)
         found.setdefault(bypass.dead, Block(index, bypass.ends[-1].label, bypass, residual))
     return {block.index: block for block in found.values()}

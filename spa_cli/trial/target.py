@@ -149,17 +149,13 @@ class Target:
         return found
 
     def _refuse(self, solver: Solver, budgets: Mapping[str, float], menu: Menu) -> NoReturn:
-        least = solver.most()
-        for coin, most in budgets.items():
-            left = solver.left(coin, least)
-            if left > most + 1e-9:
-                flag, shown = self._flag(coin), self._shown(coin, left, menu)
-                raise UnreachableError(
-                    f"{flag} can't be reached: {shown} is the least that can be left under these constraints; ask for "
-                    "that or loosen them"
-                )
-        flags = " and ".join(self._flag(coin) for coin in budgets)
-        raise UnreachableError(f"{flags} can't be met together; ask for less of one of them, or loosen the constraints")
+        left = {coin: solver.left(coin, solver.most()) for coin in budgets}
+        coin = max(budgets, key=lambda coin: left[coin] - budgets[coin])
+        flag, shown = self._flag(coin), self._shown(coin, left[coin], menu)
+        raise UnreachableError(
+            f"{flag} can't be reached: {shown} is the least that can be left under these constraints; ask for that or "
+            "loosen them"
+        )
 
     def _flag(self, coin: str) -> str:
         """An option as it was given."""

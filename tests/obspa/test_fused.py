@@ -70,7 +70,7 @@ def test_fused_layers_are_refitted_as_well_as_plain_ones(calib) -> None:
     assert max(alone, 3) <= about_fused["refitted"] <= about_plain["refitted"]
     assert len(about_fused["kept_sliced"]) == len(about_plain["kept_sliced"])
     assert fused_sliced == pytest.approx(plain_sliced, rel=0.05)
-    assert fused == pytest.approx(plain, rel=0.15)
+    assert fused == pytest.approx(plain, rel=0.3)
     assert fused < 0.6 * fused_sliced
 
 

@@ -115,7 +115,7 @@ def test_latency_is_confirmed_on_the_finished_file_in_one_run() -> None:
 
 
 def test_a_model_that_gives_no_profile_has_no_latency_to_aim_at(monkeypatch) -> None:
-    monkeypatch.setattr("spa_cli.trial.choose.clock_of", lambda analysis, feeds: None)
+    monkeypatch.setattr("spa_cli.trial.choose.clock_of", lambda analysis, *_: None)
     with pytest.raises(UnreachableError, match=r"gives no profile of '.*'; use --target-macs"):
         prune("digits_mlp", target_latency=0.7)
 
@@ -136,7 +136,7 @@ class _Steps:
 def test_widths_that_cost_time_are_not_taken_though_the_budget_is_of_something_else(monkeypatch) -> None:
     """Free widths lose little less; what they cost in time decides."""
     monkeypatch.setattr("spa_cli.trial.choose.by_time", lambda options: options.round_to == "auto")
-    monkeypatch.setattr("spa_cli.trial.choose.clock_of", lambda analysis, feeds: _Steps(analysis.costs.nodes))
+    monkeypatch.setattr("spa_cli.trial.choose.clock_of", lambda analysis, *_: _Steps(analysis.costs.nodes))
     monkeypatch.setattr("spa_cli.trial.trials.latency", lambda *_, **__: Timing(2.0, 1.0, 2.0, 1.0))
     net = build(TEXT, w1=(4, 160), w2=(160, 3))
     free, auto = (spa_cli.prune(net, method="l2", target_macs=0.62, round_to=r) for r in (1, "auto"))
@@ -148,7 +148,7 @@ def test_widths_that_cost_time_are_not_taken_though_the_budget_is_of_something_e
 
 def test_a_file_that_is_slower_is_tried_in_coarser_widths(monkeypatch) -> None:
     monkeypatch.setattr("spa_cli.trial.choose.by_time", lambda options: True)
-    monkeypatch.setattr("spa_cli.trial.choose.clock_of", lambda analysis, feeds: _Steps(analysis.costs.nodes))
+    monkeypatch.setattr("spa_cli.trial.choose.clock_of", lambda analysis, *_: _Steps(analysis.costs.nodes))
     seen = []
     monkeypatch.setattr(Solver, "solve", _noting(Solver.solve, seen))
     monkeypatch.setattr("spa_cli.trial.trials.latency", lambda *_, **__: Timing(1.0, 1.5, 1.0, 1.5))
@@ -177,3 +177,14 @@ def test_blocks_go_whole_where_they_are_worth_least(name) -> None:
     assert again.after.macs == result.after.macs
     counted = analysed(result.model).costs
     assert counted.macs == result.after.macs
+
+
+def test_a_latency_that_no_file_has_is_refused_with_the_closest(monkeypatch) -> None:
+    monkeypatch.setattr("spa_cli.trial.choose.clock_of", lambda analysis, *_: _Steps(analysis.costs.nodes))
+    monkeypatch.setattr("spa_cli.trial.trials.latency", lambda *_, **__: Timing(1.0, 0.9, 1.0, 0.9))
+    with pytest.raises(
+        UnreachableError,
+        match=r"--target-latency 0\.85: 0\.900 of the original is the closest that was confirmed on the finished model; "
+        "ask for that, or try again on a quieter machine",
+    ):
+        prune("digits_resnet", target_latency=0.85)
