@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TRAIN := .venv-train
 COMPARE := .venv-compare
 
-.PHONY: demo test lint docs pictures site bench bench-samples bench-accuracy bench-imagenet bench-tasks bench-ablation bench-depths train-depths bench-data bench-importance bench-budgets bench-real bench-ecosystem bench-compare examples test-train clean
+.PHONY: demo test lint docs pictures site bench bench-samples bench-accuracy bench-imagenet bench-tasks bench-ablation bench-depths train-depths bench-data bench-importance bench-latency bench-budgets bench-real bench-ecosystem bench-compare examples test-train clean
 BENCH ?= ../shared/bench
 REAL ?= ../shared/real
 MODELS ?= ../shared/zoo/models
@@ -74,6 +74,9 @@ bench-compare: $(COMPARE)/.installed ## spa beside Torch-Pruning and onnxsim (do
 
 bench-importance: $(VENV)/.installed ## accuracy by criterion, aggregation and normalisation (data in $(BENCH); an hour)
 	$(BIN)/python benchmarks/bench_importance.py --data $(BENCH) --samples 128 --images 2000
+
+bench-latency: $(VENV)/.installed ## whether smaller is faster, on every model there is: docs/budgets.md (half an hour)
+	$(BIN)/python benchmarks/bench_latency.py
 
 bench-budgets: $(VENV)/.installed ## whether budgets hold on every model of $(MODELS) (five minutes)
 	$(BIN)/python benchmarks/bench_budgets.py --data $(MODELS)

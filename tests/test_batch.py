@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from spa_cli import batch
-from spa_cli.budget import kernels
 from spa_cli.calibration.digest import digest
 from spa_cli.errors import UnreachableError
 from tests.cli.running import refused, spa
@@ -160,10 +159,10 @@ def test_what_is_measured_is_measured_anew_and_says_so(tmp_path, monkeypatch) ->
     assert not (tmp_path / "c").exists()
 
 
-def test_what_kernels_like_is_a_part_of_the_key(tmp_path, monkeypatch) -> None:
+def test_the_machine_is_a_part_of_the_key(tmp_path, monkeypatch) -> None:
     asked = ("prune", MLP, "-o", tmp_path / "s.onnx", *L1, "--cache", tmp_path / "c", "--force")
     assert [_json(*asked)["cached"] for _ in range(2)] == [False, True]
-    monkeypatch.setattr(kernels, "preferred_multiple", lambda graph: 4)
+    monkeypatch.setattr("spa_cli.cache.machine", lambda: "another")
     assert _json(*asked)["cached"] is False
     assert _json(*asked, "--round-to", 2)["cached"] is False
 

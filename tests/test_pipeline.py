@@ -6,12 +6,11 @@ import onnx
 import pytest
 
 import spa_cli
-from spa_cli import finish
 from spa_cli.errors import ModelError, first_line
 from spa_cli.graph import shapes
 from spa_cli.report.page import inspect as inspect_page
 from spa_cli.runtime import first_run
-from spa_cli.verification import check
+from spa_cli.verification import check, speed
 from tests.builders import build
 
 
@@ -49,7 +48,7 @@ def test_latency_that_can_not_be_measured_costs_nobody_the_model(error, tmp_path
     def fails(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(finish, "latency", fails)
+    monkeypatch.setattr(speed, "latency", fails)
     asked = {"plan_out": tmp_path / "plan.json", "ratio": 0.5, "method": "l1"}
     result = spa_cli.prune(model(), tmp_path / "small.onnx", **asked)
     assert result.warnings == [f"latency could not be measured: {type(error).__name__}"]

@@ -252,7 +252,7 @@ def test_verify_with_a_plan_that_can_not_be_carried_out(mlp, wanted, tmp_path, m
         (("prune",), "Missing argument 'model'"),
         (("prune", "m.onnx"), "Missing option"),
         (("prune", "m.onnx", "-o", "s.onnx", "--nonsense"), "No such option: --nonsense"),
-        (("prune", "m.onnx", "-o", "s.onnx", "--ratio", "much"), "Invalid value for '--ratio'"),
+        (("prune", "m.onnx", "-o", "s.onnx", "--max-drift", "much"), "Invalid value for '--max-drift'"),
         (("verify", "m.onnx"), "Missing argument 'pruned'"),
     ],
 )

@@ -66,11 +66,11 @@ def test_nothing_is_dearer_than_eight_times() -> None:
     assert _seconds(clock, "Conv_a", 17) == pytest.approx(8 * 17 / 16)
 
 
-def test_a_single_width_of_the_best_class_says_nothing_of_others() -> None:
-    """What is measured at one width is taken for overhead, until more is known."""
-    clock = _clock(_run(16, (2, 0, 2)), _run(8, (1, 0, 5)))
-    assert _seconds(clock, "Conv_a", 8, 16, 48) == pytest.approx([2, 2, 2])
-    assert _seconds(clock, "Conv_y", 16) == pytest.approx(2)
+def test_a_single_width_of_the_best_class_leaves_others_what_they_were_seen_to_take() -> None:
+    """A layer too narrow for two of them: what half of it takes is known only at another class's width."""
+    clock = _clock(_run(16, (2, 0, 2)), _run(8, (1.5, 0, 1)))
+    assert _seconds(clock, "Conv_a", 8, 16) == pytest.approx([1.5, 2])
+    assert _seconds(clock, "Conv_y", 8, 16) == pytest.approx([1, 2])
 
 
 def test_those_that_follow_share_what_widths_cost() -> None:
