@@ -1,4 +1,4 @@
-"""What losing channels does when nothing is repaired: group by group, and along the order in which they go."""
+"""What losing channels does when nothing is repaired: group by group, and of all of them."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from spa_cli.errors import UnreachableError, UsageError
 from spa_cli.request import Request
 from spa_cli.runtime.timing import Timing
 from spa_cli.trial.trials import Trial, Trials
+from spa_cli.verification.speed import SLOWER
 from spa_cli.verification.subject import Subject
 
 # of latency, which is measured, as a fraction of what was asked for
@@ -27,7 +28,6 @@ _SECONDS = 1.5
 # what a fraction of the time is worth beside a budget of something else, relative to the same fraction of that; more
 # where the file turns out to be slower than the original
 HURRY = (0.3, 1.0, 4.0)
-_SLOWER = 1.02
 # how well the bytes of a file are known where it is left smaller than it may be
 _KNOWN = 0.001
 _COINS = {"ratio": CHANNELS, "target_macs": MACS, "target_params": PARAMS, "target_latency": SECONDS}
@@ -227,10 +227,10 @@ class Target:
 
     def _slower(self, trial: Trial) -> bool:
         """Whether the file takes longer than the original, and widths that are worth trying are left."""
-        if not self._timed or self._elsewhere or self._hurry + 1 >= len(HURRY):
+        if not self._timed or self._elsewhere:
             return False
         self.timing = self._trials.latency_of(trial)
-        if min(self.timing.left, self.timing.quiet_left) <= _SLOWER:
+        if min(self.timing.left, self.timing.quiet_left) <= SLOWER or self._hurry + 1 == len(HURRY):
             return False
         self._hurry += 1
         return True

@@ -184,7 +184,7 @@ def test_a_latency_that_no_file_has_is_refused_with_the_closest(monkeypatch) -> 
     monkeypatch.setattr("spa_cli.trial.trials.latency", lambda *_, **__: Timing(1.0, 0.9, 1.0, 0.9))
     with pytest.raises(
         UnreachableError,
-        match=r"--target-latency 0\.85: 0\.900 of the original is the closest that was confirmed on the finished model; "
-        "ask for that, or try again on a quieter machine",
+        match=r"--target-latency 0\.85: 0\.900 of the original is the closest that was confirmed on the finished "
+        "model; ask for that, or try again on a quieter machine",
     ):
         prune("digits_resnet", target_latency=0.85)

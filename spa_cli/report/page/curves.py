@@ -130,7 +130,7 @@ def sensitivity(found: list[Sensitivity]) -> Drawn:
 
 
 def trade(curve: list[tuple[float, float]], here: tuple[float, float], coin: str, repaired: bool) -> Drawn:
-    """Drift against what is left: sliced only along the order, and this model."""
+    """Drift against what is left: sliced only, and this model."""
     label = f"Output drift against {coin} left: {len(curve)} budgets, sliced only, and this model"
     line = sorted([*curve, (1.0, 0.0)])
     with drawing():
@@ -152,7 +152,7 @@ def trade(curve: list[tuple[float, float]], here: tuple[float, float], coin: str
         svg = inline(figure, "trade", label)
     points = [("the original", 1.0, 0.0), *(("sliced only", *p) for p in sorted(curve, reverse=True)), (name, *here)]
     rows: list[list[str | Number]] = [[what, Number(x, f"{x:.1%}"), _short(y)] for what, x, y in points]
-    caption = "Cuts along the same order of channels, larger models on the left."
+    caption = "Cuts by the same scores, larger models on the left."
     if repaired:
         caption += " The distance between the line and the diamond is what the repair wins back."
     return Drawn("trade", label, svg, caption, ["model", f"{coin} left", "drift"], rows, fits=True)

@@ -1,4 +1,4 @@
-"""What only a page shows: latency by layer, drift along the order, sensitivity; where it can't be measured, why."""
+"""What only a page shows: latency by layer, drift against size, sensitivity; where it can't be measured, why."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def profiles(feeds: Feeds, before: tuple[onnx.ModelProto, str], after: tuple[onn
 
 @dataclass(frozen=True)
 class Sensitivities:
-    """Sensitivities, drift along the order of channels, and the sentences about what is missing."""
+    """Sensitivities, drift against what is left, and the sentences about what is missing."""
 
     sensitivities: list[Sensitivity]
     curve: list[tuple[float, float]]
