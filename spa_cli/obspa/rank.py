@@ -35,18 +35,7 @@ def _ranking(group: Group, found: list[list[Reader]]) -> Ranking:
     curves = [greedy([_consumer(r) for r in together(block)], group.channels) for block in found]
     order = np.stack([o for o, _ in curves])
     loss = convex(np.sum([e for _, e in curves], 0))
-    if any(reading.felt is not None for block in found for reading in block):
-        loss = loss / _trust(group.channels)
     return Ranking(order if len(group.blocks) else order[0], loss)
-
-
-def _trust(channels: int) -> Scores:
-    """How far what outputs feel of a layer, told at the network as it is, holds as its channels go, (c,).
-
-    It is a tangent: of the last channels it knows nothing. Taken as the share of the group that is left (measured; the
-    branches of a detector's head were cut to a quarter without it).
-    """
-    return 1 - np.arange(channels) / channels
 
 
 def _consumer(reading: Reader) -> Consumer | Rigid:

@@ -12,7 +12,7 @@ from spa_cli.obspa.layers import find_layers
 from spa_cli.obspa.positions import Positions
 from spa_cli.obspa.sensitivity import Sensitivity, root, sensitivity
 from spa_cli.runtime.load import load
-from tests.builders import build, rankings
+from tests.builders import build
 
 
 def _felt(model: object, chunks: list[dict[str, np.ndarray]]) -> tuple[Sensitivity, list]:
@@ -114,17 +114,3 @@ def test_certain_answers_are_felt_before_they_are_squeezed() -> None:
     x = np.random.default_rng(0).normal(size=(32, 4, 6)).astype(np.float32)
     sure, plain = (_felt(build(text.format(op), **weights), [{"x": x}])[0] for op in ("Softmax<axis=-1>", "Identity"))
     assert sure.metric["h"] == pytest.approx(plain.metric["h"])
-
-
-def test_the_deeper_a_cut_the_less_is_believed_of_what_outputs_feel(monkeypatch) -> None:
-    """Where outputs have positions; a classifier's losses are what they are."""
-    maps = build(
-        "(float[4,3,8,8] x) => (y) { h = Conv(x, wa)  r = Relu(h)  y = Conv(r, wb) }", wa=(8, 3, 1, 1), wb=(4, 8, 1, 1)
-    )
-    scores = build("(float[N,6] x) => (y) { h = MatMul(x, wa)  r = Relu(h)  y = MatMul(r, wb) }", wa=(6, 8), wb=(8, 4))
-    believed = [rankings(analyse_model(load(m), {}), "obspa") for m in (maps, scores)]
-    monkeypatch.setattr("spa_cli.obspa.rank._trust", np.ones)
-    plain = [rankings(analyse_model(load(m), {}), "obspa") for m in (maps, scores)]
-    left = 1 - np.arange(8) / 8
-    assert believed[0][0].loss * left == pytest.approx(plain[0][0].loss)
-    assert believed[1][0].loss == pytest.approx(plain[1][0].loss)
