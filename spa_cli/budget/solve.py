@@ -21,6 +21,8 @@ from spa_cli.budget.moves import EXACT, Moves
 
 # how often costs are taken anew, a price is doubled at most, and halved between what is too little and enough
 _TURNS, _DOUBLINGS, _HALVINGS, _GIFTS = 12, 40, 8, 6
+# of what time is worth, where more of it would leave too little
+_HURRIES = (1.0, 0.5, 0.2)
 # a budget is met where no more is left than it says and no less than this much below, as fractions of the original
 TOLERANCE = 0.02
 
@@ -63,23 +65,30 @@ class Solver:
         everything = self.most()
         if any(self.left(coin, everything) > most + EXACT for coin, most in budgets.items()):
             return None
-        found = self._roomy(budgets, {})
-        prices = {SECONDS: hurry * found.price} if hurry and SECONDS not in budgets else {}
-        if prices:
-            found = self._roomy(budgets, prices)
-        return self._nearer(found, budgets, prices) if near and len(budgets) == 1 else found
+        plain = self._roomy(budgets, {})
+        if hurry and SECONDS not in budgets:
+            for share in _HURRIES:
+                found = self._roomy(budgets, {SECONDS: share * hurry * plain.price})
+                # saving time by the way is no reason to leave much less than was asked for
+                if not near or self._short(found, budgets) <= TOLERANCE + EXACT:
+                    return found
+        return self._nearer(plain, budgets) if near and len(budgets) == 1 else plain
 
-    def _nearer(self, found: Solution, budgets: Mapping[str, float], prices: Mapping[str, float]) -> Solution:
+    def _short(self, found: Solution, budgets: Mapping[str, float]) -> float:
+        """How much less is left than the nearest budget allows."""
+        return min(most - self.left(coin, found.gone) for coin, most in budgets.items())
+
+    def _nearer(self, found: Solution, budgets: Mapping[str, float]) -> Solution:
         """What leaves little less than a budget, where what loses least leaves much less.
 
         A coarse channel may be worth less than all the fine ones in its place; who asks for half means no third.
         """
-        ((coin, most),) = budgets.items()
+        (coin,) = budgets
         best, gift = found, found.price or found.loss or 1.0
         for _ in range(_GIFTS):
-            if most - self.left(coin, best.gone) <= TOLERANCE + EXACT:
+            if self._short(best, budgets) <= TOLERANCE + EXACT:
                 break
-            tried = self._roomy(budgets, {**prices, coin: -gift})
+            tried = self._roomy(budgets, {coin: -gift})
             if self.left(coin, tried.gone) > self.left(coin, best.gone):
                 best = tried
             gift *= 2

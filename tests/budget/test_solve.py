@@ -14,9 +14,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 import spa_cli
 from spa_cli.analysis import Analysis, analyse_model
+from spa_cli.budget.bill import Bill
+from spa_cli.budget.constraints import Constraints
+from spa_cli.budget.menu import Menu
 from spa_cli.budget.solve import TOLERANCE, Solver
 from spa_cli.channels.ranking import Ranking
 from spa_cli.channels.selection import Selection
+from spa_cli.devices.measure import work_of
 from spa_cli.errors import UnreachableError
 from spa_cli.graph.source import Source
 from spa_cli.runtime.load import load
@@ -297,3 +301,27 @@ def test_the_choice_is_as_good_as_the_best_of_all(widths, seed, budgets, multipl
     if found is not None:
         assert all(solver.left(coin, found.gone) <= most + 1e-9 for coin, most in budgets.items())
         assert found.loss <= 1.1 * best + 1e-9
+
+
+class _Slow:
+    """The first layer takes a thousand times as long as its work says."""
+
+    def __init__(self, nodes) -> None:
+        self.nodes = nodes
+
+    def work(self, node, shape) -> float:
+        return work_of(node, shape)
+
+    def seconds(self, node, work, widths):
+        return work * (1000 if node is self.nodes[0] else 1)
+
+
+def test_time_that_is_saved_by_the_way_is_no_reason_to_leave_much_less() -> None:
+    analysis = _analysis(_mlp(16, 16, 16, 16, 3))
+    menu = Menu(analysis.grouping, rankings(analysis, "l1"), Constraints(), {*analysis.graph.weights()})
+    solver = Solver(menu, Bill(analysis.costs, analysis.grouping, _Slow(analysis.costs.nodes)))
+    eager, near = (solver.solve({"macs": 0.7}, hurry=1000, near=near) for near in (False, True))
+    assert eager is not None
+    assert near is not None
+    assert solver.left("macs", eager.gone) < 0.6
+    assert 0.68 <= solver.left("macs", near.gone) <= 0.7
