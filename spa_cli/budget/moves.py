@@ -11,7 +11,7 @@ from spa_cli.budget.bill import Bill
 from spa_cli.budget.menu import Dish
 
 # how often one group moves, and two do; how many options beside its own a group makes room by; pairs that are tried
-_SINGLE, _PAIRS, _NEAR, _TRIED = 200, 12, 4, 8
+_SINGLE, _PAIRS, _NEAR, _TRIED = 200, 12, 8, 24
 EXACT = 1e-9
 Values = NDArray[np.float64]
 

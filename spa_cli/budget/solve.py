@@ -127,9 +127,11 @@ class Solver:
             known[coin] = before + high
             gone, _ = self._settled(dishes, first, most, known)
         moves = Moves(self.bill, dishes, self._weigh, budgets, prices)
-        # the other end of the road: what costs are there differs, and so may where it leads
-        far, _ = self._settled(dishes, first, most, known, self.most())
-        found = [m for start in (gone, far) if (m := moves.settle(self.menu.vector(start))) is not None]
+        # from the other end of the road and from halfway costs differ, and so may where they lead
+        everything = self.most()
+        half = dict(enumerate(_between(dishes, self.menu.vector({}), self.menu.vector(everything))))
+        starts = [gone, *(self._settled(dishes, first, most, known, start)[0] for start in (half, everything))]
+        found = [m for start in starts if (m := moves.settle(self.menu.vector(start))) is not None]
         # as much as may go is within all budgets, or nothing is
         found = found or [self.menu.vector(self.most())]
         best = min(found, key=lambda gone: self._aim(gone, prices))

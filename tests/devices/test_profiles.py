@@ -106,9 +106,9 @@ def test_a_depthwise_network_gets_widths_of_the_device(device, multiple) -> None
 
 
 def test_widths_are_saved_by_the_way_too() -> None:
-    """Under a budget of something else: 0.55 of the MACs are 53 channels of 96, 48 take as long as 33."""
-    any_width = spa_cli.prune(separable(96), target_macs=0.55, method="l2", round_to=1)
-    found = spa_cli.prune(separable(96), target_macs=0.55, method="l2", device="npu-16")
+    """Under a budget of something else: 0.515 of the MACs are 49 channels of 96, 48 take as long as 33."""
+    any_width = spa_cli.prune(separable(96), target_macs=0.515, method="l2", round_to=1)
+    found = spa_cli.prune(separable(96), target_macs=0.515, method="l2", device="npu-16")
     assert any_width.cut_groups[0][1] % 16
     assert found.cut_groups[0][1] == 48
 
