@@ -22,7 +22,7 @@ from spa_cli.verification.subject import Subject
 # of latency, which is measured, as a fraction of what was asked for
 LATENCY_TOLERANCE = 0.05
 # how often a budget that only the finished file can confirm is aimed at again
-_TRIES = 4
+_TRIES = 6
 # for measuring what tidying alone leaves
 _SECONDS = 1.5
 # what a fraction of the time is worth beside a budget of something else, relative to the same fraction of that; more
@@ -74,8 +74,10 @@ class Target:
         # what this machine takes says nothing of another
         self._elsewhere = request.elsewhere
         self.timing: Timing | None = None
-        # bytes of the file that the weights don't explain; how much of the latency that is predicted is seen
-        self._other_bytes, self._seen, self._tries, self._hurry = 0.0, 1.0, 0, 0
+        # bytes of the file that the weights don't explain
+        self._other_bytes, self._tries, self._hurry = 0.0, 0, 0
+        # of the latency, what was predicted to be saved and was, added up, and the one as a share of the other
+        self._predicted, self._saved, self._seen = 0.0, 0.0, 1.0
         if self._elsewhere:
             # no file will tell that this was too little
             self._hurry = 1
@@ -221,8 +223,10 @@ class Target:
             # another budget took more
             return ""
         gone = [trial.selection.gone.get(i, 0) for i in range(len(self._analysis.grouping.groups))]
-        predicted = 1 - self._bill.left(SECONDS, gone)
-        self._seen = min(max((1 - timing.quiet_left / self._tidied) / max(predicted, 1e-9), 0.2), 5.0)
+        # of all tries together: each alone is as noisy as the machine
+        self._predicted += 1 - self._bill.left(SECONDS, gone)
+        self._saved += 1 - (timing.quiet_left + timing.left) / 2 / self._tidied
+        self._seen = min(max(self._saved / max(self._predicted, 1e-9), 0.2), 5.0)
         return f"--target-latency {asked:g}: {timing.quiet_left:.3f} of the original"
 
     def _slower(self, trial: Trial) -> bool:
