@@ -44,7 +44,8 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
         out.print(f"{', '.join(_repair(report['repair']))}; calibrated on {escape(report['repair']['calibration'])}")
     if report["blocks"]:
         names = ", ".join(shorten(name, 40) for name in report["blocks"])
-        out.print(f"{count(len(report['blocks']))} blocks went whole: {escape(names)}")
+        blocks = "1 block" if len(report["blocks"]) == 1 else f"{len(report['blocks'])} blocks"
+        out.print(f"{blocks} went whole: {escape(names)}")
     if report["multiples"]:
         out.print(f"widths: {widths_text(report['multiples'])}")
     if report["predicted_latency"] is not None:
