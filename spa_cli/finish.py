@@ -21,7 +21,7 @@ from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.session import open_session
 from spa_cli.runtime.timing import Timing
 from spa_cli.tidy.steps import LAST
-from spa_cli.trial.choose import Choice
+from spa_cli.trial.choose import Choice, blocks_of
 from spa_cli.trial.prepare import Ranked
 from spa_cli.trial.target import LATENCY_TOLERANCE, unmeasured
 from spa_cli.trial.trials import Trial, Trials
@@ -127,9 +127,8 @@ def provenance(ranked: Ranked, request: Request, choice: Choice) -> dict[str, An
         if getattr(options, name) is not None:
             about[name] = getattr(options, name)
     about["round_to"] = options.round_to
-    if choice.menu.whole(choice.selection.gone):
-        blocks = subject.analysis.blocks
-        about["blocks"] = [blocks[i].name for i in choice.menu.whole(choice.selection.gone)]
+    if whole := choice.menu.whole(choice.selection.gone):
+        about["blocks"] = [subject.analysis.blocks[i].name for i in whole]
     about["multiples"] = choice.menu.multiples(choice.selection)
     predicted = _predicted(ranked, request, choice)
     if predicted is not None:
@@ -145,10 +144,11 @@ def _predicted(ranked: Ranked, request: Request, choice: Choice) -> float | None
     """What is left of the latency on a machine that is not at hand, as is predicted; ``None`` where it is this one."""
     if not request.elsewhere:
         return None
-    subject, gone = ranked.subject, choice.selection.gone
-    clock = clock_of(subject.analysis, subject.single, request.options.device)
-    bill = Bill(subject.analysis.costs, subject.analysis.grouping, clock)
-    return bill.left(SECONDS, [gone.get(i, 0) for i in range(len(subject.analysis.grouping.groups))])
+    analysis = ranked.subject.analysis
+    clock = clock_of(analysis, ranked.subject.single, request.options.device)
+    # blocks that went whole take no time
+    bill = Bill(analysis.costs, analysis.grouping, clock, blocks_of(ranked, request))
+    return bill.left(SECONDS, choice.menu.vector(choice.selection.gone))
 
 
 def warnings_of(ranked: Ranked, request: Request, choice: Choice, trials: Trials) -> list[str]:

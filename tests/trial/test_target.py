@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 import spa_cli
 from spa_cli.budget.solve import TOLERANCE, Solver
 from spa_cli.devices.measure import work_of
+from spa_cli.devices.profiles import profile_of
 from spa_cli.errors import UnreachableError, UsageError
 from spa_cli.options import Options
+from spa_cli.runtime.load import load
 from spa_cli.runtime.timing import Timing
 from spa_cli.trial.target import HURRY, LATENCY_TOLERANCE
 from tests.builders import analysed, build, rankings, solver_of
+from tests.devices.nets import taken
 from tests.samples import SAMPLES, model_path
 
 FRACTIONS = (0.85, 0.7, 0.55, 0.4, 0.25)
@@ -188,3 +191,13 @@ def test_a_latency_that_no_file_has_is_refused_with_the_closest(monkeypatch) -> 
         "model; ask for that, or try again on a quieter machine",
     ):
         prune("digits_resnet", target_latency=0.85)
+
+
+def test_what_is_predicted_for_elsewhere_counts_blocks_that_went_whole_as_gone() -> None:
+    """What is predicted is what the file takes by the same profile, against what the original does."""
+    result = prune("digits_resnet", target_macs=0.75, blocks=True, max_group_ratio=0.05, device="npu-16")
+    assert result.plan.about["blocks"]
+    told = profile_of("npu-16")
+    whole, left = (sum(taken(m, told).values()) for m in (load(model_path("digits_resnet")).model, result.model))
+    # a sum that adds a constant is left
+    assert result.plan.about["predicted_latency"] == pytest.approx(left / whole, abs=1e-4)
