@@ -19,10 +19,10 @@ from pathlib import Path
 
 import spa_cli
 from spa_cli.operators import contracting
+from spa_cli.runtime.inputs import synthetic
 from spa_cli.runtime.profile import profile
 
 SHARED = ("real/models", "imagenet", "tasks")
-_WORST = 1.02
 
 
 def models(shared: Path) -> list[Path]:
@@ -53,8 +53,6 @@ def one(path: Path, fraction: float, method: str, round_to: str) -> tuple[str, f
     ratios = [f"{one.timing.quiet_left:.2f} ({one.timing.left:.2f})" for one in singles]
     part = math.nan
     with contextlib.suppress(Exception):
-        from spa_cli.runtime.inputs import synthetic
-
         part = share(result, synthetic(result.analysis.graph, result.analysis.input_shapes, 0))
     saved = max(1 - singles[0].timing.quiet_left, 0.01) / (1 - left) if singles else None
     widths = ", ".join(f"{m}: {n}" for m, n in result.plan.about["multiples"].items())

@@ -9,6 +9,7 @@ import numpy as np
 from spa_cli.analysis import Analysis
 from spa_cli.budget.widths import Widths
 from spa_cli.channels.selection import Selection
+from spa_cli.channels.slices import shape_of
 from spa_cli.devices.kinds import kind_of, leaders
 from spa_cli.devices.table import CLASSES, Run, Table
 from spa_cli.errors import CutError
@@ -31,7 +32,7 @@ def measured(analysis: Analysis, feeds: Feeds, machine: str) -> Table:
     selections, models = [Selection(analysis.grouping)], [(source.model, source.folder)]
     for multiple, share in _CUTS:
         selection = _uniform(analysis, multiple, share)
-        if not selection.kept or any(_same(selection, other) for other in selections):
+        if not selection.kept or any(selection.gone == other.gone for other in selections):
             continue
         try:
             work = analysis.cut(selection)
@@ -42,11 +43,11 @@ def measured(analysis: Analysis, feeds: Feeds, machine: str) -> Table:
     profiles = profile(models, feeds, {n.op for n in analysis.costs.nodes}, _SECONDS)
     whole = [build(source.model, source.folder).in_memory(), *(model for model, _ in models[1:])]
     walls = quiet_seconds(whole, feeds, _SECONDS * len(models))
-    nodes = timed(analysis)
+    nodes, axes = timed(analysis), Widths(analysis.grouping)
     return Table(
         machine,
         source.name,
-        [_run(analysis, nodes, *one) for one in zip(selections, profiles, walls, strict=True)],
+        [_run(analysis, nodes, axes, *one) for one in zip(selections, profiles, walls, strict=True)],
         {n.label: kind for n in nodes if (kind := kind_of(n, analysis.costs.dense))},
         leaders(nodes),
     )
@@ -71,25 +72,19 @@ def _uniform(analysis: Analysis, multiple: int, share: float) -> Selection:
         ]
         if fits:
             width = min(fits, key=lambda w: abs(w - share * group.channels))
-            mask = np.ones((len(group.blocks), group.channels) if len(group.blocks) else group.channels, bool)
+            mask = np.ones(shape_of(group), bool)
             mask[..., width:] = False
             selection.keep(index, mask)
     return selection
 
 
-def _same(one: Selection, other: Selection) -> bool:
-    return one.gone == other.gone
-
-
-def _run(analysis: Analysis, nodes: list[Node], selection: Selection, found: Profile, wall: float) -> Run:
+def _run(analysis: Analysis, nodes: list[Node], axes: Widths, selection: Selection, found: Profile, wall: float) -> Run:
     """``wall``: seconds of the whole model, where nobody looks at its nodes."""
-    shape, rows, groups = analysis.costs.shapes(selection), analysis.grouping.rows, Widths(analysis.grouping).groups
+    shape = analysis.costs.shapes(selection)
     widths, work = dict[str, list[int]](), dict[str, float]()
     for node in nodes:
         names = [n for n in (*node.inputs, *node.outputs) if n]
-        axes = [(n, at) for n in names for at in range(len(shape(n))) if (n, at) in rows]
-        axes = [(n, at) for n, at in axes if groups(rows[n, at])]
-        widths[node.label] = sorted({shape(n)[at] for n, at in axes})
+        widths[node.label] = sorted({shape(n)[at] for n, at in axes.axes(names, shape)})
         work[node.label] = work_of(node, shape)
     own = sum(found.nodes.values())
     # what onnxruntime puts between nodes is all of theirs, and looking at them takes time
