@@ -2,6 +2,7 @@
 
 from spa_cli.adjoints import (
     contraction,
+    convolution,
     elementwise,
     indexing,
     movement,
@@ -11,11 +12,11 @@ from spa_cli.adjoints import (
     recurrent,
     reduction,
     resizing,
-    windows,
 )
 
 __all__ = [
     "contraction",
+    "convolution",
     "elementwise",
     "indexing",
     "movement",
@@ -25,5 +26,4 @@ __all__ = [
     "recurrent",
     "reduction",
     "resizing",
-    "windows",
 ]
