@@ -8,10 +8,11 @@ import tempfile
 from pathlib import Path
 
 import onnx
-from onnx.external_data_helper import load_external_data_for_model, uses_external_data
+from onnx.external_data_helper import uses_external_data
 
 from spa_cli.errors import UsageError
 from spa_cli.graph.data_file import DataFile
+from spa_cli.graph.external import read_in
 from spa_cli.graph.parameters import inner_tensors
 from spa_cli.graph.source import Source
 
@@ -84,7 +85,7 @@ class Staged:
 
     def read_into(self, model: onnx.ModelProto) -> None:
         """Bring the weights of a model that was written here back into memory."""
-        load_external_data_for_model(model, str(self._root))
+        read_in(model, str(self._root))
 
     @property
     def bytes(self) -> int:

@@ -15,6 +15,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from spa_cli.graph.bodies import captured_names
+from spa_cli.graph.external import array_of
 from spa_cli.graph.source import Source
 from spa_cli.runtime.session import open_session
 
@@ -141,7 +142,7 @@ def _value(source: Source, graph: _Graph, end: str, nodes: list[onnx.NodeProto])
     given = [graph.tensors[i] for i in dict.fromkeys(i for n in nodes for i in n.input) if i and i not in made]
     if sum(math.prod(t.dims) for t in given) > _LARGEST:
         return None
-    leaves = [numpy_helper.from_array(numpy_helper.to_array(t, source.folder), t.name) for t in given]
+    leaves = [numpy_helper.from_array(array_of(t, source.folder), t.name) for t in given]
     part = helper.make_graph(nodes, "weight", [], [helper.make_empty_tensor_value_info(end)], leaves)
     opsets = source.model.opset_import
     try:

@@ -11,7 +11,7 @@ import onnx
 from spa_cli.errors import first_line
 from spa_cli.operators import contracting
 from spa_cli.runtime.profile import profile
-from spa_cli.runtime.session import Feeds, openable
+from spa_cli.runtime.session import Feeds
 from spa_cli.runtime.timing import Timing, latency
 from spa_cli.verification.subject import Subject
 
@@ -47,7 +47,7 @@ def settings(subject: Subject, path: str, first: Timing | None = None) -> Iterat
 
 def _timed(subject: Subject, path: str, feeds: Feeds, threads: int | None = None) -> Timing:
     source = subject.source
-    return latency(openable(source), path, feeds, apart=source.external, threads=threads)
+    return latency(source, path, feeds, apart=source.external, threads=threads)
 
 
 def slower(subject: Subject, model: onnx.ModelProto, timing: Timing) -> str:
