@@ -107,8 +107,8 @@ def test_links_that_leave_folder_and_cache_are_refused(model, tmp_path) -> None:
     data.symlink_to(tmp_path / "elsewhere")
     assert not _runs(cached)
     assert refused(3, "inspect", cached) == (
-        "the external data file 'model.onnx_data' of tensor 'w1' is a link that leads outside the model's folder, where "
-        "nothing is read; put the file itself there"
+        "the external data file 'model.onnx_data' of tensor 'w1' is a link that leads outside the model's folder, "
+        "where nothing is read; put the file itself there"
     )
 
 
