@@ -105,7 +105,7 @@ def _check_sparse(found: Iterable[tuple[str, onnx.SparseTensorProto]], name: str
             _check_type(called, part, [*part.dims, *sparse.dims], name)
             if uses_external_data(part):
                 raise ModelError(
-                    f"the sparse tensor '{called}' in '{name}' lies in an external file; store it in the model itself"
+                    f"the sparse tensor '{called}' in '{name}' lies in an external file; keep it in the model itself"
                 )
             _check_values(called, part, name)
             stored += len(part.raw_data) or part.ByteSize()

@@ -11,13 +11,14 @@ import onnx.inliner
 from google.protobuf.message import DecodeError
 from onnx.external_data_helper import uses_external_data
 
-from spa_cli.errors import ModelError, first_line
+from spa_cli.errors import ModelError
 from spa_cli.graph.bodies import name_apart
 from spa_cli.graph.duplicates import check_duplicates, without_duplicates
 from spa_cli.graph.external import find_beside
 from spa_cli.graph.source import Source
 from spa_cli.graph.stored import check_stored, every_tensor
 from spa_cli.runtime.fold import fold
+from spa_cli.runtime.said import mend, said
 from spa_cli.runtime.session import checker_verdict, graph_verdict, open_session
 
 Model: TypeAlias = str | os.PathLike[str] | onnx.ModelProto
@@ -111,7 +112,5 @@ def _check_valid(source: Source) -> None:
     try:
         open_session(source)
     except Exception as error:
-        raise ModelError(
-            f"'{source.name}' is not a valid ONNX model: {first_line(verdict)}; export it again"
-        ) from error
-    source.warnings.append(f"onnx's checker rejects this file, onnxruntime runs it: {first_line(verdict)}")
+        raise ModelError(f"'{source.name}' is not a valid ONNX model: {said(verdict)}; {mend(verdict)}") from error
+    source.warnings.append(f"onnx's checker rejects this file, onnxruntime runs it: {said(verdict)}")

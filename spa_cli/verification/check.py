@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import onnx
 
-from spa_cli.errors import VerificationError, first_line
+from spa_cli.errors import VerificationError
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.parameters import set_parameters
 from spa_cli.graph.source import Source
+from spa_cli.runtime.said import said
 from spa_cli.runtime.session import Feeds, Openable, checker_verdict, floats, open_session, run, shape_of
 from spa_cli.runtime.timing import Timing as Timing  # where they were first, for those who import them from here
 from spa_cli.runtime.timing import latency as latency
@@ -51,11 +52,11 @@ def verify_file(
     full, plain = checked
     verdict = checker_verdict(path, full=full) if plain else None
     if verdict is not None:
-        raise VerificationError(f"onnx's checker rejects the result: {first_line(verdict)}")
+        raise VerificationError(f"onnx's checker rejects the result: {said(verdict)}")
     try:
         outputs = run(open_session(path, large=large), feeds)
     except Exception as error:
-        raise VerificationError(f"onnxruntime can't run the result: {first_line(error)}") from error
+        raise VerificationError(f"onnxruntime can't run the result: {said(error)}") from error
     for info, a, b in zip(original.graph.output, reference, outputs, strict=True):
         if _fixed(shape_of(a), free.get(info.name)) != _fixed(shape_of(b), free.get(info.name)):
             raise VerificationError(f"output '{info.name}' of the result has shape {shape_of(b)}, not {shape_of(a)}")
@@ -98,7 +99,7 @@ def zeroing_differs(graph: Graph, work: Cut, feeds: Feeds, pruned: Openable | No
         left = run(open_session(masked), feeds)
         right = run(open_session(pruned or work.model), feeds)
     except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises, the cut did not survive
-        return f"onnxruntime can't run the result: {first_line(error)}"
+        return f"onnxruntime can't run the result: {said(error)}"
     return outputs_differ(graph, left, right, "zeroing what was removed")
 
 

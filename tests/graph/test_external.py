@@ -204,7 +204,7 @@ def test_text_in_an_external_file_is_refused(tmp_path) -> None:
 
 
 NO_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a folder": (Path.mkdir, "of tensor 'w1' is a folder; put"),
+    "a folder": (Path.mkdir, "of tensor 'w1' is a folder; put the file there that was"),
     "a named pipe": (os.mkfifo, "of tensor 'w1' is a named pipe; put"),
     "a device": (lambda place: place.symlink_to("/dev/zero"), "is a link that leads outside the model's folder"),
     "a circle of links": (

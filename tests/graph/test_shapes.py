@@ -136,7 +136,7 @@ def test_random_values_are_not_taken_for_constants() -> None:
 
 
 GROWING = {
-    "ConstantOfShape": ("z = ConstantOfShape(big)", {"big": [1 << 40, 1 << 20]}),
+    "ConstantOfShape": ("z = ConstantOfShape(big)", {"big": [1 << 40, 1 << 40]}),
     "Expand": ("z = Expand(c, big)", {"big": [1 << 40]}),
     "Range": ("z = Range(zero, big, one)", {"zero": 0, "one": 1, "big": 1 << 40}),
     "Range of floats": ("z = Range(zero, big, one)", {"zero": 0.0, "one": 1.0, "big": 1e12}),

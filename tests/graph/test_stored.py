@@ -126,5 +126,5 @@ def test_a_sparse_tensor_in_a_file_is_refused(tmp_path) -> None:
     values.data_location = TensorProto.EXTERNAL
     values.external_data.add(key="location", value="/etc/hostname")
     onnx.save(model, tmp_path / "m.onnx")
-    with pytest.raises(ModelError, match=r"sparse tensor 'w' in 'm.onnx' lies in an external file; store it in the"):
+    with pytest.raises(ModelError, match=r"sparse tensor 'w' in 'm.onnx' lies in an external file; keep it in the"):
         load(tmp_path / "m.onnx")
