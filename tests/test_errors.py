@@ -29,6 +29,7 @@ REASONS = {"spa_cli/trial/trials.py", "spa_cli/verification/check.py"}
 ADVISED = {
     "onnxruntime can't load '\0': \0; \0": "by what onnxruntime says",
     "'\0' is not a valid ONNX model: \0; \0": "by what the checker says",
+    "'\0' is \0, and no ONNX model; \0": "by what the file is",
     "none of the budgets can be met: \0": "the refusal of the first",
     "the \0 '\0' can't be written: \0; \0": "by who writes it",
     "the plan cuts '\0', which no tensor of '\0' is (nearest: \0); \0": "by what was given beside the weights",

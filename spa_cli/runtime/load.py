@@ -18,6 +18,7 @@ from spa_cli.graph.external import find_beside
 from spa_cli.graph.source import Source
 from spa_cli.graph.stored import check_stored, every_tensor
 from spa_cli.runtime.fold import fold
+from spa_cli.runtime.foreign import begins_like_onnx, recognised
 from spa_cli.runtime.said import mend, said
 from spa_cli.runtime.session import checker_verdict, graph_verdict, open_session
 
@@ -48,20 +49,23 @@ def _read(path: Path) -> Source:
     if not path.exists():
         raise ModelError(f"there is no file '{path}'; give the path of an .onnx file")
     if not path.is_file():
-        raise ModelError(f"'{path}' is not a file; give the path of an .onnx file")
+        raise not_onnx(path) or ModelError(f"'{path}' is not a file; give the path of an .onnx file")
     try:
         size = path.stat().st_size
         if size == 0:
             raise ModelError(f"'{path}' is empty; export the model again")
-        model = onnx.load(str(path), load_external_data=False, format="protobuf")
+        # what is something else may be too large to be read for nothing
+        model = onnx.load(str(path), load_external_data=False, format="protobuf") if begins_like_onnx(path) else None
     except OSError as error:
         raise ModelError(
             f"'{path}' can't be read: {error.strerror or error}; check the file and its permissions"
         ) from error
     except (DecodeError, ValueError, RuntimeError) as error:
-        raise ModelError(f"'{path}' is not an ONNX model, or is cut short; export or download it again") from error
+        raise not_onnx(path) or _unknown(path) from error
+    if model is None:
+        raise not_onnx(path) or _unknown(path)
     if not model.HasField("graph") or not model.opset_import:
-        raise ModelError(f"'{path}' holds no ONNX graph; give the path of an .onnx file")
+        raise not_onnx(path) or ModelError(f"'{path}' holds no ONNX graph; give the path of an .onnx file")
     check_stored(model, path.name)
     beside = find_beside(model, path)
     source = Source(model, path.name, str(beside.folder), path, size + beside.bytes, beside.files)
@@ -69,6 +73,16 @@ def _read(path: Path) -> Source:
         # what onnxruntime opens, with its data where the links lead to
         source.given = _copy(model)
     return source
+
+
+def not_onnx(path: Path) -> ModelError | None:
+    """The refusal of a file, or of a folder, that is a model of another kind, or no model; ``None`` if unknown."""
+    found = recognised(path)
+    return None if found is None else ModelError(f"'{path}' is {found[0]}, and no ONNX model; {found[1]}")
+
+
+def _unknown(path: Path) -> ModelError:
+    return ModelError(f"'{path}' is not an ONNX model, or is cut short; export or download it again")
 
 
 def _given(model: onnx.ModelProto) -> Source:
