@@ -12,12 +12,13 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from spa_cli.errors import ModelError, first_line
+from spa_cli.errors import ModelError
 from spa_cli.gradients.backend import INSTEAD
 from spa_cli.graph.bodies import captured_names
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.view import build
 from spa_cli.runtime.probe import probe
+from spa_cli.runtime.said import said
 from spa_cli.runtime.session import Feeds, open_session
 
 # the sizes of their outputs, and so of all that follows, are not known before the data are
@@ -93,9 +94,7 @@ def _run(graph: Graph, wanted: list[str], feeds: Feeds) -> dict[str, Array]:
         inputs = {i.name for i in session.get_inputs()}
         found = session.run(wanted, {n: v for n, v in feeds.items() if n in inputs})
     except Exception as error:
-        raise ModelError(
-            f"onnxruntime can't compute the shapes in the model ({first_line(error)}); {INSTEAD}"
-        ) from error
+        raise ModelError(f"onnxruntime can't compute the shapes in the model ({said(error)}); {INSTEAD}") from error
     return dict(zip(wanted, found, strict=True))
 
 
