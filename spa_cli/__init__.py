@@ -102,7 +102,7 @@ def inspect(
     analysis = analyse_model(source, given)
     if page is not None:
         stage("measuring and drawing")
-        write_text(page, inspect_page(analysis, source))
+        write_text(page, inspect_page(analysis, source), force=force)
     return analysis
 
 
@@ -224,7 +224,7 @@ def sweep(
     found = run.sweep(model, Path(folder), chosen, coin, budgets, keep_models=keep_models, force=force)
     write_text(Path(folder) / "sweep.csv", sweep_csv(found))
     for drawn in pictures:
-        draw(found, drawn)
+        draw(found, drawn, force)
     return found
 
 

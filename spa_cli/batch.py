@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from spa_cli import pipeline
 from spa_cli.cache import Cache, key_of, uncacheable
-from spa_cli.errors import SpaError, UsageError, first_line
+from spa_cli.errors import SpaError, UsageError, first_line, of_memory
 from spa_cli.files import Files
+from spa_cli.graph.pair import data_name
 from spa_cli.options import Options
 from spa_cli.progress import LOG, stage, within
 from spa_cli.report.json_report import prune_json
@@ -53,7 +55,7 @@ def prune_file(model: Path, options: Options, wanted: Wanted) -> dict[str, Any]:
             if wanted.of_many and (options.only or options.ignore):
                 # a name that alone is refused may be another model's
                 key = f"{key}-of-many"
-            found = cache.fetch(key, places)
+            found = cache.fetch(key, places, wanted.force)
             if found is not None:
                 return {**found, "input": model.name, "output": str(wanted.out), **_beside(wanted), "cached": True}
     result = pipeline.prune(model, options, files, dry_run=wanted.dry_run, of_many=wanted.of_many)
@@ -71,7 +73,7 @@ def _beside(wanted: Wanted) -> dict[str, str | None]:
 
 def _places(wanted: Wanted, external: bool) -> dict[str, Path]:
     """The files of a result, by what they are."""
-    beside = wanted.out.with_name(f"{wanted.out.name}.data") if external else None
+    beside = wanted.out.with_name(data_name(wanted.out.name)) if external else None
     files = {"model": wanted.out, "data": beside, "plan": wanted.plan_out, "report": wanted.report}
     return {name: file for name, file in files.items() if file is not None}
 
@@ -107,16 +109,16 @@ def _outcomes(files: Mapping[str, Path], options: Options, wanted: Wanted) -> It
                     report = prune_file(file, options, _own(wanted, name, len(files) > 1))
                 yield Outcome(str(file), report)
             except SpaError as error:
-                yield Outcome(str(file), None, error)
+                yield Outcome(str(file), None, of_memory(error) or error)
             except Exception as error:  # noqa: BLE001 - one that nobody foresaw stops the others as little
                 found = (
                     f"an unexpected {type(error).__name__} ({first_line(error)}); prune this model alone with --debug"
                 )
-                yield Outcome(str(file), None, SpaError(found))
+                yield Outcome(str(file), None, of_memory(error) or SpaError(found))
     finally:
         # a dry run, or one in which all failed, leaves no empty folder
         for folder in reversed(made):
-            if not any(folder.iterdir()):
+            with suppress(OSError):
                 folder.rmdir()
 
 

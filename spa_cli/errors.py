@@ -12,34 +12,65 @@ def first_line(said: BaseException | str, most: int = 200) -> str:
 
 
 class SpaError(Exception):
-    """A failure the user can act on: one sentence saying what is wrong, where, and what to do."""
+    """A failure the user can act on: one sentence saying what is wrong, where, and what to do.
+
+    ``kind``: what ``--json`` calls it.
+    """
 
     exit_code = 1
+    kind = "unexpected"
 
 
 class VerificationError(SpaError):
     """The result did not pass verification, or a gate failed; nothing was written (exit 1)."""
 
     exit_code = 1
+    kind = "verification"
 
 
 class UsageError(SpaError):
     """Options, calibration data or the output path can't be used (exit 2)."""
 
     exit_code = 2
+    kind = "usage"
 
 
 class ModelError(SpaError):
     """The model is missing, unreadable, invalid, or has nothing prunable (exit 3)."""
 
     exit_code = 3
+    kind = "model"
 
 
 class UnreachableError(SpaError):
     """The target can't be met; the message says the best that can (exit 4)."""
 
     exit_code = 4
+    kind = "unreachable"
+
+
+class ResourceError(SpaError):
+    """There is not enough memory here for what was asked (exit 5)."""
+
+    exit_code = 5
+    kind = "memory"
 
 
 class CutError(Exception):
     """A node can't be brought in line with a cut; the sentence says why. What was tried is taken back."""
+
+
+# how native code says so: C++ itself, onnxruntime's arena, the system
+_NO_MEMORY = ("bad_alloc", "bad allocation", "failed to allocate memory", "cannot allocate memory", "out of memory")
+
+
+def of_memory(error: BaseException) -> ResourceError | None:
+    """The refusal for an error that is, or that comes from, memory that there is not; ``None`` for any other."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, MemoryError) or any(words in str(seen).lower() for words in _NO_MEMORY):
+            return ResourceError(
+                f"there is not enough memory ({first_line(seen)}); give --memory less, or run it where there is more"
+            )
+        seen = seen.__cause__ or seen.__context__
+    return None

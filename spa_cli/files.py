@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
-from spa_cli.atomic import write_text
+from spa_cli.atomic import fill, put, refusing, under_way
 from spa_cli.errors import UsageError
+from spa_cli.graph.pair import data_name
 from spa_cli.graph.save import check_writable
 from spa_cli.graph.source import Source
+from spa_cli.interrupts import uninterrupted
 from spa_cli.report.page.render import check_page
 from spa_cli.result import Result
 from spa_cli.trial.trials import Trial
+from spa_cli.written import forget, told
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Files:
             check_writable(self.plan_out, source, self.force, alone=True)
         if self.report is not None:
             check_page(self.report, source, self.force, "--report")
-        data = self.out.with_name(f"{self.out.name}.data") if self.out is not None and source.external else None
+        data = self.out.with_name(data_name(self.out.name)) if self.out is not None and source.external else None
         flags = {"--output": self.out, "the weights of --output": data}
         flags |= {"--plan-out": self.plan_out, "--report": self.report}
         given = [(flag, file) for flag, file in flags.items() if file is not None]
@@ -44,15 +49,48 @@ class Files:
     def save(self, result: Result, small: Trial, page: Callable[[], str] | None = None) -> None:
         """Write all that was asked for; raises UsageError where that fails. ``page`` makes the report."""
         texts = {}
+        if self.plan_out is not None:
+            texts[self.plan_out] = result.plan.to_json()
         if self.report is not None:
             if page is None:
                 raise UsageError("there is no report of a plan that was carried out; leave it out")
             texts[self.report] = page()
-        if self.plan_out is not None:
-            texts[self.plan_out] = result.plan.to_json()
-        if self.out is not None:
-            small.staged.publish(self.out)
-        elif result.source.external:
-            small.staged.read_into(result.model)
-        for file, text in texts.items():
-            write_text(file, text)
+        with ExitStack() as stack:
+            steps: dict[Path, Callable[[], None]] = {}
+            for file, text in texts.items():
+                ready = stack.enter_context(under_way(file, room=len(text)))
+                with refusing(file):
+                    fill(ready, text)
+                steps[file] = partial(place, ready, file, self.force)
+            if self.out is not None:
+                steps[self.out] = partial(small.staged.publish, self.out, self.force)
+            elif result.source.external:
+                small.staged.read_into(result.model)
+            all_in_place(steps, self.force)
+
+
+def place(ready: Path, file: Path, force: bool) -> None:
+    """Put what is ready in place; raises UsageError."""
+    with refusing(file):
+        put(ready, file, force)
+
+
+def all_in_place(steps: Mapping[Path, Callable[[], None]], force: bool) -> None:
+    """Put what is made in place, one after the other; the last is there if all are.
+
+    Where one fails, those before it go again, unless they may have replaced something (``force``): then the error says
+    that they were written. Raises UsageError.
+    """
+    done: list[Path] = []
+    with uninterrupted():
+        for file, step in steps.items():
+            try:
+                step()
+            except UsageError as error:
+                if force:
+                    raise UsageError(f"{error}; {told(done)}") from error
+                for earlier in done:
+                    earlier.unlink(missing_ok=True)
+                    forget(earlier)
+                raise
+            done.append(file)

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
+
+from spa_cli.cli.failures import JSON, print_error, wants_json
+from spa_cli.cli.streams import say, settle
+from spa_cli.interrupts import heed
 
 
 def _version(wanted: bool) -> None:
@@ -18,6 +24,24 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+class _Group(TyperGroup):
+    """The commands; what Typer itself refuses is also printed as an object where ``--json`` is given."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta[JSON] = JSON in args
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            # Typer's own words for what it could not parse; it prints them, and leaves with the code
+            said = getattr(error, "format_message", None)
+            if said is not None and wants_json(ctx):
+                print_error(getattr(error, "exit_code", 2), "usage", said())
+            raise
+
+
 def _root(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show versions and leave."),
 ) -> None:
@@ -29,9 +53,10 @@ def commands() -> typer.Typer:
     from spa_cli.cli import apply, inspect, lists, prune, sweep, verify
 
     app = typer.Typer(
+        cls=_Group,
         help="Structurally prune any trained network in an ONNX file.",
         epilog="Exit codes: 0 done; 1 verification or a gate failed; 2 usage; 3 model missing, invalid or not prunable; "
-        "4 target unreachable.",
+        "4 target unreachable; 5 not enough memory; 130 interrupted.",
         no_args_is_help=True,
         add_completion=True,
         pretty_exceptions_enable=False,
@@ -48,4 +73,15 @@ def commands() -> typer.Typer:
 
 def main() -> None:
     """Entry point."""
-    commands()()
+    settle()
+    heed()
+    try:
+        commands()()
+    except SystemExit as left:
+        # a help page whose reader has gone
+        if isinstance(left.__context__, BrokenPipeError):
+            raise SystemExit(0) from None
+        raise
+    except OSError as error:
+        say(f"error: what was asked for can't be printed: {error.strerror or error}; print it to another place")
+        raise SystemExit(2) from None

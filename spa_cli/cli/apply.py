@@ -9,7 +9,7 @@ import typer
 
 from spa_cli.cli.command import command
 from spa_cli.cli.parameters import Force, Json, Out
-from spa_cli.cli.show import print_json, show_report, warn
+from spa_cli.cli.show import show, show_report, warn
 from spa_cli.options.arguments import ShapeArguments
 
 
@@ -46,15 +46,11 @@ def apply(
     if weights is not None:
         if options["input_shape"]:
             raise UsageError("--input-shape says nothing about --weights; leave it out")
-        from spa_cli.report.tables import console
         from spa_cli.report.weights import weights_json, weights_table
 
         carried = spa_cli.apply_weights(plan, weights, output, model=model, exported_with=exported_with, force=force)
         warn(carried.warnings)
-        if json:
-            print_json(weights_json(carried))
-        else:
-            weights_table(console(), carried)
+        show(json, lambda: weights_json(carried), lambda out: weights_table(out, carried))
         return
     if exported_with is not None:
         raise UsageError("--exported-with belongs to --weights; give both, or neither")

@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import os
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, is_typeddict
 
 import typer
 
+from spa_cli.cli.failures import guarded, tell, wants_json
 from spa_cli.cli.parameters import made_of
-from spa_cli.errors import first_line
 
 _OUTPUT = "Output"
 # parameters of commands that name what is written
@@ -35,7 +33,7 @@ def _configure(context: typer.Context, given: Path | None) -> Path | None:
     try:
         used, context.default_map = defaults(context, given)
     except SpaError as error:
-        typer.echo(f"error: {error}", err=True)
+        tell(error.exit_code, error.kind, str(error), wants_json(context))
         raise typer.Exit(error.exit_code) from None
     return used
 
@@ -62,8 +60,9 @@ def _common(
     """The options of every command."""
 
 
-def command(kept: str = "nothing was written") -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a command of a function; ``kept``: what is left behind if it does not come to its end.
+def command(kept: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a command of a function; ``kept``: what is left behind if it does not come to its end (``None``: which
+    files were written is told).
 
     A parameter that is a class of ``spa_cli.options.arguments`` stands for all the options in it. The command also has
     the options that all have.
@@ -83,9 +82,10 @@ def command(kept: str = "nothing was written") -> Callable[[Callable[..., None]]
             from spa_cli.cli.listen import listening
             from spa_cli.progress import stage
 
-            with guarded(debug, kept):
+            json = bool(given.get("json"))
+            with guarded(debug, kept, json):
                 _require_files({**given, "log_file": log_file})
-            with guarded(debug, kept), listening(quiet, verbose, log_file), _noted(debug):
+            with guarded(debug, kept, json), listening(quiet, verbose, log_file), _noted(debug):
                 if config is not None:
                     stage(f"options from '{config}'")
                 function(**given)
@@ -124,41 +124,3 @@ def _noted(debug: bool) -> Iterator[None]:
     except BaseException as error:
         LOG.error("%s", str(error) or type(error).__name__, exc_info=not debug)
         raise
-
-
-@contextlib.contextmanager
-def guarded(debug: bool, kept: str = "nothing was written") -> Iterator[None]:
-    """Errors as one sentence on stderr and a documented exit code; a traceback only with ``--debug``.
-
-    ``kept``: what is left behind if the command does not come to its end.
-    """
-    from spa_cli.errors import SpaError
-
-    # a pipeline's time-out cleans up like Ctrl-C
-    with contextlib.suppress(ValueError):
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    except SpaError as error:
-        if debug:
-            raise
-        from spa_cli.text import one_line
-
-        typer.echo(one_line(f"error: {error}"), err=True)
-        raise typer.Exit(error.exit_code) from None
-    except BrokenPipeError:
-        os._exit(0)
-    except KeyboardInterrupt:
-        typer.echo(f"interrupted; {kept}", err=True)
-        raise typer.Exit(130) from None
-    except (typer.Exit, typer.Abort):
-        raise
-    except Exception as error:
-        if debug:
-            raise
-        typer.echo(
-            f"error: an unexpected {type(error).__name__} ({first_line(error)}); {kept}; "
-            "run again with --debug and report what it prints",
-            err=True,
-        )
-        raise typer.Exit(1) from None

@@ -9,7 +9,7 @@ import typer
 
 from spa_cli.cli.command import command
 from spa_cli.cli.parameters import Force, Json, ModelFile
-from spa_cli.cli.show import print_json, warn
+from spa_cli.cli.show import show, warn
 from spa_cli.options.arguments import ShapeArguments
 
 
@@ -29,12 +29,13 @@ def inspect(
     """Show which channels depend on each other, what they cost, and why the rest is frozen."""
     import spa_cli
     from spa_cli.report.json_report import inspect_json
-    from spa_cli.report.tables import console, inspect_table
+    from spa_cli.report.tables import inspect_table
 
     analysis = spa_cli.inspect(model, html=html, force=force, **options)
     source = analysis.source
     warn(source.warnings)
-    if json:
-        print_json(inspect_json(analysis, source.bytes))
-    else:
-        inspect_table(console(), analysis, source.name, source.bytes, everything)
+    show(
+        json,
+        lambda: inspect_json(analysis, source.bytes),
+        lambda out: inspect_table(out, analysis, source.name, source.bytes, everything),
+    )

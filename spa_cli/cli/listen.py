@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import typer
-
+from spa_cli.cli.streams import say
 from spa_cli.errors import UsageError
 from spa_cli.progress import LOG, PART
 from spa_cli.text import one_line
@@ -27,7 +26,7 @@ def listening(quiet: bool, verbose: bool, log_file: Path | None) -> Iterator[Non
     if not quiet:
         handlers.append(_Lines() if verbose else _Bar())
     if log_file is not None:
-        handlers.append(_file(log_file))
+        handlers.append(_file(log_file, quiet))
     level = LOG.level
     LOG.setLevel(min([h.level for h in handlers], default=logging.CRITICAL))
     for handler in handlers:
@@ -41,9 +40,35 @@ def listening(quiet: bool, verbose: bool, log_file: Path | None) -> Iterator[Non
             handler.close()
 
 
-def _file(path: Path) -> logging.Handler:
+class _Kept(logging.FileHandler):
+    """A log file; where it can't be written any more, one warning says so, and the command goes on."""
+
+    def __init__(self, path: Path, quiet: bool) -> None:
+        super().__init__(path, mode="a", encoding="utf-8")
+        self._path, self._quiet, self._full = path, quiet, False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self._full:
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._full:
+            self._full = True
+            if not self._quiet:
+                say(one_line(f"warning: the log file '{self._path}' can't be written: {error.strerror or error}"))
+
+    def close(self) -> None:
+        # what it could not take before, it can't now
+        with contextlib.suppress(OSError):
+            super().close()
+
+
+def _file(path: Path, quiet: bool) -> logging.Handler:
     try:
-        handler = logging.FileHandler(path, mode="a", encoding="utf-8")
+        handler = _Kept(path, quiet)
     except OSError as error:
         raise UsageError(f"the log file '{path}' can't be written: {error.strerror or error}; name another") from error
     handler.setLevel(logging.DEBUG)
@@ -62,9 +87,9 @@ class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
         if record.levelno == logging.WARNING:
-            typer.echo(one_line(f"warning: {text}"), err=True)
+            say(one_line(f"warning: {text}"))
         elif record.levelno == logging.INFO and text:
-            typer.echo(f"{time.perf_counter() - self._start:7.1f} s  {text}", err=True)
+            say(f"{time.perf_counter() - self._start:7.1f} s  {text}")
 
 
 class _Bar(logging.Handler):
@@ -84,7 +109,7 @@ class _Bar(logging.Handler):
         # a bar that is being drawn would swallow what is printed beside it
         self.close()
         if record.levelno == logging.WARNING:
-            typer.echo(one_line(f"warning: {text}"), err=True)
+            say(one_line(f"warning: {text}"))
         elif record.levelno == logging.INFO and text and sys.stderr.isatty():
             self._shown = _progress()
             self._task = self._shown.add_task(text, total=None)

@@ -8,7 +8,7 @@ import typer
 
 from spa_cli.cli.command import command
 from spa_cli.cli.parameters import Json
-from spa_cli.cli.show import print_json
+from spa_cli.cli.show import print_json, print_lines, show
 
 
 @command()
@@ -16,12 +16,8 @@ def criteria(json: Json = False) -> None:
     """List what --method, --aggregation and --normalisation know, and what each looks at."""
     import spa_cli
     from spa_cli.report.criteria import criteria_tables
-    from spa_cli.report.tables import console
 
-    if json:
-        print_json(spa_cli.criteria())
-    else:
-        criteria_tables(console())
+    show(json, spa_cli.criteria, criteria_tables)
 
 
 @command()
@@ -32,15 +28,12 @@ def devices(
     """List what --device knows, with its sources, and what widths were measured to cost on this machine."""
     import spa_cli
     from spa_cli.report.devices import devices_tables
-    from spa_cli.report.tables import console
 
     found = spa_cli.devices(clear=clear)
-    if json:
-        print_json(found)
-    elif clear:
-        typer.echo(f"forgot what was measured of {found['forgotten']} models")
+    if clear and not json:
+        print_lines(f"forgot what was measured of {found['forgotten']} models")
     else:
-        devices_tables(console(), found)
+        show(json, lambda: found, lambda out: devices_tables(out, found))
 
 
 @command()
@@ -50,13 +43,14 @@ def operators(
 ) -> None:
     """List every operator: followed, approximate or frozen, and how or why."""
     import spa_cli
-    from spa_cli.report.tables import console, operators_table
+    from spa_cli.report.tables import operators_table
 
     found = spa_cli.operators(name)
-    if json:
-        print_json({"schema": "spa.operators/1", "operators": [o._asdict() for o in found]})
-    else:
-        operators_table(console(), found)
+    show(
+        json,
+        lambda: {"schema": "spa.operators/1", "operators": [o._asdict() for o in found]},
+        lambda out: operators_table(out, found),
+    )
 
 
 @command()
@@ -70,4 +64,4 @@ def schema(
     if name:
         print_json(spa_cli.schema(name))
     else:
-        typer.echo("\n".join(NAMES))
+        print_lines("\n".join(NAMES))

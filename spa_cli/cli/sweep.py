@@ -9,7 +9,7 @@ import typer
 
 from spa_cli.cli.command import command
 from spa_cli.cli.parameters import Force, Json, ModelFile
-from spa_cli.cli.show import print_json, warn
+from spa_cli.cli.show import show, warn
 from spa_cli.options import POINTS
 from spa_cli.options.arguments import SweepArguments
 
@@ -38,13 +38,9 @@ def sweep(
     """Try many budgets: the curve of quality against cost, and how sensitive each group is. Goes on if interrupted."""
     import spa_cli
     from spa_cli.report.sweep import sweep_json, sweep_table
-    from spa_cli.report.tables import console
 
     found = spa_cli.sweep(
         model, output, by=by, points=points, picture=picture or (), keep_models=keep_models, force=force, **options
     )
     warn(found.warnings)
-    if json:
-        print_json(sweep_json(found))
-    else:
-        sweep_table(console(), found)
+    show(json, lambda: sweep_json(found), lambda out: sweep_table(out, found))

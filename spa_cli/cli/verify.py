@@ -10,7 +10,8 @@ import typer
 
 from spa_cli.cli.command import command
 from spa_cli.cli.parameters import Json, ModelFile
-from spa_cli.cli.show import print_json, warn
+from spa_cli.cli.show import show, warn
+from spa_cli.cli.streams import say
 from spa_cli.options.arguments import DataArguments, LimitArguments
 
 _OUTPUT = "Output"
@@ -45,7 +46,6 @@ def verify(
     from spa_cli.errors import SpaError
     from spa_cli.report.json_report import verify_json
     from spa_cli.report.summary import verify_table
-    from spa_cli.report.tables import console
 
     on_github = github if github is not None else os.environ.get("GITHUB_ACTIONS") == "true"
     try:
@@ -58,20 +58,21 @@ def verify(
     warn(())
     if on_github:
         _tell_github(report, pruned)
-    if json:
-        print_json(report)
-    else:
-        verify_table(console(), report)
+    show(json, lambda: report, lambda out: verify_table(out, report))
     if not report["passed"]:
         raise typer.Exit(1)
 
 
 def _tell_github(report: dict[str, Any], pruned: Path, error: str | None = None) -> None:
     """Annotations on stderr, and a page where the runner says that it wants one."""
+    from spa_cli.progress import LOG
     from spa_cli.report import pipelines
 
-    typer.echo(pipelines.workflow_commands(report, str(pruned), error), err=True)
+    say(pipelines.workflow_commands(report, str(pruned), error))
     page = os.environ.get("GITHUB_STEP_SUMMARY")
     if page:
-        with open(page, "a", encoding="utf-8") as file:
-            file.write(pipelines.summary(report, pruned.name, error))
+        try:
+            with open(page, "a", encoding="utf-8") as file:
+                file.write(pipelines.summary(report, pruned.name, error))
+        except OSError as failed:
+            LOG.warning("the job summary '%s' can't be written: %s", page, failed.strerror or failed)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
@@ -15,26 +14,23 @@ from pathlib import Path
 import onnxruntime as ort
 
 from spa_cli.analysis import Analysis
+from spa_cli.atomic import put
 from spa_cli.devices.table import CLASSES, Table
 from spa_cli.errors import UsageError
 from spa_cli.progress import LOG
 from spa_cli.runtime.first_run import shapes_of
 from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.session import Feeds
+from spa_cli.staging import private, user_cache
 
-# what is still being written
-_PART = ".part"
 # goes up when something else is measured, or in another way
 _EDITION = 2
 
 
 def folder() -> Path:
     """``$SPA_DEVICES``, or a place of this user's for what can be made again; raises OSError for one without a home."""
-    named, beside = os.environ.get("SPA_DEVICES"), os.environ.get("XDG_CACHE_HOME")
-    try:
-        return Path(named) if named else Path(beside or Path.home() / ".cache") / "spa" / "devices"
-    except RuntimeError as error:
-        raise OSError(str(error)) from error
+    named = os.environ.get("SPA_DEVICES")
+    return Path(named) if named else user_cache() / "devices"
 
 
 @cache
@@ -77,28 +73,22 @@ def fetch(key: str) -> Table | None:
 
 def keep(key: str, table: Table) -> Table:
     """Keep a table, or give that of a process that was first. Never fails: it can be measured anew."""
-    written: Path | None = None
     try:
         place = folder() / f"{key}.json"
         place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=place.parent, suffix=_PART, delete=False, encoding="utf-8") as file:
-            written = Path(file.name)
-            json.dump(table.json(), file)
-        try:
-            # nobody sees half of it, and whoever is first stays
-            os.link(written, place)
-        except OSError:
-            first = fetch(key)
-            if first is not None:
-                return first
-            # what is there can't be read, or this file system has no links
-            os.replace(written, place)
+        with private(place.parent) as beside:
+            made = beside.path / place.name
+            made.write_text(json.dumps(table.json()), encoding="utf-8")
+            try:
+                put(made, place, force=False)
+            except FileExistsError:
+                # whoever is first stays, unless it can't be read
+                first = fetch(key)
+                if first is not None:
+                    return first
+                put(made, place, force=True)
     except OSError as error:
         LOG.info("what was measured of this machine was not kept: %s", error)
-    finally:
-        if written is not None:
-            with suppress(OSError):
-                written.unlink(missing_ok=True)
     return table
 
 
@@ -116,7 +106,8 @@ def clear() -> int:
     found = 0
     try:
         place = folder()
-        for file in [*place.glob("*.json"), *place.glob(f"*{_PART}")] if place.is_dir() else ():
+        # the second are what earlier versions were stopped at
+        for file in [*place.glob("*.json"), *place.glob("*.part")] if place.is_dir() else ():
             file.unlink(missing_ok=True)
             found += file.suffix == ".json"
     except OSError as error:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import onnx
 from onnx.external_data_helper import uses_external_data
 
+from spa_cli.atomic import refusing
 from spa_cli.errors import UsageError
 from spa_cli.graph.data_file import DataFile
 from spa_cli.graph.external import read_in
+from spa_cli.graph.pair import data_name, put_model
 from spa_cli.graph.parameters import inner_tensors
-from spa_cli.graph.source import Source
-
-# protobuf refuses messages of 2 GiB; some room for nodes and names
-_INLINE_LIMIT = 1_900_000_000
+from spa_cli.graph.source import INLINE_LIMIT, Source
+from spa_cli.staging import born, private
 
 
 def check_writable(out: Path, source: Source, force: bool, alone: bool = False) -> None:
@@ -26,7 +24,7 @@ def check_writable(out: Path, source: Source, force: bool, alone: bool = False) 
     ``alone``: it is no model, whose weights may lie in a file beside it.
     """
     try:
-        files = [out, out.parent / f"{out.name}.data"] if source.external and not alone else [out]
+        files = [out, out.with_name(data_name(out.name))] if source.external and not alone else [out]
         for file in files:
             _check_file(file, source, force)
     except OSError as error:
@@ -51,28 +49,38 @@ def _check_file(file: Path, source: Source, force: bool) -> None:
         raise UsageError(f"the output '{file}' exists; use --force to replace it")
 
 
-class Staged:
-    """A model written to a private folder beside its destination, to be verified there and then moved.
+def place_model(model: Path, data: Path | None, out: Path, force: bool) -> None:
+    """Put a finished model in place, with the file of its weights if it has one; raises UsageError if that fails."""
+    with refusing(out, "output", "choose another name"):
+        put_model(model, data, out, force)
 
-    ``data`` takes over weights before the model itself is written; they lie in a file of their own then. Raises
-    UsageError if the folder can't be written to.
+
+class Staged:
+    """A model written to a private folder, to be verified there and then put in place.
+
+    ``data`` takes over weights before the model itself is written; they lie in a file of their own then. ``room``:
+    about how many bytes it takes if it stays in one file, ``None`` if it does not. Raises UsageError if there is no
+    such folder.
     """
 
-    def __init__(self, name: str, folder: str, beside: Path | None) -> None:
+    def __init__(self, name: str, folder: str, beside: Path | None, room: int | None = None) -> None:
         try:
-            self._root = Path(tempfile.mkdtemp(prefix=".spa-", dir=beside))
+            self._private = private(beside, room)
         except OSError as error:
             raise UsageError(
                 f"the folder '{beside}' can't be written to: {error.strerror or error}; choose another for the output"
             ) from error
-        self.path = self._root / name
-        self._beside = beside
-        self.data = DataFile(self._root / f"{name}.data", folder)
+        self._root = self._private.path
+        self.path, self._data = self._root / name, self._root / data_name(name)
+        if beside is not None:
+            born(self.path, beside)
+            born(self._data, beside)
+        self.data = DataFile(self._data, folder)
 
     def write(self, model: onnx.ModelProto, external: bool) -> None:
         """Write the model; ``external``: with its weights in the data file. Raises UsageError if that fails."""
         try:
-            if external or model.ByteSize() > _INLINE_LIMIT:
+            if external or model.ByteSize() > INLINE_LIMIT:
                 for tensor in model.graph.initializer:
                     if tensor.name not in self.data.taken:
                         self.data.take(tensor)
@@ -95,21 +103,12 @@ class Staged:
         """Size of all files together."""
         return sum(f.stat().st_size for f in self._root.iterdir())
 
-    def publish(self, out: Path) -> None:
-        """Move into place: weights first, so that the model never names a file that isn't there.
-
-        Raises UsageError if that fails.
-        """
-        try:
-            for file in sorted(self._root.iterdir(), key=lambda f: f == self.path):
-                os.replace(file, out.parent / file.name)
-        except OSError as error:
-            raise UsageError(
-                f"the output '{out}' can't be written: {error.strerror or error}; choose another name"
-            ) from error
-        finally:
-            self.discard()
+    def publish(self, out: Path, force: bool) -> None:
+        """Put in place, weights and model of one run; raises UsageError if that fails."""
+        data = self._data if self._data.exists() and self._data.stat().st_size else None
+        place_model(self.path, data, out, force)
+        self.discard()
 
     def discard(self) -> None:
         """Leave nothing behind."""
-        shutil.rmtree(self._root, ignore_errors=True)
+        self._private.discard()

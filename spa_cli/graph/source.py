@@ -11,6 +11,9 @@ import onnx
 from spa_cli.graph.model import Graph
 from spa_cli.graph.view import build
 
+# protobuf refuses messages of 2 GiB; some room for nodes and names
+INLINE_LIMIT = 1_900_000_000
+
 
 @dataclass(eq=False)
 class Source:
@@ -34,6 +37,11 @@ class Source:
     def external(self) -> bool:
         """Whether weights lie in files of their own."""
         return bool(self.data_files)
+
+    @property
+    def room(self) -> int | None:
+        """About how many bytes a smaller one takes that is one file, ``None`` for one that is not."""
+        return self.bytes if not self.external and self.bytes < INLINE_LIMIT else None
 
     @property
     def graph(self) -> Graph:

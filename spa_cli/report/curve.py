@@ -41,12 +41,12 @@ def check_picture(path: Path, force: bool) -> None:
     require()
 
 
-def draw(sweep: Sweep, path: Path) -> None:
+def draw(sweep: Sweep, path: Path, force: bool = False) -> None:
     """Quality against MACs and latency, and the sensitivity of the groups; raises UsageError if it can't be written."""
     if path.suffix == ".html":
-        write_text(path, _page(sweep))
+        write_text(path, _page(sweep), force=force)
         return
-    with replacing(path, "picture", "name another file") as place, drawing():
+    with replacing(path, "picture", "name another file", force=force) as place, drawing():
         figure = _figure(sweep, 4)
         _sensitive(sweep, figure.axes[3])
         figure.savefig(place, dpi=150, format=path.suffix[1:], facecolor="white")

@@ -208,6 +208,15 @@ _BODIES: dict[str, dict[str, Schema]] = {
             _object(domain=TEXT, name=TEXT, behaviour={"enum": ["followed", "approximate", "frozen"]}, note=TEXT)
         )
     },
+    "error": {
+        "error": _object(
+            code=_said(COUNT, "the exit code"),
+            kind={
+                "enum": ["verification", "usage", "model", "unreachable", "memory", "interrupted", "unexpected"],
+            },
+            message=_said(TEXT, "the sentence on standard error"),
+        )
+    },
     "plan": {"kept": _said(_KEPT, "per initializer and axis, what stays")},
 }
 NAMES = tuple(_BODIES)

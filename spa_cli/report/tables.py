@@ -17,11 +17,17 @@ from spa_cli.report.operators import Operator
 from spa_cli.text import count, shorten, size
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Whoever prints knows what to do; rich would leave with a code of its own."""
+        raise BrokenPipeError
+
+
 def console(stderr: bool = False) -> Console:
     """Colours on a terminal (unless NO_COLOR), at least 80 columns and no wrapping surprises in a pipe."""
-    found = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    found = _Console(stderr=stderr, highlight=False, soft_wrap=False)
     if not found.is_terminal:
-        found = Console(stderr=stderr, highlight=False, width=100, no_color=True)
+        found = _Console(stderr=stderr, highlight=False, width=100, no_color=True)
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Container, Sequence
@@ -19,6 +18,7 @@ import onnxruntime as ort
 from spa_cli.graph.bodies import own_bodies
 from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.session import DATA_FOLDER, Feeds
+from spa_cli.staging import private
 
 _FEWEST, _MOST = 5, 50
 _TOKEN = re.compile(r"spa:(\d+):")
@@ -46,8 +46,8 @@ def profile(
 
     ``multiplying``: operators whose kernels take up what follows them. Raises what onnxruntime raises.
     """
-    with tempfile.TemporaryDirectory(prefix="spa-profile-") as private:
-        sessions = [_session(model, folder, str(Path(private) / str(at))) for at, (model, folder) in enumerate(models)]
+    with private() as folder:
+        sessions = [_session(model, beside, str(folder.path / str(at))) for at, (model, beside) in enumerate(models)]
         inputs = [{k: v for k, v in feeds.items() if k in {i.name for i in s.get_inputs()}} for s in sessions]
         end = time.perf_counter() + seconds * len(sessions)
         for turn in range(_MOST):

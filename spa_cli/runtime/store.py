@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import weakref
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from spa_cli.staging import private
 
 
 class Store:
@@ -38,8 +38,9 @@ class Store:
 
     def _written(self, value: Any) -> Path:
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="spa-"))
-            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+            own = private()
+            self._folder = own.path
+            weakref.finalize(self, own.discard)
         file = self._folder / str(next(self._numbers))
         value.tofile(file)
         self.spilled += value.nbytes

@@ -9,6 +9,7 @@ from typing import Any
 
 from spa_cli.atomic import write_text
 from spa_cli.errors import UsageError
+from spa_cli.staging import locked
 
 STATE = "spa.sweep/1"
 
@@ -73,7 +74,10 @@ class Progress:
         self._file, self._key = file, key
         self.points: dict[float, Point] = {}
         self.sensitivity: list[Sensitivity] = []
-        if not file.exists() or force:
+        # whether the folder is this sweep's: what it kept there may be replaced
+        self.resumed = file.exists() and not force
+        self._seen = _state(file)
+        if not self.resumed:
             return
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
@@ -94,11 +98,26 @@ class Progress:
         self.write()
 
     def write(self) -> None:
-        """Replace the file, atomically."""
+        """Replace the file, atomically; raises UsageError if that fails, or if it is not what was written here last."""
         state = {
             "schema": STATE,
             "key": self._key,
             "points": [asdict(p) for p in self.points.values()],
             "sensitivity": [asdict(s) for s in self.sensitivity],
         }
-        write_text(self._file, json.dumps(state, indent=1) + "\n")
+        with locked(self._file.parent):
+            if _state(self._file) != self._seen:
+                raise UsageError(
+                    f"another sweep is at work in '{self._file.parent}'; wait until it is done, or name another folder"
+                )
+            write_text(self._file, json.dumps(state, indent=1) + "\n")
+            self._seen = _state(self._file)
+
+
+def _state(file: Path) -> tuple[int, int] | None:
+    """Which file it is: every one that is written is another."""
+    try:
+        about = file.stat()
+    except OSError:
+        return None
+    return about.st_ino, about.st_mtime_ns

@@ -85,6 +85,7 @@ def _sweep(
         raise UsageError(f"the folder '{folder}' can't be made: {error.strerror or error}; name another") from error
     key = {"program": program(), "model": contents(source), "by": coin, **choices(request)}
     progress = Progress(folder / "sweep.json", key, force)
+    force = force or progress.resumed
     for value in wanted:
         kept = _kept(folder, coin, value)
         if keep_models and value not in progress.points:
@@ -92,13 +93,16 @@ def _sweep(
     subject = analyse(source, request)
     ranked = score(subject, request)
     quality = Quality(subject, request.options, request.focus)
+    if not progress.resumed:
+        # whenever it is stopped from here on, the folder is this sweep's
+        progress.write()
     for number, value in enumerate(wanted):
         kept = _kept(folder, coin, value)
         if value in progress.points and (not keep_models or kept.exists() or progress.points[value].refused):
             continue
         with within(f"{number + 1} of {len(wanted)}, {coin.removeprefix('target_')} {value:g}"):
             own = request.with_budget(coin, value)
-            point = _point(ranked, own, value, quality, folder, kept if keep_models else None)
+            point = _point(ranked, own, value, quality, folder, kept if keep_models else None, force)
         progress.add(point)
     if not progress.sensitivity:
         progress.sensitivity = sensitivities(ranked, quality.drift_of)
@@ -121,7 +125,9 @@ def _kept(folder: Path, coin: str, value: float) -> Path:
     return folder / f"{coin.removeprefix('target_')}-{value:g}.onnx"
 
 
-def _point(ranked: Ranked, request: Request, value: float, quality: Quality, folder: Path, keep: Path | None) -> Point:
+def _point(
+    ranked: Ranked, request: Request, value: float, quality: Quality, folder: Path, keep: Path | None, force: bool
+) -> Point:
     subject, options = ranked.subject, request.options
     with Trials(subject, ranked.curvature, keep or folder / "model.onnx", options.method) as trials:
         try:
@@ -147,5 +153,5 @@ def _point(ranked: Ranked, request: Request, value: float, quality: Quality, fol
             accuracy=measured.accuracy,
         )
         if keep is not None:
-            small.staged.publish(keep)
+            small.staged.publish(keep, force)
     return found

@@ -122,7 +122,7 @@ class Trials:
     def _cut(self, selection: Selection) -> Trial:
         analysis, source = self._subject.analysis, self._subject.source
         name, beside = (self._out.name, self._out.parent) if self._out else ("pruned.onnx", None)
-        staged = Staged(name, source.folder, beside)
+        staged = Staged(name, source.folder, beside, source.room)
         self._files.callback(staged.discard)
         # what nothing looks at again goes to disk as soon as it is cut
         large = source.external and source.bytes > _ZEROING_LIMIT
@@ -179,7 +179,8 @@ class Trials:
         model, folded = with_norms_folded(trial.model, str(folder))
         if not folded:
             return
-        staged = Staged(trial.staged.path.name, str(folder), self._out.parent if self._out else None)
+        beside = self._out.parent if self._out else None
+        staged = Staged(trial.staged.path.name, str(folder), beside, self._subject.source.room)
         self._files.callback(staged.discard)
         try:
             outputs = self._verified(staged, model)

@@ -110,7 +110,7 @@ def carry(
     warnings += warnings_of(cutter, matches, cut, graph is None)
     if out is not None:
         stage("writing")
-        warnings += write(small, out)
+        warnings += write(small, out, force)
     return _result(cut, small, matches, cutter, entries, out, warnings)
 
 

@@ -85,13 +85,16 @@ def check_output(out: Path, inputs: list[Path], force: bool) -> None:
         raise UsageError(f"the folder '{out.parent}' can't be written to; choose another, or change its permissions")
 
 
-def write(weights: Weights, out: Path) -> list[str]:
-    """Write to a private folder beside ``out`` and move into place; gives warnings about what the format can't hold.
+def write(weights: Weights, out: Path, force: bool = False) -> list[str]:
+    """Write to a private folder and move into place; gives warnings about what the format can't hold.
+
+    ``force``: also of what is there.
 
     Raises UsageError if the file can't be written or the format can't hold a tensor.
     """
     module, warnings = _format(out), _lost(weights, out.suffix.lower())
-    with replacing(out, "output", "choose another name") as place:
+    size = sum(t.nbytes for t in weights.tensors.values())
+    with replacing(out, "output", "choose another name", force=force, room=size) as place:
         module.write(weights, place)
     return warnings
 

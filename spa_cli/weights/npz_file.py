@@ -43,5 +43,8 @@ def write(weights: Weights, path: Path) -> None:
     # numpy.savez takes the tensors as keyword arguments, so that a key "file" or "allow_pickle" breaks it
     with zipfile.ZipFile(path, "w", weights.compression or zipfile.ZIP_STORED) as archive:
         for key, array in weights.tensors.items():
-            with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
+            # of no date: the format has none before 1980, where a clock that was not set begins
+            entry = zipfile.ZipInfo(f"{key}.npy")
+            entry.compress_type = archive.compression
+            with archive.open(entry, "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)

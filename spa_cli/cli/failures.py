@@ -1,0 +1,81 @@
+"""Errors as one sentence on stderr, one object on stdout with ``--json``, and a documented exit code."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+
+from spa_cli.cli.streams import say
+from spa_cli.errors import SpaError, first_line, of_memory
+
+INTERRUPTED = 130
+JSON = "--json"
+
+
+def tell(code: int, kind: str, message: str, json: bool) -> None:
+    """Say on stderr what went wrong, and print the object where one was asked for; never fails."""
+    from spa_cli.text import one_line
+
+    say(one_line(message if kind == "interrupted" else f"error: {message}"))
+    if json:
+        print_error(code, kind, one_line(message))
+
+
+def print_error(code: int, kind: str, message: str) -> None:
+    """The object on stdout; where it can't be printed, the sentence and the code have to do."""
+    from spa_cli.cli.show import print_json
+
+    with contextlib.suppress(SpaError):
+        print_json({"schema": "spa.error/1", "error": {"code": code, "kind": kind, "message": message}})
+
+
+def wants_json(context: Any) -> bool:
+    """Whether ``--json`` is among the arguments, before they are parsed."""
+    return bool(context.find_root().meta.get(JSON))
+
+
+@contextlib.contextmanager
+def guarded(debug: bool, kept: str | None = None, json: bool = False) -> Iterator[None]:
+    """What goes wrong inside is told, and leaves with its exit code; a traceback only with ``--debug``.
+
+    ``kept``: what is left behind if the command does not come to its end (``None``: which files were written).
+    """
+    from spa_cli.interrupts import heed
+    from spa_cli.written import noting, told
+
+    heed()
+    with noting() as written:
+        try:
+            yield
+        except (typer.Exit, typer.Abort):
+            raise
+        except KeyboardInterrupt:
+            tell(INTERRUPTED, "interrupted", f"interrupted; {kept or told(written)}", json)
+            raise typer.Exit(INTERRUPTED) from None
+        except Exception as error:  # noqa: BLE001 - told, with its traceback where it is asked for
+            code, kind, message = _of(error, kept or told(written), kept is None and bool(written))
+            if debug:
+                import traceback
+
+                say(traceback.format_exc().rstrip())
+            tell(code, kind, message, json)
+            raise typer.Exit(code) from None
+
+
+def _of(error: Exception, left: str, something: bool) -> tuple[int, str, str]:
+    """Exit code, kind and sentence of an error; ``left``: what it left behind, which is ``something`` or nothing."""
+    memory = of_memory(error)
+    if memory is not None:
+        return memory.exit_code, memory.kind, f"{memory}; {left}"
+    if isinstance(error, SpaError):
+        said = str(error)
+        return error.exit_code, error.kind, f"{said}; {left}" if something and left not in said else said
+    return (
+        1,
+        "unexpected",
+        f"an unexpected {type(error).__name__} ({first_line(error)}); {left}; run again with --debug and report what it "
+        "prints",
+    )
