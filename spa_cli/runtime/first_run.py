@@ -25,7 +25,8 @@ def first_run(
         session = open_session(source, large=source.external)
     except Exception as error:
         raise ModelError(
-            f"onnxruntime can't load '{source.name}': {first_line(error)}; export it with operators it knows"
+            f"onnxruntime can't load '{source.name}': {first_line(error)}; give --no-run to go by its structure only, "
+            "or export it with operators it knows"
         ) from error
     tries = [given] if given is not None else [synthetic(graph, dict(each), seed) for each in shapes]
     failure = ""
