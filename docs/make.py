@@ -141,13 +141,14 @@ from spa_cli.options.words import Numbers
 def arguments() -> str:
     """Python: the declared options as dictionaries with types, each in the smallest that has it."""
     options = {one.name: (one, about) for one, about in declared(Options)}
-    shape, data = ("input_shape",), ("calib", *READING, "provider")
-    rest = [name for name in options if name not in (*shape, *data, *BUDGETS)]
+    shape, whole, data = ("input_shape",), ("run",), ("calib", *READING, "provider")
+    rest = [name for name in options if name not in (*shape, *whole, *data, *BUDGETS)]
     limits = {one.name: (one, about) for one, about in declared(Limits)}
     parts = [
         HEAD,
         *_class("ShapeArguments", "TypedDict", "How a model is analysed.", [options[n] for n in shape]),
-        *_class("DataArguments", "ShapeArguments", "What a model is run on.", [options[n] for n in data]),
+        *_class("RunArguments", "ShapeArguments", "How a model is checked.", [options[n] for n in whole]),
+        *_class("DataArguments", "RunArguments", "What a model is run on.", [options[n] for n in data]),
         *_class("SweepArguments", "DataArguments", "All of ``prune`` but its budget.", [options[n] for n in rest]),
         *_class("PruneArguments", "SweepArguments", "All of ``prune``.", [options[n] for n in BUDGETS]),
         *_class("LimitArguments", "TypedDict", "The gates of ``verify``.", list(limits.values())),

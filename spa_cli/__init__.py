@@ -159,15 +159,19 @@ def apply(
     *,
     force: bool = False,
     input_shape: InputShapes = None,
+    run: bool = True,
 ) -> Result:
-    """Carry out ``plan`` on the model it was made for, or on a retrained one with the same nodes."""
+    """Carry out ``plan`` on the model it was made for, or on a retrained one with the same nodes.
+
+    ``run=False``: for a model that onnxruntime can't run; it is checked by its structure, and in the parts that do run.
+    """
     from spa_cli import pipeline
     from spa_cli.files import Files
     from spa_cli.options.shapes import shapes
     from spa_cli.plan import Plan
 
     chosen = plan if isinstance(plan, Plan) else Plan.read(Path(plan))
-    return pipeline.apply(chosen, model, Files(_file(out), force=force), input_shape=shapes(input_shape))
+    return pipeline.apply(chosen, model, Files(_file(out), force=force), input_shape=shapes(input_shape), run=run)
 
 
 def apply_weights(
@@ -262,7 +266,7 @@ def verify(
         check_junit(target, (model, pruned), (plan, data.get("calib")))
     try:
         o = Options.of(data)
-        found = compare(model, pruned, _file(plan), o.calib, o.input_shape, gates, Reading.of(o), o.provider)
+        found = compare(model, pruned, _file(plan), o.calib, o.input_shape, gates, Reading.of(o), o.provider, o.run)
     except SpaError as error:
         if target is not None:
             write_text(target, as_junit({}, name, str(error)))

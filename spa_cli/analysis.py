@@ -55,6 +55,11 @@ class Analysis:
         return [self.input_shapes, *self.other_shapes]
 
     @property
+    def elsewhere(self) -> dict[str, tuple[int, ...]] | None:
+        """The same inputs with every free dimension of another size; ``None`` if there is none."""
+        return _elsewhere(self.graph, self.input_shapes)
+
+    @property
     def channels(self) -> int:
         """Removable channels in all groups."""
         return sum(g.channels for g in self.grouping.groups)

@@ -26,7 +26,7 @@ from spa_cli.trial.choose import Choice, blocks_of
 from spa_cli.trial.prepare import Ranked
 from spa_cli.trial.target import LATENCY_TOLERANCE, unmeasured
 from spa_cli.trial.trials import Trial, Trials
-from spa_cli.verification.drift import drift_over
+from spa_cli.verification.drift import NOTHING_COMPARED, Drift, drift_over
 from spa_cli.verification.gates import Limits, check
 from spa_cli.verification.speed import Setting, settings, slower
 from spa_cli.verification.subject import Subject
@@ -50,24 +50,18 @@ def measure(
     """
     source, analysis = subject.source, subject.analysis
     warnings = [*source.warnings, *warnings]
-    stage("measuring latency")
-    timings = list[Setting]()
-    try:
-        timings += settings(subject, str(small.staged.path), timing)
-    except Exception as error:  # noqa: BLE001 - verified models run; onnxruntime's optimiser may still stumble
-        warnings.append(f"latency could not be measured: {said(error)}")
-    stage("comparing outputs")
-    before, after = (
-        open_session(m, large=source.external, providers=chosen()) for m in (source, str(small.staged.path))
-    )
-    drift = drift_over(before, after, subject.judges.runs)
+    timings = [] if subject.structure is not None else _timings(subject, small, timing, warnings)
+    drift = NOTHING_COMPARED if subject.structure is not None else _drift(subject, small)
     if not drift.resembles:
         warnings.insert(0, drift.warning(subject.judges.about, where))
     costs, selection = analysis.costs, small.selection
     params, macs = costs.after(selection)
     params -= _numbers(small.work.model) - _numbers(small.model)
     tidied = source.tidied | ({LAST: small.folded} if small.folded else {})
-    about = {name: value for name, value in about.items() if name != "tidy"} | ({"tidy": tidied} if tidied else {})
+    not_verified = subject.structure.not_verified() if subject.structure is not None else []
+    about = {name: value for name, value in about.items() if name not in ("tidy", "not_verified")}
+    about |= {"tidy": tidied} if tidied else {}
+    about |= {"not_verified": not_verified} if not_verified else {}
     groups = analysis.grouping.groups
     kept = [(groups[i], count) for i, count in sorted(selection.widths.items())]
     gone = {group.name: group.channels - count for group, count in kept}
@@ -84,10 +78,30 @@ def measure(
         cut_groups=kept,
         timings=timings,
         slower=slower(subject, small.model, timings[0].timing) if timings else "",
+        not_verified=not_verified,
         warnings=warnings,
         out=out,
         model=small.model,
     )
+
+
+def _timings(subject: Subject, small: Trial, timing: Timing | None, warnings: list[str]) -> list[Setting]:
+    stage("measuring latency")
+    found = list[Setting]()
+    try:
+        found += settings(subject, str(small.staged.path), timing)
+    except Exception as error:  # noqa: BLE001 - verified models run; onnxruntime's optimiser may still stumble
+        warnings.append(f"latency could not be measured: {said(error)}")
+    return found
+
+
+def _drift(subject: Subject, small: Trial) -> Drift:
+    stage("comparing outputs")
+    before, after = (
+        open_session(m, large=subject.source.external, providers=chosen())
+        for m in (subject.source, str(small.staged.path))
+    )
+    return drift_over(before, after, subject.judges.runs)
 
 
 def _numbers(model: onnx.ModelProto) -> int:
@@ -165,6 +179,11 @@ def warnings_of(ranked: Ranked, request: Request, choice: Choice, trials: Trials
     found += [f"group '{groups[i].name}' was left whole: {why}" for i, why in choice.left_whole.items()]
     if ranked.curvature is not None:
         found += ranked.curvature.warnings()
+    if ranked.subject.structure is not None and request.options.round_to == "auto" and not request.elsewhere:
+        found.append(
+            "widths were not chosen by the time they take, which is not known; give --round-to 8 or 16 where yours "
+            "should be multiples, or --device"
+        )
     if asked is not None and request.elsewhere:
         found.append(unmeasured(request.options.device))
     if timing is not None and asked is not None and abs(timing.left - asked) > LATENCY_TOLERANCE * asked:

@@ -39,6 +39,8 @@ def prune(
         stage("reading the model")
         source = load(model)
         files.check(source)
+        if files.report is not None and not options.run:
+            raise UsageError("--report shows what the model gives, which --no-run does not ask it for; leave one out")
         files = Files() if dry_run else files
         subject = analyse(source, request, of_many=of_many)
         ranked = score(subject, request)
@@ -61,15 +63,23 @@ def prune(
 
 
 def apply(
-    plan: Plan, model: Model, files: Files = Files(), *, input_shape: dict[str, tuple[int, ...]] | None = None
+    plan: Plan,
+    model: Model,
+    files: Files = Files(),
+    *,
+    input_shape: dict[str, tuple[int, ...]] | None = None,
+    run: bool = True,
 ) -> Result:
     """Carry out a plan on the model it was made for, or on a retrained one: weights are cut, not repaired.
 
-    Raises the errors of ``spa_cli.errors``.
+    Without ``run`` it is checked by its structure, and in what onnxruntime can run of it. Raises the errors of
+    ``spa_cli.errors``.
     """
     stage("reading the model")
     source = load(model)
     files.check(source)
+    if plan.tidy and not run:
+        raise UsageError("the plan is of a tidied model, and tidying is checked by running it; leave out --no-run")
     if plan.tidy:
         source = tidied(source, plan.tidy)
     stage("finding which channels depend on each other")
@@ -77,9 +87,12 @@ def apply(
     selection = to_selection(plan, analysis)
     if not selection.kept:
         raise UsageError("the plan keeps everything, there is nothing to cut; give one that removes channels")
-    feeds, reference = first_run(source, analysis.graph, analysis.shapes_to_try, None)
-    judges = or_feeds(source, feeds, lambda: made_up(analysis, 1))
-    subject = Subject(source, analysis, feeds, reference, judges)
+    if run:
+        feeds, reference = first_run(source, analysis.graph, analysis.shapes_to_try, None)
+        judges = or_feeds(source, feeds, lambda: made_up(analysis, 1))
+        subject = Subject(source, analysis, feeds, reference, judges)
+    else:
+        subject = Subject.not_run(source, analysis)
     stage("cutting and verifying")
     if (why := differs(subject)) is not None:
         raise VerificationError(

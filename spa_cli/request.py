@@ -33,6 +33,12 @@ class Request:
         )
         request = Request(options, recipe, Focus.of(options.focus), Reading.of(options))
         blind = all(part.criterion.needs == WEIGHTS for part in recipe.parts)
+        if not options.run and not blind:
+            looks = next(p.criterion for p in recipe.parts if p.criterion.needs != WEIGHTS)
+            raise UsageError(
+                f"--no-run can't be used with --method {looks.name}, which looks at what the model gives; use l2 or "
+                "another that looks at weights only ('spa criteria')"
+            )
         if request.focus.on_data and blind and not request.repairs:
             raise UsageError(
                 f"--focus classes and samples say nothing to --method {options.method}, which looks at no data; "

@@ -36,6 +36,8 @@ class Result:
     on one sample, where the model leaves their number free. ``timings``: on other threads and with more samples, too;
     ``slower`` says why it is no faster than the original, "" where it is.
 
+    ``not_verified``: what was not, because it was not run; then there is no latency, and the drift is not a number.
+
     Where the original keeps its weights in files of their own, those of ``model`` lie beside ``out`` if there is one.
     """
 
@@ -53,6 +55,7 @@ class Result:
     model: onnx.ModelProto
     timings: list[Setting]
     slower: str
+    not_verified: list[str]
 
     @property
     def rf(self) -> float:

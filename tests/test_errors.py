@@ -24,7 +24,7 @@ DEMAND = re.compile(r" has to (be|lie|end|give)|^give one of| (it is|they are) (
 # a command that tells more
 COMMAND = re.compile(r"; 'spa \w+( --help)?' (lists|tells|explains)")
 # reasons within a sentence that has the advice: why a group was left whole, why a model can't take another's place
-REASONS = {"spa_cli/trial/trials.py", "spa_cli/verification/check.py"}
+REASONS = {"spa_cli/trial/trials.py", "spa_cli/verification/check.py", "spa_cli/verification/structure.py"}
 # what is filled in last says what to do
 ADVISED = {
     "onnxruntime can't load '\0': \0; \0": "by what onnxruntime says",

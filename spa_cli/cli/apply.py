@@ -10,7 +10,7 @@ import typer
 from spa_cli.cli.command import command
 from spa_cli.cli.parameters import Force, Json, Out
 from spa_cli.cli.show import show, show_report, warn
-from spa_cli.options.arguments import ShapeArguments
+from spa_cli.options.arguments import RunArguments
 
 
 @command()
@@ -35,7 +35,7 @@ def apply(
             help="With --weights that were retrained: the weights that MODEL was exported from.", show_default=False
         ),
     ] = None,
-    options: ShapeArguments,
+    options: RunArguments,
     json: Json = False,
     force: Force = False,
 ) -> None:
@@ -44,8 +44,9 @@ def apply(
     from spa_cli.errors import UsageError
 
     if weights is not None:
-        if options["input_shape"]:
-            raise UsageError("--input-shape says nothing about --weights; leave it out")
+        for flag, given in (("--input-shape", options["input_shape"]), ("--no-run", not options["run"])):
+            if given:
+                raise UsageError(f"{flag} says nothing about --weights; leave it out")
         from spa_cli.report.weights import weights_json, weights_table
 
         carried = spa_cli.apply_weights(plan, weights, output, model=model, exported_with=exported_with, force=force)

@@ -31,7 +31,7 @@ def show_report(report: dict[str, Any], json: bool, verb: str) -> None:
     from spa_cli.progress import LOG
     from spa_cli.report.summary import prune_table
 
-    leads = not json and not report["drift"]["resembles"]
+    leads = not json and report["drift"]["resembles"] is False
     warn(report["warnings"][1:] if leads else report["warnings"])
     if leads:
         # the table begins with it; a log file has no table

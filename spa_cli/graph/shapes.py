@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference.ops import load_op
 
 from spa_cli.graph.control_flow import through_bodies
+from spa_cli.graph.foreign import is_foreign
 from spa_cli.graph.known import Shape as Shape
 from spa_cli.graph.known import Shapes as Shapes
 from spa_cli.graph.model import Array, Graph, Node
@@ -65,8 +66,7 @@ def interpret(
             known.dtype[name] = info.type.tensor_type.elem_type
             if name in input_shapes:
                 known.shape[name] = tuple(input_shapes[name])
-    protos = [graph.model.graph, *(body.proto for node in graph.all_nodes for body in node.bodies)]
-    declared = {v.name: v for proto in protos for v in (*proto.value_info, *proto.output)}
+    declared = _declared(graph, input_shapes)
 
     def read(name: str) -> Array | None:
         return constant(graph, known, name)
@@ -80,6 +80,24 @@ def interpret(
 
     walk(graph.nodes)
     return known
+
+
+def _declared(graph: Graph, input_shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, Shape | None]]:
+    """(element type, shape) by tensor as the file declares it; a dim that has the name of an input's has its size."""
+    sizes = {
+        dim.dim_param: size
+        for name, shape in input_shapes.items()
+        for dim, size in zip(graph.inputs[name].type.tensor_type.shape.dim, shape, strict=False)
+        if dim.dim_param
+    }
+    protos = [graph.model.graph, *(body.proto for node in graph.all_nodes for body in node.bodies)]
+    found: dict[str, tuple[int, Shape | None]] = {}
+    for info in (v for proto in protos for v in (*proto.value_info, *proto.output)):
+        if info.type.HasField("tensor_type"):
+            tensor = info.type.tensor_type
+            dims = tuple(sizes.get(d.dim_param) if d.dim_param else _dim(d) for d in tensor.shape.dim)
+            found[info.name] = (tensor.elem_type, dims if tensor.HasField("shape") else None)
+    return found
 
 
 def constant(graph: Graph, known: Shapes, name: str) -> Array | None:
@@ -96,7 +114,7 @@ def step(
     known: Shapes,
     ir_version: int,
     read: Callable[[str], Array | None],
-    declared: dict[str, onnx.ValueInfoProto],
+    declared: Mapping[str, tuple[int, Shape | None]],
     rule: ShapeRule | str,
 ) -> None:
     """Add what is known of the outputs of ``node`` to ``known``; ``read`` gives the value of an input, if known."""
@@ -264,19 +282,21 @@ def as_standard(node: Node, name: str) -> onnx.NodeProto:
     return proto
 
 
-def _fall_back(node: Node, known: Shapes, declared: dict[str, onnx.ValueInfoProto], rule: ShapeRule | str) -> None:
-    """Shapes of last resort: by the operator's own rule, or as the file declares them."""
+def _fall_back(
+    node: Node, known: Shapes, declared: Mapping[str, tuple[int, Shape | None]], rule: ShapeRule | str
+) -> None:
+    """Shapes of last resort: by the operator's own rule, or as the file declares them of operators unknown to ONNX."""
     if callable(rule):
         _apply(rule, node, known)
+    foreign = bool(node.domain) or is_foreign(node.domain, node.op)
     for name in node.outputs:
         if name and name not in known.shape:
-            info = declared.get(name)
-            if info is not None and info.type.HasField("tensor_type"):
-                tensor = info.type.tensor_type
-                known.dtype.setdefault(name, tensor.elem_type)
-                if node.domain and tensor.HasField("shape"):
-                    known.shape[name] = tuple(_dim(d) for d in tensor.shape.dim)
-            if name not in known.shape:
+            dtype, shape = declared.get(name, (0, None))
+            if dtype:
+                known.dtype.setdefault(name, dtype)
+            if foreign and shape is not None:
+                known.shape[name] = shape
+            else:
                 known.unknown[name] = node
 
 

@@ -17,7 +17,14 @@ class ShapeArguments(TypedDict, total=False):
     """Concrete shape of an input: NAME:1,3,224,224, or as polygraphy, trtexec and onnxsim write it."""
 
 
-class DataArguments(ShapeArguments, total=False):
+class RunArguments(ShapeArguments, total=False):
+    """How a model is checked."""
+
+    run: bool
+    """Whether to run the model; without, it is cut and checked by structure, and in what onnxruntime can run of it."""
+
+
+class DataArguments(RunArguments, total=False):
     """What a model is run on."""
 
     calib: str | os.PathLike[str] | Callable[[], Any] | None
@@ -57,7 +64,7 @@ class SweepArguments(DataArguments, total=False):
     """Fail, and write nothing, below this arg-max agreement with the original."""
 
     method: str
-    """Criterion, or several (l1+wanda); 'spa criteria' lists them."""
+    """Criterion, or several (l1+wanda); 'spa criteria' lists them (default: obspa; with --no-run: l2)."""
 
     aggregation: str | None
     """From a coupled channel's members to one score."""

@@ -48,7 +48,11 @@ class Options:
     min_agreement: float | None = option(
         None, "Fail, and write nothing, below this arg-max agreement with the original.", GATES
     )
-    method: str = option("obspa", "Criterion, or several (l1+wanda); 'spa criteria' lists them.", IMPORTANCE)
+    method: str = option(
+        None,
+        "Criterion, or several (l1+wanda); 'spa criteria' lists them (default: obspa; with --no-run: l2).",
+        IMPORTANCE,
+    )
     aggregation: str | None = option(None, "From a coupled channel's members to one score.", IMPORTANCE)
     normalisation: str | None = option(
         None, "What makes groups comparable.", IMPORTANCE, "--normalisation", "--normalization"
@@ -131,6 +135,12 @@ class Options:
         "--input-shapes",
         read=shapes,
     )
+    run: bool = option(
+        True,
+        "Whether to run the model; without, it is cut and checked by structure, and in what onnxruntime can run of it.",
+        None,
+        "--run/--no-run",
+    )
     tidy: bool = option(
         False,
         "First fold what an exporter left: idle and constant nodes, BatchNorm, weights that are inputs.",
@@ -140,6 +150,9 @@ class Options:
 
     def __post_init__(self) -> None:
         read_all(self)
+        if self.method is None:
+            # frozen, and still being made
+            object.__setattr__(self, "method", "obspa" if self.run else "l2")
         self._check_budget()
         self.limits  # noqa: B018 - raises UsageError out of range
         if not 0 < self.max_group_ratio <= 1:
@@ -153,6 +166,8 @@ class Options:
             raise UsageError("--eval names no {model}, the file to evaluate; write --eval 'python eval.py {model}'")
         if self.evaluate is not None and self.max_drift is not None:
             raise UsageError("--eval says nothing to --max-drift, which compares outputs; use --min-accuracy")
+        if not self.run:
+            self._check_not_run()
         both = set(self.ignore) & set(self.only)
         if both:
             raise UsageError(f"'{sorted(both)[0]}' is in both --ignore and --only; take it out of one")
@@ -222,12 +237,24 @@ class Options:
                     f"{_flag(name)} has to lie between 0 and 1 (both excluded; 0.5 is half), not {value:g}"
                 )
 
+    def _check_not_run(self) -> None:
+        if self.sweeping:
+            raise UsageError("a sweep runs every model it makes; leave out --no-run")
+        given = {_flag(name) for name in _RUNS if getattr(self, name) not in (None, False)}
+        given |= {"--repair"} if self.repair else set()
+        given |= {"--eval"} if self.evaluate is not None else set()
+        given |= {"--provider"} if self.provider != "cpu" else set()
+        if given:
+            raise UsageError(f"--no-run can't be used with {min(given)}, for which the model is run; leave one out")
+
     def with_budget(self, name: str, value: float) -> Options:
         """The same with one budget instead of its own."""
         return replace(self, **{**dict.fromkeys(BUDGETS, None), name: value})  # type: ignore[arg-type]
 
 
 BUDGETS = tuple(one.name for one, about in declared(Options) if about.panel == BUDGET and one.name != "exact_budget")
+# those for which the model has to run
+_RUNS = ("target_latency", "max_drift", "min_accuracy", "min_agreement", "calib", "test", "tidy")
 # those that may be given together
 _COSTS = {"target_macs", "target_params", "target_size", "target_latency"}
 

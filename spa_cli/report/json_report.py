@@ -66,7 +66,7 @@ def prune_json(result: Result, schema: str) -> dict[str, Any]:
             "agreement": result.drift.agreement,
             "samples": result.samples,
             "on": result.judged_on,
-            "resembles": result.drift.resembles,
+            "resembles": None if result.not_verified else result.drift.resembles,
         },
         "groups": [{"id": g.name, "channels": g.channels, "kept": kept} for g, kept in result.cut_groups],
         "groups_total": len(result.analysis.grouping.groups),
@@ -78,6 +78,7 @@ def prune_json(result: Result, schema: str) -> dict[str, Any]:
         "multiples": result.plan.about.get("multiples", {}),
         "timings": [_setting(one) for one in result.timings],
         "slower": result.slower,
+        "not_verified": result.not_verified,
         "blocks": result.plan.about.get("blocks", []),
         "tidied": result.plan.about.get("tidy", {}),
         "repair": result.plan.about.get("repair"),
@@ -109,7 +110,8 @@ def _setting(setting: Setting) -> dict[str, Any]:
 
 def verify_json(comparison: Comparison) -> dict[str, Any]:
     """``spa.verify/1``."""
-    sides = (("before", comparison.timing.before), ("after", comparison.timing.after))
+    timing = comparison.timing
+    sides = (("before", timing.before if timing else None), ("after", timing.after if timing else None))
     return {
         "schema": "spa.verify/1",
         "passed": comparison.passed,
@@ -119,17 +121,18 @@ def verify_json(comparison: Comparison) -> dict[str, Any]:
             "relative_l2": comparison.drift.relative_l2,
             "agreement": comparison.drift.agreement,
             "samples": comparison.samples,
-            "resembles": comparison.drift.resembles,
+            "resembles": None if comparison.not_verified else comparison.drift.resembles,
         },
         "warning": "" if comparison.drift.resembles else comparison.drift.warning(comparison.samples),
         "zeroing": comparison.zeroing,
-        "latency_ratio": comparison.timing.left,
+        "latency_ratio": timing.left if timing else None,
+        "not_verified": list(comparison.not_verified),
         **{
             side: {
                 "params": comparison.params[i],
                 "macs": comparison.macs[i],
                 "bytes": comparison.bytes[i],
-                "latency_ms": seconds * 1e3,
+                "latency_ms": None if seconds is None else seconds * 1e3,
             }
             for i, (side, seconds) in enumerate(sides)
         },

@@ -65,15 +65,19 @@ def summary(report: dict[str, Any], name: str, error: str | None = None) -> str:
         ("parameters", f"{before['params']:,}", f"{after['params']:,}"),
         ("MACs", f"{before['macs']:,}", f"{after['macs']:,}"),
         ("file size", size(before["bytes"]), size(after["bytes"])),
-        ("latency", duration(before["latency_ms"] / 1e3), duration(after["latency_ms"] / 1e3)),
     ]
+    if before["latency_ms"] is not None:
+        rows.append(("latency", duration(before["latency_ms"] / 1e3), duration(after["latency_ms"] / 1e3)))
     table = ["| | original | pruned |", "|---|---:|---:|", *(f"| {' | '.join(row)} |" for row in rows)]
     gates = [f"- {'passed' if g['passed'] else '**failed**'}: {one_line(g['text'])}" for g in report["gates"]]
+    gates += [f"- not verified: {one_line(text)}" for text in report["not_verified"]]
     return "\n".join([f"### spa verify {one_line(name)}: {word}", "", *table, "", *gates, ""])
 
 
 def _sentence(report: dict[str, Any]) -> str:
     moved, left = report["drift"]["relative_l2"], report["after"]["bytes"] / report["before"]["bytes"]
+    if report["not_verified"]:
+        return f"{len(report['gates'])} gates passed by structure only, {left:.0%} of the file size"
     shown = drift_text(float("nan") if moved is None else moved)
     return f"{len(report['gates'])} gates passed: output drift {shown}, {left:.0%} of the file size"
 

@@ -42,7 +42,7 @@ _LATENCY = _said(_or_null(NUMBER), "median of one run in onnxruntime on this mac
 _FIGURES = _object(channels=COUNT, params=COUNT, macs=COUNT, bytes=COUNT, latency_ms=_LATENCY)
 _L2 = _said(_or_null(NUMBER), "|pruned - original| / |original| over all outputs; null: no output is a number")
 _AGREEMENT = _said(_or_null(NUMBER), "how often arg-max and integer outputs agree, 0 to 1; null: there are none")
-_RESEMBLES = _said(FLAG, "false: the outputs are no longer those of the same network")
+_RESEMBLES = _said(_or_null(FLAG), "false: the outputs are no longer those of the same network; null: it was not run")
 _DRIFT = _object(
     relative_l2=_L2,
     agreement=_AGREEMENT,
@@ -58,6 +58,7 @@ _REPAIR = _object(
     recalibrated=COUNT,
     kept_sliced=_said(_map(TEXT), "layer: why"),
 )
+_NOT_VERIFIED = _said(_list(TEXT), "what was not, as the model was not run (--no-run); empty: it was")
 _PRUNED = {
     "input": TEXT,
     "output": _said(_or_null(TEXT), "null: nothing was written"),
@@ -90,6 +91,7 @@ _PRUNED = {
         "both models in turns; the first is what before and after tell; empty: not measured",
     ),
     "slower": _said(TEXT, "why it is no faster than the original, and what would help; empty: it is"),
+    "not_verified": _NOT_VERIFIED,
     "blocks": _said(_list(TEXT), "residual blocks that went whole, each by the layer that ended it"),
     "tidied": _said(_map(COUNT), "step of --tidy: how much it did; empty: nothing, or it was not asked for"),
     "repair": _or_null(_REPAIR),
@@ -168,7 +170,8 @@ _BODIES: dict[str, dict[str, Schema]] = {
         "zeroing": _said(
             _or_null(TEXT), '"equal", or how the plan\'s cut differs from zeroing; null: no plan was given'
         ),
-        "latency_ratio": NUMBER,
+        "latency_ratio": _or_null(NUMBER),
+        "not_verified": _NOT_VERIFIED,
         "before": _SIDE,
         "after": _SIDE,
     },
@@ -228,6 +231,7 @@ def schema(name: str) -> Schema:
     if name == "plan":
         found["properties"]["kept_hidden"] = _KEPT
         found["properties"]["widths"] = _WIDTHS
+        found["properties"]["not_verified"] = _NOT_VERIFIED
     if name == "batch":
         found["$defs"] = {"prune": _document("prune")}
     return found

@@ -30,16 +30,21 @@ _ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 
 def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
     """Before and after, of a ``spa.prune/1`` or ``spa.apply/1``; what ruins the result comes first."""
-    if not report["drift"]["resembles"]:
+    if report["drift"]["resembles"] is False:
         out.print(f"[bold red]{escape(report['warnings'][0])}[/]")
     if report["slower"]:
         out.print(f"[bold yellow]{escape(report['slower'])}[/]")
+    _not_verified(out, report)
     _before_and_after(out, f"{verb} {report['input']}", ("before", "after"), report)
     if report["timings"]:
         out.print(f"of the original's latency {', '.join(map(_timed, report['timings']))}")
     if report["tidied"]:
         out.print(f"tidied: {told(report['tidied'])}")
-    out.print(f"{_drift(report['drift'])} on {escape(report['drift']['on'])}")
+    if report["not_verified"]:
+        ranked = f"ranked by {report['method']}, " if report["method"] else ""
+        out.print(f"{escape(ranked)}cut by structure only: signature and shapes are those of the original")
+    else:
+        out.print(f"{_drift(report['drift'])} on {escape(report['drift']['on'])}")
     if report["repair"]:
         out.print(f"{', '.join(_repair(report['repair']))}; calibrated on {escape(report['repair']['calibration'])}")
     if report["blocks"]:
@@ -69,8 +74,10 @@ def verify_table(out: Console, report: dict[str, Any]) -> None:
     if report["warning"]:
         out.print(f"[bold red]{escape(report['warning'])}[/]")
     title = "verified" if report["passed"] else "not verified"
+    _not_verified(out, report)
     _before_and_after(out, title, ("original", "pruned"), report)
-    out.print(f"{_drift(report['drift'])} on {escape(report['drift']['samples'])}")
+    if not report["not_verified"]:
+        out.print(f"{_drift(report['drift'])} on {escape(report['drift']['samples'])}")
     if report["zeroing"] is not None:
         out.print(f"the plan's cut against zeroing what it removes: {escape(report['zeroing'])}", soft_wrap=True)
     for gate in report["gates"]:
@@ -94,8 +101,8 @@ def batch_table(out: Console, outcomes: Sequence[Outcome]) -> None:
         before, after, moved = report["before"], report["after"], report["drift"]["relative_l2"]
         cells = [change(before[n], after[n]) if before[n] and after[n] else "-" for _, n, _ in _ROWS[2:]]
         drift = drift_text(moved) if moved is not None and not math.isnan(moved) else "-"
-        note = "cached" if report["cached"] else ""
-        table.add_row(name, *cells, drift, note if report["drift"]["resembles"] else "[red]ruined[/]")
+        note = ", ".join(n for n, so in (("not run", report["not_verified"]), ("cached", report["cached"])) if so)
+        table.add_row(name, *cells, drift, "[red]ruined[/]" if report["drift"]["resembles"] is False else note)
     out.print(table)
 
 
@@ -113,6 +120,11 @@ def batch_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
             for o in outcomes
         ],
     }
+
+
+def _not_verified(out: Console, report: dict[str, Any]) -> None:
+    for text in report["not_verified"]:
+        out.print(f"[bold yellow]not verified: {escape(text)}[/]", soft_wrap=True)
 
 
 def _before_and_after(out: Console, title: str, columns: Iterable[str], report: dict[str, Any]) -> None:

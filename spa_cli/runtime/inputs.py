@@ -156,20 +156,20 @@ def _concrete(
 def synthetic(graph: Graph, shapes: dict[str, tuple[int, ...]], seed: int = 0) -> Feeds:
     """Normal noise for floats, small valid integers for indices, ones for masks."""
     rng = np.random.default_rng(seed)
-    feeds: Feeds = {}
-    for name, shape in shapes.items():
-        element = graph.inputs[name].type.tensor_type.elem_type
-        if element == onnx.TensorProto.STRING:
-            feeds[name] = np.full(shape, "a", object)
-            continue
-        dtype = _DTYPES.get(element, np.float32)
-        if np.issubdtype(dtype, np.floating):
-            feeds[name] = rng.standard_normal(shape).astype(dtype)
-        elif dtype is np.bool_ or "mask" in name.lower():
-            feeds[name] = np.ones(shape, dtype)
-        else:
-            feeds[name] = rng.integers(0, 2, shape).astype(dtype)
-    return feeds
+    elements = {name: graph.inputs[name].type.tensor_type.elem_type for name in shapes}
+    return {name: made_up(name, elements[name], shape, rng) for name, shape in shapes.items()}
+
+
+def made_up(name: str, element: int, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """One of those inputs, of an ONNX element type."""
+    if element == onnx.TensorProto.STRING:
+        return np.full(shape, "a", object)
+    dtype = _DTYPES.get(element, np.float32)
+    if np.issubdtype(dtype, np.floating):
+        return np.asarray(rng.standard_normal(shape)).astype(dtype)
+    if dtype is np.bool_ or "mask" in name.lower():
+        return np.ones(shape, dtype)
+    return rng.integers(0, 2, shape).astype(dtype)
 
 
 def batch_of(data: dict[str, Array], graph: Graph, count: int) -> Feeds:

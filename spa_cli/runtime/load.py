@@ -15,6 +15,7 @@ from spa_cli.errors import ModelError
 from spa_cli.graph.bodies import name_apart
 from spa_cli.graph.duplicates import check_duplicates, without_duplicates
 from spa_cli.graph.external import find_beside
+from spa_cli.graph.foreign import foreign_operators, set_apart
 from spa_cli.graph.source import Source
 from spa_cli.graph.stored import check_stored, every_tensor
 from spa_cli.runtime.fold import fold
@@ -126,5 +127,17 @@ def _check_valid(source: Source) -> None:
     try:
         open_session(source)
     except Exception as error:
+        strange = foreign_operators(source.model)
+        if strange and _valid_but_for_those(source, light):
+            names = ", ".join(strange[:3]) + (" and others" if len(strange) > 3 else "")
+            source.warnings.append(f"onnx has no operator {names}, and accepts the rest of this file")
+            return
         raise ModelError(f"'{source.name}' is not a valid ONNX model: {said(verdict)}; {mend(verdict)}") from error
     source.warnings.append(f"onnx's checker rejects this file, onnxruntime runs it: {said(verdict)}")
+
+
+def _valid_but_for_those(source: Source, light: bool) -> bool:
+    """Whether the checker accepts all but the operators that onnx doesn't have."""
+    apart = set_apart(source.model)
+    found = graph_verdict(apart, source.folder) if light or source.external else checker_verdict(apart, full=False)
+    return found is None

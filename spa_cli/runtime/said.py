@@ -84,7 +84,10 @@ _MENDS = (
     (r"Failed to allocate|bad_alloc|[Oo]ut of memory", "use a machine with more memory"),
     (r"[Tt]ype [Ee]rror|bound to different types", "cast one side to the type of the other, or export it again"),
     (r"Could not find an implementation", "convert it to float32, or install an onnxruntime that computes it"),
-    (r"not a registered function/op", "export it with operators it knows"),
+    (
+        r"not a registered function/op",
+        "give --no-run to go by its structure only, or export it with operators it knows",
+    ),
     (r"No Op registered", "export it with operators that ONNX has"),
 )
 

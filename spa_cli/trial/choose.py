@@ -12,7 +12,6 @@ from spa_cli.budget.solve import Solver
 from spa_cli.channels.selection import Selection
 from spa_cli.devices.here import clock_of
 from spa_cli.errors import CutError, ModelError, UnreachableError, VerificationError
-from spa_cli.options import Options
 from spa_cli.progress import stage
 from spa_cli.request import Request
 from spa_cli.runtime.timing import Timing
@@ -67,7 +66,7 @@ def choose_by_budget(ranked: Ranked, request: Request, trials: Trials) -> Choice
 def bill_of(ranked: Ranked, request: Request) -> Bill:
     """What numbers of channels cost, in seconds too where widths or latency are chosen by them."""
     analysis, wanted = ranked.subject.analysis, request.options.target_latency is not None
-    timed = wanted or by_time(request.options)
+    timed = wanted or by_time(request)
     clock = clock_of(analysis, ranked.subject.single, request.options.device) if timed else None
     if wanted and clock is None:
         raise UnreachableError(
@@ -77,9 +76,10 @@ def bill_of(ranked: Ranked, request: Request) -> Bill:
     return Bill(analysis.costs, analysis.grouping, clock, blocks_of(ranked, request))
 
 
-def by_time(options: Options) -> bool:
+def by_time(request: Request) -> bool:
     """Whether the time that widths save is weighed against what they lose, whatever the budget is."""
-    return options.round_to == "auto"
+    # without running it nothing can be measured here
+    return request.options.round_to == "auto" and (request.options.run or request.elsewhere)
 
 
 def blocks_of(ranked: Ranked, request: Request) -> dict[int, frozenset[int]]:

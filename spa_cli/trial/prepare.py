@@ -65,6 +65,9 @@ def _analyse(source: Source, request: Request, of_many: bool) -> Subject:
     analysis = analyse_model(source, options.input_shape, data.shapes)
     _require_prunable(source, analysis)
     warnings = check_patterns(request.constraints, analysis.grouping, analysis.graph, source.name, of_many)
+    if not options.run:
+        stage("running what can be run of the original")
+        return Subject.not_run(source, analysis, tuple(warnings))
     stage("running the original")
     held = judging_samples(analysis, options, focus, data) if data.fit is not None else None
     first = None if held is None else first_of(analysis.graph, held, VERIFY_SAMPLES)

@@ -22,11 +22,9 @@ from spa_cli.runtime.timing import Timing, latency
 from spa_cli.surgery.cut import Cut
 from spa_cli.tidy.steps import with_norms_folded
 from spa_cli.verification.check import outputs_differ, verify_file, zeroing_differs
+from spa_cli.verification.structure import LIMIT
 from spa_cli.verification.subject import Subject
 from spa_cli.version import __version__
-
-# zeroing what was removed needs the whole model twice in memory
-_ZEROING_LIMIT = 500_000_000
 
 
 @dataclass(eq=False)
@@ -79,9 +77,10 @@ class Trials:
     @property
     def warnings(self) -> list[str]:
         """What could not be checked, or not be done."""
-        if self._subject.source.bytes <= _ZEROING_LIMIT:
+        if self._subject.source.bytes <= LIMIT or self._subject.structure is not None:
+            # what is not run says itself what it did not verify
             return [*self._warnings]
-        limit = f"{_ZEROING_LIMIT / 1e6:.0f} MB"
+        limit = f"{LIMIT / 1e6:.0f} MB"
         unchecked = f"that removing equals zeroing was not checked in onnxruntime: the model is larger than {limit}"
         return [*self._warnings, unchecked]
 
@@ -125,7 +124,7 @@ class Trials:
         staged = Staged(name, source.folder, beside, source.room)
         self._files.callback(staged.discard)
         # what nothing looks at again goes to disk as soon as it is cut
-        large = source.external and source.bytes > _ZEROING_LIMIT
+        large = source.external and source.bytes > LIMIT
         take = staged.data.take if large and self._curvature is None else None
         note = note_of(self._method, selection, analysis)
         try:
@@ -183,7 +182,7 @@ class Trials:
         staged = Staged(trial.staged.path.name, str(folder), beside, self._subject.source.room)
         self._files.callback(staged.discard)
         try:
-            outputs = self._verified(staged, model)
+            outputs = self._verified(staged, model, trial.work)
             why = outputs_differ(self._subject.analysis.graph, trial.outputs, outputs, "what was cut")
         except VerificationError as error:
             why = str(error)
@@ -195,12 +194,15 @@ class Trials:
 
     def _check(self, trial: Trial) -> None:
         trial.finished, trial.folded = settled(trial.work.model, trial.work.held), 0
-        trial.outputs = self._verified(trial.staged, trial.finished)
+        trial.outputs = self._verified(trial.staged, trial.finished, trial.work)
 
-    def _verified(self, staged: Staged, model: onnx.ModelProto) -> list[Any]:
-        """Write a model; its outputs, if it can take the original's place (else VerificationError)."""
-        source = self._subject.source
+    def _verified(self, staged: Staged, model: onnx.ModelProto, work: Cut) -> list[Any]:
+        """Write a model; its outputs, if it can take the original's place (else VerificationError); none if not run."""
+        source, structure = self._subject.source, self._subject.structure
         staged.write(model, source.external)
+        if structure is not None:
+            structure.verify(str(staged.path), work)
+            return []
         return verify_file(
             str(staged.path),
             source.model,
@@ -214,7 +216,7 @@ class Trials:
     def _zeroing(self, work: Cut, selection: Selection) -> str | None:
         """Removing the exact groups has to equal zeroing them."""
         analysis, source = self._subject.analysis, self._subject.source
-        if source.bytes > _ZEROING_LIMIT:
+        if source.bytes > LIMIT:
             return None
         inexact = [i for i in selection.kept if not analysis.grouping.groups[i].exact]
         exact = selection.copy_without(inexact)
@@ -223,6 +225,8 @@ class Trials:
         if inexact:
             work = analysis.cut(exact)
         pruned = build(work.model, source.folder).in_memory() if source.external else None
+        if self._subject.structure is not None:
+            return self._subject.structure.zeroing_differs(work, pruned)
         return zeroing_differs(analysis.graph, work, self._subject.feeds, pruned)
 
     # -- which group is to blame --------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,18 +47,13 @@ def verify_file(
     did not pass is not asked of the result). ``large``: its weights stay in their file. ``free``: axes of outputs whose
     size the data decide (how many boxes pass a threshold).
     """
-    if signature(_as_read(path)) != signature(original):
-        raise VerificationError("the inputs or outputs of the result are not those of the original")
-    full, plain = checked
-    verdict = checker_verdict(path, full=full) if plain else None
-    if verdict is not None:
-        raise VerificationError(f"onnx's checker rejects the result: {said(verdict)}")
+    verify_form(path, original, checked)
     try:
         outputs = run(open_session(path, large=large), feeds)
     except Exception as error:
         raise VerificationError(f"onnxruntime can't run the result: {said(error)}") from error
     for info, a, b in zip(original.graph.output, reference, outputs, strict=True):
-        if _fixed(shape_of(a), free.get(info.name)) != _fixed(shape_of(b), free.get(info.name)):
+        if fixed(shape_of(a), free.get(info.name)) != fixed(shape_of(b), free.get(info.name)):
             raise VerificationError(f"output '{info.name}' of the result has shape {shape_of(b)}, not {shape_of(a)}")
         if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.dtype != b.dtype:
             raise VerificationError(f"output '{info.name}' of the result has type {b.dtype}, not {a.dtype}")
@@ -75,7 +70,20 @@ def _as_read(model: Openable) -> onnx.ModelProto:
     return onnx.load(model, load_external_data=False, format="protobuf") if isinstance(model, str) else model
 
 
-def _fixed(shape: tuple[Any, ...], free: set[int] | None) -> tuple[Any, ...]:
+def verify_form(path: Openable, original: onnx.ModelProto, checked: tuple[bool, bool]) -> onnx.ModelProto:
+    """What ``verify_file`` asks before it runs anything; the model at ``path``, its external data left where it is."""
+    pruned = _as_read(path)
+    if signature(pruned) != signature(original):
+        raise VerificationError("the inputs or outputs of the result are not those of the original")
+    full, plain = checked
+    verdict = checker_verdict(path, full=full) if plain else None
+    if verdict is not None:
+        raise VerificationError(f"onnx's checker rejects the result: {said(verdict)}")
+    return pruned
+
+
+def fixed(shape: tuple[Any, ...], free: set[int] | None) -> tuple[Any, ...]:
+    """A shape without the sizes on axes whose size the data decide."""
     return tuple(-1 if i in (free or ()) else d for i, d in enumerate(shape))
 
 
@@ -85,31 +93,39 @@ def zeroing_differs(graph: Graph, work: Cut, feeds: Feeds, pruned: Openable | No
     The foundation of everything else (exact groups only): the cut model must compute what the whole model does with
     the removed channels set to zero. ``pruned``: another model to compare, not the one that was just cut.
     """
-    masked = graph.in_memory()
-
-    def zeroed(name: str) -> Array | None:
-        if name not in graph.parameters or not work.changed(name):
-            return None
-        array = np.array(graph.array(name))
-        array[removed_mask(array.shape, work.kept_indices(name))] = 0
-        return array
-
-    set_parameters(masked.graph, zeroed)
     try:
-        left = run(open_session(masked), feeds)
+        left = run(open_session(zeroed(graph, work)), feeds)
         right = run(open_session(pruned or work.model), feeds)
     except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises, the cut did not survive
         return f"onnxruntime can't run the result: {said(error)}"
     return outputs_differ(graph, left, right, "zeroing what was removed")
 
 
-def outputs_differ(graph: Graph, left: list[Any], right: list[Any], what: str) -> str | None:
+def zeroed(graph: Graph, work: Cut) -> onnx.ModelProto:
+    """The original, in memory, with zeros for all that a cut removes."""
+    masked = graph.in_memory()
+
+    def value(name: str) -> Array | None:
+        if name not in graph.parameters or not work.changed(name):
+            return None
+        array = np.array(graph.array(name))
+        array[removed_mask(array.shape, work.kept_indices(name))] = 0
+        return array
+
+    set_parameters(masked.graph, value)
+    return masked
+
+
+def outputs_differ(
+    graph: Graph, left: list[Any], right: list[Any], what: str, names: Sequence[str] | None = None
+) -> str | None:
     """How outputs differ from those on the left, of ``what``, beyond rounding; ``None`` if they don't.
 
-    Single precision rounds to a thousandth of what is largest, half to a twentieth.
+    ``names``: what they are called where they aren't those of ``graph``. Single precision rounds to a thousandth of
+    what is largest, half to a twentieth.
     """
     tolerance = 1e-3 if _single_precision(graph) else 5e-2
-    for name, a, b in zip(graph.outputs, left, right, strict=True):
+    for name, a, b in zip(graph.outputs if names is None else names, left, right, strict=True):
         if shape_of(a) != shape_of(b):
             return f"output '{name}' has shape {shape_of(b)}, not {shape_of(a)}"
         for x, y in zip(floats([a]), floats([b]), strict=True):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from spa_cli.calibration.read import read_samples
 from spa_cli.calibration.reading import Reading
 from spa_cli.calibration.samples import SampleSource
 from spa_cli.calibration.split import whole
-from spa_cli.errors import CutError, VerificationError
+from spa_cli.errors import CutError, UsageError, VerificationError
 from spa_cli.graph.source import Source
+from spa_cli.options.declare import declared
 from spa_cli.plan import Plan, to_selection
 from spa_cli.progress import stage
 from spa_cli.runtime.first_run import first_run
@@ -25,8 +27,9 @@ from spa_cli.runtime.timing import Timing, latency
 from spa_cli.surgery.cut import Cut
 from spa_cli.tidy.steps import tidied
 from spa_cli.verification.check import verify_file, zeroing_differs
-from spa_cli.verification.drift import Drift, drift, drift_over
+from spa_cli.verification.drift import NOTHING_COMPARED, Drift, drift, drift_over
 from spa_cli.verification.gates import Gate, Limits, check
+from spa_cli.verification.structure import Structure
 
 # the most that is taken of what need not end
 _MOST = 50_000
@@ -38,17 +41,19 @@ class Comparison:
 
     ``zeroing``: with a plan, "equal" or how the plan's cut differs from zeroing what it removes.
 
-    ``gates``: those that were asked for.
+    ``gates``: those that were asked for. ``not_verified``: what was not, because the models were not run; then there is
+    no timing, and the drift is not a number.
     """
 
     drift: Drift
     bytes: tuple[int, int]
     params: tuple[int, int]
     macs: tuple[int, int]
-    timing: Timing
+    timing: Timing | None
     samples: str
     zeroing: str | None
     gates: tuple[Gate, ...] = ()
+    not_verified: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -65,12 +70,20 @@ def compare(
     limits: Limits = Limits(),
     reading: Reading = Reading(),
     provider: str | Sequence[str] = "cpu",
+    whole_run: bool = True,
 ) -> Comparison:
-    """Run both models side by side; raises VerificationError if the second can't take the first one's place."""
+    """Run both models side by side; raises VerificationError if the second can't take the first one's place.
+
+    Without ``whole_run`` only their structure is compared, and what onnxruntime can run of them.
+    """
     named(provider)
+    if not whole_run:
+        _check_limits(limits)
     stage("reading the models")
     before, after = load(model), load(pruned)
     read = None if plan is None else Plan.read(plan)
+    if not whole_run:
+        return _by_structure(before, after, read, input_shape, limits)
     if read is not None and read.tidy:
         before = tidied(before, read.tidy)
     stage("finding which channels depend on each other")
@@ -84,27 +97,15 @@ def compare(
     samples = samples or Calibration([feeds], f"{samples_in(feeds)} synthetic samples")
     checked = passes_checker(before)
     stage("checking and running the pruned model")
-    try:
+    with _in_place_of(before, after):
         outputs = verify_file(after, before.model, checked, reference, feeds, free=analysis.free_sizes())
-    except VerificationError as error:
-        raise VerificationError(
-            f"'{after.name}' can't take the place of '{before.name}': {error}; prune this model again, or name the one "
-            "that was pruned"
-        ) from error
     stage("comparing outputs")
     moved = _moved(before, after, samples, drift(reference, outputs))
     small = analyse_model(after, input_shape, given.shapes if given else {})
     zeroing = None
     if read is not None:
         stage("comparing with zeroing")
-        selection = to_selection(read, analysis)
-        try:
-            work = analysis.cut(selection)
-        except CutError as error:
-            raise VerificationError(
-                f"the plan can't be carried out on '{before.name}': {error}; make a plan from this model"
-            ) from error
-        _check_shapes(work, after, read)
+        work = _carried_out(read, before, after, analysis)
         zeroing = zeroing_differs(analysis.graph, work, feeds, after) or "equal"
     stage("measuring latency")
     with running_on(provider):
@@ -119,6 +120,67 @@ def compare(
         samples=samples.about,
         zeroing=zeroing,
         gates=check(limits, moved, sizes, timing),
+    )
+
+
+@contextmanager
+def _in_place_of(before: Source, after: Source) -> Iterator[None]:
+    try:
+        yield
+    except VerificationError as error:
+        raise VerificationError(
+            f"'{after.name}' can't take the place of '{before.name}': {error}; prune this model again, or name the one "
+            "that was pruned"
+        ) from error
+
+
+def _carried_out(plan: Plan, before: Source, after: Source, analysis: Analysis) -> Cut:
+    """The plan's cut of the first model, of which the second has the shapes."""
+    selection = to_selection(plan, analysis)
+    try:
+        work = analysis.cut(selection)
+    except CutError as error:
+        raise VerificationError(
+            f"the plan can't be carried out on '{before.name}': {error}; make a plan from this model"
+        ) from error
+    _check_shapes(work, after, plan)
+    return work
+
+
+def _check_limits(limits: Limits) -> None:
+    """Raises UsageError for a gate that looks at what a model gives, or how fast."""
+    for one, _ in declared(Limits):
+        if one.name != "max_size" and getattr(limits, one.name) is not None:
+            flag = one.name.replace("_", "-")
+            raise UsageError(f"--no-run can't be used with --{flag}, for which both models are run; leave one out")
+
+
+def _by_structure(
+    before: Source, after: Source, plan: Plan | None, input_shape: dict[str, tuple[int, ...]], limits: Limits
+) -> Comparison:
+    if plan is not None and plan.tidy:
+        raise UsageError("the plan is of a tidied model, which is compared by running both; leave out --no-run")
+    stage("finding which channels depend on each other")
+    analysis, small = analyse_model(before, input_shape), analyse_model(after, input_shape)
+    structure = Structure(before, analysis)
+    stage("comparing structures")
+    work = None if plan is None else _carried_out(plan, before, after, analysis)
+    with _in_place_of(before, after):
+        structure.verify(after, work, small.graph)
+    zeroing = None
+    if work is not None and structure.runs:
+        zeroing = structure.zeroing_differs(work, small.graph.in_memory()) or "equal"
+    sizes = (before.bytes, after.bytes)
+    return Comparison(
+        drift=NOTHING_COMPARED,
+        bytes=sizes,
+        params=(analysis.costs.params, small.costs.params),
+        macs=(analysis.costs.macs, small.costs.macs),
+        timing=None,
+        samples="",
+        zeroing=zeroing,
+        gates=check(limits, NOTHING_COMPARED, sizes, None),
+        not_verified=tuple(structure.not_verified(work is not None)),
     )
 
 

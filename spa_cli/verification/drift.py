@@ -56,6 +56,10 @@ class Drift:
         )
 
 
+# of models that were not run
+NOTHING_COMPARED = Drift(math.nan, None)
+
+
 class Agreement:
     """How often two sets of classes are the same, and would be by chance."""
 

@@ -14,11 +14,14 @@ from spa_cli.calibration.judging import first_of
 from spa_cli.calibration.read import Data
 from spa_cli.graph.source import Source
 from spa_cli.runtime.session import Feeds, open_session, passes_checker, run
+from spa_cli.verification.structure import Structure
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
     """A model that was loaded, analysed and run: ``reference`` is what it gives for ``feeds``.
+
+    ``structure``: stands in for running it where that is not wanted; feeds, reference and judges are empty then.
 
     ``judges``: samples that nothing is fitted to (the feeds themselves where it does not run on others). ``data``: the
     user's own. ``warnings``: what the user should know of what was asked of it.
@@ -31,6 +34,14 @@ class Subject:
     judges: Calibration
     data: Data = field(default_factory=Data)
     warnings: tuple[str, ...] = ()
+    structure: Structure | None = None
+
+    @staticmethod
+    def not_run(source: Source, analysis: Analysis, warnings: tuple[str, ...] = ()) -> Subject:
+        """Of a model that is not run as a whole."""
+        return Subject(
+            source, analysis, {}, [], Calibration([], ""), warnings=warnings, structure=Structure(source, analysis)
+        )
 
     @cached_property
     def checked(self) -> tuple[bool, bool]:

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = typer.main.get_command(commands()).commands
 NAMES = [one.name for one, _ in declared(Options)]
 LIMITS = [one.name for one, _ in declared(Limits)]
-DATA = {"calib", *READING, "provider", "input_shape"}
+DATA = {"calib", *READING, "provider", "input_shape", "run"}
 
 
 def _options(command: str) -> list[str]:
@@ -41,7 +41,8 @@ def test_commands_have_them_in_the_order_of_the_declaration() -> None:
     assert _options("prune") == NAMES
     assert _options("sweep") == [name for name in NAMES if name not in BUDGETS]
     assert _options("verify") == [*(name for name in NAMES if name in DATA), *LIMITS]
-    assert _options("inspect") == _options("apply") == ["input_shape"]
+    assert _options("inspect") == ["input_shape"]
+    assert _options("apply") == ["input_shape", "run"]
 
 
 def test_keyword_arguments_are_those_of_the_commands() -> None:

@@ -80,7 +80,7 @@ LOADING = {
     "unknown domain": (
         _operator("Odd", "own"),
         "own:Odd(-1) is not a registered function/op",
-        "export it with operators it knows",
+        "give --no-run to go by its structure only, or export it with operators it knows",
     ),
     "unknown operator": (
         _operator("Gelux"),
