@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from spa_cli.adjoints.weights import weight_gradients
+from spa_cli.adjoints.weights import WeightGradients, weight_gradients
 from spa_cli.graph.shapes import interpret
 from spa_cli.graph.sparse import store
 from spa_cli.graph.view import build as view
@@ -13,7 +13,7 @@ from spa_cli.runtime.session import open_session
 from tests.adjoints.differences import model_of, noise
 
 
-def opened(model, inputs, weights, outputs=None):
+def opened(model, inputs, weights, outputs=None) -> WeightGradients:
     graph = view(model, "")
     shapes = interpret(graph, {name: array.shape for name, array in inputs.items()})
     return weight_gradients(graph, shapes, weights, outputs or graph.outputs)
