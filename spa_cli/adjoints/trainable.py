@@ -16,7 +16,17 @@ from spa_cli.graph.view import build
 
 HALF = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})
 # types that onnxruntime takes no input of from NumPy
-NARROW = frozenset({TensorProto.INT4, TensorProto.UINT4, TensorProto.FLOAT4E2M1})
+NARROW = frozenset(
+    {
+        TensorProto.INT4,
+        TensorProto.UINT4,
+        TensorProto.FLOAT4E2M1,
+        TensorProto.FLOAT8E4M3FN,
+        TensorProto.FLOAT8E4M3FNUZ,
+        TensorProto.FLOAT8E5M2,
+        TensorProto.FLOAT8E5M2FNUZ,
+    }
+)
 # attributes that name a type of numbers
 _TYPES = frozenset({"to", "dtype", "output_dtype", "stash_type", "softmax_precision"})
 

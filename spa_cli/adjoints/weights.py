@@ -12,7 +12,7 @@ for feeds in batches:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -32,8 +32,8 @@ from spa_cli.runtime.session import Feeds, open_session
 class WeightGradients:
     """A model with its weights as inputs, and its gradients in them; on the providers in force (``--provider``).
 
-    ``opened``: the model itself, with the weights in ``names`` as inputs and half precision made single. ``adjoint``:
-    its gradient graph. ``missing``: of the weights without gradients the reason; they are constants. ``given``: the
+    ``opened``: the model itself, with the weights in ``names`` as inputs and half precision made single; ``shapes``: of
+    that. ``adjoint``: its gradient graph. ``missing``: of the weights without gradients the reason; they are constants. ``given``: the
     outputs that bear cotangents, in order.
 
     A weight is a number however it is stored: half precision as single, an integer as the number it is, which is
@@ -42,15 +42,11 @@ class WeightGradients:
 
     graph: Graph
     opened: Graph
+    shapes: Shapes
     adjoint: Adjoint
     names: tuple[str, ...]
     given: tuple[str, ...]
     missing: dict[str, str]
-    _types: dict[str, int] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        inputs = (*self.opened.model.graph.input, *self.adjoint.model.graph.input)
-        self._types = {v.name: v.type.tensor_type.elem_type for v in inputs}
 
     def start(self) -> dict[str, Array]:
         """The weights as the file has them, float32 (of double precision: float64), in their own shapes."""
@@ -58,7 +54,7 @@ class WeightGradients:
 
     def outputs(self, feeds: Feeds, weights: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs in ``given`` on ``feeds``, with these weights; raises what onnxruntime raises."""
-        return self._run(self.forward, self.given, {**feeds, **weights})
+        return computed(self.forward, self.opened.model, self.given, {**feeds, **weights})
 
     def run(self, feeds: Feeds, cotangents: Mapping[str, Array], weights: Mapping[str, Array]) -> dict[str, Array]:
         """Gradients by weight of the sum over outputs of output times cotangent, in the shape of the weight.
@@ -68,30 +64,35 @@ class WeightGradients:
         given = {self.adjoint.cotangents[name]: value for name, value in cotangents.items()}
         absent = [name for name in self.given if name not in cotangents]
         if absent:
-            shapes = self._run(self.forward, absent, {**feeds, **weights})
+            shapes = computed(self.forward, self.opened.model, absent, {**feeds, **weights})
             given |= {self.adjoint.cotangents[n]: np.zeros_like(y) for n, y in shapes.items()}
         found = [self.adjoint.gradients[name] for name in self.names]
-        results = self._run(self.backward, found, {**feeds, **weights, **given})
+        results = computed(self.backward, self.adjoint.model, found, {**feeds, **weights, **given})
         return dict(zip(self.names, results.values(), strict=True))
 
     @cached_property
     def forward(self) -> InferenceSession:
         """The model: graph inputs and weights in, the outputs in ``given`` out."""
-        return self._open(probe(self.opened.in_memory(), self.given))
+        return opened(probe(self.opened.in_memory(), self.given))
 
     @cached_property
     def backward(self) -> InferenceSession:
         """The gradient graph: graph inputs, weights and cotangents in; outputs, then gradients out."""
-        return self._open(self.adjoint.model)
+        return opened(self.adjoint.model)
 
-    def _open(self, model: onnx.ModelProto) -> InferenceSession:
-        return open_session(model, "all", providers=chosen())
 
-    def _run(self, session: InferenceSession, names: Iterable[str], values: Feeds) -> dict[str, Array]:
-        names = list(names)
-        taken = {i.name for i in session.get_inputs()}
-        fed = {n: as_fed(np.asarray(v), self._types[n]) for n, v in values.items() if n in taken}
-        return dict(zip(names, session.run(names, fed), strict=True))
+def opened(model: onnx.ModelProto) -> InferenceSession:
+    """A session on the providers in force."""
+    return open_session(model, "all", providers=chosen())
+
+
+def computed(
+    session: InferenceSession, model: onnx.ModelProto, names: Iterable[str], values: Feeds
+) -> dict[str, Array]:
+    """Outputs ``names`` of a session of ``model``, whose inputs are fed with numbers in the types that they have."""
+    names, types = list(names), {v.name: v.type.tensor_type.elem_type for v in model.graph.input}
+    fed = {n: as_fed(np.asarray(v), types[n]) for n, v in values.items() if n in types}
+    return dict(zip(names, session.run(names, fed), strict=True))
 
 
 def weight_gradients(graph: Graph, shapes: Shapes, weights: Iterable[str], outputs: Iterable[str]) -> WeightGradients:
@@ -103,10 +104,10 @@ def weight_gradients(graph: Graph, shapes: Shapes, weights: Iterable[str], outpu
     wanted, outputs = list(dict.fromkeys(weights)), tuple(dict.fromkeys(outputs))
     missing = {n: why for n in wanted if (why := _unreachable(graph, n))}
     while True:
-        opened, known = trainable(graph, shapes, [n for n in wanted if n not in missing])
-        found = adjoint(opened, known, [n for n in wanted if n not in missing], outputs)
+        free, known = trainable(graph, shapes, [n for n in wanted if n not in missing])
+        found = adjoint(free, known, [n for n in wanted if n not in missing], outputs)
         if not found.missing:
-            return WeightGradients(graph, opened, found, tuple(found.gradients), outputs, missing)
+            return WeightGradients(graph, free, known, found, tuple(found.gradients), outputs, missing)
         # what has no gradient is a constant, of which more is known
         missing |= found.missing
 
@@ -116,7 +117,7 @@ def _unreachable(graph: Graph, name: str) -> str:
     if name not in graph.parameters:
         return "it is no weight of the model"
     if graph.parameters[name].data_type in NARROW:
-        return "its type has less than 8 bits"
+        return "onnxruntime takes no input of its type"
     if name in graph.hidden and all(name != s.values.name for s in graph.model.graph.sparse_initializer):
         return "it lies inside a body of a control-flow node"
     return ""
