@@ -39,7 +39,7 @@ class Second:
         weights: Mapping[str, Array],
         direction: Mapping[str, Array],
     ) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Derivatives along ``direction`` (by weight): of the gradients by weight, of the outputs; zero ones are absent."""
+        """Derivatives along ``direction`` (by weight) of gradients by weight and of outputs; zero ones are absent."""
         first, gradients = self.first.adjoint, self.adjoint.gradients
         given = {first.cotangents[o]: c for o, c in cotangents.items()}
         along = {self.adjoint.cotangents[first.gradients[w]]: v for w, v in direction.items()}

@@ -33,8 +33,8 @@ class WeightGradients:
     """A model with its weights as inputs, and its gradients in them; on the providers in force (``--provider``).
 
     ``opened``: the model itself, with the weights in ``names`` as inputs and half precision made single; ``shapes``: of
-    that. ``adjoint``: its gradient graph. ``missing``: of the weights without gradients the reason; they are constants. ``given``: the
-    outputs that bear cotangents, in order.
+    that. ``adjoint``: its gradient graph. ``missing``: of the weights without gradients the reason; they are constants.
+    ``given``: the outputs that bear cotangents, in order; ``reached``: those that depend on a weight, also without one.
 
     A weight is a number however it is stored: half precision as single, an integer as the number it is, which is
     rounded where it is fed, so that its gradient (by the integer, not by what it stands for) goes straight through.
@@ -47,6 +47,7 @@ class WeightGradients:
     names: tuple[str, ...]
     given: tuple[str, ...]
     missing: dict[str, str]
+    reached: frozenset[str]
 
     def start(self) -> dict[str, Array]:
         """The weights as the file has them, float32 (of double precision: float64), in their own shapes."""
@@ -103,11 +104,13 @@ def weight_gradients(graph: Graph, shapes: Shapes, weights: Iterable[str], outpu
     """
     wanted, outputs = list(dict.fromkeys(weights)), tuple(dict.fromkeys(outputs))
     missing = {n: why for n in wanted if (why := _unreachable(graph, n))}
+    reached: frozenset[str] = frozenset()
     while True:
         free, known = trainable(graph, shapes, [n for n in wanted if n not in missing])
         found = adjoint(free, known, [n for n in wanted if n not in missing], outputs)
+        reached |= found.reached
         if not found.missing:
-            return WeightGradients(graph, free, known, found, tuple(found.gradients), outputs, missing)
+            return WeightGradients(graph, free, known, found, tuple(found.gradients), outputs, missing, reached)
         # what has no gradient is a constant, of which more is known
         missing |= found.missing
 

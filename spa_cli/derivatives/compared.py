@@ -17,7 +17,7 @@ _TINY, _NEARLY = 1e-12, 1 - 1e-7
 
 
 class Compared(NamedTuple):
-    """``losses`` (n,), ``slopes`` in the shape of ``y``; ``bend``: how the slopes move as ``y`` moves along a direction,
+    """``losses`` (n,), ``slopes`` in the shape of ``y``; ``bend``: how slopes move as ``y`` moves along a direction,
     both in that shape.
     """
 

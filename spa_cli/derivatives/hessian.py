@@ -1,8 +1,9 @@
 """The Hessian of the mean loss times its gradient.
 
 Exact, by the gradient graph of the gradient graph (``adjoints.second``), where every operator on the way has a second
-adjoint. Else by the difference of two gradients, a small step along the direction on either side: right but for the
-square of the step, and for the rounding of single precision divided by it.
+adjoint. Else by differences of gradients, small steps along the direction on either side: of smooth operators right to
+three digits and more (the fourth power of the step, and the rounding of single precision divided by it); a kink within
+a step counts as if it were bent.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from spa_cli.derivatives.slopes import Case, Mean, cases, gradient
 from spa_cli.graph.model import Array
 
 # how far weights move for a difference, relative to their size
-STEP = 1e-3
+STEP = 3e-5
+# of the five-point stencil: where gradients are taken, in steps, and what each counts for
+_PLACES = {1: 2 / 3, -1: -2 / 3, 2: -1 / 12, -2: 1 / 12}
 
 
 def hessian_gradient(model: Network, batches: Sequence[Batch], loss: Loss) -> dict[str, Array]:
@@ -47,17 +50,17 @@ def product(model: Network, exact: Second, case: Case, loss: Loss, along: dict[s
 
 
 def difference(model: Network, case: Case, loss: Loss, along: dict[str, Array]) -> dict[str, Array]:
-    """Of the sum of a batch's losses: by the gradients on either side."""
+    """Of the sum of a batch's losses: by the gradients at four places along the direction."""
     weights = model.weights_at(case.feeds)
     step = STEP * _size(weights) / max(_size(along), 1e-30)
-    sides = []
-    for sign in (1, -1):
-        moved = {n: w + sign * step * along[n] if n in along else w for n, w in weights.items()}
+    total: dict[str, Array] = {}
+    for place, factor in _PLACES.items():
+        moved = {n: w + place * step * along[n] if n in along else w for n, w in weights.items()}
         outputs = model.forward(case.feeds, moved)
-        slopes = loss.slopes(outputs, case.targets, case.shares)
-        sides.append(model.backward(case.feeds, slopes, moved))
-    ahead, behind = sides
-    return {n: (np.asarray(g, np.float64) - behind[n]) / (2 * step) for n, g in ahead.items()}
+        found = model.backward(case.feeds, loss.slopes(outputs, case.targets, case.shares), moved)
+        for name, values in found.items():
+            total[name] = total.get(name, 0.0) + np.asarray(values, np.float64) * (factor / step)
+    return total
 
 
 def _size(values: dict[str, Array]) -> float:

@@ -65,7 +65,7 @@ class Loss:
         return total
 
     def slopes(self, outputs: Mapping[str, Array], targets: Sequence[LossTarget], shares: Array) -> dict[str, Array]:
-        """Slopes of the sum of ``shares`` (n,) times losses in every output, in its shape; zero where it has no term."""
+        """Slopes of the sum of ``shares`` (n,) times losses in every output, in its shape; zero without a term."""
         found = {name: np.zeros(np.shape(y)) for name, y in outputs.items()}
         for target in targets:
             slopes = self._term(outputs, target, len(shares)).slopes

@@ -56,7 +56,7 @@ class Network:
         given = expected(graph, feeds, reference)
         result = cls(graph, list(given))
         function = result.function(feeds) if given else None
-        reached = function.adjoint.reached if function else frozenset()
+        reached = function.reached if function else frozenset()
         # an output that no weight reaches by way of derivatives (indices, a constant) can bear no loss
         usable = [n for n in given if n in reached]
         if function is None or not usable:

@@ -12,10 +12,11 @@ import onnx
 from onnx import helper, numpy_helper
 
 from spa_cli.adjoints.assemble import keep
+from spa_cli.derivatives.weights import weights_of
 from spa_cli.graph.model import Graph
 from spa_cli.graph.shapes import Shapes, constant, interpret
 from spa_cli.graph.view import build
-from spa_cli.operators import shape_rules
+from spa_cli.operators import record_of, shape_rules
 from spa_cli.runtime.observe import observe
 from spa_cli.runtime.session import Feeds
 
@@ -44,14 +45,30 @@ def settle(graph: Graph, feeds: Feeds) -> tuple[Graph, Shapes]:
             known = interpret(settled, shapes, observe(settled, known, shapes), shape_rules())
         values = {n.outputs: constant(settled, known, n.inputs[0]) for n in settled.nodes if n.op == "If"}
         taken = {outputs: bool(value.reshape(-1)[0]) for outputs, value in values.items() if value is not None}
-        if not taken:
+        if taken:
+            _splice(model.graph, taken)
+        elif not _part(settled):
             return settled, known
-        _splice(model.graph, taken)
 
 
 def switches_of(feeds: Feeds) -> list[str]:
     """Inputs that are one integer or boolean."""
     return [n for n, v in sorted(feeds.items()) if np.ndim(v) == 0 and np.asarray(v).dtype.kind in "iub"]
+
+
+def _part(graph: Graph) -> bool:
+    """Give settings (a variance) stored once with a weight of equal values (a scale) a constant of their own."""
+    weights, found = {*weights_of(graph)}, False
+    for node in graph.nodes:
+        for at in record_of(node).settings:
+            name = node.input(at)
+            if name in weights:
+                tensor = numpy_helper.from_array(graph.array(name), f"{name}/setting")
+                if tensor.name not in {t.name for t in graph.model.graph.initializer}:
+                    graph.model.graph.initializer.append(tensor)
+                node.proto.input[at] = tensor.name
+                found = True
+    return found
 
 
 def _splice(graph: onnx.GraphProto, taken: dict[tuple[str, ...], bool]) -> None:

@@ -88,6 +88,11 @@ class Evidence:
             self._derivatives[kind] = getattr(differentiable, kind)(batches, loss)
         return self._derivatives[kind]
 
+    def why_unscored(self, group: Group) -> str:
+        """Why no gradient reaches a group's weights, "" if that was not asked or is not known."""
+        missing = self._differentiable[0].missing if self._derivatives else {}
+        return next((missing[m.tensor] for m in group.members if m.tensor in missing), "")
+
     @cached_property
     def _differentiable(self) -> tuple[Differentiable, list[Batch], Loss]:
         samples, given = self.curvature.calibration, self._data.fit
