@@ -85,7 +85,7 @@ examples: $(TRAIN)/.installed ## pruning before, after and during training, in P
 	$(TRAIN)/bin/python examples/torch_any_time.py
 
 test-train: $(TRAIN)/.installed ## the tests that need PyTorch; what is missing fails (ten minutes)
-	SPA_TRAIN=1 $(TRAIN)/bin/python -m pytest -n0 tests/gradients tests/importance tests/weights tests/examples
+	SPA_TRAIN=1 $(TRAIN)/bin/python -m pytest -n0 tests/derivatives tests/weights tests/examples
 
 docs: $(VENV)/.installed ## the generated parts of the documentation
 	$(BIN)/python docs/make.py

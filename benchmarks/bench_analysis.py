@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -110,12 +109,10 @@ def _timed(model: onnx.ModelProto) -> float:
 
 
 def others(console: Console) -> None:
-    """What other tools take for the same network, if they are there."""
+    """What another tool takes for the same network, if it is there."""
     table = Table("tool", "network", "seconds", title="other tools")
-    tools: dict[str, Callable[[], float]] = {"onnxsim": _onnxsim, "torch_pruning": _torch_pruning}
-    for name, run in tools.items():
-        found = importlib.util.find_spec(name) is not None
-        table.add_row(name, "ResNet-50", f"{run():.2f}" if found else "not installed")
+    found = importlib.util.find_spec("onnxsim") is not None
+    table.add_row("onnxsim", "ResNet-50", f"{_onnxsim():.2f}" if found else "not installed")
     console.print(table)
 
 
@@ -125,17 +122,6 @@ def _onnxsim() -> float:
     model = architectures.resnet50("random")
     start = time.perf_counter()
     onnxsim.simplify(model)
-    return time.perf_counter() - start
-
-
-def _torch_pruning() -> float:
-    import torch
-    import torch_pruning
-    import torchvision
-
-    model = torchvision.models.resnet50(weights=None).eval()
-    start = time.perf_counter()
-    torch_pruning.DependencyGraph().build_dependency(model, example_inputs=torch.zeros(1, 3, 224, 224))
     return time.perf_counter() - start
 
 

@@ -5,8 +5,7 @@
                                           [--samples 512] [--images 10000] [--jobs 2]
 
 ``--samples`` training images serve criteria that look at data, and the repair; accuracy is on ``--images`` test images.
-Gradient criteria need PyTorch and onnx2torch; without, they are rows that say so. Aggregations and normalisations are
-those of ``--method l2``.
+Aggregations and normalisations are those of ``--method l2``.
 """
 
 from __future__ import annotations

@@ -15,8 +15,6 @@ from cifar_resnet import CifarResNet
 from onnx import numpy_helper
 from torch import nn
 
-from spa_cli.gradients.backend import require
-
 SAMPLES = Path(__file__).resolve().parent.parent / "sample_models"
 sys.path.append(str(SAMPLES / "train"))  # the training scripts import each other by their bare names
 
@@ -62,27 +60,19 @@ def load(module: nn.Module, path: Path) -> nn.Module:
     return module.eval()
 
 
-def converted(path: Path) -> nn.Module:
-    """Through onnx2torch, as for a model whose PyTorch source is not at hand, or never was."""
-    require()  # imports onnx2torch also where torchvision does not load
-    from onnx2torch import convert
-
-    return convert(str(path)).eval()
-
-
 SOURCES = {"digits_resnet": "train_resnet", "digits_vit": "train_vit", "digits_lstm": "train_lstm"}
 CLASSES = {"digits_resnet": "ResNet", "digits_vit": "VisionTransformer", "digits_lstm": "RowReader"}
 
 
-def module_of(name: str, path: Path) -> tuple[nn.Module, str]:
-    """(the module, where it is from)."""
+def module_of(name: str, path: Path) -> nn.Module | None:
+    """The module, rebuilt in PyTorch; ``None`` of a model that never was one."""
     if name == "resnet20":
-        return load(CifarResNet(20), path), "rebuilt in PyTorch"
+        return load(CifarResNet(20), path)
     if name in SOURCES:
         # digits.py, which the training scripts share, imports scikit-learn for the images; the class needs none
         source = importlib.import_module(SOURCES[name])
-        return load(getattr(source, CLASSES[name])(), path), "rebuilt in PyTorch"
-    return converted(path), "by onnx2torch"
+        return load(getattr(source, CLASSES[name])(), path)
+    return None
 
 
 def export(module: nn.Module, sample: torch.Tensor, out: Path) -> None:

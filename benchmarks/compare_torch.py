@@ -14,7 +14,7 @@ import torch
 import torch_pruning as tp
 from cifar_resnet import CifarResNet
 from compare_models import export, module_of, sized_by_weights
-from compare_tools import Make, Run, searched, short, spa_run
+from compare_tools import Make, Run, searched, spa_run
 from ecosystem_models import Case
 from torch import nn
 
@@ -55,17 +55,16 @@ HINTS = {
 def torch_runs(name: str, case: Case, folder: Path, left: float, target: float) -> Iterator[Run]:
     """A magnitude criterion with the options its README shows; with hints where it fails without."""
     label = "Torch-Pruning, group L2"
-    try:
-        module, origin = module_of(name, case.path)
-    except Exception as error:  # noqa: BLE001 - no module, no pruning
-        yield Run(label, note=f"onnx2torch: {short(error)}")
+    module = module_of(name, case.path)
+    if module is None:
+        yield Run(label, note="was never a PyTorch module")
         return
     samples = next(iter(case.calib.values()))
     anew = folder / "torch.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the old exporter is the old one
         export(module, torch.from_numpy(samples[:1]), anew)
-    yield Run("exported anew, no pruning", anew, note=origin)
+    yield Run("exported anew, no pruning", anew, note="rebuilt in PyTorch")
     # beside the others' files, which are exported anew as well
     calib = folder / "torch_calib.npz"
     np.savez(calib, input=samples)

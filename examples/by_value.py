@@ -37,15 +37,6 @@ def read(pairs: Pairs, path: Path) -> dict[str, np.ndarray]:
     return {n: np.ascontiguousarray(stored[there].transpose(np.argsort(axes))) for n, (there, axes) in pairs.items()}
 
 
-def write(state: State, pairs: Pairs, path: Path, out: Path) -> None:
-    """The file with these values instead of its own; all else stays as it is."""
-    model = onnx.load(path)
-    tensors = {t.name: t for t in model.graph.initializer}
-    for name, (there, axes) in pairs.items():
-        tensors[there].CopyFrom(numpy_helper.from_array(state[name].transpose(axes), there))
-    onnx.save(model, out)
-
-
 def _stored(path: Path) -> dict[str, np.ndarray]:
     return {t.name: numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
 

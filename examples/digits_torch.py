@@ -23,7 +23,7 @@ from digits import load_split
 from torch_fit import as_tensor, fit, seed_torch
 
 CALIBRATION_IMAGES = 256
-PACKAGES = ("torch", "onnx2torch", "onnx", "onnxruntime", "numpy", "scikit-learn")
+PACKAGES = ("torch", "onnx", "onnxruntime", "numpy", "scikit-learn")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import by_value
 import numpy as np
 import onnx
 import torch
@@ -19,8 +18,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import spa_cli
-from spa_cli.gradients.backend import require
+from spa_cli.adjoints.weights import WeightGradients, weight_gradients
+from spa_cli.analysis import analyse_model
+from spa_cli.derivatives.weights import weights_of
+from spa_cli.graph.parameters import set_parameters
 from spa_cli.result import Result
+from spa_cli.runtime.load import load
 
 Exporter = Callable[[nn.Module, Path], None]
 IMAGES = (torch.zeros(2, 1, 8, 8),)
@@ -92,7 +95,7 @@ def initializers(path: Path, state: dict[str, torch.Tensor]) -> dict[str, torch.
 
 
 def export_classic(model: nn.Module, path: Path) -> None:
-    """Write a file that onnx2torch can read: the operators of opset 17, as PyTorch's older exporter puts them.
+    """Write the file by PyTorch's older exporter, which needs no package beside PyTorch.
 
     It stores tensors of equal values once (two biases that have had the same gradients since they were zero), which
     would couple their channels; every parameter gets its own again.
@@ -112,33 +115,48 @@ def export_classic(model: nn.Module, path: Path) -> None:
     onnx.save(proto, path)
 
 
-def from_onnx(path: Path) -> nn.Module:
-    """A pruned file as a network that can be trained, without any code of the network's own."""
-    # onnx2torch alone doesn't import where torchvision is missing or was built for another PyTorch
-    require()
-    import onnx2torch
+class FromOnnx(nn.Module):
+    """A pruned file as a network that can be trained, without any code of its own: onnxruntime computes it.
 
-    model = onnx2torch.convert(path)
-    # weights of operators that are no layers in PyTorch (a MatMul) come as buffers, which no optimiser looks at
-    owner = getattr(model, "initializers", nn.Module())
-    for name, tensor in list(owner.named_buffers()):
-        if tensor.is_floating_point():
-            delattr(owner, name)
-            owner.register_parameter(name, nn.Parameter(tensor))
-    return model.eval()
-
-
-def into_onnx(model: nn.Module, pairs: by_value.Pairs, path: Path, out: Path) -> None:
-    """The file that a network was read from, with the network's weights of today.
-
-    What onnx2torch makes runs, but can't be relied on to be exported again: sizes it reads off its input become
-    constants. The file needs no exporter; it keeps its names, its opset and its free batch size.
+    Its parameters are the weights in the file; norms keep their statistics.
     """
-    by_value.write(trained(model), pairs, path, out)
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        analysis = analyse_model(load(path), {})
+        graph = analysis.graph
+        self.gradients = weight_gradients(graph, analysis.state.shapes, weights_of(graph), ["logits"])
+        self.weights = nn.ParameterList(torch.from_numpy(w.copy()) for w in self.gradients.start().values())
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Class scores."""
+        return Computed.apply(self.gradients, image, *self.weights)
+
+    def named(self) -> dict[str, np.ndarray]:
+        """The weights of today, by their names in the file."""
+        return {n: w.detach().numpy() for n, w in zip(self.gradients.names, self.weights, strict=True)}
 
 
-def trained(model: nn.Module) -> dict[str, np.ndarray]:
-    """Parameters and running statistics: what training changes."""
-    names = {n for n, _ in model.named_parameters()}
-    state = model.state_dict().items()
-    return {n: t.numpy().copy() for n, t in state if n in names or n.endswith(("running_mean", "running_var"))}
+class Computed(torch.autograd.Function):
+    """Class scores by one run of onnxruntime, gradients in the weights by another."""
+
+    @staticmethod
+    def forward(ctx: Any, gradients: WeightGradients, image: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
+        """Scores (n, classes) of images."""
+        named = {n: w.detach().numpy() for n, w in zip(gradients.names, weights, strict=True)}
+        ctx.run = gradients, {"image": image.numpy()}, named
+        return torch.from_numpy(gradients.outputs(*ctx.run[1:])["logits"])
+
+    @staticmethod
+    def backward(ctx: Any, slopes: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Of the weights; images need none."""
+        gradients, feeds, named = ctx.run
+        found = gradients.run(feeds, {"logits": slopes.numpy()}, named)
+        return None, None, *(torch.from_numpy(g) for g in found.values())
+
+
+def into_onnx(model: FromOnnx, path: Path, out: Path) -> None:
+    """The file that a network was read from, with the network's weights of today; all else stays as it is."""
+    proto = onnx.load(path)
+    set_parameters(proto.graph, model.named().get)
+    onnx.save(proto, out)

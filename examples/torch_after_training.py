@@ -8,10 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import by_value
 import numpy as np
 from digits_torch import PACKAGES, TASKS, Task, accuracy, onnx_scores, scores, write_samples
-from routes_torch import Cut, cut, export, export_classic, from_onnx, into_onnx, trained
+from routes_torch import Cut, FromOnnx, cut, export, into_onnx
 from sources import folder_of
 from table import Row, show
 
@@ -32,14 +31,12 @@ def fine_tuned(task: Task, folder: Path) -> Row:
 
 
 def fine_tuned_file(task: Task, folder: Path) -> Row:
-    """The pruned file itself as a PyTorch network (onnx2torch); fine-tuned, and its weights put back into the file."""
-    options = {"method": "obspa", "calib": write_samples(folder), "exporter": export_classic}
-    smaller, _ = carried(task, folder, **options)
+    """The pruned file itself as a PyTorch network, computed by onnxruntime; fine-tuned, its weights put back."""
+    smaller, _ = carried(task, folder, method="obspa", calib=write_samples(folder))
     pruned, tuned = folder / "small.onnx", folder / "tuned.onnx"
-    model = from_onnx(pruned)
-    pairs = by_value.pair(trained(model), pruned)
+    model = FromOnnx(pruned)
     task.tune(model)
-    into_onnx(model, pairs, pruned, tuned)
+    into_onnx(model, pruned, tuned)
     np.testing.assert_allclose(scores(model), onnx_scores(tuned), rtol=1e-4, atol=1e-4)
     return _row(task, "the same, from the pruned file alone", smaller, tuned)
 

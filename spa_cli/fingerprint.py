@@ -16,7 +16,7 @@ from spa_cli.options import BUDGETS
 from spa_cli.request import Request
 
 # others may round, draw or read differently
-_PARTS = ("numpy", "onnx", "onnxruntime", "pillow", "tokenizers", "datasets", "torch", "onnx2torch")
+_PARTS = ("numpy", "onnx", "onnxruntime", "pillow", "tokenizers", "datasets")
 
 
 def choices(request: Request) -> dict[str, Any]:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
-from contextlib import suppress
 
 import pytest
-
-from spa_cli.errors import UsageError
-from spa_cli.gradients.backend import require
 
 _JAX = {"jax", "flax", "jax2onnx", "optax"}
 
@@ -20,10 +16,6 @@ def needs(*modules: str) -> None:
     That is so with SPA_TRAIN=1 (``make test-train``), and for JAX with SPA_TRAIN_JAX=1.
     """
     for module in modules:
-        if module == "onnx2torch":
-            # alone it doesn't import where torchvision is missing: what works would be skipped
-            with suppress(UsageError):
-                require()
         if os.environ.get("SPA_TRAIN_JAX" if module in _JAX else "SPA_TRAIN") == "1":
             importlib.import_module(module)
         else:

@@ -57,11 +57,8 @@ CAUGHT = {
     ),
     "Decline": (("spa_cli/channels/", "spa_cli/operators/"), "what a node touches is frozen, with a reason"),
     "Exit": (("spa_cli/cli/",), "Typer leaves with a code"),
-    "NotImplementedError": (("spa_cli/gradients/",), "no gradient can be taken through ..."),
-    "Refused": (("spa_cli/gradients/convert.py",), "no gradient can be taken through ..."),
     "NoAdjoint": (("spa_cli/adjoints/",), "a tensor has no gradient, and layers are scored without"),
     "Unfit": (("spa_cli/obspa/",), "a layer keeps the weights that the cut left it"),
-    "_Inseparable": (("spa_cli/gradients/fisher.py",), "samples are taken one by one"),
     "OSError": (
         ("spa_cli/graph/data_file.py", "spa_cli/graph/external.py", "spa_cli/devices/store.py"),
         "the result can't be written to ...; external data can't be read; what was measured is not kept",

@@ -52,14 +52,14 @@ def _prune(graph: onnx.GraphProto) -> None:
     nodes = [n for n in graph.node if n.output and n.output[0] + "|" + "|".join(n.output) in kept]
     inputs = {v.name for v in graph.input}
     tensors = [t for t in graph.initializer if t.name in used or t.name in inputs]
-    if len(nodes) < len(graph.node):
-        _replace(graph.node, nodes)
-    if len(tensors) < len(graph.initializer):
-        _replace(graph.initializer, tensors)
+    keep(graph.node, nodes)
+    keep(graph.initializer, tensors)
 
 
-def _replace(field, kept) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def keep(field, kept) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
     """Keep some messages of a repeated field."""
+    if len(kept) == len(field):
+        return
     copies = [type(message).FromString(message.SerializeToString()) for message in kept]
     del field[:]
     field.extend(copies)

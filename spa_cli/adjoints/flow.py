@@ -13,6 +13,7 @@ from spa_cli.graph.shapes import Shapes
 
 # indices, counts and masks
 _NEVER = frozenset({TensorProto.INT64, TensorProto.BOOL, TensorProto.STRING})
+_PLAIN = FLOAT_TYPES | _NEVER
 
 
 class Flow:
@@ -20,9 +21,9 @@ class Flow:
 
     def __init__(self, graph: Graph, shapes: Shapes, wanted: Iterable[str]) -> None:
         self._dtype = shapes.dtype
-        # integers that stand for numbers
-        self._quantised: set[str] = set()
         self._reached = set(wanted)
+        # integers that stand for numbers: those that are wanted do
+        self._quantised = {n for n in self._reached if self._dtype.get(n, TensorProto.FLOAT) not in _PLAIN}
         for node in graph.nodes:
             self._mark(node)
             if self.inputs(node):

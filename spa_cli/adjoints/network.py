@@ -17,6 +17,8 @@ from spa_cli.graph.shapes import Shapes
 
 # below, operands were broadcast by attributes
 OLDEST = 7
+# why there is no gradient where it would be zero
+UNREACHED = "no output depends on it through derivatives"
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,13 +27,15 @@ class Adjoint:
 
     ``model``: beside the graph's own inputs it has one per output, named ``cotangents[output]``; it gives the outputs,
     then the gradients. ``gradients``: of a wanted tensor the output which holds its gradient, of the sum of all outputs
-    times their cotangents. ``missing``: of the other wanted tensors why they have none.
+    times their cotangents. ``missing``: of the other wanted tensors why they have none. ``reached``: outputs that
+    depend on a wanted tensor through derivatives, known or not.
     """
 
     model: onnx.ModelProto
     gradients: dict[str, str]
     missing: dict[str, str]
     cotangents: dict[str, str]
+    reached: frozenset[str] = frozenset()
 
 
 def adjoint(graph: Graph, shapes: Shapes, wanted: Iterable[str], outputs: Iterable[str]) -> Adjoint:
@@ -77,9 +81,10 @@ class _Back:
                 found[name] = self._emit.fresh(f"gradient/{name}")
                 self._emit.ops("Identity", [self._cotangent(name)], 1, names=[found[name]])
             else:
-                missing[name] = "no output depends on it through derivatives"
+                missing[name] = UNREACHED
         model = assemble(self._model, self._emit, inputs, list(found.values()), self._sizes)
-        return Adjoint(model, found, missing, {name: value.name for name, value in inputs.items()})
+        reached = frozenset(name for name in self._outputs if self._flow.reaches(name))
+        return Adjoint(model, found, missing, {name: value.name for name, value in inputs.items()}, reached)
 
     def _cotangent(self, name: str) -> Value | None:
         values = self._cotangents.get(name)

@@ -108,11 +108,23 @@ class Direction:
         return steps, last + [zero] * (2 - len(last))
 
 
-Back = Callable[[Direction], tuple[Value, list[Value]]]
+@dataclass(frozen=True)
+class Found:
+    """What one direction gives. ``pre``: the cotangent of its gates before their function, as the input's weight has
+    them, (steps, batch, gates * h). ``initial``: of its states before the first step. ``recurrent``: of its gates as
+    the recurrent weight has them, one part behind the other, each with the rows that the weight was multiplied by.
+    """
+
+    pre: Value
+    initial: list[Value]
+    recurrent: list[tuple[Value, Value]]
+
+
+Back = Callable[[Direction], Found]
 
 
 def _layer(c: Call, gates: int, usual: Sequence[str], back: Back, states: int) -> Mapping[int, Gradient]:
-    """``back`` gives the cotangent of a direction's gates before their function, and those of its initial states."""
+    """The adjoint of a layer, each direction by ``back``."""
     need_opset(c, 9, "Scan")
     node, e = c.node, c.emit
     if c.has(4):
@@ -132,11 +144,33 @@ def _layer(c: Call, gates: int, usual: Sequence[str], back: Back, states: int) -
     parts = [Direction(c, i, way, width, gates) for i, way in enumerate(ways)]
     found = [back(part) for part in parts]
 
-    def initial(i: int) -> Gradient:
-        return lambda: e.concat([e.unsqueeze(f[1][i], [0]) for f in found], 0)
+    def both(of: Callable[[Found], Value]) -> Gradient:
+        return lambda: e.concat([e.unsqueeze(of(f), [0]) for f in found], 0)
 
-    image = [pre @ part.weight(1, range(gates)) for part, (pre, _) in zip(parts, found, strict=True)]
-    return {0: lambda: e.total(image), **{5 + i: initial(i) for i in range(states)}}
+    def initial(i: int) -> Gradient:
+        return both(lambda f: f.initial[i])
+
+    def image() -> Value:
+        return e.total([f.pre @ part.weight(1, range(gates)) for part, f in zip(parts, found, strict=True)])
+
+    return {
+        0: image,
+        1: both(lambda f: _products(f.pre, c.x())),
+        2: both(lambda f: e.concat([_products(g, rows) for g, rows in f.recurrent], 0)),
+        3: both(lambda f: e.concat([_sums(g) for g in (f.pre, *(g for g, _ in f.recurrent))], 0)),
+        **{5 + i: initial(i) for i in range(states)},
+    }
+
+
+def _products(g: Value, rows: Value) -> Value:
+    """(gates, width): what a weight gets from all steps and samples."""
+    a, b = (e.reshape(v, e.concat([e.ints([-1]), e.size(v, 2)], 0)) for e, v in ((g.emit, g), (g.emit, rows)))
+    return g.emit.transpose(a, [1, 0]) @ b
+
+
+def _sums(g: Value) -> Value:
+    """(gates,): what a bias gets from all steps and samples."""
+    return g.emit.reduce(g, [0, 1], keepdims=False)
 
 
 @adjoint_of("LSTM", outputs=None)
@@ -145,7 +179,7 @@ def lstm(c: Call) -> Mapping[int, Gradient]:
     return _layer(c, 4, ("Sigmoid", "Tanh", "Tanh"), _lstm, 2)
 
 
-def _lstm(d: Direction) -> tuple[Value, list[Value]]:
+def _lstm(d: Direction) -> Found:
     e, every = d.call.emit, range(4)
     before = d.shifted(d.states, d.initial(5))
     pre = d.product(d.call.x(), 1, every) + d.product(before, 2, every) + d.bias(every, False) + d.bias(every, True)
@@ -174,7 +208,7 @@ def _lstm(d: Direction) -> tuple[Value, list[Value]]:
         return pre @ Value(inner, weight.name, weight.dtype), dc * keep, pre
 
     dh, dc, found = scan([last_h, last_c], [steps, slopes, o * (1.0 - t * t), f], 1 - d.backward, 2, step)
-    return found, [dh, dc]
+    return Found(found, [dh, dc], [(found, before)])
 
 
 @adjoint_of("GRU", outputs=None)
@@ -183,7 +217,7 @@ def gru(c: Call) -> Mapping[int, Gradient]:
     return _layer(c, 3, ("Sigmoid", "Tanh"), _gru, 1)
 
 
-def _gru(d: Direction) -> tuple[Value, list[Value]]:
+def _gru(d: Direction) -> Found:
     e, late = d.call.emit, bool(d.call.node.attr("linear_before_reset", 0))
     before, x = d.shifted(d.states, d.initial(5)), d.call.x()
     two = range(2)
@@ -208,7 +242,8 @@ def _gru(d: Direction) -> tuple[Value, list[Value]]:
         return back + (through if late else through * r), inner.concat([both, dn], 1)
 
     dh, found = scan([d.cotangents()[1][0]], rows, 1 - d.backward, 1, step)
-    return found, [dh]
+    first, last = e.slice(found, [0], [2 * d.width], [2]), d.gate(found, 2)
+    return Found(found, [dh], [(first, before), (last * r, before) if late else (last, r * before)])
 
 
 @adjoint_of("RNN", outputs=None)
@@ -217,7 +252,7 @@ def rnn(c: Call) -> Mapping[int, Gradient]:
     return _layer(c, 1, (), _rnn, 1)
 
 
-def _rnn(d: Direction) -> tuple[Value, list[Value]]:
+def _rnn(d: Direction) -> Found:
     names = [str(a).capitalize() for a in d.call.node.attr("activations", ["Tanh"] * (d.index + 1))]
     h, name = d.states, names[d.index]
     if name not in ("Tanh", "Relu"):
@@ -231,4 +266,4 @@ def _rnn(d: Direction) -> tuple[Value, list[Value]]:
 
     steps, last = d.cotangents()
     dh, found = scan([last[0]], [steps, slope], 1 - d.backward, 1, step)
-    return found, [dh]
+    return Found(found, [dh], [(found, d.shifted(h, d.initial(5)))])

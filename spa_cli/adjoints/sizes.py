@@ -97,4 +97,4 @@ class Sizes:
             ]
             other[name] = tuple(size or 1 for size in grown)
             differ |= other[name] != shape
-        return interpret(self._graph, other) if differ else None
+        return interpret(self._graph, other, rules=self._shapes.rules) if differ else None

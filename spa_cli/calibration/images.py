@@ -38,7 +38,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def read_images(path: Path, graph: Graph, reading: Reading, limit: int | None) -> Samples:
     """At most ``limit`` images, evenly spread over the folder. Labels: the position of an image's sub-folder of
-    ``path`` among all of them, sorted, as torchvision's ImageFolder has it; none where there are fewer than two.
+    ``path`` among all of them, sorted, as PyTorch's ImageFolder has it; none where there are fewer than two.
 
     Raises UsageError without Pillow, for an image that can't be read, and for a model that takes no images.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +12,12 @@ from spa_cli.graph.model import Array, Node
 Shape = tuple[int | None, ...]
 # the value of a tensor by its name, where it is known
 Read = Callable[[str], Array | None]
+# shapes of a node's outputs (of the first ones at least) from those of its inputs
+ShapeRule = Callable[[Node, list[Shape | None]], list[Shape]]
+# by (domain, operator): a rule, or the name of the standard operator whose shapes it has
+ShapeRules = Mapping[tuple[str, str], ShapeRule | str]
+# (shape, element type) by tensor
+Observed = Mapping[str, tuple[tuple[int, ...], int]]
 
 
 @dataclass(eq=False)
@@ -20,7 +26,7 @@ class Shapes:
 
     ``varying``: which entries of a value depend on the free dimensions of the inputs; at another choice of those,
     ``elsewhere`` has the shapes and ``otherwise`` those values. ``partial``: shapes read off tensors of which data
-    decides some dims.
+    decides some dims. ``observed`` and ``rules``: what ``interpret`` was given.
     """
 
     shape: dict[str, Shape] = field(default_factory=dict)
@@ -32,6 +38,8 @@ class Shapes:
     partial: dict[str, Shape] = field(default_factory=dict)
     elsewhere: dict[str, Shape] = field(default_factory=dict)
     otherwise: dict[str, Array] = field(default_factory=dict)
+    observed: Observed = field(default_factory=dict)
+    rules: ShapeRules = field(default_factory=dict)
 
     def compare(self, other: Shapes) -> None:
         """Mark which entries of known values differ at another choice of the free dimensions."""

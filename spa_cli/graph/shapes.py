@@ -20,16 +20,13 @@ from onnx.reference.ops import load_op
 
 from spa_cli.graph.control_flow import through_bodies
 from spa_cli.graph.foreign import is_foreign
+from spa_cli.graph.known import Observed as Observed
 from spa_cli.graph.known import Shape as Shape
+from spa_cli.graph.known import ShapeRule as ShapeRule
+from spa_cli.graph.known import ShapeRules as ShapeRules
 from spa_cli.graph.known import Shapes as Shapes
 from spa_cli.graph.model import Array, Graph, Node
 
-# shapes of a node's outputs (of the first ones at least) from those of its inputs
-ShapeRule = Callable[[Node, list[Shape | None]], list[Shape]]
-# by (domain, operator): a rule, or the name of the standard operator whose shapes it has
-ShapeRules = Mapping[tuple[str, str], ShapeRule | str]
-# (shape, element type) by tensor
-Observed = Mapping[str, tuple[tuple[int, ...], int]]
 # more elements than this are data, not a shape, an index or a mask worth computing at analysis time
 MAX_KNOWN = 1 << 16
 
@@ -56,7 +53,7 @@ def interpret(
 
     ``observed``: of tensors that inference is known to miss. ``rules``: of operators that ONNX has no schema for.
     """
-    known = Shapes()
+    known = Shapes(observed=observed, rules=rules)
     for name, (seen, dtype) in observed.items():
         known.shape[name], known.dtype[name] = seen, dtype
     for name, tensor in graph.parameters.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,17 +16,15 @@ from spa_cli.calibration.read import Data
 from spa_cli.channels.groups import Group
 from spa_cli.channels.ranking import Scores
 from spa_cli.channels.slices import sums
+from spa_cli.derivatives.differentiable import Differentiable
+from spa_cli.derivatives.loss import Loss
+from spa_cli.derivatives.network import Batch
 from spa_cli.errors import UsageError
 from spa_cli.graph.formulas import made_by_formula
 from spa_cli.graph.model import Array
 from spa_cli.obspa.curvature import Curvature
 from spa_cli.options import Options
 from spa_cli.runtime.session import open_session, run
-
-if TYPE_CHECKING:
-    from spa_cli.gradients.differentiable import Differentiable
-    from spa_cli.gradients.loss import Loss
-    from spa_cli.gradients.network import Batch
 
 # what a protobuf message can hold, with some room
 _LARGEST = 1_900_000_000
@@ -83,18 +81,20 @@ class Evidence:
     def derivative(self, kind: str) -> dict[str, Array]:
         """``gradient``, ``hessian_gradient`` or ``fisher`` of the loss on the calibration samples, per parameter.
 
-        Raises UsageError without the extra, ModelError where the model can't be differentiated.
+        Raises ModelError where the model can't be differentiated.
         """
         if kind not in self._derivatives:
             differentiable, batches, loss = self._differentiable
             self._derivatives[kind] = getattr(differentiable, kind)(batches, loss)
         return self._derivatives[kind]
 
+    def why_unscored(self, group: Group) -> str:
+        """Why no gradient reaches a group's weights, "" if that was not asked or is not known."""
+        missing = self._differentiable[0].missing if self._derivatives else {}
+        return next((missing[m.tensor] for m in group.members if m.tensor in missing), "")
+
     @cached_property
     def _differentiable(self) -> tuple[Differentiable, list[Batch], Loss]:
-        from spa_cli.gradients.differentiable import Differentiable
-        from spa_cli.gradients.loss import Loss
-
         samples, given = self.curvature.calibration, self._data.fit
         labels = given.labels if given is not None and samples.index is not None else None
         first = samples.chunks[0]

@@ -42,7 +42,8 @@ def _by_criterion(evidence: Evidence, recipe: Recipe, part: Ingredient, unscored
     for index, group in enumerate(groups):
         members = part.criterion.members(evidence, group, part.argument)
         if members is None:
-            unscored[index] = UNSCORED.format(name=part.criterion.name)
+            why = evidence.why_unscored(group)
+            unscored[index] = UNSCORED.format(name=part.criterion.name) + (f": {why}" if why else "")
             members = [Scored("", "", np.zeros(shape_of(group)))]
         if isinstance(members, Ranking):
             scores.append(members.loss)

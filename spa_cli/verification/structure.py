@@ -18,7 +18,7 @@ from spa_cli.graph.view import build
 from spa_cli.operators import shape_rules
 from spa_cli.runtime.lacking import lacking
 from spa_cli.runtime.part import Part, part_of
-from spa_cli.runtime.session import floats, passes_checker, shape_of, tensors
+from spa_cli.runtime.session import Openable, floats, passes_checker, shape_of, tensors
 from spa_cli.surgery.cut import Cut
 from spa_cli.verification.check import fixed, outputs_differ, verify_form, zeroed
 
@@ -100,14 +100,14 @@ class Structure:
 
     # -- of a cut -----------------------------------------------------------------------------------------------------
 
-    def verify(self, path: str | onnx.ModelProto, work: Cut | None = None, small: Graph | None = None) -> None:
+    def verify(self, path: Openable, work: Cut | None = None, small: Graph | None = None) -> None:
         """Raises VerificationError unless the model at ``path`` has the form of the original, and its shapes fit.
 
         ``work``: the cut that it is of; without one only the shapes of its outputs have to be the same. ``small``: its
         graph, if that was read before.
         """
         pruned = verify_form(path, self._source.model, self._checked)
-        small = small or build(pruned, "" if isinstance(path, onnx.ModelProto) else str(Path(path).parent))
+        small = small or build(pruned, str(Path(path).parent) if isinstance(path, str) else "")
         for shapes, before in self._choices:
             found = interpret(small, shapes, rules=shape_rules())
             known = {node.label for node, _ in before.conflicts}

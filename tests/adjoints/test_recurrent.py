@@ -14,7 +14,7 @@ CASES = [
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
-def _model(op, direction, states, attributes="", outputs="y", opset=14) -> tuple:
+def _model(op, direction, states, attributes="", outputs="y", opset=14, fed=False) -> tuple:
     d, h, i, gates = 1 + (direction == "bidirectional"), 3, 2, GATES[op]
     weights = {
         "w": noise(d, gates * h, i, seed=1).astype(np.float32),
@@ -26,7 +26,10 @@ def _model(op, direction, states, attributes="", outputs="y", opset=14) -> tuple
         inputs["h"] = noise(d, 2, h, seed=4).astype(np.float32)
         if op == "LSTM":
             inputs["c"] = noise(d, 2, h, seed=5).astype(np.float32)
-    more = f", , {', '.join(list(inputs)[1:])}" if states else ""
+    own = list(inputs)[1:]
+    if fed:
+        inputs, weights = inputs | weights, {}
+    more = f", , {', '.join(own)}" if states else ""
     body = f'y, last{", cell" if op == "LSTM" else ""} = {op}<hidden_size={h}, direction="{direction}"{attributes}>'
     model = model_of(f"{body} (x, w, r, b{more})", inputs, weights, outputs, opset, "float")
     return model, inputs
@@ -39,10 +42,17 @@ def test_layer(op, direction, extra) -> None:
     check(model, inputs, list(inputs), step=1e-2, tolerance=2e-3)
 
 
+@pytest.mark.parametrize("op", GATES)
+@pytest.mark.parametrize("direction", ["reverse", "bidirectional"])
+def test_weights(op, direction) -> None:
+    model, inputs = _model(op, direction, "states", fed=True)
+    check(model, inputs, ["w", "r", "b"], step=1e-2, tolerance=2e-3)
+
+
 @pytest.mark.parametrize("late", [0, 1])
 def test_reset(late) -> None:
-    model, inputs = _model("GRU", "forward", "", f", linear_before_reset={late}")
-    check(model, inputs, ["x"], step=1e-2, tolerance=2e-3)
+    model, inputs = _model("GRU", "forward", "", f", linear_before_reset={late}", fed=True)
+    check(model, inputs, ["x", "w", "r", "b"], step=1e-2, tolerance=2e-3)
 
 
 def test_last_state_alone() -> None:

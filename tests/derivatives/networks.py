@@ -4,16 +4,10 @@ import io
 import warnings
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.nn import functional as F
-
-from spa_cli.gradients.differentiable import Differentiable
-from spa_cli.runtime.load import load
-from spa_cli.runtime.session import open_session, run
 
 
 class Residual(nn.Module):
@@ -149,12 +143,6 @@ def exported(module, inputs, how) -> Any:
     return onnx.load_from_string(file.getvalue())
 
 
-def differentiable(model, feeds) -> Any:
-    """A Differentiable of a ModelProto, checked on ``feeds``."""
-    source = load(model)
-    return Differentiable.of(source.graph, feeds, run(open_session(source), feeds))
-
-
 def feeds_of(module, inputs) -> Any:
     return {name: x.numpy() for (name, *_), x in zip(module.inputs, inputs, strict=True)}
 
@@ -164,25 +152,3 @@ def autograd(module, inputs, loss) -> Any:
     parameters = dict(module.named_parameters())
     found = torch.autograd.grad(loss(module(*inputs)), list(parameters.values()))
     return {n: g.detach().numpy() for n, g in zip(parameters, found, strict=True)}
-
-
-def close(found, wanted, rtol=1e-4) -> None:
-    np.testing.assert_allclose(found, wanted, rtol=rtol, atol=rtol * max(np.abs(wanted).max(), 1e-12))
-
-
-def graph(nodes, shapes, constants, outputs=("y",), opset=17) -> Any:
-    return helper.make_model(
-        helper.make_graph(
-            nodes,
-            "g",
-            [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in shapes.items()],
-            [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in outputs],
-            [numpy_helper.from_array(v, n) for n, v in constants.items()],
-        ),
-        opset_imports=[helper.make_opsetid("", opset)],
-        ir_version=10,
-    )
-
-
-def normal(*shape) -> Any:
-    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)

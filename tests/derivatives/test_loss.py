@@ -1,17 +1,14 @@
-import pytest
-
-from tests.extras import needs
-
-needs("torch", "onnx2torch")
+"""What an output is compared with, and the loss and slopes that gives."""
 
 from typing import Any
 
 import numpy as np
-import torch
-from torch.nn import functional as F
+import pytest
 
+from spa_cli.derivatives.compared import sigmoid
+from spa_cli.derivatives.loss import Loss
 from spa_cli.errors import UsageError
-from spa_cli.gradients.loss import Loss
+from tests.derivatives.small import cross_entropy, log_softmax, slopes
 
 
 def losses(outputs, labels, samples, **options) -> Any:
@@ -22,29 +19,29 @@ def losses(outputs, labels, samples, **options) -> Any:
 
 
 def drawn(*shape) -> Any:
-    return torch.from_numpy(np.random.default_rng(0).standard_normal(shape))
+    return np.random.default_rng(0).standard_normal(shape)
 
 
 def test_class_labels_are_compared_by_cross_entropy() -> None:
     y, labels = drawn(4, 3), np.array([0, 2, 1, 2])
     found, counts, _ = losses({"y": y}, labels, 4)
-    torch.testing.assert_close(found, F.cross_entropy(y, torch.from_numpy(labels), reduction="none"))
+    np.testing.assert_allclose(found, cross_entropy(y, labels))
     assert counts.tolist() == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 1)])
 def test_probabilities_have_had_their_softmax(shape) -> None:
     y, labels = drawn(4, 3), np.array([0, 2, 1, 2])
-    found, _, (term,) = losses({"y": torch.softmax(y, 1)}, labels.reshape(shape), 4)
+    found, _, (term,) = losses({"y": np.exp(log_softmax(y))}, labels.reshape(shape), 4)
     assert term.probabilities
-    torch.testing.assert_close(found, F.cross_entropy(y, torch.from_numpy(labels), reduction="none"))
+    np.testing.assert_allclose(found, cross_entropy(y, labels))
 
 
 def test_labels_of_tokens_are_averaged_and_negative_ones_ignored() -> None:
     y, labels = drawn(2, 3, 5), np.array([[0, 4, -100], [-100, -100, -100]])
     found, counts, (term,) = losses({"y": y}, labels, 2)
     assert term.axis == 2
-    torch.testing.assert_close(found[0], F.cross_entropy(y[0, :2], torch.tensor([0, 4])))
+    np.testing.assert_allclose(found[0], cross_entropy(y[0, :2], [0, 4]).mean())
     assert counts.tolist() == [1, 0]
 
 
@@ -52,29 +49,29 @@ def test_a_map_has_its_classes_in_the_second_axis() -> None:
     y, labels = drawn(2, 5, 3, 4), np.random.default_rng(1).integers(0, 5, (2, 3, 4))
     found, _, (term,) = losses({"y": y}, labels, 2)
     assert term.axis == 1
-    wanted = F.cross_entropy(y, torch.from_numpy(labels), reduction="none").reshape(2, -1).mean(1)
-    torch.testing.assert_close(found, wanted)
+    wanted = cross_entropy(np.moveaxis(y, 1, -1).reshape(-1, 5), labels.ravel()).reshape(2, -1).mean(1)
+    np.testing.assert_allclose(found, wanted)
 
 
 def test_values_are_compared_by_their_squared_error() -> None:
     y, wanted = drawn(4, 3), np.random.default_rng(1).standard_normal((4, 3))
     found, _, _ = losses({"y": y}, wanted, 4)
-    torch.testing.assert_close(found, (y - torch.from_numpy(wanted)).square().mean(1))
+    np.testing.assert_allclose(found, np.square(y - wanted).mean(1))
 
 
-@pytest.mark.parametrize("through", [lambda y: y, torch.sigmoid])
+@pytest.mark.parametrize("through", [lambda y: y, sigmoid])
 def test_one_number_and_yes_or_no(through) -> None:
     y, labels = drawn(4, 1), np.array([0, 1, 1, 0])
     found, _, (term,) = losses({"y": through(y)}, labels, 4)
-    wanted = F.binary_cross_entropy_with_logits(y[:, 0], torch.from_numpy(labels).double(), reduction="none")
+    wanted = np.log1p(np.exp(np.where(labels, -y[:, 0], y[:, 0])))
     assert term.kind == "binary"
-    torch.testing.assert_close(found, wanted)
+    np.testing.assert_allclose(found, wanted)
 
 
 def test_one_hot_labels_are_classes() -> None:
     y, labels = drawn(4, 3), np.array([0, 2, 1, 2])
     found, _, _ = losses({"y": y}, np.eye(3, dtype=np.int64)[labels], 4)
-    torch.testing.assert_close(found, F.cross_entropy(y, torch.from_numpy(labels), reduction="none"))
+    np.testing.assert_allclose(found, cross_entropy(y, labels))
 
 
 def test_samples_of_other_classes_weigh_nothing() -> None:
@@ -98,13 +95,13 @@ def test_labels_that_fit_nothing_are_refused() -> None:
 
 
 def test_without_labels_scores_draw_them_from_their_own_softmax() -> None:
-    y = torch.log(torch.tensor([[0.7, 0.2, 0.1]]).double()).repeat(4000, 1)
+    y = np.log([[0.7, 0.2, 0.1]]).repeat(4000, 0)
     (target,) = Loss().targets({"y": y}, None, 4000)
-    shares = torch.bincount(target.values, minlength=3) / 4000
-    torch.testing.assert_close(shares, torch.tensor([0.7, 0.2, 0.1]), atol=0.03, rtol=0)
-    (target,) = Loss().targets({"y": torch.softmax(y, 1)}, None, 4000)
+    shares = np.bincount(target.values, minlength=3) / 4000
+    np.testing.assert_allclose(shares, [0.7, 0.2, 0.1], atol=0.03, rtol=0)
+    (target,) = Loss().targets({"y": np.exp(log_softmax(y))}, None, 4000)
     assert target.term.probabilities
-    assert abs(float((target.values == 0).double().mean()) - 0.7) < 0.03
+    assert abs((target.values == 0).mean() - 0.7) < 0.03
 
 
 def test_without_labels_what_scores_no_classes_counts_by_its_mean_square() -> None:
@@ -112,7 +109,7 @@ def test_without_labels_what_scores_no_classes_counts_by_its_mean_square() -> No
     found, _, terms = losses(outputs, None, 4)
     assert [t.kind for t in terms] == ["classes", "norm", "norm"]
     alone, _, _ = losses(outputs, None, 4, output="image")
-    torch.testing.assert_close(alone, outputs["image"].square().mean((1, 2, 3)) / 2)
+    np.testing.assert_allclose(alone, np.square(outputs["image"]).mean((1, 2, 3)) / 2)
     assert (found > alone).all()
 
 
@@ -121,7 +118,38 @@ def test_samples_in_the_second_axis_or_sharing_one() -> None:
     y = drawn(5, 4, 3)
     labels = np.random.default_rng(1).integers(0, 3, (4, 5))
     found, _, _ = losses({"y": y}, labels, 4)
-    wanted, _, _ = losses({"y": y.movedim(1, 0)}, labels, 4)
-    torch.testing.assert_close(found, wanted)
-    folded, _, _ = losses({"y": y.movedim(1, 0).reshape(20, 3)}, labels, 4)
-    torch.testing.assert_close(folded, wanted)
+    wanted, _, _ = losses({"y": np.moveaxis(y, 1, 0)}, labels, 4)
+    np.testing.assert_allclose(found, wanted)
+    folded, _, _ = losses({"y": np.moveaxis(y, 1, 0).reshape(20, 3)}, labels, 4)
+    np.testing.assert_allclose(folded, wanted)
+
+
+SLOPES = {
+    "classes": ({"y": drawn(3, 4)}, np.array([0, 3, 1])),
+    "maps": ({"y": drawn(3, 4, 2)}, np.array([[0, 3], [1, -1], [-1, -1]])),
+    "time first": ({"y": drawn(2, 3, 4)}, np.array([[0, 3], [1, 1], [2, 0]])),
+    "folded": ({"y": drawn(6, 4)}, np.array([[0, 3], [1, 1], [2, 0]])),
+    "values": ({"z": drawn(3, 7), "y": drawn(3, 4)}, drawn(3, 4) + 0.3),
+    "binary": ({"y": sigmoid(drawn(3, 1))}, np.array([0, 1, 1])),
+    "drawn": ({"last_hidden_state": drawn(3, 2, 4), "logits": drawn(3, 4), "shared": drawn(2, 4)}, None),
+}
+
+
+@pytest.mark.parametrize("name", SLOPES)
+def test_slopes_and_bends_are_those_of_finite_differences(name) -> None:
+    outputs, labels = SLOPES[name]
+    loss, shares = Loss(), np.array([1.0, 0.0, 2.0])
+    targets = loss.targets(outputs, labels, 3)
+
+    def total(moved) -> float:
+        return float(loss.per_sample(moved, targets, 3) @ shares)
+
+    found, wanted = loss.slopes(outputs, targets, shares), slopes(total, outputs)
+    along = {n: np.random.default_rng(5).standard_normal(y.shape) for n, y in outputs.items()}
+    bent = loss.bends(outputs, targets, shares, along)
+    sides = [
+        loss.slopes({n: y + sign * 1e-6 * along[n] for n, y in outputs.items()}, targets, shares) for sign in (1, -1)
+    ]
+    for output in outputs:
+        np.testing.assert_allclose(found[output], wanted[output], rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(bent[output], (sides[0][output] - sides[1][output]) / 2e-6, rtol=1e-5, atol=1e-7)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spa_cli.gradients.operators import Tensor
+import numpy as np
+
+from spa_cli.graph.model import Array
 
 
 @dataclass(frozen=True)
@@ -21,27 +23,36 @@ class Term:
     probabilities: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LossTarget:
     """A term and what its output is compared with: (n, ...), ``None`` for a norm."""
 
     term: Term
-    values: Tensor = None
+    values: Array | None = None
 
 
-def layout_of(y: Tensor, samples: int) -> str:
+def layout_of(y: Array, samples: int) -> str:
     """Which axis of an output has the samples."""
-    if y.dim() and y.shape[0] == samples:
+    if y.ndim and y.shape[0] == samples:
         return "first"
-    if y.dim() > 1 and y.shape[1] == samples:
+    if y.ndim > 1 and y.shape[1] == samples:
         return "second"
-    return "folded" if y.dim() and y.shape[0] % samples == 0 else "shared"
+    return "folded" if y.ndim and y.shape[0] % samples == 0 else "shared"
 
 
-def by_sample(y: Tensor, layout: str, samples: int) -> Tensor:
+def by_sample(y: Array, layout: str, samples: int) -> Array:
     """The output with samples first. "folded": samples and positions shared an axis; "shared": it has no samples."""
     if layout == "second":
-        return y.movedim(1, 0)
+        return np.moveaxis(y, 1, 0)
     if layout == "folded":
         return y.reshape(samples, -1, *y.shape[1:])
-    return y.unsqueeze(0).expand(samples, *y.shape) if layout == "shared" else y
+    return np.broadcast_to(y, (samples, *y.shape)) if layout == "shared" else y
+
+
+def as_output(slopes: Array, layout: str) -> Array:
+    """Slopes in the numbers that ``by_sample`` gives, as slopes in the output itself."""
+    if layout == "second":
+        return np.moveaxis(slopes, 0, 1)
+    if layout == "folded":
+        return slopes.reshape(-1, *slopes.shape[2:])
+    return slopes.sum(0) if layout == "shared" else slopes

@@ -1,0 +1,1 @@
+"""Losses of a model's outputs, and their derivatives in its weights."""
