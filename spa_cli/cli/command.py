@@ -84,11 +84,12 @@ def command(kept: str = "nothing was written") -> Callable[[Callable[..., None]]
             from spa_cli.progress import stage
 
             with guarded(debug, kept):
+                # before the log file is made
                 _require_files({**given, "log_file": log_file})
-            with guarded(debug, kept), listening(quiet, verbose, log_file), _noted(debug):
-                if config is not None:
-                    stage(f"options from '{config}'")
-                function(**given)
+                with listening(quiet, verbose, log_file), _noted(debug):
+                    if config is not None:
+                        stage(f"options from '{config}'")
+                    function(**given)
 
         told = [part for p in own.parameters.values() for part in groups.get(p.name, [p])]
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*told, *shared)]
