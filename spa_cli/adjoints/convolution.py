@@ -13,7 +13,7 @@ from spa_cli.adjoints.windows import Window, kernel_of, spread, window, window_o
 
 @adjoint_of("Conv")
 def conv(c: Call) -> Mapping[int, Gradient]:
-    """In the image a transposed convolution, in the weight one of images and cotangents."""
+    """In the image a transposed convolution, in the weight a product of what its window saw and cotangents."""
     w, group = window(c, kernel_of(c)), int(c.node.attr("group", 1))
 
     def image() -> Value:
@@ -100,7 +100,7 @@ def _places(w: Window) -> list[list[int]]:
 
 
 def _as_convolution(c: Call, image: Value, g: Value, w: Window, group: int) -> Value:
-    """The same as a convolution in which samples are summed over as channels are."""
+    """That gradient as a convolution in which samples are summed over as channels are."""
     e, n = c.emit, len(w.kernel)
     space = list(range(2, n + 2))
     dims = e.slice(e.shape(image), [2], [n + 2], [0])

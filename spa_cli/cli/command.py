@@ -82,13 +82,13 @@ def command(kept: str | None = None) -> Callable[[Callable[..., None]], Callable
             from spa_cli.cli.listen import listening
             from spa_cli.progress import stage
 
-            json = bool(given.get("json"))
-            with guarded(debug, kept, json):
+            with guarded(debug, kept, bool(given.get("json"))):
+                # before the log file is made
                 _require_files({**given, "log_file": log_file})
-            with guarded(debug, kept, json), listening(quiet, verbose, log_file), _noted(debug):
-                if config is not None:
-                    stage(f"options from '{config}'")
-                function(**given)
+                with listening(quiet, verbose, log_file), _noted(debug):
+                    if config is not None:
+                        stage(f"options from '{config}'")
+                    function(**given)
 
         told = [part for p in own.parameters.values() for part in groups.get(p.name, [p])]
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*told, *shared)]
