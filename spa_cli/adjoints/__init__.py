@@ -1,9 +1,12 @@
 """Reverse mode: the adjoint of every operator as ONNX nodes, so that onnxruntime computes gradients."""
 
 from spa_cli.adjoints import (
+    attention,
     contraction,
     elementwise,
+    fused,
     indexing,
+    integers,
     movement,
     norms,
     pooling,
@@ -15,9 +18,12 @@ from spa_cli.adjoints import (
 )
 
 __all__ = [
+    "attention",
     "contraction",
     "elementwise",
+    "fused",
     "indexing",
+    "integers",
     "movement",
     "norms",
     "pooling",
