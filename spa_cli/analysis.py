@@ -23,9 +23,18 @@ from spa_cli.operators import shape_rules
 from spa_cli.operators.analyse import analyse
 from spa_cli.operators.blocks import Block, find_blocks
 from spa_cli.operators.rewrite import cut
-from spa_cli.runtime.inputs import input_dims, input_shapes
+from spa_cli.runtime.inputs import declared, input_dims, input_shapes
 from spa_cli.runtime.observe import observe
 from spa_cli.surgery.cut import Cut
+
+# axes of an input that may be free where the file does not say, the most first; channels are axis 1, or the last
+_FREE: tuple[Callable[[int], set[int]], ...] = (
+    lambda rank: {*range(rank)},
+    lambda rank: {*range(rank)} - {1},
+    lambda rank: {*range(rank - 1)},
+    lambda _: {0},
+    lambda _: set(),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +109,7 @@ def analyse_model(
     others = [c for c in candidates if c != shapes]
     if known.unknown:
         shapes, known = _observed(graph, shapes, known, others)
+    _declare(graph, shapes, known)
     elsewhere = _elsewhere(graph, shapes)
     if elsewhere is not None:
         known.compare(_interpret(graph, elsewhere))
@@ -151,6 +161,17 @@ def _observed(
         if len(found.unknown) < len(known.unknown):
             return tried, found
     return shapes, known
+
+
+def _declare(graph: Graph, shapes: dict[str, tuple[int, ...]], known: Shapes) -> None:
+    """Give inputs of which the file declares no shape the one that was given; which of its axes are free is tried."""
+    open_ = {name: graph.inputs[name] for name in shapes if input_dims(graph.inputs[name]) is None}
+    for free in _FREE if open_ else ():
+        for name, info in open_.items():
+            graph.inputs[name] = declared(info, shapes[name], free(len(shapes[name])))
+        other = _elsewhere(graph, shapes)
+        if other is None or len(_interpret(graph, other).conflicts) <= len(known.conflicts):
+            return
 
 
 def _elsewhere(graph: Graph, shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]] | None:

@@ -16,7 +16,7 @@ from spa_cli.progress import LOG, stage, within
 from spa_cli.report.json_report import prune_json
 from spa_cli.request import Request
 from spa_cli.result import Outcome
-from spa_cli.runtime.load import load
+from spa_cli.runtime.load import load, not_onnx
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,9 @@ def _found(models: Sequence[Path], out: Path) -> dict[str, Path]:
             found_in = (f for f in sorted(model.rglob("*.onnx")) if f.is_file())
             inside = [f for f in found_in if results not in f.resolve().parents]
         if not inside:
-            raise UsageError(f"the folder '{model}' holds no .onnx file; name a file, or another folder")
+            raise not_onnx(model) or UsageError(
+                f"the folder '{model}' holds no .onnx file; name a file, or another folder"
+            )
         for file in inside:
             name = "-".join(file.relative_to(model).parts) if model.is_dir() else file.name
             if name in found:

@@ -11,13 +11,14 @@ import onnx
 from spa_cli.budget.bill import SECONDS, Bill
 from spa_cli.channels.groups import Grouping
 from spa_cli.devices.here import clock_of
-from spa_cli.errors import VerificationError, first_line
+from spa_cli.errors import VerificationError
 from spa_cli.graph.model import FLOAT_TYPES
 from spa_cli.plan import from_cut
 from spa_cli.progress import stage
 from spa_cli.request import Request
 from spa_cli.result import Figures, Result
 from spa_cli.runtime.providers import chosen
+from spa_cli.runtime.said import said
 from spa_cli.runtime.session import open_session
 from spa_cli.runtime.timing import Timing
 from spa_cli.tidy.steps import LAST
@@ -54,7 +55,7 @@ def measure(
     try:
         timings += settings(subject, str(small.staged.path), timing)
     except Exception as error:  # noqa: BLE001 - verified models run; onnxruntime's optimiser may still stumble
-        warnings.append(f"latency could not be measured: {first_line(error)}")
+        warnings.append(f"latency could not be measured: {said(error)}")
     stage("comparing outputs")
     before, after = (
         open_session(m, large=source.external, providers=chosen()) for m in (source, str(small.staged.path))

@@ -14,6 +14,8 @@ ROOT = TESTS.parent
 REFUSALS = ("UsageError", "ModelError", "VerificationError", "UnreachableError")
 # functions that give a list of warnings
 TELLERS = ("doubts", "stale", "unchecked", "warnings")
+# functions that hand on what others say
+QUOTING = ("said",)
 # stands for what is filled in
 HOLE = "\0"
 # a quotation shorter than this could be of anything
@@ -133,7 +135,7 @@ def _texts(node: ast.expr, file: str, function: ast.AST, depth: int = 0) -> list
             for text in inner(value)
         ]
         return given or ([HOLE] if not isinstance(node, ast.Name) else _imported(node.id, file) or [HOLE])
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id not in QUOTING:
         return _returned(node.func.id, file, depth) or [HOLE]
     return [HOLE]
 

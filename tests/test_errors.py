@@ -13,7 +13,8 @@ from tests.messages import HOLE, REFUSALS, Site, filled_in, quoted, raised, refu
 
 # how a clause begins that says what to do
 ADVICE = (
-    *("add", "ask", "cast", "change", "check", "choose", "convert", "copy", "create", "cut", "did you mean", "export"),
+    *("add", "ask", "cast", "change", "check", "choose", "convert", "copy", "create", "cut", "did you mean"),
+    *("download", "export"),
     *("free", "give", "install", "keep", "leave", "make", "mend", "name", "number", "pad", "pip install", "print"),
     *("please report", "prune", "put", "raise", "rename", "replace", "run", "save", "stack", "take", "use", "widen"),
     "write",
@@ -26,6 +27,9 @@ COMMAND = re.compile(r"; 'spa \w+( --help)?' (lists|tells|explains)")
 REASONS = {"spa_cli/trial/trials.py", "spa_cli/verification/check.py"}
 # what is filled in last says what to do
 ADVISED = {
+    "onnxruntime can't load '\0': \0; \0": "by what onnxruntime says",
+    "'\0' is not a valid ONNX model: \0; \0": "by what the checker says",
+    "'\0' is \0, and no ONNX model; \0": "by what the file is",
     "none of the budgets can be met: \0": "the refusal of the first",
     "the \0 '\0' can't be written: \0; \0": "by who writes it",
     "the plan cuts '\0', which no tensor of '\0' is (nearest: \0); \0": "by what was given beside the weights",
@@ -56,8 +60,8 @@ CAUGHT = {
     "NoAdjoint": (("spa_cli/adjoints/",), "a tensor has no gradient, and layers are scored without"),
     "Unfit": (("spa_cli/obspa/",), "a layer keeps the weights that the cut left it"),
     "OSError": (
-        ("spa_cli/graph/data_file.py", "spa_cli/devices/store.py"),
-        "the result can't be written to ...; what was measured is not kept",
+        ("spa_cli/graph/data_file.py", "spa_cli/graph/external.py", "spa_cli/devices/store.py"),
+        "the result can't be written to ...; external data can't be read; what was measured is not kept",
     ),
     "TypeError": (("spa_cli/calibration/text.py",), "line ... is no object with a text"),
     "ValueError": (

@@ -3,6 +3,7 @@
 from spa_cli.adjoints import (
     attention,
     contraction,
+    convolution,
     elementwise,
     fused,
     indexing,
@@ -14,12 +15,12 @@ from spa_cli.adjoints import (
     recurrent,
     reduction,
     resizing,
-    windows,
 )
 
 __all__ = [
     "attention",
     "contraction",
+    "convolution",
     "elementwise",
     "fused",
     "indexing",
@@ -31,5 +32,4 @@ __all__ = [
     "recurrent",
     "reduction",
     "resizing",
-    "windows",
 ]

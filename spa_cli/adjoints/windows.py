@@ -1,15 +1,13 @@
-"""Convolutions and their transposes: each is the other's adjoint."""
+"""How a window moves over an image, and the adjoint of moving it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from spa_cli.adjoints.emitter import NoAdjoint, Value
-from spa_cli.adjoints.table import Call, Gradient, adjoint_of
+from spa_cli.adjoints.table import Call
 
 
 @dataclass(frozen=True)
@@ -93,74 +91,6 @@ def spread(
     whole = e.pad(whole, [0] * (n + 2) + [0, 0, *(s + p for s, p in zip(w.strides, w.end, strict=True))])
     begin, now = e.ints(w.begin), e.slice(e.shape(image), [2], [n + 2], [0])
     return e.slice(whole, begin, now + begin, range(2, n + 2))
-
-
-@adjoint_of("Conv")
-def conv(c: Call) -> Mapping[int, Gradient]:
-    """In the image a transposed convolution, in the weight one of images and cotangents."""
-    w, group = window(c, kernel_of(c)), int(c.node.attr("group", 1))
-
-    def image() -> Value:
-        weight = c.sizes.array(c.node.inputs[1])
-        if w.moves or weight is None or any(b >= r for b, r in zip(w.begin + w.end, w.reach * 2, strict=True)):
-            outs = c.sizes.fixed(c.node.outputs[0])[2:]
-            return spread(c.g, c.x(1), w, group, c.x(), c.fixed()[2:], outs)
-        # a window that moves by one: a convolution with the weight turned round, which onnxruntime is faster at
-        split = weight.reshape(group, weight.shape[0] // group, *weight.shape[1:])
-        turned = np.flip(split.swapaxes(1, 2), tuple(range(3, split.ndim))).reshape(-1, split.shape[1], *w.kernel)
-        pads = [r - 1 - p for r, p in zip(w.reach * 2, w.begin + w.end, strict=True)]
-        return c.emit.op("Conv", c.g, turned, kernel_shape=w.kernel, dilations=w.dilations, group=group, pads=pads)
-
-    return {
-        0: image,
-        1: lambda: _of_weight(c, c.x(), c.g, w, group),
-        2: lambda: c.emit.reduce(c.g, [i for i in range(len(w.kernel) + 2) if i != 1], keepdims=False),
-    }
-
-
-def _of_weight(c: Call, image: Value, g: Value, w: Window, group: int) -> Value:
-    """The gradient in a weight: samples are summed over as channels are in a convolution."""
-    e, n = c.emit, len(w.kernel)
-    space = list(range(2, n + 2))
-    dims = e.slice(e.shape(image), [2], [n + 2], [0])
-    turned = e.transpose(image, [1, 0, *space])
-    if group > 1:
-        batch, wide = e.size(image, 0), e.size(image, 1)
-        per = wide / e.ints([group])
-        apart = e.reshape(turned, e.concat([e.ints([group]), per, batch, dims], 0))
-        apart = e.transpose(apart, [1, 0, 2, *(s + 1 for s in space)])
-        turned = e.reshape(apart, e.concat([per, e.ints([-1]), dims], 0))
-    kernel = e.transpose(g, [1, 0, *space])
-    pads = [*w.begin, *w.end]
-    found = e.op("Conv", turned, kernel, strides=w.dilations, dilations=w.strides, group=group, pads=pads)
-    found = e.slice(found, [0] * n, w.kernel, space)
-    return e.transpose(found, [1, 0, *space])
-
-
-@adjoint_of("ConvTranspose")
-def conv_transpose(c: Call) -> Mapping[int, Gradient]:
-    """A convolution with the same weight."""
-    kernel, group = kernel_of(c), int(c.node.attr("group", 1))
-    n = len(kernel)
-    w = window_of_transpose(c, kernel)
-
-    def image() -> Value:
-        return c.emit.op(
-            "Conv",
-            c.g,
-            c.x(1),
-            kernel_shape=kernel,
-            strides=w.strides,
-            dilations=w.dilations,
-            group=group,
-            pads=[*w.begin, *w.end],
-        )
-
-    return {
-        0: image,
-        1: lambda: _of_weight(c, c.g, c.x(), w, group),
-        2: lambda: c.emit.reduce(c.g, [i for i in range(n + 2) if i != 1], keepdims=False),
-    }
 
 
 def window_of_transpose(c: Call, kernel: list[int]) -> Window:

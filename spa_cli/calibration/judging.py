@@ -13,10 +13,11 @@ from spa_cli.calibration.read import Data
 from spa_cli.calibration.samples import JUDGES
 from spa_cli.calibration.split import held_back, whole
 from spa_cli.calibration.synthetic import synthetic
-from spa_cli.errors import SpaError, UsageError, first_line
+from spa_cli.errors import SpaError, UsageError
 from spa_cli.graph.model import Graph
 from spa_cli.graph.source import Source
 from spa_cli.options import Options
+from spa_cli.runtime.said import said
 from spa_cli.runtime.session import Feeds, open_session, run
 
 # synthetic samples that a search or a sweep is judged on
@@ -62,7 +63,7 @@ def or_feeds(source: Source, feeds: Feeds, make: Callable[[], Calibration], give
     except Exception as error:
         if given:
             raise UsageError(
-                f"'{source.name}' does not run on the samples of --test ({first_line(error)}); give samples it takes"
+                f"'{source.name}' does not run on the samples of --test ({said(error)}); give samples it takes"
             ) from error
         # samples that nobody foresaw: synthetic ones, of a kind that was guessed
         return Calibration([feeds], "synthetic inputs")

@@ -44,6 +44,10 @@ class Axis:
         return self if zero == self.zero else replace(self, zero=zero)
 
 
+# the longest axis with channels of its own, and of channels at all (flattened maps are longer): both take memory by it
+_LONGEST, _MOST = 1 << 22, 1 << 26
+
+
 class RoleRecord(NamedTuple):
     """A constant tensor's axis took part in a node in this role."""
 
@@ -71,8 +75,15 @@ class Channels:
     # -- creating axes ------------------------------------------------------------------------------------------------
 
     def fresh(self, n: int, zero: bool = False) -> Axis:
-        """An axis of ``n`` channels of its own."""
+        """An axis of ``n`` channels of its own; one that is too long for channels is static."""
+        if n > _LONGEST:
+            return self.static(n, f"is {n} long")
         return Axis(self.ids.fresh(n), zero, 0, n)
+
+    def require_short(self, n: int) -> None:
+        """Raise Decline if an axis of moving channels would be of a length that only a broken file asks for."""
+        if n > _MOST:
+            raise Decline(f"it makes an axis of {n}")
 
     def static(self, n: int | None, text: str, node: str | None = None) -> Axis:
         """An axis of which nothing can be removed, and why."""
@@ -199,4 +210,5 @@ class Channels:
         moving = [a for a in axes if not a.static]
         if not moving:
             return Axis(np.zeros((size, 0), np.int64), False, axes[0].why, size)
+        self.require_short(size)
         return Axis(Ids.merge([a.rows for a in axes]), all(a.zero for a in moving), moving[0].why, size)

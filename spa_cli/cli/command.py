@@ -17,6 +17,8 @@ from spa_cli.cli.parameters import made_of
 from spa_cli.errors import first_line
 
 _OUTPUT = "Output"
+# parameters of commands that name what is written
+_WRITTEN = ("output", "plan_out", "report", "picture", "html", "junit", "cache", "log_file")
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no warnings.", rich_help_panel=_OUTPUT)]
 _Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say every step on stderr.", rich_help_panel=_OUTPUT)]
 _LogFile = Annotated[
@@ -81,6 +83,8 @@ def command(kept: str = "nothing was written") -> Callable[[Callable[..., None]]
             from spa_cli.cli.listen import listening
             from spa_cli.progress import stage
 
+            with guarded(debug, kept):
+                _require_files({**given, "log_file": log_file})
             with guarded(debug, kept), listening(quiet, verbose, log_file), _noted(debug):
                 if config is not None:
                     stage(f"options from '{config}'")
@@ -93,6 +97,19 @@ def command(kept: str = "nothing was written") -> Callable[[Callable[..., None]]
         return run
 
     return make
+
+
+def _require_files(given: dict[str, Any]) -> None:
+    """Raise UsageError where "-" is to be written to, as if it were standard output."""
+    from spa_cli.errors import UsageError
+
+    for name in _WRITTEN:
+        several = given.get(name) if isinstance(given.get(name), list) else [given.get(name)]
+        if any(str(file) == "-" for file in several or ()):
+            raise UsageError(
+                f"--{name.replace('_', '-')} '-' is no file, and only tables and --json go to standard output; "
+                "give a file name"
+            )
 
 
 @contextlib.contextmanager

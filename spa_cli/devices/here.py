@@ -9,8 +9,8 @@ from spa_cli.devices.clock import MeasuredClock
 from spa_cli.devices.measure import measured, timed
 from spa_cli.devices.profile_clock import ProfileClock
 from spa_cli.devices.profiles import HERE, profile_of
-from spa_cli.errors import first_line
 from spa_cli.progress import LOG, stage
+from spa_cli.runtime.said import said
 from spa_cli.runtime.session import Feeds
 
 
@@ -29,6 +29,6 @@ def clock_of(analysis: Analysis, feeds: Feeds, device: str = HERE) -> Clock | No
         try:
             table = store.keep(key, measured(analysis, feeds, store.machine()))
         except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises: then widths are not chosen by time
-            LOG.info("what widths cost was not measured: %s", first_line(error))
+            LOG.info("what widths cost was not measured: %s", said(error))
             return None
     return MeasuredClock(table, timed(analysis))

@@ -8,7 +8,9 @@ from typing import IO
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from onnx.external_data_helper import ExternalDataInfo, set_external_data, uses_external_data
+from onnx.external_data_helper import set_external_data, uses_external_data
+
+from spa_cli.graph.external import opened, region_of
 
 # smaller tensors stay inside the model (the threshold of onnx's own converter)
 _INSIDE = 1024
@@ -40,21 +42,18 @@ class DataFile:
             self._refer(tensor, start, len(tensor.raw_data))
 
     def _copy(self, tensor: onnx.TensorProto) -> None:
-        info = ExternalDataInfo(tensor)
-        source = Path(self._folder) / info.location
-        left = source.stat().st_size - (info.offset or 0) if info.length is None else int(info.length)
-        length = left
-        with source.open("rb") as old, self._path.open("ab") as new:
+        region = region_of(tensor)
+        left = region.length
+        with opened(region, self._folder) as old, self._path.open("ab") as new:
             start = self._begin(new)
-            old.seek(info.offset or 0)
             while left:
                 chunk = old.read(min(left, _CHUNK))
                 if not chunk:
-                    raise OSError(f"'{source}' ends before the data of '{tensor.name}' does")
+                    raise OSError(f"'{region.location}' ends before the data of '{tensor.name}' does")
                 new.write(chunk)
                 left -= len(chunk)
         tensor.raw_data = b""  # set_external_data wants some
-        self._refer(tensor, start, length)
+        self._refer(tensor, start, region.length)
 
     def _begin(self, file: IO[bytes]) -> int:
         """Where the next tensor starts: on a page."""

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from spa_cli.errors import ModelError
 from spa_cli.graph.bodies import graphs
+from spa_cli.graph.external import array_of
 from spa_cli.graph.sparse import dense
 
 Initializer = onnx.TensorProto | onnx.SparseTensorProto
@@ -82,7 +82,7 @@ def _alike(found: list[Initializer], folder: str) -> bool:
         plain = [dense(t) if isinstance(t, onnx.SparseTensorProto) else t for t in found]
         if len({(t.data_type, tuple(t.dims)) for t in plain}) > 1:
             return False
-        first, *others = (numpy_helper.to_array(t, folder) for t in plain)
+        first, *others = (array_of(t, folder) for t in plain)
     except ValueError:
         # values that don't fill their shape
         return False

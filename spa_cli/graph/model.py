@@ -11,10 +11,9 @@ from typing import Any
 
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
-from onnx.external_data_helper import load_external_data_for_model
 
 from spa_cli.errors import ModelError
+from spa_cli.graph.external import array_of, read_in
 
 Array = NDArray[Any]
 
@@ -111,7 +110,7 @@ class Graph:
     def array(self, name: str) -> Array:
         """Values of a parameter, from its external file if need be; raises ModelError if they don't fit."""
         try:
-            return numpy_helper.to_array(self.parameters[name], self.folder)
+            return array_of(self.parameters[name], self.folder)
         except ValueError as error:
             raise ModelError(
                 f"the values of '{name}' don't fill its shape {list(self.shape(name))}; export again"
@@ -134,7 +133,7 @@ class Graph:
         copy = onnx.ModelProto()
         copy.CopyFrom(self.model)
         if self.folder:
-            load_external_data_for_model(copy, self.folder)
+            read_in(copy, self.folder)
         return copy
 
     def weights(self) -> list[str]:

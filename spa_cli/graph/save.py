@@ -8,10 +8,11 @@ import tempfile
 from pathlib import Path
 
 import onnx
-from onnx.external_data_helper import load_external_data_for_model, uses_external_data
+from onnx.external_data_helper import uses_external_data
 
 from spa_cli.errors import UsageError
 from spa_cli.graph.data_file import DataFile
+from spa_cli.graph.external import read_in
 from spa_cli.graph.parameters import inner_tensors
 from spa_cli.graph.source import Source
 
@@ -41,6 +42,9 @@ def _check_file(file: Path, source: Source, force: bool) -> None:
         return
     if file.is_dir():
         raise UsageError(f"the output '{file}' is a folder; give a file name")
+    # links as /dev/stdout must not be replaced either
+    if not file.is_file() or any(file.absolute().is_relative_to(place) for place in ("/dev", "/proc")):
+        raise UsageError(f"the output '{file}' is a device or a pipe; give a file name")
     if any(file.samefile(f) for f in (source.path, *source.data_files) if f is not None):
         raise UsageError(f"the output '{file}' is the input; choose another name")
     if not force:
@@ -84,7 +88,7 @@ class Staged:
 
     def read_into(self, model: onnx.ModelProto) -> None:
         """Bring the weights of a model that was written here back into memory."""
-        load_external_data_for_model(model, str(self._root))
+        read_in(model, str(self._root))
 
     @property
     def bytes(self) -> int:

@@ -7,6 +7,8 @@ operators. Weights are never read unless an index or a shape depends on them.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Iterable
 from types import MappingProxyType
 from typing import Any
@@ -28,6 +30,15 @@ from spa_cli.graph.model import Array, Graph, Node
 MAX_KNOWN = 1 << 16
 
 _NEVER_EVALUATED = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli"})
+# what they give is as large as a value says, or an attribute
+_GROWING = frozenset(
+    re.findall(
+        r"\w+",
+        "BlackmanWindow CenterCropPad Col2Im ConstantOfShape Expand EyeLike HammingWindow HannWindow MaxUnpool "
+        "MelWeightMatrix OneHot Pad Range Resize Tile Upsample",
+    )
+)
+_IR_VERSION = 10
 _RUN = {"log": lambda *_: None, "opsets": {"": 1}, "verbose": 0, "new_ops": None}
 
 
@@ -152,8 +163,7 @@ def _evaluate(node: Node, known: Shapes, read: Callable[[str], Array | None]) ->
         return False
     if not node.inputs and node.op != "Constant":
         return False
-    sizes = values[-1] if values else None
-    if node.op in ("ConstantOfShape", "Expand") and sizes is not None and np.prod(sizes, dtype=np.float64) > MAX_KNOWN:
+    if not _stays_small(node, known, read, [v for v in values if v is not None]):
         return False
     try:
         with np.errstate(all="ignore"):
@@ -170,6 +180,25 @@ def _evaluate(node: Node, known: Shapes, read: Callable[[str], Array | None]) ->
             except (ValueError, KeyError):
                 return False
             _record(known, name, array, dtype)
+    return True
+
+
+def _stays_small(node: Node, known: Shapes, read: Callable[[str], Array | None], values: list[Array]) -> bool:
+    """Whether the results are known to be no larger than what is worth computing, before they are computed."""
+    # what broadcasts is no larger than all that it is made of multiplied
+    if node.op not in _GROWING and math.prod(max(v.size, 1) for v in values) <= MAX_KNOWN:
+        return True
+    try:
+        types = _infer(node, known, _IR_VERSION, read, "")
+    except Exception:  # noqa: BLE001 - as in ``step``
+        return False
+    for name in filter(None, node.outputs):
+        dims = types[name].tensor_type.shape.dim if name in types else []
+        if name not in types or not types[name].tensor_type.HasField("shape"):
+            return False
+        sizes = [_dim(d) for d in dims]
+        if any(d is None for d in sizes) or math.prod(d or 0 for d in sizes) > MAX_KNOWN:
+            return False
     return True
 
 
@@ -195,11 +224,11 @@ def _infer(
     types = {i: type_proto(known.dtype.get(i, 1), known.shape[i]) for i in node.inputs if i}
     data = {}
     for name in node.inputs:
-        # only integer inputs decide shapes (and Resize's scales)
-        if name and (known.dtype.get(name) in (6, 7) or node.op in ("Resize", "Upsample")):
+        # only integer inputs decide shapes (and Resize's scales, and where a Range ends)
+        if name and (known.dtype.get(name) in (6, 7) or node.op in ("Resize", "Upsample", "Range")):
             value = read(name)
             if value is not None:
-                data[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
+                data[name] = numpy_helper.from_array(np.asarray(value, order="C"), name)
     return dict(
         onnx.shape_inference.infer_node_outputs(
             schema,

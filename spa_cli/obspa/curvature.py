@@ -11,7 +11,7 @@ import onnx
 from spa_cli.analysis import Analysis
 from spa_cli.calibration.chunks import Calibration
 from spa_cli.channels.ranking import Ranking, Scores
-from spa_cli.errors import UsageError, first_line
+from spa_cli.errors import UsageError
 from spa_cli.graph.view import build
 from spa_cli.memory import working_memory
 from spa_cli.obspa.beyond import beyond
@@ -29,6 +29,7 @@ from spa_cli.progress import stage
 from spa_cli.runtime.floats import last_floats
 from spa_cli.runtime.probe import probe
 from spa_cli.runtime.providers import chosen
+from spa_cli.runtime.said import said
 from spa_cli.runtime.session import open_session
 from spa_cli.surgery.cut import Cut
 from spa_cli.verification.drift import drift_over
@@ -121,7 +122,7 @@ class Curvature:
             # the original itself does not run on what the user gave
             raise
         except Exception as error:  # noqa: BLE001 - the cut itself is sound: keep it, and say what went wrong
-            self._dropped = f"it failed ({type(error).__name__}: {first_line(error)}); please report this"
+            self._dropped = f"it failed ({type(error).__name__}: {said(error)}); please report this"
             after = float("inf")
         if not after <= before:
             self._report = Repair()

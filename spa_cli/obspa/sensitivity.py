@@ -22,7 +22,6 @@ from onnxruntime import InferenceSession
 
 from spa_cli.adjoints.network import Adjoint, adjoint
 from spa_cli.calibration.chunks import fixed_size, samples_in
-from spa_cli.errors import first_line
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.shapes import Shapes
 from spa_cli.obspa.layers import Layer, graph_shape
@@ -30,6 +29,7 @@ from spa_cli.progress import tracked
 from spa_cli.runtime.floats import last_floats
 from spa_cli.runtime.probe import probe
 from spa_cli.runtime.providers import chosen
+from spa_cli.runtime.said import said
 from spa_cli.runtime.session import open_session
 
 # axes of an output that gives a sample one answer: samples, and its numbers
@@ -102,7 +102,7 @@ def sensitivity(
         groups = {k.key: k.groups(*(graph_shape(graph, shapes, n) for n in (k.x, k.operand))) for k in known}
         metric, chances = _measured(forward, back, groups, known, channels, parts, np.random.default_rng(seed))
     except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises: the layers are scored without
-        return Sensitivity(missing={layer.key: first_line(error) for layer in layers})
+        return Sensitivity(missing={layer.key: said(error) for layer in layers})
     return Sensitivity(metric, chances, back.missing)
 
 

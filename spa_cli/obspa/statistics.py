@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spa_cli.calibration.chunks import positions, samples_in
-from spa_cli.errors import UsageError, first_line
+from spa_cli.errors import UsageError
 from spa_cli.graph.known import Read
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.shapes import Shapes
@@ -17,6 +17,7 @@ from spa_cli.obspa.positions import Positions
 from spa_cli.progress import tracked
 from spa_cli.runtime.probe import probe
 from spa_cli.runtime.providers import chosen
+from spa_cli.runtime.said import said
 from spa_cli.runtime.session import open_session
 
 # a Hessian of this many coordinates takes half a gigabyte
@@ -75,7 +76,7 @@ def collect(
             values = {**chunk, **(dict(zip(wanted, session.run(wanted, chunk), strict=True)) if wanted else {})}
         except Exception as error:
             raise UsageError(
-                f"the model does not run on one of the calibration samples ({first_line(error)}); give samples it takes"
+                f"the model does not run on one of the calibration samples ({said(error)}); give samples it takes"
             ) from error
         for layer in used:
             x = np.asarray(values[layer.x])

@@ -220,6 +220,7 @@ def tile(node: Node, state: Channels) -> None:
             state.freeze(axis, "is repeated along this axis")
             result.append(state.fresh(times))
         else:
+            state.require_short(axis.size * times)
             result.append(Axis(np.tile(axis.rows, (times, 1)), axis.zero, axis.why, axis.size * times))
     state.set(node.outputs[0], result)
 

@@ -161,6 +161,7 @@ def pad(node: Node, state: Channels) -> None:
 def _padded(state: Channels, axis: Axis, head: int, tail: int, zero: bool) -> Axis:
     rows = axis.rows[max(-head, 0) : len(axis.rows) - max(-tail, 0)]
     width = rows.shape[1] - 1
+    state.require_short(len(rows) + max(head, tail, 0))
     parts = [np.pad(state.ids.fresh(max(n, 0)), ((0, 0), (0, width))) for n in (head, tail)]
     joined = np.concatenate([parts[0], rows, parts[1]])
     return Axis(joined, axis.zero and zero, axis.why, len(joined))

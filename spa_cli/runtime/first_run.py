@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from spa_cli.errors import ModelError, UsageError, first_line
+from spa_cli.errors import ModelError, UsageError
 from spa_cli.graph.model import Graph
 from spa_cli.graph.source import Source
 from spa_cli.runtime.inputs import synthetic
+from spa_cli.runtime.said import mend, said
 from spa_cli.runtime.session import Feeds, open_session, run
 
 
@@ -24,19 +25,22 @@ def first_run(
     try:
         session = open_session(source, large=source.external)
     except Exception as error:
-        raise ModelError(
-            f"onnxruntime can't load '{source.name}': {first_line(error)}; export it with operators it knows"
-        ) from error
+        raise ModelError(f"onnxruntime can't load '{source.name}': {said(error)}; {mend(error)}") from error
     tries = [given] if given is not None else [synthetic(graph, dict(each), seed) for each in shapes]
-    failure = ""
+    failed: Exception | None = None
     for feeds in tries:
         try:
             return feeds, run(session, feeds)
         except Exception as error:  # noqa: BLE001 - onnxruntime's kinds are its own
-            failure = failure or first_line(error)
+            failed = failed or error
+    why = "there are none" if failed is None else said(failed)
     if given is not None:
-        raise UsageError(f"'{source.name}' does not run on the calibration data ({failure}); give samples it takes")
-    raise ModelError(f"'{source.name}' does not run on synthetic inputs ({failure}); give --input-shape or --calib")
+        raise UsageError(
+            f"'{source.name}' does not run on the calibration data ({why}); give samples it takes"
+        ) from failed
+    raise ModelError(
+        f"'{source.name}' does not run on synthetic inputs ({why}); give --input-shape or --calib"
+    ) from failed
 
 
 def shapes_of(feeds: Feeds) -> dict[str, tuple[int, ...]]:

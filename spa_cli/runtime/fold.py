@@ -15,7 +15,10 @@ import onnx
 from onnx import helper, numpy_helper
 
 from spa_cli.graph.bodies import captured_names
+from spa_cli.graph.external import array_of
+from spa_cli.graph.shapes import interpret
 from spa_cli.graph.source import Source
+from spa_cli.graph.view import build
 from spa_cli.runtime.session import open_session
 
 # inputs with weights and biases
@@ -141,16 +144,27 @@ def _value(source: Source, graph: _Graph, end: str, nodes: list[onnx.NodeProto])
     given = [graph.tensors[i] for i in dict.fromkeys(i for n in nodes for i in n.input) if i and i not in made]
     if sum(math.prod(t.dims) for t in given) > _LARGEST:
         return None
-    leaves = [numpy_helper.from_array(numpy_helper.to_array(t, source.folder), t.name) for t in given]
+    leaves = [numpy_helper.from_array(array_of(t, source.folder), t.name) for t in given]
     part = helper.make_graph(nodes, "weight", [], [helper.make_empty_tensor_value_info(end)], leaves)
     opsets = source.model.opset_import
+    model = helper.make_model(part, opset_imports=opsets, ir_version=source.model.ir_version)
+    if not _stays_small(model):
+        return None
     try:
-        (value,) = open_session(helper.make_model(part, opset_imports=opsets, ir_version=source.model.ir_version)).run(
-            [end], {}
-        )
+        (value,) = open_session(model).run([end], {})
     except Exception:  # noqa: BLE001 - the weight is left as it is; whether the model runs is asked elsewhere
         return None
     return numpy_helper.from_array(value, end) if value.nbytes <= _LARGEST else None
+
+
+def _stays_small(model: onnx.ModelProto) -> bool:
+    """Whether all that is worked out on the way is known to be no larger than what is worth holding."""
+    known = interpret(build(model, ""), {})
+    for name in (o for node in model.graph.node for o in node.output if o):
+        shape = known.shape.get(name)
+        if shape is None or any(d is None for d in shape) or math.prod(d or 0 for d in shape) > _LARGEST:
+            return False
+    return True
 
 
 def _replace(graph: onnx.GraphProto, values: dict[str, onnx.TensorProto], names: set[str]) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from types import MappingProxyType
 
 import numpy as np
 import onnx
 
-from spa_cli.errors import UsageError
+from spa_cli.errors import ModelError, UsageError
 from spa_cli.graph.model import Array, Graph
 from spa_cli.runtime.session import Feeds
 
@@ -50,7 +50,8 @@ def input_shapes(
 ) -> Iterator[dict[str, tuple[int, ...]]]:
     """Concrete shapes to try, the most usual first; ``given`` ones stay as they are.
 
-    ``samples``: the shape of one sample per input, of which the axes behind the first are those of the model.
+    ``samples``: the shape of one sample per input, of which the axes behind the first are those of the model. Raises
+    UsageError for given ones that the model can't take, ModelError where neither it nor anybody else says a shape.
     """
     for name, shape in given.items():
         if name not in graph.inputs:
@@ -68,6 +69,11 @@ def input_shapes(
                     f"--input-shape gives '{name}' size {size} on axis {i}, the model fixes it at {dim}; give that"
                 )
     free = {n: input_dims(i) for n, i in graph.inputs.items() if i.type.HasField("tensor_type")}
+    for name, dims in free.items():
+        if dims is None and name not in given and name not in samples:
+            raise ModelError(
+                f"the model declares no shape of its input '{name}'; give one, as in --input-shape {name}:1,3,224,224"
+            )
     sized = {name: _sized(dims, samples.get(name)) for name, dims in free.items()}
     # a free axis has one name wherever it occurs, also as the first one of another input
     known = {
@@ -104,6 +110,20 @@ def input_dims(info: onnx.ValueInfoProto) -> list[int | str] | None:
         d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else d.dim_param
         for d in info.type.tensor_type.shape.dim
     ]
+
+
+def declared(
+    info: onnx.ValueInfoProto, shape: tuple[int, ...], free: Container[int] = frozenset()
+) -> onnx.ValueInfoProto:
+    """An input as if the file declared this shape, ``free`` axes of any size."""
+    copy = onnx.ValueInfoProto()
+    copy.CopyFrom(info)
+    copy.type.tensor_type.shape.SetInParent()
+    for axis, size in enumerate(shape):
+        dim = copy.type.tensor_type.shape.dim.add()
+        if axis not in free:
+            dim.dim_value = size
+    return copy
 
 
 def _concrete(

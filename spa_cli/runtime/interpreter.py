@@ -12,6 +12,7 @@ from onnx import helper, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
 from spa_cli.graph.bodies import captured_names
+from spa_cli.graph.external import array_of
 from spa_cli.graph.model import Array, Graph, Node
 from spa_cli.graph.sparse import dense, store
 from spa_cli.runtime.providers import chosen
@@ -100,7 +101,7 @@ class Interpreter:
     def parameter(self, name: str) -> Array | None:
         """Value of an initializer or Constant, ``None`` if there is none of that name."""
         if name not in self._arrays and name in self._tensors:
-            self._arrays[name] = numpy_helper.to_array(self._tensors[name], self._folder)
+            self._arrays[name] = array_of(self._tensors[name], self._folder)
         return self._arrays.get(name)
 
     def value(self, name: str, chunk: int) -> Array | None:
@@ -112,7 +113,7 @@ class Interpreter:
     def write(self, name: str, value: Array) -> None:
         """Replace an initializer or the value of a Constant."""
         old = self._tensors[name]
-        array = np.asarray(value, order="C").astype(numpy_helper.to_array(old, self._folder).dtype)
+        array = np.asarray(value, order="C").astype(helper.tensor_dtype_to_np_dtype(old.data_type))
         doc = old.doc_string
         old.CopyFrom(numpy_helper.from_array(array, old.name))
         old.doc_string = doc

@@ -9,14 +9,17 @@ from typing import TypeAlias
 import onnx
 import onnx.inliner
 from google.protobuf.message import DecodeError
-from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+from onnx.external_data_helper import uses_external_data
 
-from spa_cli.errors import ModelError, first_line
+from spa_cli.errors import ModelError
 from spa_cli.graph.bodies import name_apart
 from spa_cli.graph.duplicates import check_duplicates, without_duplicates
-from spa_cli.graph.parameters import inner_tensors
+from spa_cli.graph.external import find_beside
 from spa_cli.graph.source import Source
+from spa_cli.graph.stored import check_stored, every_tensor
 from spa_cli.runtime.fold import fold
+from spa_cli.runtime.foreign import begins_like_onnx, recognised
+from spa_cli.runtime.said import mend, said
 from spa_cli.runtime.session import checker_verdict, graph_verdict, open_session
 
 Model: TypeAlias = str | os.PathLike[str] | onnx.ModelProto
@@ -30,11 +33,7 @@ def load(model: Model) -> Source:
 
     Raises ModelError if it is missing, unreadable or invalid.
     """
-    if isinstance(model, onnx.ModelProto):
-        source = Source(model, "model", bytes=model.ByteSize())
-    else:
-        source = _read(Path(model))
-    _check_external(source)
+    source = _given(model) if isinstance(model, onnx.ModelProto) else _read(Path(model))
     check_duplicates(source.model.graph, source.folder, source.name)
     if source.model.functions:
         source.model = _inline(source)
@@ -50,53 +49,50 @@ def _read(path: Path) -> Source:
     if not path.exists():
         raise ModelError(f"there is no file '{path}'; give the path of an .onnx file")
     if not path.is_file():
-        raise ModelError(f"'{path}' is not a file; give the path of an .onnx file")
+        raise not_onnx(path) or ModelError(f"'{path}' is not a file; give the path of an .onnx file")
     try:
         size = path.stat().st_size
         if size == 0:
             raise ModelError(f"'{path}' is empty; export the model again")
-        model = onnx.load(str(path), load_external_data=False, format="protobuf")
+        # what is something else may be too large to be read for nothing
+        model = onnx.load(str(path), load_external_data=False, format="protobuf") if begins_like_onnx(path) else None
     except OSError as error:
         raise ModelError(
             f"'{path}' can't be read: {error.strerror or error}; check the file and its permissions"
         ) from error
     except (DecodeError, ValueError, RuntimeError) as error:
-        raise ModelError(f"'{path}' is not an ONNX model, or is cut short; export or download it again") from error
+        raise not_onnx(path) or _unknown(path) from error
+    if model is None:
+        raise not_onnx(path) or _unknown(path)
     if not model.HasField("graph") or not model.opset_import:
-        raise ModelError(f"'{path}' holds no ONNX graph; give the path of an .onnx file")
-    return Source(model, path.name, str(path.resolve().parent), path, size)
+        raise not_onnx(path) or ModelError(f"'{path}' holds no ONNX graph; give the path of an .onnx file")
+    check_stored(model, path.name)
+    beside = find_beside(model, path)
+    source = Source(model, path.name, str(beside.folder), path, size + beside.bytes, beside.files)
+    if beside.linked:
+        # what onnxruntime opens, with its data where the links lead to
+        source.given = _copy(model)
+    return source
 
 
-def _check_external(source: Source) -> None:
-    """External data has to lie inside the model's own folder and be as long as it says."""
-    root = Path(source.folder or ".").resolve()
-    seen: dict[Path, int] = {}
-    for tensor in (*source.model.graph.initializer, *inner_tensors(source.model.graph)):
-        if not uses_external_data(tensor):
-            continue
-        if source.path is None:
+def not_onnx(path: Path) -> ModelError | None:
+    """The refusal of a file, or of a folder, that is a model of another kind, or no model; ``None`` if unknown."""
+    found = recognised(path)
+    return None if found is None else ModelError(f"'{path}' is {found[0]}, and no ONNX model; {found[1]}")
+
+
+def _unknown(path: Path) -> ModelError:
+    return ModelError(f"'{path}' is not an ONNX model, or is cut short; export or download it again")
+
+
+def _given(model: onnx.ModelProto) -> Source:
+    for name, tensor in every_tensor(model):
+        if uses_external_data(tensor):
             raise ModelError(
-                f"tensor '{tensor.name}' lies in an external file, but the model was given from memory; give a path"
+                f"tensor '{name}' lies in an external file, but the model was given from memory; give a path"
             )
-        info = ExternalDataInfo(tensor)
-        place = (root / info.location).resolve()
-        if os.path.isabs(info.location) or not place.is_relative_to(root):
-            raise ModelError(
-                f"tensor '{tensor.name}' points outside the model's folder ('{info.location}'), "
-                "where nothing is read; save the model with its data beside it"
-            )
-        if place not in seen:
-            if not place.is_file():
-                raise ModelError(
-                    f"the external data file '{info.location}' of tensor '{tensor.name}' is missing; put it in '{root}'"
-                )
-            seen[place] = place.stat().st_size
-        if (info.offset or 0) + (info.length or 0) > seen[place]:
-            raise ModelError(
-                f"the external data file '{info.location}' is too short for tensor '{tensor.name}'; copy it again"
-            )
-    source.bytes += sum(seen.values())
-    source.data_files = tuple(seen)
+    check_stored(model, "model")
+    return Source(model, "model", bytes=model.ByteSize())
 
 
 def _inline(source: Source) -> onnx.ModelProto:
@@ -110,22 +106,25 @@ def _inline(source: Source) -> onnx.ModelProto:
 
 
 def _with_names_apart(model: onnx.ModelProto) -> onnx.ModelProto:
+    copy = _copy(model)
+    name_apart(copy.graph)
+    return copy
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    name_apart(copy.graph)
     return copy
 
 
 def _check_valid(source: Source) -> None:
     """What neither onnx's checker nor onnxruntime accepts is invalid; what one of them accepts is used every day."""
     light = source.bytes > _LARGE and not source.model.graph.sparse_initializer
-    verdict = graph_verdict(source.model) if light else checker_verdict(source, full=False)
+    verdict = graph_verdict(source.model, source.folder) if light else checker_verdict(source, full=False)
     if verdict is None:
         return
     try:
         open_session(source)
     except Exception as error:
-        raise ModelError(
-            f"'{source.name}' is not a valid ONNX model: {first_line(verdict)}; export it again"
-        ) from error
-    source.warnings.append(f"onnx's checker rejects this file, onnxruntime runs it: {first_line(verdict)}")
+        raise ModelError(f"'{source.name}' is not a valid ONNX model: {said(verdict)}; {mend(verdict)}") from error
+    source.warnings.append(f"onnx's checker rejects this file, onnxruntime runs it: {said(verdict)}")

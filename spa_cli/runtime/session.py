@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
 import onnxruntime as ort
+from onnx.external_data_helper import uses_external_data
 
 from spa_cli.errors import UsageError
+from spa_cli.graph.external import read_in
 from spa_cli.graph.model import Array
 from spa_cli.graph.source import Source
 from spa_cli.runtime.providers import CPU
@@ -16,7 +19,13 @@ from spa_cli.runtime.providers import CPU
 ort.set_default_logger_severity(4)
 
 Feeds = dict[str, Any]
+# what onnxruntime can open; only a file and a source find external data
+Openable: TypeAlias = Source | onnx.ModelProto | str
+# the session option that says where the external data of a model from memory lies
+DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 
+# elements of a weight that the checker may see: lists of sizes, axes
+_SMALL = 1024
 _LEVELS = {
     "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
     "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
@@ -25,11 +34,13 @@ _LEVELS = {
 
 def openable(source: Source) -> str | onnx.ModelProto:
     """What to open for a source: its file, which finds its external data, or the model as it was given."""
-    return str(source.path) if source.path else source.given or source.model
+    if source.path is not None and source.given is None:
+        return str(source.path)
+    return source.given or source.model
 
 
 def open_session(
-    model: Source | onnx.ModelProto | str,
+    model: Openable,
     level: str = "none",
     large: bool = False,
     providers: tuple[str, ...] = CPU,
@@ -54,7 +65,9 @@ def open_session(
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
     options.graph_optimization_level = _LEVELS[level]
-    opened = model if isinstance(model, (onnx.ModelProto, str)) else openable(model)
+    opened = openable(model) if isinstance(model, Source) else model
+    if isinstance(model, Source) and not isinstance(opened, str) and model.folder:
+        options.add_session_config_entry(DATA_FOLDER, model.folder)
     what: Any = opened.SerializeToString() if isinstance(opened, onnx.ModelProto) else opened
     try:
         return _opened(what, options, providers)
@@ -79,25 +92,39 @@ def _opened(what: Any, options: ort.SessionOptions, providers: tuple[str, ...]) 
     return session
 
 
-def graph_verdict(model: onnx.ModelProto) -> str | None:
-    """What onnx's checker objects to in the graph; weights stand in as inputs, so that none is copied."""
+def graph_verdict(model: onnx.ModelProto, folder: str, full: bool = False) -> str | None:
+    """What onnx's checker objects to in the graph; large weights stand in as inputs, so that none is copied.
+
+    So do those in files (in ``folder``), which it would not take from links.
+    """
     light = onnx.ModelProto(ir_version=max(model.ir_version, 4))
     light.opset_import.extend(model.opset_import)
+    light.functions.extend(model.functions)
     light.graph.name = model.graph.name
     light.graph.node.extend(model.graph.node)
     light.graph.output.extend(model.graph.output)
     declared = {v.name for v in model.graph.input}
     light.graph.input.extend(model.graph.input)
     for tensor in model.graph.initializer:
-        if tensor.name not in declared:
+        if not uses_external_data(tensor) and math.prod(tensor.dims) <= _SMALL:
+            light.graph.initializer.append(tensor)
+        elif tensor.name not in declared:
             shape = list(tensor.dims)
             light.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, shape))
-    return checker_verdict(light, full=False)
+    light.graph.sparse_initializer.extend(model.graph.sparse_initializer)
+    inputs = {v.name for v in light.graph.input}
+    light.graph.value_info.extend(v for v in model.graph.value_info if v.name not in inputs)
+    # of those inside bodies and attributes there are few
+    read_in(light, folder)
+    return checker_verdict(light, full=full)
 
 
-def checker_verdict(model: Source | onnx.ModelProto | str, full: bool) -> str | None:
+def checker_verdict(model: Openable, full: bool) -> str | None:
     """What onnx's checker objects to, ``None`` if nothing."""
-    what: Any = model if isinstance(model, (str, onnx.ModelProto)) else openable(model)
+    if isinstance(model, Source) and model.external:
+        given = model.given or onnx.load(str(model.path), load_external_data=False, format="protobuf")
+        return graph_verdict(given, model.folder, full)
+    what: Any = openable(model) if isinstance(model, Source) else model
     try:
         onnx.checker.check_model(what, full_check=full)
     except Exception as error:  # noqa: BLE001 - the checker raises several unrelated kinds; all are verdicts

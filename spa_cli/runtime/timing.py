@@ -10,7 +10,7 @@ import onnx
 import onnxruntime as ort
 
 from spa_cli.runtime.providers import chosen
-from spa_cli.runtime.session import Feeds, open_session
+from spa_cli.runtime.session import Feeds, Openable, open_session
 
 _QUIET, _FEWEST, _MOST = 0.1, 5, 200
 
@@ -36,8 +36,8 @@ class Timing:
 
 
 def latency(
-    before: str | onnx.ModelProto,
-    after: str | onnx.ModelProto,
+    before: Openable,
+    after: Openable,
     feeds: Feeds,
     budget: float = 2.0,
     apart: bool = False,
@@ -48,7 +48,7 @@ def latency(
     ``apart``: one after the other, so that large models are not in memory together. ``threads``: how many compute.
     """
 
-    def opened(model: str | onnx.ModelProto) -> ort.InferenceSession:
+    def opened(model: Openable) -> ort.InferenceSession:
         return open_session(model, "all", large=apart, providers=chosen(), timed=True, threads=threads)
 
     if apart:

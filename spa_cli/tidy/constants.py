@@ -17,6 +17,8 @@ from spa_cli.tidy.sizes import is_static, known_sizes
 
 # bytes by which a value may be larger than what it takes the place of: sizes and biases, and whatever else
 _ROW, _GROWTH = 65_536, 4_096
+# nothing larger is worked out, not even on the way to a small value
+_MOST = 1 << 30
 # they draw at random, or are how a file says that it is quantised
 _KEPT = {
     *("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Dropout"),
@@ -47,7 +49,7 @@ def _fixed(draft: Draft, known: dict[str, Array]) -> dict[int, onnx.NodeProto]:
         if node.domain not in STANDARD or node.op_type in _KEPT or not node.input or any(own_bodies(node)):
             continue
         read = list(node.input[:1]) if node.op_type == "CastLike" else [i for i in node.input if i]
-        if not all(i in values for i in read) or not all(_bytes(draft, o) for o in node.output if o):
+        if not all(i in values for i in read) or not all(0 < _bytes(draft, o) <= _MOST for o in node.output if o):
             continue
         if node.op_type == "CastLike" and not draft.kind(node.input[1]):
             continue

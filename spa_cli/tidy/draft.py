@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
 from spa_cli.graph.bodies import captured_names, own_bodies, rename
+from spa_cli.graph.external import array_of
 from spa_cli.graph.model import Array
 
 # a dim of unknown size is None, or a symbol where it is known to be that of another tensor
@@ -68,7 +69,7 @@ class Draft:
     def array(self, name: str) -> Array | None:
         """Value of a constant, ``None`` if it is none."""
         tensor = self.constants.get(name)
-        return None if tensor is None else numpy_helper.to_array(tensor, self.folder)
+        return None if tensor is None else array_of(tensor, self.folder)
 
     def dims(self, name: str) -> Dims | None:
         """Shape of a tensor at whatever inputs the model takes; ``None`` where its rank is unknown."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import onnx
-from onnx import numpy_helper
 
+from spa_cli.graph.external import array_of
 from spa_cli.tidy.draft import Draft, remove
 
 _ARITHMETIC = (onnx.TensorProto.INT64, onnx.TensorProto.BOOL)
@@ -23,7 +23,7 @@ def merge_repeats(draft: Draft) -> int:
         numbers = listed or (not tensor.dims and tensor.data_type != onnx.TensorProto.STRING)
         if name in draft.outputs or not numbers or not draft.is_read(name):
             continue
-        key = (tensor.data_type, tuple(tensor.dims), numpy_helper.to_array(tensor, draft.folder).tobytes())
+        key = (tensor.data_type, tuple(tensor.dims), array_of(tensor, draft.folder).tobytes())
         if first.setdefault(key, name) != name:
             names[name] = first[key]
     draft.drop(draft.producers[name] for name in names if name in draft.producers)

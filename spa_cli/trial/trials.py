@@ -18,7 +18,6 @@ from spa_cli.graph.view import build
 from spa_cli.obspa.curvature import Curvature
 from spa_cli.operators.settle import settled
 from spa_cli.progress import stage
-from spa_cli.runtime.session import openable
 from spa_cli.runtime.timing import Timing, latency
 from spa_cli.surgery.cut import Cut
 from spa_cli.tidy.steps import with_norms_folded
@@ -259,14 +258,14 @@ class Trials:
         try:
             work = analysis.cut(selection)
             small = build(settled(work.model, work.held), source.folder).in_memory()
-            return latency(openable(source), small, self._subject.single, budget=seconds).quiet_left
+            return latency(source, small, self._subject.single, budget=seconds).quiet_left
         except Exception:  # noqa: BLE001 - whatever onnxruntime raises: such a cut is no candidate
             return float("inf")
 
     def latency_of(self, trial: Trial) -> Timing:
         """The original and a finished cut, measured alternately in one run."""
         source = self._subject.source
-        return latency(openable(source), str(trial.staged.path), self._subject.single, apart=source.external)
+        return latency(source, str(trial.staged.path), self._subject.single, apart=source.external)
 
 
 def note_of(method: str, selection: Selection, analysis: Analysis) -> dict[str, object]:

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import onnx
 
-from spa_cli.errors import VerificationError, first_line
+from spa_cli.errors import VerificationError
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.parameters import set_parameters
-from spa_cli.runtime.session import Feeds, checker_verdict, floats, open_session, run, shape_of
+from spa_cli.graph.source import Source
+from spa_cli.runtime.said import said
+from spa_cli.runtime.session import Feeds, Openable, checker_verdict, floats, open_session, run, shape_of
 from spa_cli.runtime.timing import Timing as Timing  # where they were first, for those who import them from here
 from spa_cli.runtime.timing import latency as latency
 from spa_cli.surgery.cut import Cut
@@ -31,7 +33,7 @@ def signature(model: onnx.ModelProto) -> dict[str, object]:
 
 
 def verify_file(
-    path: str | onnx.ModelProto,
+    path: Openable,
     original: onnx.ModelProto,
     checked: tuple[bool, bool],
     reference: list[Any],
@@ -45,17 +47,16 @@ def verify_file(
     did not pass is not asked of the result). ``large``: its weights stay in their file. ``free``: axes of outputs whose
     size the data decide (how many boxes pass a threshold).
     """
-    pruned = path if isinstance(path, onnx.ModelProto) else onnx.load(path, load_external_data=False, format="protobuf")
-    if signature(pruned) != signature(original):
+    if signature(_as_read(path)) != signature(original):
         raise VerificationError("the inputs or outputs of the result are not those of the original")
     full, plain = checked
     verdict = checker_verdict(path, full=full) if plain else None
     if verdict is not None:
-        raise VerificationError(f"onnx's checker rejects the result: {first_line(verdict)}")
+        raise VerificationError(f"onnx's checker rejects the result: {said(verdict)}")
     try:
         outputs = run(open_session(path, large=large), feeds)
     except Exception as error:
-        raise VerificationError(f"onnxruntime can't run the result: {first_line(error)}") from error
+        raise VerificationError(f"onnxruntime can't run the result: {said(error)}") from error
     for info, a, b in zip(original.graph.output, reference, outputs, strict=True):
         if _fixed(shape_of(a), free.get(info.name)) != _fixed(shape_of(b), free.get(info.name)):
             raise VerificationError(f"output '{info.name}' of the result has shape {shape_of(b)}, not {shape_of(a)}")
@@ -68,11 +69,17 @@ def verify_file(
     return outputs
 
 
+def _as_read(model: Openable) -> onnx.ModelProto:
+    if isinstance(model, Source):
+        return model.model
+    return onnx.load(model, load_external_data=False, format="protobuf") if isinstance(model, str) else model
+
+
 def _fixed(shape: tuple[Any, ...], free: set[int] | None) -> tuple[Any, ...]:
     return tuple(-1 if i in (free or ()) else d for i, d in enumerate(shape))
 
 
-def zeroing_differs(graph: Graph, work: Cut, feeds: Feeds, pruned: str | onnx.ModelProto | None = None) -> str | None:
+def zeroing_differs(graph: Graph, work: Cut, feeds: Feeds, pruned: Openable | None = None) -> str | None:
     """Zero what was removed in the original, run both: a sentence if the outputs differ, else ``None``.
 
     The foundation of everything else (exact groups only): the cut model must compute what the whole model does with
@@ -92,7 +99,7 @@ def zeroing_differs(graph: Graph, work: Cut, feeds: Feeds, pruned: str | onnx.Mo
         left = run(open_session(masked), feeds)
         right = run(open_session(pruned or work.model), feeds)
     except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises, the cut did not survive
-        return f"onnxruntime can't run the result: {first_line(error)}"
+        return f"onnxruntime can't run the result: {said(error)}"
     return outputs_differ(graph, left, right, "zeroing what was removed")
 
 

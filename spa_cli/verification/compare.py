@@ -20,7 +20,7 @@ from spa_cli.progress import stage
 from spa_cli.runtime.first_run import first_run
 from spa_cli.runtime.load import Model, load
 from spa_cli.runtime.providers import named, running_on
-from spa_cli.runtime.session import open_session, openable, passes_checker, run
+from spa_cli.runtime.session import open_session, passes_checker, run
 from spa_cli.runtime.timing import Timing, latency
 from spa_cli.surgery.cut import Cut
 from spa_cli.tidy.steps import tidied
@@ -85,7 +85,7 @@ def compare(
     checked = passes_checker(before)
     stage("checking and running the pruned model")
     try:
-        outputs = verify_file(openable(after), before.model, checked, reference, feeds, free=analysis.free_sizes())
+        outputs = verify_file(after, before.model, checked, reference, feeds, free=analysis.free_sizes())
     except VerificationError as error:
         raise VerificationError(
             f"'{after.name}' can't take the place of '{before.name}': {error}; prune this model again, or name the one "
@@ -105,10 +105,10 @@ def compare(
                 f"the plan can't be carried out on '{before.name}': {error}; make a plan from this model"
             ) from error
         _check_shapes(work, after, read)
-        zeroing = zeroing_differs(analysis.graph, work, feeds, openable(after)) or "equal"
+        zeroing = zeroing_differs(analysis.graph, work, feeds, after) or "equal"
     stage("measuring latency")
     with running_on(provider):
-        timing = latency(openable(before), openable(after), feeds)
+        timing = latency(before, after, feeds)
     sizes = (before.bytes, after.bytes)
     return Comparison(
         drift=moved,

@@ -11,8 +11,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from onnxruntime import InferenceSession
 
-from spa_cli.errors import UsageError, VerificationError, first_line
+from spa_cli.errors import UsageError, VerificationError
 from spa_cli.graph.model import Array
+from spa_cli.runtime.said import said
 from spa_cli.runtime.session import Feeds, floats, run, tensors
 
 # what is fed, and how many of its last samples count (``None``: all)
@@ -66,8 +67,8 @@ class Agreement:
         """Classes of the same things."""
         self._same += int((a == b).sum())
         self._total += a.size
-        for counts, said in zip(self._counts, (a, b), strict=True):
-            counts.update(dict(zip(*(v.tolist() for v in np.unique(said, return_counts=True)), strict=True)))
+        for counts, each in zip(self._counts, (a, b), strict=True):
+            counts.update(dict(zip(*(v.tolist() for v in np.unique(each, return_counts=True)), strict=True)))
 
     @property
     def share(self) -> float:
@@ -143,13 +144,13 @@ def drift_over(before: InferenceSession, after: InferenceSession, runs: Iterable
             right = run(before, feeds)
         except Exception as error:
             raise UsageError(
-                f"the original does not run on one of the samples ({first_line(error)}); give samples that it takes"
+                f"the original does not run on one of the samples ({said(error)}); give samples that it takes"
             ) from error
         try:
             found = run(after, feeds)
         except Exception as error:
             raise VerificationError(
-                f"the result does not run on a sample that the original runs on ({first_line(error)}); please report it"
+                f"the result does not run on a sample that the original runs on ({said(error)}); please report it"
             ) from error
         moved.add(counted(right, feeds, new), counted(found, feeds, new))
     return moved.drift

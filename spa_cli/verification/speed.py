@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import onnx
 
-from spa_cli.errors import first_line
 from spa_cli.operators import contracting
 from spa_cli.runtime.profile import profile
-from spa_cli.runtime.session import Feeds, openable
+from spa_cli.runtime.said import said
+from spa_cli.runtime.session import Feeds
 from spa_cli.runtime.timing import Timing, latency
 from spa_cli.verification.subject import Subject
 
@@ -47,7 +47,7 @@ def settings(subject: Subject, path: str, first: Timing | None = None) -> Iterat
 
 def _timed(subject: Subject, path: str, feeds: Feeds, threads: int | None = None) -> Timing:
     source = subject.source
-    return latency(openable(source), path, feeds, apart=source.external, threads=threads)
+    return latency(source, path, feeds, apart=source.external, threads=threads)
 
 
 def slower(subject: Subject, model: onnx.ModelProto, timing: Timing) -> str:
@@ -71,7 +71,7 @@ def _dearer(subject: Subject, model: onnx.ModelProto) -> str:
             [(source.model, source.folder), (model, "")], subject.single, contracting(), seconds=_SECONDS
         )
     except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises: which layers it is stays open
-        return f"no layer can be blamed ({first_line(error)})"
+        return f"no layer can be blamed ({said(error)})"
     more = {name: after.nodes.get(name, 0.0) - seconds for name, seconds in before.nodes.items()}
     worst = [name for name in sorted(more, key=lambda n: -more[n])[:_BLAMED] if more[name] > 0]
     return ", ".join(f"'{name}' takes {more[name] * 1e3:.2g} ms more" for name in worst)

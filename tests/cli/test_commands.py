@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from onnx import numpy_helper
 
 from spa_cli.runtime.load import load
-from tests.cli.running import contents, spa
+from tests.cli.running import contents, refused, spa
 from tests.samples import SAMPLES, calib_path, model_path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -265,3 +266,48 @@ def test_json_is_json_even_if_the_model_gives_nan(tmp_path) -> None:
     ran = spa("prune", tmp_path / "nan.onnx", "-o", tmp_path / "s.onnx", "--ratio", 0.3, "--method", "l1", "--json")
     assert ran.code == 0
     assert _strict_json(ran.out)["drift"]["relative_l2"] is None
+
+
+# -- no stream --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "named"),
+    [
+        ("prune", ("-o", "-"), "output"),
+        ("prune", ("-o", "s.onnx", "--plan-out", "-"), "plan-out"),
+        ("prune", ("-o", "s.onnx", "--report", "-"), "report"),
+        ("prune", ("-o", "s.onnx", "--cache", "-"), "cache"),
+        ("prune", ("-o", "s.onnx", "--log-file", "-"), "log-file"),
+        ("sweep", ("-o", "-"), "output"),
+        ("sweep", ("-o", "s", "--picture", "a.svg", "--picture", "-"), "picture"),
+        ("inspect", ("--html", "-"), "html"),
+        ("verify", ("{model}", "--junit", "-"), "junit"),
+        ("prune", ("{model}", "-o", "-"), "output"),
+    ],
+)
+def test_nothing_is_written_to_standard_output(command, options, named, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = model_path("digits_resnet").resolve()
+    ratio = ("--ratio", 0.3) if command == "prune" else ()
+    said = refused(2, command, model, *(o.format(model=model) for o in options), *ratio)
+    assert said == f"--{named} '-' is no file, and only tables and --json go to standard output; give a file name"
+    assert not list(tmp_path.iterdir())
+
+
+def test_apply_writes_no_model_to_standard_output(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = refused(2, "apply", "plan.json", model_path("digits_resnet").resolve(), "-o", "-")
+    assert said.startswith("--output '-' is no file")
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/null", "pipe"])
+def test_devices_and_pipes_are_not_replaced(name, tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    place = tmp_path / name
+    before = os.lstat(place)
+    options = ("--ratio", 0.3, "--method", "l1", "--force")
+    for arguments in (("-o", place), ("-o", tmp_path / "s.onnx", "--plan-out", place)):
+        said = refused(2, "prune", model_path("digits_resnet"), *arguments, *options)
+        assert said == f"the output '{place}' is a device or a pipe; give a file name"
+    assert os.lstat(place).st_ino == before.st_ino

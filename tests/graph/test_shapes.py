@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import onnx
 import onnx.parser
@@ -16,6 +18,7 @@ from spa_cli.runtime.inputs import input_shapes, synthetic
 from spa_cli.runtime.load import load
 from spa_cli.runtime.session import open_session
 from tests import architectures
+from tests.builders import build as from_text
 from tests.samples import SAMPLES, model_path
 
 
@@ -130,6 +133,48 @@ def test_random_values_are_not_taken_for_constants() -> None:
     known = _interpret(model)
     assert known.shape["y"] == (2, 3)
     assert "y" not in known.value
+
+
+GROWING = {
+    "ConstantOfShape": ("z = ConstantOfShape(big)", {"big": [1 << 40, 1 << 40]}),
+    "Expand": ("z = Expand(c, big)", {"big": [1 << 40]}),
+    "Range": ("z = Range(zero, big, one)", {"zero": 0, "one": 1, "big": 1 << 40}),
+    "Range of floats": ("z = Range(zero, big, one)", {"zero": 0.0, "one": 1.0, "big": 1e12}),
+    "Tile": ("z = Tile(c, big)", {"big": [1 << 40]}),
+    "Pad": ("z = Pad(c, big)", {"big": [0, 1 << 40]}),
+    "OneHot": ("z = OneHot(at, big, c)", {"at": [1], "big": 1 << 40}),
+    "Resize": ("z = Resize(map, , , big)", {"map": np.ones((1, 1, 2, 2), np.float32), "big": [1, 1, 1 << 20, 1 << 20]}),
+    "EyeLike": ("e = ConstantOfShape(big)\n z = EyeLike(e)", {"big": [1 << 23, 1 << 23]}),
+    "broadcasting": (
+        "a = ConstantOfShape(down)\n b = ConstantOfShape(right)\n z = Add(a, b)",
+        {"down": [1 << 16, 1], "right": [1, 1 << 16]},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_sizes_that_a_file_asks_for_are_never_made(name) -> None:
+    """Neither a value nor an id for every channel of an axis of a million millions."""
+    text, values = GROWING[name]
+    layers = "h = MatMul(x, wa)\n r = Relu(h)\n y = MatMul(r, wb)"
+    c = np.ones(2 if name == "OneHot" else 1, np.float32)
+    model = from_text(f"(float[N,8] x) => (y) {{ {layers}\n {text} }}", wa=(8, 16), wb=(16, 4), c=c, **values)
+    tracemalloc.start()
+    try:
+        analysis = analyse_model(Source(model, "m"), {})
+        assert tracemalloc.get_traced_memory()[1] < 1 << 29
+    finally:
+        tracemalloc.stop()
+    assert "z" not in analysis.state.shapes.value
+    assert [g.channels for g in analysis.grouping.groups if any(m.tensor == "wa" for m in g.members)] == [16]
+
+
+def test_ranges_of_floats_are_worked_out() -> None:
+    model = _parse(
+        "(float[1] x) => (float[3] y) { y = Range(a, b, c) }",
+        **{name: np.array(value, np.float32) for name, value in (("a", 0), ("b", 1.5), ("c", 0.5))},
+    )
+    assert _interpret(model, x=(1,)).value["y"].tolist() == [0.0, 0.5, 1.0]
 
 
 # -- concrete input shapes --------------------------------------------------------------------------------------------

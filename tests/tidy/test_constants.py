@@ -128,3 +128,17 @@ def test_weights_that_are_kept_narrow_stay_so() -> None:
     assert left(tidy(build(text, w=np.ones((6, 6), np.float16)))) == {"Cast": 1, "MatMul": 1}
     text = "(float16[N,6] x) => (y) { f = Cast<to=10>(w)\n y = MatMul(x, f) }"
     assert left(tidy(build(text, w=np.ones((6, 6), np.float32)))) == {"MatMul": 1}
+
+
+def test_what_takes_terabytes_on_the_way_is_left() -> None:
+    text = """(float[N,8] x) => (float[N,8] y) {
+      block = ConstantOfShape(big)
+      most = ReduceMax<keepdims=0>(block)
+      y = Add(x, most)
+    }"""
+    assert left(tidied(load(build(text, big=[1 << 10]))).model) == {"Add": 1}
+    assert left(tidied(load(build(text, big=[1 << 20, 1 << 20]))).model) == {
+        "ConstantOfShape": 1,
+        "ReduceMax": 1,
+        "Add": 1,
+    }

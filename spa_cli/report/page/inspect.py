@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from spa_cli.analysis import Analysis
-from spa_cli.errors import first_line
 from spa_cli.graph.source import Source
 from spa_cli.progress import stage
 from spa_cli.report.json_report import inspect_json
@@ -13,6 +12,7 @@ from spa_cli.report.page.measure import Profiles
 from spa_cli.report.page.render import render
 from spa_cli.report.page.structure import structure
 from spa_cli.runtime.first_run import first_run
+from spa_cli.runtime.said import said
 
 
 def inspect_page(analysis: Analysis, source: Source) -> str:
@@ -39,6 +39,6 @@ def _profiles(analysis: Analysis, source: Source) -> Profiles:
     try:
         feeds, _ = first_run(source, analysis.graph, analysis.shapes_to_try, None)
     except Exception as error:  # noqa: BLE001 - the page says so, and is about more than latency
-        why = first_line(error).rstrip(".")
+        why = said(error)
         return Profiles(None, None, f"Latency by layer could not be measured: {why}.")
     return measure.profiles(feeds, (source.model, source.folder), None)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from spa_cli.errors import first_line
 from spa_cli.graph.model import Array
 from spa_cli.operators import contracting
 from spa_cli.progress import stage
@@ -16,6 +15,7 @@ from spa_cli.report.page.layers import LayerCost
 from spa_cli.report.page.theme import Number
 from spa_cli.request import Request
 from spa_cli.runtime.profile import Profile, profile
+from spa_cli.runtime.said import said
 from spa_cli.runtime.session import Feeds, floats, open_session, run
 from spa_cli.sweeping.points import Sensitivity
 from spa_cli.sweeping.sensitivity import drift_along, sensitivities, sliced_drift
@@ -76,7 +76,7 @@ def profiles(feeds: Feeds, before: tuple[onnx.ModelProto, str], after: tuple[onn
     try:
         found = profile([before, after] if after else [before], feeds, contracting())
     except Exception as error:  # noqa: BLE001 - the page says so, the model is made
-        why = first_line(error).rstrip(".")
+        why = said(error)
         return Profiles(None, None, f"Latency by layer could not be measured: {why}.")
     return Profiles(found[0], found[1] if after else None)
 
@@ -114,7 +114,7 @@ def quality(ranked: Ranked, choice: Choice, request: Request) -> Sensitivities:
             curve.append((subject.analysis.costs.left(choice.selection), moved))
         found = sensitivities(ranked, drift_of, max(end - time.perf_counter(), SECONDS / 4))
     except Exception as error:  # noqa: BLE001 - the page says so, the model is made
-        why = first_line(error).rstrip(".")
+        why = said(error)
         return Sensitivities([], [], [f"Sensitivity and the curve of drift could not be measured: {why}."])
     wide = sum(g.channels > 1 for g in subject.analysis.grouping.groups)
     if len(found) < wide:
