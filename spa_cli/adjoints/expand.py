@@ -62,13 +62,12 @@ def expand(graph: Graph, shapes: Shapes, taken: set[str]) -> Expanded:
             nodes.append(node.proto)
             continue
         try:
-            _write(node, emit, sizes, graph)
+            integers.update(_write(node, emit, sizes, graph))
         except NoAdjoint as reason:
             declined[node.label] = str(reason)
             emit.nodes.clear()
             nodes.append(node.proto)
             continue
-        integers.update(o for o in node.outputs if o and sizes.dtype(o) == onnx.TensorProto.INT32)
         nodes += emit.nodes
         emit.nodes = []
     model = onnx.ModelProto()
@@ -86,15 +85,20 @@ def expand(graph: Graph, shapes: Shapes, taken: set[str]) -> Expanded:
     return Expanded(parts, interpret(parts, given, seen, shapes.rules), declined, frozenset(integers))
 
 
-def _write(node: Node, emit: Emitter, sizes: Sizes, graph: Graph) -> None:
+def _write(node: Node, emit: Emitter, sizes: Sizes, graph: Graph) -> list[str]:
+    """Emit the parts of a node; integers among what they give stand for numbers."""
+
     def also(_: Node, index: int) -> str:
         raise NoAdjoint(f"its output {index} is not there")
 
     found = _PARTS[node.domain, node.op](Call(node, emit, sizes, [], also))
-    read = {*graph.consumers, *graph.outputs}
+    read, integers = {*graph.consumers, *graph.outputs}, []
     for index, name in enumerate(node.outputs):
         value = found[index] if index < len(found) else None
         if value is not None and name:
             emit.ops("Identity", [value], 1, names=[name])
+            if value.dtype == onnx.TensorProto.INT32:
+                integers += [value.name, name]
         elif name in read:
             raise NoAdjoint(f"its output {index} is used")
+    return integers

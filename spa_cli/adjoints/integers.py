@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from spa_cli.adjoints.emitter import NoAdjoint, Value
 from spa_cli.adjoints.expand import written_out
 from spa_cli.adjoints.table import Call, adjoint_of
+from spa_cli.graph.model import Array
 
 FLOAT, INT32 = 1, 6
 
@@ -139,6 +142,33 @@ def dynamic_quantize_matmul(c: Call) -> list[Value]:
     q, scale, zero = (Value(e, n, t) for n, t in zip(names, (2, FLOAT, 2), strict=True))
     y = ((e.cast(q, FLOAT) - e.cast(zero, FLOAT)) * scale) @ number(c, 1, 2, 3)
     return [y + c.x(4) if c.has(4) else y]
+
+
+@written_out("MatMulNBits")
+def matmul_nbits(c: Call) -> list[Value]:
+    """A product with weights of few bits, several to a byte, which are constants; their scales need not be."""
+    e, node = c.emit, c.node
+    bits, block = int(node.attr("bits", 4)), int(node.attr("block_size"))
+    k, n = int(node.attr("K")), int(node.attr("N"))
+    packed, zeros = c.sizes.array(node.inputs[1]), c.sizes.array(node.input(3)) if c.has(3) else None
+    blocks = -(-k // block)
+    if packed is None or (c.has(3) and (zeros is None or zeros.dtype != np.uint8)) or c.has(4) or bits not in (2, 4, 8):
+        raise NoAdjoint("its weights are computed, in an order of their own, or have zero points that are no integers")
+    integers = unpacked(packed.reshape(n, -1), bits)[:, : blocks * block].reshape(n, blocks, block)
+    if zeros is None:
+        offset = np.full((n, blocks), 2 ** (bits - 1))
+    else:
+        offset = unpacked(zeros.reshape(n, -1), bits)[:, :blocks]
+    scaled = e.constant(integers - offset[..., None], c.x().dtype) * e.reshape(c.x(2), [n, blocks, 1])
+    weight = e.slice(e.reshape(scaled, [n, -1]), [0], [k], [1])
+    y = c.x(0) @ e.transpose(weight, [1, 0])
+    return [y + c.x(5) if c.has(5) else y]
+
+
+def unpacked(rows: Array, bits: int) -> Array:
+    """Bytes as the numbers of ``bits`` bits in them, the lowest first: (n, bytes) to (n, bytes * 8 / bits)."""
+    shifts = np.arange(0, 8, bits)
+    return np.asarray((rows.astype(np.int64)[..., None] >> shifts & (2**bits - 1)).reshape(len(rows), -1))
 
 
 @adjoint_of("DynamicQuantizeLinear", inputs=(0,), outputs=None, quantises=True)

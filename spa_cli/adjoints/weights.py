@@ -121,6 +121,8 @@ def _unreachable(graph: Graph, name: str) -> str:
         return "it is no weight of the model"
     if graph.parameters[name].data_type in NARROW:
         return "onnxruntime takes no input of its type"
+    if any(n.op == "MatMulNBits" and name in (n.inputs[1], n.input(3)) for n in graph.consumers.get(name, ())):
+        return "its numbers are packed, several to a byte"
     if name in graph.hidden and all(name != s.values.name for s in graph.model.graph.sparse_initializer):
         return "it lies inside a body of a control-flow node"
     return ""

@@ -23,7 +23,11 @@ SELF_CASES = [
     ("y = com.microsoft.Attention<num_heads=2, unidirectional=1>(x, w, b)", SELF, {}),
     ("y = com.microsoft.Attention<num_heads=2>(x, w, b, m)", SELF, {"m": MASK[:, :3]}),
     ("y = com.microsoft.Attention<num_heads=2, scale=0.3>(x, w, b, , , a)", {**SELF, "a": (2, 2, 3, 3)}, {}),
-    ("y = com.microsoft.Attention<num_heads=2, qkv_hidden_sizes=[4,4,6]>(x, w, b)", {**SELF, "w": (4, 14), "b": (14,)}, {}),
+    (
+        "y = com.microsoft.Attention<num_heads=2, qkv_hidden_sizes=[4,4,6]>(x, w, b)",
+        {**SELF, "w": (4, 14), "b": (14,)},
+        {},
+    ),
 ]
 
 
