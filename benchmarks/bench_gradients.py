@@ -25,6 +25,8 @@ from spa_cli.analysis import Analysis, analyse_model
 from spa_cli.derivatives.settle import settle
 from spa_cli.derivatives.weights import weights_of
 from spa_cli.errors import SpaError, first_line
+from spa_cli.graph.formulas import made_by_formula
+from spa_cli.graph.model import FLOAT_TYPES
 from spa_cli.runtime.floats import last_floats
 from spa_cli.runtime.inputs import synthetic
 from spa_cli.runtime.load import load
@@ -50,7 +52,7 @@ def checked(feeds: Feeds, found: WeightGradients) -> str:
     taken = {n: v for n, v in feeds.items() if n in {i.name for i in plain.get_inputs()}}
     names = [n for n in found.given if n in found.graph.outputs]
     wanted = dict(zip(names, plain.run(names, taken), strict=True)) if names else {}
-    outputs = found.outputs(feeds, weights)
+    outputs = found.recomputed(feeds, weights)
     scale = {n: max(float(np.abs(y).max(initial=0)), 1e-12) for n, y in outputs.items()}
     error = max(
         (float(np.abs(outputs[n] - np.asarray(y, np.float64)).max(initial=0)) / scale[n] for n, y in wanted.items()),
@@ -58,7 +60,9 @@ def checked(feeds: Feeds, found: WeightGradients) -> str:
     )
     cotangents = {n: rng.standard_normal(y.shape) / scale[n] for n, y in outputs.items()}
     gradients = found.run(feeds, cotangents, weights)
-    floats = {n: w for n, w in weights.items() if found.graph.parameters[n].data_type in (1, 10, 11, 16)}
+    # masks and tables are weights to nobody, and may be as large as numbers are
+    floats = {n: w for n, w in weights.items() if not made_by_formula(found.graph, n)}
+    floats = {n: w for n, w in floats.items() if found.graph.parameters[n].data_type in FLOAT_TYPES}
     direction = {n: rng.standard_normal(w.shape) * max(float(np.abs(w).mean()), 1e-6) for n, w in floats.items()}
     slope = sum(float(np.sum(gradients[n].astype(np.float64) * v)) for n, v in direction.items())
     best = np.inf

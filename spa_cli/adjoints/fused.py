@@ -139,6 +139,18 @@ def affine(c: Call) -> list[Value]:
     return [c.x() * float(c.node.attr("alpha", 1.0)) + float(c.node.attr("beta", 0.0))]
 
 
+@written_out("ScaledTanh", "")
+def scaled_tanh(c: Call) -> list[Value]:
+    """Of opset 1."""
+    return [c.emit.op("Tanh", c.x() * float(c.node.attr("beta", 1.0))) * float(c.node.attr("alpha", 1.0))]
+
+
+@written_out("ParametricSoftplus", "")
+def parametric_softplus(c: Call) -> list[Value]:
+    """Of opset 1."""
+    return [c.emit.op("Softplus", c.x() * float(c.node.attr("beta", 1.0))) * float(c.node.attr("alpha", 1.0))]
+
+
 @written_out("ImageScaler", "")
 def image_scaler(c: Call) -> list[Value]:
     """Of opset 1: one factor, an offset per channel."""

@@ -110,8 +110,10 @@ class _Back:
         what = f"{node.domain}::{node.op}" if node.domain else node.op
         subject = f"operator {what} (node '{node.label}')"
         if record is None or record.rule is None:
-            why = f" here: {self._declined[node.label]}" if node.label in self._declined else ""
-            self._break([name for _, name in wanted], f"{subject} has no adjoint{why}")
+            reason = record.reason if record else self._declined.get(node.label, "")
+            self._break(
+                [name for _, name in wanted], f"{subject} has no adjoint" + (f" here: {reason}" if reason else "")
+            )
             return
         cotangents = [self._cotangent(o) if self._flow.carries(o) else None for o in node.outputs]
         call = Call(node, self._emit, self._sizes, cotangents, self._also)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from spa_cli.adjoints.emitter import NoAdjoint, Value
-from spa_cli.adjoints.table import Call, Gradient, adjoint_of
+from spa_cli.adjoints.table import MICROSOFT, Call, Gradient, adjoint_of
 
 _RANGES = {2: (0.0, 255.0), 3: (-128.0, 127.0), 4: (0.0, 65535.0), 5: (-32768.0, 32767.0)}
 
@@ -19,6 +19,7 @@ def _along(c: Call, value: Value, at: int) -> Value:
     return c.emit.unsqueeze(value, list(range(1, c.rank() - c.axis(1))))
 
 
+@adjoint_of("QuantizeLinear", MICROSOFT, inputs=(0,), quantises=True)
 @adjoint_of("QuantizeLinear", inputs=(0,), quantises=True)
 def quantize(c: Call) -> Value:
     """By the scale, where nothing was cut off."""
@@ -34,6 +35,7 @@ def quantize(c: Call) -> Value:
     return (c.g / scale).where(inside)
 
 
+@adjoint_of("DequantizeLinear", MICROSOFT, inputs=(0, 1))
 @adjoint_of("DequantizeLinear", inputs=(0, 1))
 def dequantize(c: Call) -> Mapping[int, Gradient]:
     """By the scale, and the scale by what it multiplies."""

@@ -71,6 +71,12 @@ class WeightGradients:
         results = computed(self.backward, self.adjoint.model, found, {**feeds, **weights, **given})
         return dict(zip(self.names, results.values(), strict=True))
 
+    def recomputed(self, feeds: Feeds, weights: Mapping[str, Array]) -> dict[str, Array]:
+        """The same outputs by the gradient graph, where fused operators are in parts: gradients are of these."""
+        outputs = self.outputs(feeds, weights)
+        zeros = {self.adjoint.cotangents[n]: np.zeros_like(y) for n, y in outputs.items()}
+        return computed(self.backward, self.adjoint.model, self.given, {**feeds, **weights, **zeros})
+
     @cached_property
     def forward(self) -> InferenceSession:
         """The model: graph inputs and weights in, the outputs in ``given`` out."""

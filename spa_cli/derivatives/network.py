@@ -70,7 +70,7 @@ class Network:
         if not function.names:
             raise ModelError(f"no weight has a gradient ({_why(function.missing)}); {INSTEAD}")
         result.weights = function.start()
-        result._compare(given, result.forward(feeds))
+        result._compare(given, _computed(function.recomputed, feeds, result.weights))
         return result
 
     def function(self, feeds: Feeds) -> WeightGradients:

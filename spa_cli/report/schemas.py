@@ -205,7 +205,13 @@ _BODIES: dict[str, dict[str, Schema]] = {
     },
     "operators": {
         "operators": _list(
-            _object(domain=TEXT, name=TEXT, behaviour={"enum": ["followed", "approximate", "frozen"]}, note=TEXT)
+            _object(
+                domain=TEXT,
+                name=TEXT,
+                behaviour={"enum": ["followed", "approximate", "frozen"]},
+                note=TEXT,
+                gradient={"enum": ["known", "zero", ""]},
+            )
         )
     },
     "plan": {"kept": _said(_KEPT, "per initializer and axis, what stays")},

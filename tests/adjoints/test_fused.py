@@ -29,6 +29,8 @@ CASES = [
     ("com.microsoft.SkipLayerNormalization(x, s, g)", ROWS),
     ("com.microsoft.SkipSimplifiedLayerNormalization<epsilon=1e-5>(x, s, g, t)", ROWS),
     ("com.microsoft.SkipSimplifiedLayerNormalization<epsilon=1e-5>(x, s, g)", ROWS),
+    ("ScaledTanh<alpha=0.5, beta=2.0>(x)", {"x": (2, 3)}),
+    ("ParametricSoftplus<alpha=0.5, beta=2.0>(x)", {"x": (2, 3)}),
     ("Affine<alpha=0.5, beta=2.0>(x)", {"x": (2, 3)}),
     ("ImageScaler<scale=0.5, bias=[1.0, 2.0]>(x)", {"x": (1, 2, 3, 3)}),
     ("Crop<border=[1, 0, 1, 2]>(x)", {"x": (1, 2, 5, 5)}),
@@ -40,7 +42,7 @@ CASES = [
 def test_gradients(call, shapes) -> None:
     read = call.rpartition("(")[2][:-1].split(", ")
     inputs = {n: half(noise(*shapes[n], seed=i)) for i, n in enumerate(read)}
-    old = call.split("<")[0] in ("Affine", "ImageScaler", "Crop")
+    old = call.split("<")[0] in ("Affine", "ImageScaler", "Crop", "ScaledTanh", "ParametricSoftplus")
     model = model_of(f"y = {call}", inputs, {}, opset=9 if old else 17, dtype="float", domains=None if old else MS)
     # few kinks lie within a small step
     small = "FusedConv" in call
