@@ -26,7 +26,7 @@ def distance(smaller: Cut) -> float:
 def before_training(folder: Path) -> Row:
     """Cut the untrained network, then train what is left for as long as the dense network costs.
 
-    ``l1`` needs nothing; with the extra ``train`` any of the gradient criteria would do.
+    ``l1`` needs nothing; with samples any of the gradient criteria would do.
     """
     smaller = cut(untrained(), folder, target_macs=0.5, method="l1")
     train(smaller.model, round(train_mixer.EPOCHS / smaller.macs))

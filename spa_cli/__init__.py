@@ -295,7 +295,7 @@ def devices(*, clear: bool = False) -> dict[str, Any]:
 
 
 def operators(name: str = "") -> list[Operator]:
-    """Every operator whose name contains ``name``: followed, approximate or frozen, and how or why."""
+    """Every operator whose name contains ``name``: followed, approximate or frozen, how or why; of its gradient."""
     from spa_cli.report.operators import operators as known
 
     return [o for o in known() if name.lower() in o.name.lower()]

@@ -1,12 +1,15 @@
 """Reverse mode: the adjoint of every operator as ONNX nodes, so that onnxruntime computes gradients."""
 
 from spa_cli.adjoints import (
+    attention,
     contraction,
     convolution,
     elementwise,
     indexing,
+    integers,
     movement,
     norms,
+    parts,
     pooling,
     quantization,
     recurrent,
@@ -15,12 +18,15 @@ from spa_cli.adjoints import (
 )
 
 __all__ = [
+    "attention",
     "contraction",
     "convolution",
     "elementwise",
     "indexing",
+    "integers",
     "movement",
     "norms",
+    "parts",
     "pooling",
     "quantization",
     "recurrent",

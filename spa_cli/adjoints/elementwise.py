@@ -12,7 +12,9 @@ Derivative = Callable[[Call, Value, Value], Value]
 
 flat(
     "Ceil Floor Round Sign IsNaN IsInf ConstantOfShape EyeLike OneHot RandomNormalLike RandomUniformLike Bernoulli "
-    "Shape Size ArgMax ArgMin NonZero Equal Less Greater LessOrEqual GreaterOrEqual Not And Or Xor Range Multinomial"
+    "Shape Size ArgMax ArgMin NonZero Equal Less Greater LessOrEqual GreaterOrEqual Not And Or Xor Range Multinomial "
+    "BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor BlackmanWindow Constant HammingWindow HannWindow "
+    "MelWeightMatrix RandomNormal RandomUniform SequenceEmpty SequenceLength"
 )
 
 

@@ -19,11 +19,13 @@ _PLAIN = FLOAT_TYPES | _NEVER
 class Flow:
     """One walk forward over a graph."""
 
-    def __init__(self, graph: Graph, shapes: Shapes, wanted: Iterable[str]) -> None:
+    def __init__(
+        self, graph: Graph, shapes: Shapes, wanted: Iterable[str], integers: frozenset[str] = frozenset()
+    ) -> None:
         self._dtype = shapes.dtype
         self._reached = set(wanted)
         # integers that stand for numbers: those that are wanted do
-        self._quantised = {n for n in self._reached if self._dtype.get(n, TensorProto.FLOAT) not in _PLAIN}
+        self._quantised = {n for n in self._reached if self._dtype.get(n, TensorProto.FLOAT) not in _PLAIN} | integers
         for node in graph.nodes:
             self._mark(node)
             if self.inputs(node):

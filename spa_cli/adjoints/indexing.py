@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from spa_cli.adjoints.emitter import NoAdjoint, Value
 from spa_cli.adjoints.movement import gather_back, scatter_back
 from spa_cli.adjoints.table import Call, Gradient, adjoint_of, need_opset
@@ -32,9 +34,21 @@ def gather(c: Call) -> Value:
 @adjoint_of("GatherElements", inputs=(0,))
 def gather_elements(c: Call) -> Value:
     """Single numbers by index along an axis."""
-    need_opset(c, 16, "a ScatterElements that adds")
-    axis = int(c.node.attr("axis", 0))
+    axis, e = c.axis(), c.emit
+    if e.opset < 16:
+        return _by_one_hot(c, axis)
     return c.emit.op("ScatterElements", c.emit.zeros_like(c.x()), c.x(1), c.g, axis=axis, reduction="add")
+
+
+def _by_one_hot(c: Call, axis: int) -> Value:
+    """Before ScatterElements adds: a row of zeros and a one for every index, along an axis behind it."""
+    need_opset(c, 11, "a OneHot of negative indices")
+    e = c.emit
+    if any(a != b or a is None for i, (a, b) in enumerate(zip(c.fixed(), c.fixed(1), strict=True)) if i != axis):
+        raise NoAdjoint("needs opset 16, which has a ScatterElements that adds")
+    size = e.reshape(e.size(c.x(), axis), e.constant(np.zeros(0), 7))
+    hot = e.cast(e.op("OneHot", c.x(1), size, e.constant([0, 1], 1), dtype=1, axis=axis + 1), c.g.dtype)
+    return e.reduce(e.unsqueeze(c.g, [axis + 1]) * hot, [axis], keepdims=False)
 
 
 @adjoint_of("GatherND", inputs=(0,))

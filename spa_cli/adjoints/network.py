@@ -9,6 +9,7 @@ import onnx
 
 from spa_cli.adjoints.assemble import assemble
 from spa_cli.adjoints.emitter import Emitter, NoAdjoint, Value
+from spa_cli.adjoints.expand import Expanded, expand
 from spa_cli.adjoints.flow import Flow
 from spa_cli.adjoints.sizes import Sizes
 from spa_cli.adjoints.table import Call, record_of
@@ -47,17 +48,19 @@ def adjoint(graph: Graph, shapes: Shapes, wanted: Iterable[str], outputs: Iterab
         inputs = {o: Value(emit, emit.fresh(f"cotangent/{o}"), shapes.dtype.get(o, 1)) for o in outputs}
         model = assemble(graph.in_memory(), emit, inputs, [], Sizes(graph, shapes))
         return Adjoint(model, {}, dict.fromkeys(wanted, reason), {o: v.name for o, v in inputs.items()})
-    return _Back(graph, shapes, wanted, outputs).result()
+    taken = _names(graph)
+    return _Back(expand(graph, shapes, taken), wanted, outputs, taken).result()
 
 
 class _Back:
     """One walk from the outputs back."""
 
-    def __init__(self, graph: Graph, shapes: Shapes, wanted: list[str], outputs: list[str]) -> None:
-        self._graph, self._wanted, self._outputs = graph, wanted, outputs
-        self._sizes = Sizes(graph, shapes)
-        self._flow = Flow(graph, shapes, wanted)
-        self._emit = Emitter(graph.opset, _names(graph))
+    def __init__(self, parts: Expanded, wanted: list[str], outputs: list[str], taken: set[str]) -> None:
+        graph = parts.graph
+        self._graph, self._wanted, self._outputs, self._declined = graph, wanted, outputs, parts.declined
+        self._sizes = Sizes(graph, parts.shapes)
+        self._flow = Flow(graph, parts.shapes, wanted, parts.integers)
+        self._emit = Emitter(graph.opset, taken)
         self._cotangents: dict[str, list[Value]] = {}
         # tensors whose gradient would lack a part, and why
         self._broken: dict[str, str] = {}
@@ -107,7 +110,10 @@ class _Back:
         what = f"{node.domain}::{node.op}" if node.domain else node.op
         subject = f"operator {what} (node '{node.label}')"
         if record is None or record.rule is None:
-            self._break([name for _, name in wanted], f"{subject} has no adjoint")
+            reason = record.reason if record else self._declined.get(node.label, "")
+            self._break(
+                [name for _, name in wanted], f"{subject} has no adjoint" + (f" here: {reason}" if reason else "")
+            )
             return
         cotangents = [self._cotangent(o) if self._flow.carries(o) else None for o in node.outputs]
         call = Call(node, self._emit, self._sizes, cotangents, self._also)

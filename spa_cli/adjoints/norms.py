@@ -79,20 +79,26 @@ def instance_norm(c: Call) -> Mapping[int, Gradient]:
     }
 
 
-@adjoint_of("GroupNormalization", inputs=(0,))
-def group_norm(c: Call) -> Value:
+@adjoint_of("GroupNormalization")
+def group_norm(c: Call) -> Mapping[int, Gradient]:
     """Over each group's channels; a scale per group until opset 21."""
     e, groups = c.emit, int(c.node.attr("num_groups"))
-    dims = e.slice(e.shape(c.x()), [0], [1], [0])
-    apart = e.concat([dims, e.ints([groups, -1])], 0)
-    scale, g = c.x(1), c.g
-    if c.node.version >= 21:
-        g = g * e.unsqueeze(scale, list(range(1, c.rank() - 1)))
-        g = e.reshape(g, apart)
-    else:
-        g = e.reshape(g, apart) * e.unsqueeze(scale, [1])
+    whole = e.shape(c.x())
+    apart = e.concat([e.slice(whole, [0], [1], [0]), e.ints([groups, -1])], 0)
     norm = Standard(e.reshape(c.x(), apart), [2], float(c.node.attr("epsilon", 1e-5)))
-    return e.reshape(norm.adjoint(g), e.shape(c.x()))
+    if c.node.version >= 21:
+        behind, others = list(range(1, c.rank() - 1)), [i for i in range(c.rank()) if i != 1]
+        return {
+            0: lambda: e.reshape(norm.adjoint(e.reshape(c.g * e.unsqueeze(c.x(1), behind), apart)), whole),
+            1: lambda: e.reduce(c.g * e.reshape(norm.result, whole), others, keepdims=False),
+            2: lambda: e.reduce(c.g, others, keepdims=False),
+        }
+    g = e.reshape(c.g, apart)
+    return {
+        0: lambda: e.reshape(norm.adjoint(g * e.unsqueeze(c.x(1), [1])), whole),
+        1: lambda: e.reduce(g * norm.result, [0, 2], keepdims=False),
+        2: lambda: e.reduce(g, [0, 2], keepdims=False),
+    }
 
 
 @adjoint_of("LpNormalization")

@@ -92,7 +92,7 @@ def maximum(c: Call) -> Value:
         w = _up(c, w)
     # axis by axis: a window of k x k has k places twice, not k * k
     sizes, outs = c.fixed()[2:], c.sizes.fixed(c.node.outputs[0])[2:]
-    images, stages = [_apart(c, c.x())], [_along(w, i) for i in range(len(sizes))]
+    images, stages = [_apart(c, c.emit.cast(c.x(), c.g.dtype))], [_along(w, i) for i in range(len(sizes))]
     for stage in stages[:-1]:
         wide = _bordered(images[-1], stage)
         images.append(c.emit.op("MaxPool", wide, **_attributes(c, stage)))

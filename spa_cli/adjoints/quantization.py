@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from spa_cli.adjoints.emitter import NoAdjoint, Value
-from spa_cli.adjoints.table import Call, adjoint_of
+from spa_cli.adjoints.table import MICROSOFT, Call, Gradient, adjoint_of
 
 _RANGES = {2: (0.0, 255.0), 3: (-128.0, 127.0), 4: (0.0, 65535.0), 5: (-32768.0, 32767.0)}
 
@@ -17,6 +19,7 @@ def _along(c: Call, value: Value, at: int) -> Value:
     return c.emit.unsqueeze(value, list(range(1, c.rank() - c.axis(1))))
 
 
+@adjoint_of("QuantizeLinear", MICROSOFT, inputs=(0,), quantises=True)
 @adjoint_of("QuantizeLinear", inputs=(0,), quantises=True)
 def quantize(c: Call) -> Value:
     """By the scale, where nothing was cut off."""
@@ -32,7 +35,18 @@ def quantize(c: Call) -> Value:
     return (c.g / scale).where(inside)
 
 
-@adjoint_of("DequantizeLinear", inputs=(0,))
-def dequantize(c: Call) -> Value:
-    """By the scale."""
-    return c.g * _along(c, c.x(1), 1)
+@adjoint_of("DequantizeLinear", MICROSOFT, inputs=(0, 1))
+@adjoint_of("DequantizeLinear", inputs=(0, 1))
+def dequantize(c: Call) -> Mapping[int, Gradient]:
+    """By the scale, and the scale by what it multiplies."""
+
+    def scale() -> Value:
+        e = c.emit
+        off = e.cast(c.x(), c.g.dtype)
+        if c.has(2):
+            off = off - _along(c, e.cast(c.x(2), c.g.dtype), 2)
+        rank, found = c.rank(), c.g * off
+        axes = list(range(rank)) if c.rank(1) == 0 or c.fixed(1) == [1] else [i for i in range(rank) if i != c.axis(1)]
+        return e.reshape(e.reduce(found, axes, keepdims=False), e.shape(c.x(1)))
+
+    return {0: lambda: c.g * _along(c, c.x(1), 1), 1: scale}

@@ -127,7 +127,7 @@ def _layer(c: Call, gates: int, usual: Sequence[str], back: Back, states: int) -
     """The adjoint of a layer, each direction by ``back``."""
     need_opset(c, 9, "Scan")
     node, e = c.node, c.emit
-    if c.has(4):
+    if c.has(4) and not _whole(c):
         raise NoAdjoint("it has lengths of sequences")
     if c.has(7):
         raise NoAdjoint("it has peepholes")
@@ -160,6 +160,12 @@ def _layer(c: Call, gates: int, usual: Sequence[str], back: Back, states: int) -
         3: both(lambda f: e.concat([_sums(g) for g in (f.pre, *(g for g, _ in f.recurrent))], 0)),
         **{5 + i: initial(i) for i in range(states)},
     }
+
+
+def _whole(c: Call) -> bool:
+    """Whether every sequence is as long as all steps."""
+    lengths, steps = c.sizes.value(c.node.inputs[4]), c.fixed()[0]
+    return lengths is not None and steps is not None and bool((lengths == steps).all())
 
 
 def _products(g: Value, rows: Value) -> Value:

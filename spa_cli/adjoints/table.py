@@ -85,12 +85,14 @@ class Record:
     """Of one operator. ``inputs``: those with derivatives (of floating point), ``None``: all of them.
 
     ``outputs``: those whose cotangents the rule takes, ``None``: all. ``quantises``: its integers stand for numbers.
+    ``reason``: why there is no rule.
     """
 
     rule: Rule | None
     inputs: tuple[int, ...] | None = None
     outputs: tuple[int, ...] | None = (0,)
     quantises: bool = False
+    reason: str = ""
 
     def differentiable(self, index: int) -> bool:
         """Whether there is a derivative in an input."""
@@ -126,9 +128,20 @@ def flat(names: str, domain: str = "") -> None:
         _RECORDS[domain, name] = Record(None, ())
 
 
+def without(names: str, reason: str) -> None:
+    """These operators have derivatives that are not known, for this reason."""
+    for name in names.split():
+        _RECORDS["", name] = Record(None, reason=reason)
+
+
+def of_operator(domain: str, op: str) -> Record | None:
+    """The record of an operator, if it has one."""
+    return _RECORDS.get((domain, op))
+
+
 def record_of(node: Node) -> Record | None:
     """The record of a node's operator, if it has one."""
-    return _RECORDS.get((node.domain, node.op))
+    return of_operator(node.domain, node.op)
 
 
 def unbroadcast(sizes: Sizes, value: Value, of: str, to: str) -> Value:

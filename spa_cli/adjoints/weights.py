@@ -71,6 +71,12 @@ class WeightGradients:
         results = computed(self.backward, self.adjoint.model, found, {**feeds, **weights, **given})
         return dict(zip(self.names, results.values(), strict=True))
 
+    def recomputed(self, feeds: Feeds, weights: Mapping[str, Array]) -> dict[str, Array]:
+        """The same outputs by the gradient graph, where fused operators are in parts: gradients are of these."""
+        outputs = self.outputs(feeds, weights)
+        zeros = {self.adjoint.cotangents[n]: np.zeros_like(y) for n, y in outputs.items()}
+        return computed(self.backward, self.adjoint.model, self.given, {**feeds, **weights, **zeros})
+
     @cached_property
     def forward(self) -> InferenceSession:
         """The model: graph inputs and weights in, the outputs in ``given`` out."""
@@ -121,6 +127,8 @@ def _unreachable(graph: Graph, name: str) -> str:
         return "it is no weight of the model"
     if graph.parameters[name].data_type in NARROW:
         return "onnxruntime takes no input of its type"
+    if any(n.op == "MatMulNBits" and name in (n.inputs[1], n.input(3)) for n in graph.consumers.get(name, ())):
+        return "its numbers are packed, several to a byte"
     if name in graph.hidden and all(name != s.values.name for s in graph.model.graph.sparse_initializer):
         return "it lies inside a body of a control-flow node"
     return ""

@@ -106,7 +106,8 @@ def window_of_transpose(c: Call, kernel: list[int]) -> Window:
     begin, end = [], []
     for i in range(n):
         size, out = c.sizes.here(node.inputs[0], i + 2), c.sizes.here(node.outputs[0], i + 2)
-        total = (size - 1) * strides[i] + more[i] + (kernel[i] - 1) * dilations[i] + 1 - out
+        # an output larger than the windows reach has rows behind that none reads
+        total = max((size - 1) * strides[i] + more[i] + (kernel[i] - 1) * dilations[i] + 1 - out, 0)
         less = total // 2
         begin.append(total - less if mode != "SAME_UPPER" else less)
         end.append(total - begin[-1])

@@ -41,7 +41,7 @@ def operators(
     name: Annotated[str, typer.Argument(help="Only operators whose name contains this.")] = "",
     json: Json = False,
 ) -> None:
-    """List every operator: followed, approximate or frozen, and how or why."""
+    """List every operator: followed, approximate or frozen, and how or why; and whether its gradient is known."""
     import spa_cli
     from spa_cli.report.tables import operators_table
 

@@ -12,8 +12,9 @@ from spa_cli.adjoints.weights import WeightGradients, weight_gradients
 from spa_cli.derivatives.outputs import disagreement, expected
 from spa_cli.derivatives.settle import settle, switches_of
 from spa_cli.derivatives.weights import weights_of
-from spa_cli.errors import ModelError, first_line
+from spa_cli.errors import ModelError
 from spa_cli.graph.model import Array, Graph
+from spa_cli.runtime.said import said
 from spa_cli.runtime.session import Feeds
 
 # (inputs, labels or None, weight of each sample)
@@ -69,7 +70,7 @@ class Network:
         if not function.names:
             raise ModelError(f"no weight has a gradient ({_why(function.missing)}); {INSTEAD}")
         result.weights = function.start()
-        result._compare(given, result.forward(feeds))
+        result._compare(given, _computed(function.recomputed, feeds, result.weights))
         return result
 
     def function(self, feeds: Feeds) -> WeightGradients:
@@ -121,5 +122,5 @@ def _computed(run: Any, *given: Any) -> dict[str, Array]:
     try:
         found: dict[str, Array] = run(*given)
     except Exception as error:
-        raise ModelError(f"the gradient graph doesn't run in onnxruntime ({first_line(error)}); {INSTEAD}") from error
+        raise ModelError(f"the gradient graph doesn't run in onnxruntime ({said(error)}); {INSTEAD}") from error
     return found

@@ -1,4 +1,4 @@
-"""Criteria from derivatives of a loss (extra ``train``); the network need not have been trained.
+"""Criteria from derivatives of a loss; the network need not have been trained.
 
 ``g`` is the gradient by the weights ``w`` and ``H`` the Hessian, of the loss on the labels in --calib, or on labels
 that the model draws itself where there are none.

@@ -208,7 +208,13 @@ _BODIES: dict[str, dict[str, Schema]] = {
     },
     "operators": {
         "operators": _list(
-            _object(domain=TEXT, name=TEXT, behaviour={"enum": ["followed", "approximate", "frozen"]}, note=TEXT)
+            _object(
+                domain=TEXT,
+                name=TEXT,
+                behaviour={"enum": ["followed", "approximate", "frozen"]},
+                note=TEXT,
+                gradient={"enum": ["known", "zero", ""]},
+            )
         )
     },
     "error": {

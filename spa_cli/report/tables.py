@@ -43,11 +43,12 @@ def operators_table(out: Console, found: list[Operator]) -> None:
     table = new_table(out, f"{len(found)} operators")
     table.add_column("operator", no_wrap=True, max_width=34)
     table.add_column("behaviour", no_wrap=True)
+    table.add_column("gradient", no_wrap=True)
     table.add_column("how, or why not", overflow="fold")
     for operator in found:
         name = operator.name if operator.domain == "ai.onnx" else f"{operator.domain}.{operator.name}"
         behaviour = Text(operator.behaviour, colour[operator.behaviour])
-        table.add_row(Text(shorten(name, 34)), behaviour, Text(operator.note.replace("``", "")))
+        table.add_row(Text(shorten(name, 34)), behaviour, operator.gradient, Text(operator.note.replace("``", "")))
     out.print(table)
 
 

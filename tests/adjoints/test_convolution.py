@@ -68,6 +68,7 @@ TRANSPOSED = [
     ('strides=[2,2], auto_pad="SAME_UPPER"', (1, 2, 3, 3), (2, 3, 3, 3)),
     ('strides=[2,2], auto_pad="SAME_LOWER"', (1, 2, 3, 3), (2, 3, 3, 3)),
     ("strides=[2,2], output_shape=[6,6]", (1, 2, 3, 3), (2, 3, 3, 3)),
+    ('strides=[2,2], auto_pad="VALID", output_shape=[8,8]', (1, 2, 3, 3), (2, 3, 3, 3)),
 ]
 
 

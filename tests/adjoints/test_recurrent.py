@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from onnx import numpy_helper
 
 from tests.adjoints.differences import adjoint_of, check, model_of, noise
 
@@ -72,3 +73,15 @@ def test_relu() -> None:
 def test_what_is_missing(attributes, reason) -> None:
     model, inputs = _model("LSTM", "forward", "", attributes)
     assert reason in adjoint_of(model, inputs, ["x"]).missing["x"]
+
+
+@pytest.mark.parametrize("lengths", [[4, 4], [4, 3]])
+def test_lengths_of_sequences(lengths) -> None:
+    """Where they are those of all steps, they say nothing."""
+    model, inputs = _model("LSTM", "forward", "")
+    model.graph.node[0].input.append("lengths")
+    model.graph.initializer.append(numpy_helper.from_array(np.array(lengths, np.int32), "lengths"))
+    if lengths == [4, 4]:
+        check(model, inputs, ["x"], step=1e-2, tolerance=2e-3)
+    else:
+        assert "it has lengths of sequences" in adjoint_of(model, inputs, ["x"]).missing["x"]

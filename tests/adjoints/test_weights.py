@@ -154,3 +154,17 @@ def test_weights_in_external_files(tmp_path) -> None:
     ones = np.ones((2, 300), np.float32)
     got = found.run(inputs, {"y": ones}, found.start())["w"]
     np.testing.assert_allclose(got, inputs["x"].T @ (ones @ weights["v"].T), rtol=1e-4, atol=1e-4)
+
+
+def test_numbers_that_are_packed_are_named_and_their_scales_have_gradients() -> None:
+    """What lies before the product has its gradients all the same."""
+    packed = np.random.default_rng(0).integers(0, 256, (3, 2, 8)).astype(np.uint8)
+    inputs = {"x": single(2, 5)}
+    weights = {"v": single(5, 20, seed=1), "s": single(6, low=0.1), "z": np.array([[0x87], [0x18], [0x77]], np.uint8)}
+    body = "a = MatMul(x, v)  y = com.microsoft.MatMulNBits<K=20, N=3, bits=4, block_size=16>(a, b, s, z)"
+    model = model_of(body, inputs, {**weights, "b": packed}, dtype="float", domains={"com.microsoft": 1})
+    found = opened(model, inputs, ["v", "s", "b"])
+    assert found.missing == {"b": "its numbers are packed, several to a byte"}
+    check(found, inputs, found.start())
+    again, outputs = (by(inputs, found.start())["y"] for by in (found.recomputed, found.outputs))
+    np.testing.assert_allclose(again, outputs, rtol=1e-4, atol=1e-4)

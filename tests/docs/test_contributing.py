@@ -13,7 +13,7 @@ CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(?:python|text)\n(.*?)```", CONTRIBUTING, re.DOTALL)
 SOURCES = [
     path.read_text(encoding="utf-8")
-    for folder in ("spa_cli/operators", "tests/operators", "spa_cli/importance")
+    for folder in ("spa_cli/operators", "tests/operators", "spa_cli/importance", "spa_cli/adjoints")
     for path in (ROOT / folder).glob("*.py")
 ]
 
