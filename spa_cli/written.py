@@ -12,13 +12,16 @@ _written: ContextVar[list[Path] | None] = ContextVar("written", default=None)
 
 @contextmanager
 def noting() -> Iterator[list[Path]]:
-    """Files that are put in place inside, in the order in which they were."""
+    """Files that are put in place inside, in the order in which they were; whoever notes around it has them, too."""
+    around = _written.get()
     found: list[Path] = []
     token = _written.set(found)
     try:
         yield found
     finally:
         _written.reset(token)
+        for path in found if around is not None else ():
+            note(path)
 
 
 def note(path: Path) -> None:

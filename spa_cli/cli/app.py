@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from spa_cli.cli.failures import JSON, print_error, wants_json
+from spa_cli.cli.failures import INTERRUPTED, JSON, print_error, wants_json
 from spa_cli.cli.streams import say, settle
 from spa_cli.interrupts import heed
+from spa_cli.written import noting, told
 
 
 def _version(wanted: bool) -> None:
@@ -73,15 +75,26 @@ def commands() -> typer.Typer:
 
 def main() -> None:
     """Entry point."""
-    settle()
-    heed()
-    try:
-        commands()()
-    except SystemExit as left:
-        # a help page whose reader has gone
-        if isinstance(left.__context__, BrokenPipeError):
-            raise SystemExit(0) from None
-        raise
-    except OSError as error:
-        say(f"error: what was asked for can't be printed: {error.strerror or error}; print it to another place")
-        raise SystemExit(2) from None
+    with noting() as written:
+        try:
+            settle()
+            heed()
+            commands()()
+        except KeyboardInterrupt:
+            _interrupted(written)
+        except SystemExit as left:
+            # outside of a command Typer answers: for a help page whose reader has gone, for an interrupt
+            if isinstance(left.__context__, BrokenPipeError):
+                raise SystemExit(0) from None
+            if isinstance(getattr(left.__context__, "__cause__", None), KeyboardInterrupt):
+                _interrupted(written)
+            raise
+        except OSError as error:
+            say(f"error: what was asked for can't be printed: {error.strerror or error}; print it to another place")
+            raise SystemExit(2) from None
+
+
+def _interrupted(written: list[Path]) -> NoReturn:
+    """Before a command began, or when it was done."""
+    say(f"interrupted; {told(written)}")
+    raise SystemExit(INTERRUPTED) from None
