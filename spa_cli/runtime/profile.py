@@ -17,7 +17,7 @@ import onnxruntime as ort
 
 from spa_cli.graph.bodies import own_bodies
 from spa_cli.runtime.providers import chosen
-from spa_cli.runtime.session import DATA_FOLDER, Feeds
+from spa_cli.runtime.session import DATA_FOLDER, Feeds, silent_session
 from spa_cli.staging import private
 
 _FEWEST, _MOST = 5, 50
@@ -73,7 +73,7 @@ def _session(model: onnx.ModelProto, folder: str, prefix: str) -> ort.InferenceS
     options.profile_file_prefix = prefix
     if folder:
         options.add_session_config_entry(DATA_FOLDER, folder)
-    return ort.InferenceSession(named.SerializeToString(), options, providers=list(chosen()))
+    return silent_session(named.SerializeToString(), options, chosen())
 
 
 def _attributed(model: onnx.ModelProto, events: list[dict[str, Any]], multiplying: Container[str]) -> Profile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,6 +16,7 @@ from spa_cli.graph.external import read_in
 from spa_cli.graph.model import Array
 from spa_cli.graph.source import Source
 from spa_cli.runtime.providers import CPU
+from spa_cli.runtime.said import said
 
 ort.set_default_logger_severity(4)
 
@@ -64,6 +66,8 @@ def open_session(
         # threads that spin while they wait take the cores from whatever else computes, NumPy and other processes
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
+    # whatever it is called
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     options.graph_optimization_level = _LEVELS[level]
     opened = openable(model) if isinstance(model, Source) else model
     if isinstance(model, Source) and not isinstance(opened, str) and model.folder:
@@ -81,8 +85,22 @@ def open_session(
         return _opened(what, options, providers)
 
 
+def silent_session(what: str | bytes, options: ort.SessionOptions, providers: Sequence[str]) -> ort.InferenceSession:
+    """A session that tries no other providers where these fail: onnxruntime would say so on standard output."""
+    return ort.InferenceSession(what, options, providers=list(providers), enable_fallback=0)
+
+
 def _opened(what: Any, options: ort.SessionOptions, providers: tuple[str, ...]) -> ort.InferenceSession:
-    session = ort.InferenceSession(what, options, providers=list(providers))
+    try:
+        session = silent_session(what, options, providers)
+    except Exception as error:
+        if providers[0] in CPU:
+            raise
+        # raises what is the model's own fault
+        silent_session(what, options, CPU)
+        raise UsageError(
+            f"{providers[0]} can't take the model ({said(error)}); use another provider, or leave --provider out"
+        ) from error
     # onnxruntime itself says nothing when a provider does not load
     if session.get_providers()[0] != providers[0]:
         raise UsageError(
