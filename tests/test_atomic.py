@@ -32,6 +32,17 @@ def test_what_fails_half_way_leaves_the_old_file(tmp_path) -> None:
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a.txt", "old")]
 
 
+def test_what_somebody_else_made_meanwhile_is_not_replaced(tmp_path) -> None:
+    path = tmp_path / "a.txt"
+    with (
+        pytest.raises(UsageError, match=r"'.*a.txt' exists now, somebody else made it meanwhile; use --force"),
+        replacing(path, force=False) as place,
+    ):
+        place.write_text("new")
+        path.write_text("theirs")
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a.txt", "theirs")]
+
+
 def test_an_interrupt_leaves_nothing(tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "a.txt") as place:
         place.write_text("ne")

@@ -185,7 +185,15 @@ def test_a_move_that_fails_leaves_no_plan_behind(place, monkeypatch) -> None:
             raise PermissionError(13, "Permission denied")
         shutil.move(source, target)
 
+    link = os.link
+
+    def claim(source: object, target: object, **given: object) -> None:
+        if target == place[1] / "small.onnx":
+            raise PermissionError(13, "Permission denied")
+        link(source, target, **given)
+
     monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(os, "link", claim)
     asked = ("--ratio", 0.3, "--method", "l1", "--plan-out", place[1] / "plan.json")
     text = refuse_prune(place, 2, RESNET, *asked)
     assert "can't be written: Permission denied; choose another name" in text

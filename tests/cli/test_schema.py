@@ -47,6 +47,7 @@ def printed(tmp_path_factory) -> dict[str, dict]:
         "criteria": ("criteria",),
         "devices": ("devices",),
         "operators": ("operators", "Conv"),
+        "error": ("inspect", bad),
     }
     found = {name: json.loads(spa(*command, "--json").out) for name, command in runs.items()}
     return {**found, "plan": json.loads(plan.read_text())}

@@ -114,7 +114,7 @@ def test_junit_of_what_can_not_take_the_place(tmp_path) -> None:
     file = tmp_path / "junit.xml"
     text = refused(1, "verify", RESNET, model_path("digits_lstm"), "--junit", file)
     (failure,) = ElementTree.parse(file).getroot().iter("failure")
-    assert failure.get("message") == text
+    assert text == f"{failure.get('message')}; '{file}' was written before"
 
 
 def test_github_sees_annotations_and_a_summary(small, tmp_path, monkeypatch) -> None:
@@ -130,6 +130,14 @@ def test_github_sees_annotations_and_a_summary(small, tmp_path, monkeypatch) -> 
     assert "::notice file=" in spa("verify", RESNET, small, "--max-size", "90%").err
     assert "### spa verify small.onnx: passed" in page.read_text()
     assert "::" not in spa("verify", RESNET, small, *gates, "--no-github").err
+
+
+def test_a_summary_that_can_not_be_written_is_a_warning(small, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path))
+    ran = spa("verify", RESNET, small, "--max-size", "90%")
+    assert ran.code == 0
+    assert f"the job summary '{tmp_path}' can't be written: Is a directory" in ran.err
 
 
 def test_github_sees_what_can_not_take_the_place(tmp_path, monkeypatch) -> None:

@@ -100,10 +100,10 @@ def test_a_file_system_without_links(monkeypatch, place) -> None:
 
 
 def test_a_full_disk_leaves_nothing_behind(monkeypatch, place) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "no space left on device")
 
-    monkeypatch.setattr(json, "dump", full)
+    monkeypatch.setattr(store, "put", full)
     assert store.keep("k", _table()) == _table()
     assert list(place.iterdir()) == []
 

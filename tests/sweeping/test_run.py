@@ -53,6 +53,19 @@ def test_sensitivity_is_the_drift_of_half_a_group_alone(tmp_path) -> None:
     assert all(0 < s.macs < 1 and 0 < s.params < 1 for s in found.sensitivity)
 
 
+def test_another_sweep_that_is_at_work_there_is_not_written_over(tmp_path, monkeypatch) -> None:
+    choose = run.choose_by_budget
+
+    def meanwhile(*given):
+        (tmp_path / "s" / "sweep.json").write_text("of another")
+        return choose(*given)
+
+    monkeypatch.setattr(run, "choose_by_budget", meanwhile)
+    with pytest.raises(UsageError, match=r"another sweep is at work in '.*s'; wait until it is done, or name another"):
+        sweep(tmp_path / "s", budgets=(0.8,))
+    assert (tmp_path / "s" / "sweep.json").read_text() == "of another"
+
+
 def test_a_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch) -> None:
     folder, calls = tmp_path / "s", []
     choose = run.choose_by_budget
@@ -185,7 +198,7 @@ def test_what_is_tried_lies_in_the_folder_and_goes(tmp_path, monkeypatch) -> Non
     monkeypatch.setattr(run.Quality, "of", lambda self, file: (places.append(file), of(self, file))[1])
     sweep(tmp_path / "s", budgets=(0.8,))
     (place,) = places
-    assert place.name == "model.onnx" and place.parent.parent == tmp_path / "s"
+    assert place.name == "model.onnx" and not place.exists() and not place.parent.exists()
     assert sorted(p.name for p in (tmp_path / "s").iterdir()) == ["sweep.json"]
 
 

@@ -139,7 +139,7 @@ class _Steps:
 
 def test_widths_that_cost_time_are_not_taken_though_the_budget_is_of_something_else(monkeypatch) -> None:
     """Free widths lose little less; what they cost in time decides."""
-    monkeypatch.setattr("spa_cli.trial.choose.by_time", lambda options: options.round_to == "auto")
+    monkeypatch.setattr("spa_cli.trial.choose.by_time", lambda request: request.options.round_to == "auto")
     monkeypatch.setattr("spa_cli.trial.choose.clock_of", lambda analysis, *_: _Steps(analysis.costs.nodes))
     monkeypatch.setattr("spa_cli.trial.trials.latency", lambda *_, **__: Timing(2.0, 1.0, 2.0, 1.0))
     net = build(TEXT, w1=(4, 160), w2=(160, 3))
@@ -151,7 +151,7 @@ def test_widths_that_cost_time_are_not_taken_though_the_budget_is_of_something_e
 
 
 def test_a_file_that_is_slower_is_tried_in_coarser_widths(monkeypatch) -> None:
-    monkeypatch.setattr("spa_cli.trial.choose.by_time", lambda options: True)
+    monkeypatch.setattr("spa_cli.trial.choose.by_time", lambda request: True)
     monkeypatch.setattr("spa_cli.trial.choose.clock_of", lambda analysis, *_: _Steps(analysis.costs.nodes))
     seen = []
     monkeypatch.setattr(Solver, "solve", _noting(Solver.solve, seen))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -37,28 +38,38 @@ def half(ranked: Ranked) -> Selection:
     return solver.menu.selection(found.gone)
 
 
-def staged(folder: Path) -> list[Path]:
-    return sorted(folder.glob(".spa-*/*.onnx"))
+@pytest.fixture
+def place(tmp_path, monkeypatch) -> Path:
+    """Where what is not finished lies."""
+    place = tmp_path / "tmp"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    return place
 
 
-def test_nothing_is_left_when_the_with_ends(ranked, tmp_path) -> None:
+def staged(place: Path) -> list[Path]:
+    return sorted(place.glob(".spa-*/*.onnx"))
+
+
+def test_nothing_is_left_when_the_with_ends(ranked, tmp_path, place) -> None:
     with pytest.raises(KeyboardInterrupt), Trials(ranked.subject, None, tmp_path / "s.onnx", "l2") as trials:
         trials.attempt(half(ranked))
-        assert [p.name for p in staged(tmp_path)] == ["s.onnx"]
+        assert [p.name for p in staged(place)] == ["s.onnx"]
         raise KeyboardInterrupt
-    assert list(tmp_path.iterdir()) == []
+    assert staged(tmp_path) == staged(place) == []
+    assert list(tmp_path.iterdir()) == [place]
 
 
-def test_an_attempt_takes_the_place_of_the_one_before_unless_that_is_kept(ranked, tmp_path) -> None:
+def test_an_attempt_takes_the_place_of_the_one_before_unless_that_is_kept(ranked, tmp_path, place) -> None:
     with Trials(ranked.subject, None, tmp_path / "s.onnx", "l2") as trials:
         first = trials.attempt(half(ranked))
         second = trials.attempt(half(ranked))
-        assert staged(tmp_path) == [second.staged.path]
+        assert staged(place) == [second.staged.path]
         trials.keep()
         third = trials.attempt(half(ranked))
-        assert staged(tmp_path) == sorted([second.staged.path, third.staged.path])
+        assert staged(place) == sorted([second.staged.path, third.staged.path])
         trials.keep()
-        assert staged(tmp_path) == [third.staged.path]
+        assert staged(place) == [third.staged.path]
         assert trials.cut(third.selection) is third
         assert trials.cut(first.selection) not in (first, second, third)
 

@@ -1,0 +1,33 @@
+"""Standard output that can't be written to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import pytest
+
+from spa_cli.cli.streams import printing
+from spa_cli.errors import UsageError
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_said() -> None:
+    with (
+        pytest.raises(UsageError, match="what was found can't be printed: No space left on device; print it to"),
+        open("/dev/full", "w") as full,
+        contextlib.redirect_stdout(full),
+        printing(),
+    ):
+        print("found")
+
+
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe, contextlib.redirect_stdout(pipe):
+        with printing():
+            print("found")
+        # what comes later goes nowhere, and is no error either
+        print("more", flush=True)
