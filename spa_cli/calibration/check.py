@@ -8,8 +8,9 @@ import numpy as np
 import onnx
 
 from spa_cli.errors import UsageError
+from spa_cli.graph.finite import not_finite
 from spa_cli.graph.model import Array, Graph
-from spa_cli.runtime.inputs import input_dims
+from spa_cli.runtime.inputs import input_dims, input_dtype
 
 
 def rank_of(info: onnx.ValueInfoProto) -> int | None:
@@ -63,8 +64,23 @@ def _check(where: str, name: str, array: Array, info: onnx.ValueInfoProto) -> No
         )
     if len(array) == 0:
         raise UsageError(f"calibration data for input '{name}' in '{where}' holds no samples; give at least one")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    if odd := not_finite(array):
         raise UsageError(
-            f"calibration data for input '{name}' in '{where}' holds values that are not finite; "
+            f"calibration data for input '{name}' in '{where}' holds {odd} (the first is the sample, counted from 0); "
             "take samples with NaN or infinity out"
         )
+    if (lost := _beyond(array, input_dtype(info.type.tensor_type.elem_type))) is not None:
+        raise UsageError(
+            f"calibration data for input '{name}' in '{where}' holds {array.flat[lost]:g} in sample "
+            f"{np.unravel_index(lost, array.shape)[0]}, which {input_dtype(info.type.tensor_type.elem_type).__name__} "
+            "can't hold; give what the model takes"
+        )
+
+
+def _beyond(array: Array, kind: type) -> int | None:
+    """Where in a flat array a number is too large for what the model takes, or too small; ``None`` if nowhere."""
+    if array.dtype.kind not in "fiu" or kind is np.bool_:
+        return None
+    limits = np.finfo(kind) if issubclass(kind, np.floating) else np.iinfo(kind)
+    beyond = (array > float(limits.max)) | (array < float(limits.min))
+    return int(beyond.argmax()) if beyond.any() else None

@@ -11,6 +11,8 @@ from spa_cli.obspa.shrinkage import POSITIONS
 
 # rows that are worth a product
 _ENOUGH = 1024
+# a variance that is smaller than this, relative to the square of its mean, is what single precision rounds off
+_CONSTANT = 1e-6
 
 
 def damped(h: Array, damping: float | Array) -> Array:
@@ -26,7 +28,7 @@ class Moments:
     ``rows``: independent ones among them (see ``shrinkage``).
 
     ``centred`` is false for a layer that has nowhere to put an intercept: means then count as zero.
-    ``h``: centred ``X^T X / n`` (g, p, p), the paper's Hessian.
+    ``h``: centred ``X^T X / n`` (g, p, p), the paper's Hessian; rows and columns of constant coordinates are zero.
     """
 
     def __init__(self, centred: bool = True) -> None:
@@ -77,6 +79,10 @@ class Moments:
             self._h, self._xx = np.divide(self._xx, self.n, out=self._xx), None
             for h, mean in zip(self._h, m, strict=True):
                 h -= np.outer(mean, mean)
+                constant = np.diagonal(h) < _CONSTANT * np.square(mean)
+                if constant.any():
+                    # what rounding left of it would be inverted
+                    h[constant], h[:, constant] = 0, 0
         return self._h
 
     @property

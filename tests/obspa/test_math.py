@@ -3,7 +3,7 @@ import pytest
 
 from spa_cli.obspa.moments import Moments
 from spa_cli.obspa.refit import Observations, Problem, predict, refit
-from spa_cli.obspa.saliency import Consumer, Rigid, convex, greedy
+from spa_cli.obspa.saliency import Consumer, Rigid, convex, greedy, inverse_root
 
 
 @pytest.fixture
@@ -51,6 +51,26 @@ def test_moments_do_not_depend_on_the_chunks(rng) -> None:
     c, mean = whole.against([(x[:, :100].astype(np.float32), t[:, :100]), (x[:, 100:].astype(np.float32), t[:, 100:])])
     assert np.allclose(mean[0], t[0].mean(0), atol=1e-6)
     assert np.allclose(c[0], (t[0] - t[0].mean(0)).T @ x[0] / 300, atol=1e-4)
+
+
+def test_coordinates_that_never_change_have_no_covariance(rng) -> None:
+    """What single precision rounds off their variance is noise, which an inverse would blow up."""
+    x = correlated(rng, 300, 7)
+    x[:, 2], x[:, 5] = 3.7, 0
+    moments = Moments()
+    moments.add(x[None])
+    assert not moments.h[0, 2].any()
+    assert not moments.h[0][:, [2, 5]].any()
+    assert np.allclose(moments.second[0, 2, 2], 3.7**2)
+    assert np.linalg.eigvalsh(moments.h[0]).min() > -1e-6
+
+
+def test_the_root_of_what_rounding_left_negative() -> None:
+    block = np.array([[4.0, 2.0], [2.0, 1.0 - 1e-14]])
+    root = inverse_root(block)
+    assert np.isfinite(root).all()
+    sound = np.array([[4.0, 1.0], [1.0, 3.0]])
+    assert np.allclose(inverse_root(sound).T @ inverse_root(sound), np.linalg.inv(sound))
 
 
 def test_damping_pulls_towards_the_weights_the_layer_has(rng) -> None:
