@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -69,18 +70,18 @@ def _check(where: str, name: str, array: Array, info: onnx.ValueInfoProto) -> No
             f"calibration data for input '{name}' in '{where}' holds {odd} (the first is the sample, counted from 0); "
             "take samples with NaN or infinity out"
         )
-    if (lost := _beyond(array, input_dtype(info.type.tensor_type.elem_type))) is not None:
+    kind = np.dtype(input_dtype(info.type.tensor_type.elem_type))
+    if (lost := _beyond(array, kind)) is not None:
         raise UsageError(
             f"calibration data for input '{name}' in '{where}' holds {array.flat[lost]:g} in sample "
-            f"{np.unravel_index(lost, array.shape)[0]}, which {input_dtype(info.type.tensor_type.elem_type).__name__} "
-            "can't hold; give what the model takes"
+            f"{np.unravel_index(lost, array.shape)[0]}, which {kind} can't hold; give what the model takes"
         )
 
 
-def _beyond(array: Array, kind: type) -> int | None:
+def _beyond(array: Array, kind: np.dtype[Any]) -> int | None:
     """Where in a flat array a number is too large for what the model takes, or too small; ``None`` if nowhere."""
-    if array.dtype.kind not in "fiu" or kind is np.bool_:
+    if array.dtype.kind not in "fiu" or kind.kind == "b" or np.can_cast(array.dtype, kind):
         return None
-    limits = np.finfo(kind) if issubclass(kind, np.floating) else np.iinfo(kind)
-    beyond = (array > float(limits.max)) | (array < float(limits.min))
+    limits: Any = np.finfo(kind) if kind.kind == "f" else np.iinfo(kind)
+    beyond = (array > np.float64(limits.max)) | (array < np.float64(limits.min))
     return int(beyond.argmax()) if beyond.any() else None

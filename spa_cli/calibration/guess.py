@@ -155,18 +155,18 @@ def _told(scores: Iterable[Array]) -> list[float]:
     Its mean prediction is spread over the classes, its scores differ more between pictures than between classes, and
     it knows something of each: a quarter of what it knows in the best range is enough.
     """
-    even, apart, known = [], [], []
+    even, apart, known = list[float](), list[float](), list[float]()
     for values in scores:
         if not np.isfinite(values).all():
-            for each_of in (even, apart, known):
-                each_of.append(0.0)
+            for lacking in (even, apart, known):
+                lacking.append(0.0)
             continue
         shifted = np.exp(values - values.max(1, keepdims=True)) if _raw(values) else np.maximum(values, 0)
         chances = shifted / shifted.sum(1, keepdims=True)
-        each, mean = _entropy(chances).mean(), _entropy(chances.mean(0))
+        each, mean = float(_entropy(chances).mean()), float(_entropy(chances.mean(0)))
         even.append(mean)
         known.append(mean - each)
-        apart.append(values.std(0).mean() / (values.std() + 1e-12))
+        apart.append(float(values.std(0).mean() / (values.std() + 1e-12)))
     enough = np.minimum(1, 4 * np.array(known) / max(*known, 1e-9))
     return [float(np.log(max(e * a * k, 1e-9))) for e, a, k in zip(even, apart, enough, strict=True)]
 

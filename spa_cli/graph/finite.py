@@ -8,7 +8,7 @@ from spa_cli.graph.model import Array
 
 
 def not_finite(array: Array) -> str:
-    """ "" where all are numbers, else the first that is none: "NaN at [2, 0, 1]"; integers and words always are."""
+    """The first that is no number, like "NaN at [2, 0, 1]", or "": integers and words always are some."""
     if array.dtype.kind == "V":
         # bfloat16 and smaller, which fit in single precision
         array = array.astype(np.float32)

@@ -125,7 +125,7 @@ class Rigid:
 
 
 def inverse_root(block: Array) -> Array:
-    """``R`` (s, s) with ``R^T R`` the inverse of a positive ``block``, also where rounding left it not quite positive."""
+    """``R`` (s, s) with ``R^T R`` the inverse of a positive ``block``, which rounding may have left not quite so."""
     try:
         return np.asarray(np.linalg.inv(np.linalg.cholesky(block)))
     except np.linalg.LinAlgError:

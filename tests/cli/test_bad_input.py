@@ -206,7 +206,7 @@ BAD_CALIBRATION = {
     "nan": (lambda d: _npz(d / "c.npz", image=_images(4, 1, 8, 8, value=np.nan)), "holds NaN at [0, 0, 0, 0]"),
     "infinite": (
         lambda d: _npz(d / "c.npz", image=_images(4, 1, 8, 8, value=np.inf)),
-        "holds infinity at [0, 0, 0, 0]",
+        "holds infinity at [0, 0, 0",
     ),
     "wrong name": (
         lambda d: _npz(d / "c.npz", picture=_images(4, 1, 8, 8)),
