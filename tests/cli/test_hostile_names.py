@@ -139,7 +139,7 @@ def test_pages_escape_them(model, made) -> None:
 
 def test_what_ci_reads(model, made, monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "page.md"))
-    small = made / "![x](https:⁄⁄a) <img src=x> @you\n::error::.onnx"
+    small = made / "![x](a.example) <img src=x> @you\n::error::.onnx"
     small.write_bytes((made / "s.onnx").read_bytes())
     ran = spa("verify", model, small, "--github", "--junit", tmp_path / "j.xml", "--max-drift", 1e-9)
     assert ran.code == 1
