@@ -39,14 +39,14 @@ def rank_groups(evidence: Evidence, recipe: Recipe) -> tuple[list[Ranking], dict
 
 
 def no_numbers(evidence: Evidence) -> dict[int, str]:
-    """The groups of which a weight holds NaN or infinity, and a sentence about it: nothing compares with those."""
+    """The groups of which a weight holds NaN or infinity, and a sentence about it."""
     graph, checked, found = evidence.graph, dict[str, str](), dict[int, str]()
     for index, group in enumerate(evidence.grouping.groups):
         for name in dict.fromkeys(m.tensor for m in group.members):
             if name not in checked:
                 checked[name] = not_finite(graph.array(name))
             if checked[name]:
-                found.setdefault(index, f"its weight '{name}' holds {checked[name]}")
+                found.setdefault(index, f"its weight '{name}' holds {checked[name]}, which nothing compares with")
     return found
 
 

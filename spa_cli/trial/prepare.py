@@ -92,7 +92,7 @@ def score(subject: Subject, request: Request) -> Ranked:
     if len(unscored) == len(subject.analysis.grouping.groups):
         raise ModelError(
             f"nothing in '{subject.source.name}' can be pruned by --method {request.options.method}: "
-            f"{next(iter(unscored.values()))}; use another criterion ('spa criteria'), or weights that are numbers"
+            f"{next(iter(unscored.values()))}; use another criterion ('spa criteria')"
         )
     curvature = evidence.curvature if request.repairs else None
     warnings = list(subject.warnings)
