@@ -172,9 +172,8 @@ def warnings_of(ranked: Ranked, request: Request, choice: Choice, trials: Trials
     found = [*ranked.warnings, *trials.warnings]
     if choice.short:
         found.append(choice.short)
-    if ranked.unscored:
-        index, why = next(iter(ranked.unscored.items()))
-        many = f"{len(ranked.unscored)} of {len(groups)} groups were left whole: {why}"
+    for why, index in {why: index for index, why in reversed(ranked.unscored.items())}.items():
+        many = f"{list(ranked.unscored.values()).count(why)} of {len(groups)} groups were left whole: {why}"
         found.append(f"{many} (the first is '{groups[index].name}')")
     found += [f"group '{groups[i].name}' was left whole: {why}" for i, why in choice.left_whole.items()]
     if ranked.curvature is not None:

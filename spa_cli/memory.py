@@ -35,14 +35,19 @@ def working_memory() -> int:
     return _asked.get() or _suggested()
 
 
-@lru_cache(maxsize=1)
 def _suggested() -> int:
+    return whole_memory() // _SHARE
+
+
+@lru_cache(maxsize=1)
+def whole_memory() -> int:
+    """Bytes of the machine's memory, or of the container's."""
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         # no POSIX
         total = _UNKNOWN
-    return min([total, *filter(None, map(_limit, _LIMITS))]) // _SHARE
+    return min([total, *filter(None, map(_limit, _LIMITS))])
 
 
 def more_than_fits() -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Mapping
 
 # controls, marks that turn the direction of what follows, halves of characters, lines and paragraphs
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_UNKNOWN = "\N{REPLACEMENT CHARACTER}"
+# what a runner of CI takes for a command: "::error::" and "##[error]" (GitHub), "##vso[...]" (Azure)
+_COMMAND = re.compile(r"(?<![\w:])(:)(?=:[A-Za-z][\w-]*(?: [^:]*)?::)|(#)(?=#(?:\[|vso\[))")
 
 
 def count(n: float) -> str:
@@ -39,8 +43,12 @@ def drift_text(drift: float) -> str:
 
 
 def one_line(text: str) -> str:
-    """Text without what XML, SVG and HTML can't hold, and in which a name from a file can't start a line."""
-    return "".join(c if unicodedata.category(c) not in _UNSEEN else "\N{REPLACEMENT CHARACTER}" for c in text)
+    """Text in which a name from a file can't start a line, steer a terminal or command a runner of CI.
+
+    Nor is anything left that XML, SVG and HTML can't hold. Every character becomes one.
+    """
+    seen = "".join(c if unicodedata.category(c) not in _UNSEEN else _UNKNOWN for c in text)
+    return _COMMAND.sub(_UNKNOWN, seen)
 
 
 def shorten(text: str, width: int) -> str:

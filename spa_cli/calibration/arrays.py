@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from spa_cli.archives import UNREADABLE, check_unpacked
 from spa_cli.calibration.check import checked
 from spa_cli.calibration.samples import Samples, joined, label_name
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array, Graph
 
 SUFFIXES = (".npz", ".npy")
-_UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 def read_arrays(path: Path, graph: Graph) -> Samples:
@@ -45,6 +43,7 @@ def read_arrays(path: Path, graph: Graph) -> Samples:
 
 def _read(file: Path, graph: Graph) -> tuple[dict[str, Array], Array | UsageError | None]:
     try:
+        check_unpacked(file)
         # numpy leaves a file open that it can't read
         with file.open("rb") as stream:
             loaded = np.load(stream, allow_pickle=False)
@@ -58,7 +57,7 @@ def _read(file: Path, graph: Graph) -> tuple[dict[str, Array], Array | UsageErro
             # what is no input is never read: it is only named where an input is missing
             arrays = {k: loaded[k] if k in graph.inputs else np.empty(0) for k in loaded.files if k != label}
             return arrays, _labels(loaded, label, file)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise UsageError(
             f"the calibration file '{file}' can't be read: {error}; save it with numpy.save or numpy.savez"
         ) from error
@@ -68,5 +67,5 @@ def _labels(loaded: np.lib.npyio.NpzFile, name: str | None, file: Path) -> Array
     """Labels that can't be read are no reason to fail where nobody asks for them."""
     try:
         return None if name is None else np.atleast_1d(loaded[name])
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         return UsageError(f"the labels in '{file}' can't be read: {error}; save them as numbers")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import onnx
 
 from spa_cli.errors import UsageError
+from spa_cli.graph.finite import not_finite
 from spa_cli.graph.model import Array, Graph
-from spa_cli.runtime.inputs import input_dims
+from spa_cli.runtime.inputs import input_dims, input_dtype
 
 
 def rank_of(info: onnx.ValueInfoProto) -> int | None:
@@ -63,8 +65,23 @@ def _check(where: str, name: str, array: Array, info: onnx.ValueInfoProto) -> No
         )
     if len(array) == 0:
         raise UsageError(f"calibration data for input '{name}' in '{where}' holds no samples; give at least one")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    if odd := not_finite(array):
         raise UsageError(
-            f"calibration data for input '{name}' in '{where}' holds values that are not finite; "
+            f"calibration data for input '{name}' in '{where}' holds {odd} (the first is the sample, counted from 0); "
             "take samples with NaN or infinity out"
         )
+    kind = np.dtype(input_dtype(info.type.tensor_type.elem_type))
+    if (lost := _beyond(array, kind)) is not None:
+        raise UsageError(
+            f"calibration data for input '{name}' in '{where}' holds {array.flat[lost]:g} in sample "
+            f"{np.unravel_index(lost, array.shape)[0]}, which {kind} can't hold; give what the model takes"
+        )
+
+
+def _beyond(array: Array, kind: np.dtype[Any]) -> int | None:
+    """Where in a flat array a number is too large for what the model takes, or too small; ``None`` if nowhere."""
+    if array.dtype.kind not in "fiu" or kind.kind == "b" or np.can_cast(array.dtype, kind):
+        return None
+    limits: Any = np.finfo(kind) if kind.kind == "f" else np.iinfo(kind)
+    beyond = (array > np.float64(limits.max)) | (array < np.float64(limits.min))
+    return int(beyond.argmax()) if beyond.any() else None

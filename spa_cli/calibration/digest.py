@@ -6,9 +6,10 @@ import hashlib
 import os
 from pathlib import Path
 
-from spa_cli.calibration.function import called, file_of, find, names_function
+from spa_cli.calibration.function import called, file_of, find
 from spa_cli.calibration.samples import SampleSource
 from spa_cli.errors import UsageError
+from spa_cli.options.words import names_function
 
 _CHUNK = 1 << 20
 

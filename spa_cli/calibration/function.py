@@ -7,7 +7,6 @@ import importlib
 import importlib.util
 import inspect
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -18,13 +17,6 @@ from spa_cli.calibration.batches import gather
 from spa_cli.calibration.samples import Samples, SampleSource
 from spa_cli.errors import SpaError, UsageError, first_line
 from spa_cli.graph.model import Graph
-
-_NAMED = re.compile(r"(?P<file>.+\.py):(?P<in_file>[^\W\d]\w*)|(?P<module>[^\W\d][\w.]*):(?P<in_module>[^\W\d]\w*)")
-
-
-def names_function(text: str) -> bool:
-    """Whether this is ``module:function`` or ``path/to/file.py:function``."""
-    return _NAMED.fullmatch(text) is not None
 
 
 def read_function(source: SampleSource, graph: Graph, limit: int | None) -> Samples:

@@ -6,6 +6,7 @@ apart: those of a wrong range.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -72,7 +73,8 @@ def _guess(analysis: Analysis, kinds: Mapping[str, Kind], unknown: list[str]) ->
         if span is None:
             chunks = [{n: np.zeros_like(v) if n in unknown else v for n, v in chunk.items()} for chunk in chunks[:1]]
         runs = [session.run(wanted, chunk) for chunk in chunks]
-        return {n: np.concatenate(values) for n, *values in zip(wanted, *runs, strict=True)}
+        # half precision holds no sum of squares
+        return {n: np.concatenate(values).astype(np.float64) for n, *values in zip(wanted, *runs, strict=True)}
 
     try:
         seen = {span: outputs(span) for span in (*_NARROW, *_WIDE)}
@@ -117,7 +119,8 @@ def _with_bias(graph: Graph, node: Node) -> _First:
         after = graph.only_reader(tensor)
     norm = None
     if after is not None and after.op == "BatchNormalization" and {*after.inputs[3:5]} <= {*graph.parameters}:
-        norm = graph.array(after.inputs[3]).astype(float), np.sqrt(graph.array(after.inputs[4]).astype(float)) + 1e-6
+        mean, variance = (graph.array(i).astype(float) for i in after.inputs[3:5])
+        norm = mean, np.sqrt(np.maximum(variance, 0)) + 1e-6
     return _First(tensor, axis, norm)
 
 
@@ -129,12 +132,16 @@ def _channels(values: Array, axis: int) -> Array:
 
 def _misfit(values: Array, mean: Array, deviation: Array) -> float:
     """How far the channels are from stored statistics: octaves of deviation, and deviations of mean."""
+    if not np.isfinite(values).all():
+        return math.inf
     octaves = abs(np.log2((values.std(1) + 1e-9) / deviation))
     return float(np.median(octaves) + np.median(abs(values.mean(1) - mean) / deviation))
 
 
 def _drowned(values: Array, nothing: Array) -> float:
     """By how much the bias (what comes of no picture) is out of proportion to what pictures add, as a logarithm."""
+    if not (np.isfinite(values).all() and np.isfinite(nothing).all()):
+        return math.inf
     bias, spread = np.median(nothing, 1), values.std(1)
     if not bias.any():
         return 0.0
@@ -148,14 +155,18 @@ def _told(scores: Iterable[Array]) -> list[float]:
     Its mean prediction is spread over the classes, its scores differ more between pictures than between classes, and
     it knows something of each: a quarter of what it knows in the best range is enough.
     """
-    even, apart, known = [], [], []
+    even, apart, known = list[float](), list[float](), list[float]()
     for values in scores:
+        if not np.isfinite(values).all():
+            for lacking in (even, apart, known):
+                lacking.append(0.0)
+            continue
         shifted = np.exp(values - values.max(1, keepdims=True)) if _raw(values) else np.maximum(values, 0)
         chances = shifted / shifted.sum(1, keepdims=True)
-        each, mean = _entropy(chances).mean(), _entropy(chances.mean(0))
+        each, mean = float(_entropy(chances).mean()), float(_entropy(chances.mean(0)))
         even.append(mean)
         known.append(mean - each)
-        apart.append(values.std(0).mean() / (values.std() + 1e-12))
+        apart.append(float(values.std(0).mean() / (values.std() + 1e-12)))
     enough = np.minimum(1, 4 * np.array(known) / max(*known, 1e-9))
     return [float(np.log(max(e * a * k, 1e-9))) for e, a, k in zip(even, apart, enough, strict=True)]
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from spa_cli.calibration.check import checked
-from spa_cli.calibration.pixels import ImageInput, pillow
+from spa_cli.calibration.pixels import ImageInput, of_modest_size, pillow
 from spa_cli.calibration.reading import Reading
 from spa_cli.calibration.samples import Samples, part, spread
 from spa_cli.errors import UsageError
@@ -55,11 +55,12 @@ def read_images(path: Path, graph: Graph, reading: Reading, limit: int | None) -
 
 
 def _with(library: Any, file: Path, use: Callable[[Any], Found]) -> Found:
-    try:
-        with library.open(file) as image:
-            return use(image)
-    except (OSError, ValueError, SyntaxError, library.DecompressionBombError) as error:
-        raise UsageError(f"the image '{file}' can't be read ({error}); mend it or take it out") from error
+    with of_modest_size() as unreadable:
+        try:
+            with library.open(file) as image:
+                return use(image)
+        except unreadable as error:
+            raise UsageError(f"the image '{file}' can't be read ({error}); mend it or take it out") from error
 
 
 def _labels(path: Path, files: list[Path]) -> Array | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +24,15 @@ def pillow() -> Any:
     """Pillow's Image; raises UsageError without the extra."""
     extra("PIL.ImageOps", "images need Pillow", "pillow")
     return extra("PIL.Image", "images need Pillow", "pillow")
+
+
+@contextlib.contextmanager
+def of_modest_size() -> Iterator[tuple[type[BaseException], ...]]:
+    """What Pillow raises of a picture that can't be read; one of 90 million pixels is none, however small its file."""
+    library = pillow()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", library.DecompressionBombWarning)
+        yield OSError, ValueError, SyntaxError, library.DecompressionBombError, library.DecompressionBombWarning
 
 
 @dataclass(frozen=True)

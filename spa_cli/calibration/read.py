@@ -8,7 +8,7 @@ from pathlib import Path
 from spa_cli.calibration import arrays, images, text
 from spa_cli.calibration.arrays import read_arrays
 from spa_cli.calibration.focus import Focus
-from spa_cli.calibration.function import names_function, read_function
+from spa_cli.calibration.function import read_function
 from spa_cli.calibration.images import read_images
 from spa_cli.calibration.reading import Reading
 from spa_cli.calibration.samples import JUDGES, Samples, SampleSource
@@ -17,6 +17,7 @@ from spa_cli.calibration.text import read_text
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Graph
 from spa_cli.options import Options
+from spa_cli.options.words import names_function
 
 _AS_IT_IS = Reading()
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from spa_cli.calibration.check import checked
 from spa_cli.calibration.images import LOOKED_AT, Found
-from spa_cli.calibration.pixels import ImageInput, pillow
+from spa_cli.calibration.pixels import ImageInput, of_modest_size, pillow
 from spa_cli.calibration.reading import Reading
 from spa_cli.calibration.samples import Samples, label_name, part, spread
 from spa_cli.calibration.tokens import TextInputs
@@ -106,10 +106,13 @@ class _Columns:
         return {target.name: np.stack(found)}
 
     def _image(self, column: Any, name: str, at: int, use: Callable[[Any], Found]) -> Found:
-        try:
-            return use(column[at][name])
-        except (OSError, ValueError, SyntaxError, AttributeError) as error:
-            raise UsageError(
-                f"row {at} of '{self._where}' holds no image that can be read ({first_line(error)}); "
-                "mend it or take it out"
-            ) from error
+        with of_modest_size() as broken:
+            # an empty cell is no image either
+            unreadable: tuple[type[BaseException], ...] = (AttributeError, *broken)
+            try:
+                return use(column[at][name])
+            except unreadable as error:
+                raise UsageError(
+                    f"row {at} of '{self._where}' holds no image that can be read ({first_line(error)}); "
+                    "mend it or take it out"
+                ) from error

@@ -15,8 +15,8 @@ from spa_cli.runtime.probe import probe
 from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.session import open_session
 
-# numbers per sample that are compared with stored statistics; of more, so many are taken
-_COMPARED = 8192
+# numbers per sample that are compared with stored statistics (of more, so many are taken), and how large they can be
+_COMPARED, _FARTHEST = 8192, 1e15
 
 
 def class_scores(analysis: Analysis) -> str:
@@ -83,8 +83,10 @@ def _deviations(analysis: Analysis, pool: Store, norms: list[Node]) -> Array:
         # averaged inside, so that no map has to be handed out
         model.graph.node.extend(
             [
-                helper.make_node("GlobalAveragePool", [node.inputs[0]], [mean]),
-                helper.make_node("Mul", [node.inputs[0], node.inputs[0]], [f"{square}d"]),
+                # half precision holds no squares of large numbers
+                helper.make_node("Cast", [node.inputs[0]], [f"{square}c"], to=onnx.TensorProto.FLOAT),
+                helper.make_node("GlobalAveragePool", [f"{square}c"], [mean]),
+                helper.make_node("Mul", [f"{square}c", f"{square}c"], [f"{square}d"]),
                 helper.make_node("GlobalAveragePool", [f"{square}d"], [square]),
             ]
         )
@@ -97,8 +99,9 @@ def _deviations(analysis: Analysis, pool: Store, norms: list[Node]) -> Array:
         values = [v.reshape(len(v), -1).astype(float) for v in session.run(names, chunk)]
         parts = []
         for (stored_mean, variance), first, second in zip(statistics, values[::2], values[1::2], strict=True):
-            safe, layer = variance + 1e-6, np.sqrt(len(variance))
+            safe, layer = np.maximum(variance, 0) + 1e-6, np.sqrt(len(variance))
             parts.append((first - stored_mean) / np.sqrt(safe) / layer)
             parts.append(((second - 2 * stored_mean * first + stored_mean**2) / safe - 1) / layer)
-        found[at] = np.concatenate(parts, 1)[:, some]
+        # what is too large, or no number, is as far as can be squared
+        found[at] = np.clip(np.nan_to_num(np.concatenate(parts, 1)[:, some], nan=_FARTHEST), -_FARTHEST, _FARTHEST)
     return found

@@ -45,7 +45,22 @@ def from_user(analysis: Analysis, given: Samples, options: Options, focus: Focus
                 "--focus samples: the slice holds only samples held back to measure on; widen it, or give --test"
             )
         index = np.random.default_rng(seed).permutation(usable)[: len(index)]
-    return replace(_picked(analysis, given, index), warning=shortage(analysis, wanted))
+    warnings = filter(None, (shortage(analysis, wanted), _sameness(given)))
+    return replace(_picked(analysis, given, index), warning="; ".join(warnings))
+
+
+def _sameness(given: Samples) -> str:
+    """What to say of samples that are hardly any, or one and the same, "" if they are neither."""
+    rows = zip(*(given.data[name] for name in given.data), strict=False)
+    different = set[bytes]()
+    for row in rows:
+        different.add(b"".join(np.asarray(part).tobytes() for part in row))
+        if len(different) >= _FEWEST:
+            return ""
+    return (
+        f"what is fitted to {len(different)} different samples may hold for no others, and drift on them says little: "
+        "give more with --calib"
+    )
 
 
 def whole(analysis: Analysis, given: Samples) -> Calibration:

@@ -61,7 +61,7 @@ def _object(path: Path, number: int, line: str) -> tuple[str, Array | None]:
         text = found["text"]
         if not isinstance(text, str):
             raise TypeError
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise UsageError(
             f'line {number} of \'{path}\' is no object with a text; write {{"text": "..."}} with or without a "label"'
         ) from None

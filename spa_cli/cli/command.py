@@ -12,11 +12,9 @@ from typing import Annotated, Any, is_typeddict
 import typer
 
 from spa_cli.cli.failures import guarded, tell, wants_json
-from spa_cli.cli.parameters import made_of
+from spa_cli.cli.parameters import WRITTEN, made_of
 
 _OUTPUT = "Output"
-# parameters of commands that name what is written
-_WRITTEN = ("output", "plan_out", "report", "picture", "html", "junit", "cache", "log_file")
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no warnings.", rich_help_panel=_OUTPUT)]
 _Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say every step on stderr.", rich_help_panel=_OUTPUT)]
 _LogFile = Annotated[
@@ -80,11 +78,13 @@ def command(kept: str | None = None) -> Callable[[Callable[..., None]], Callable
             for name, options in groups.items():
                 given[name] = {o.name: given.pop(o.name) for o in options}
             from spa_cli.cli.listen import listening
+            from spa_cli.cli.threads import on_one_thread
             from spa_cli.progress import stage
 
             with guarded(debug, kept, bool(given.get("json"))):
                 # before the log file is made
                 _require_files({**given, "log_file": log_file})
+                on_one_thread()
                 with listening(quiet, verbose, log_file), _noted(debug):
                     if config is not None:
                         stage(f"options from '{config}'")
@@ -103,7 +103,7 @@ def _require_files(given: dict[str, Any]) -> None:
     """Raise UsageError where "-" is to be written to, as if it were standard output."""
     from spa_cli.errors import UsageError
 
-    for name in _WRITTEN:
+    for name in WRITTEN:
         several = given.get(name) if isinstance(given.get(name), list) else [given.get(name)]
         if any(str(file) == "-" for file in several or ()):
             raise UsageError(

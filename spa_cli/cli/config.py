@@ -9,10 +9,13 @@ from typing import Any
 
 import typer
 
+from spa_cli.cli.parameters import WRITTEN
 from spa_cli.errors import UsageError
 from spa_cli.options import BUDGETS, Options, words
 from spa_cli.options.arguments import PruneArguments
 from spa_cli.options.declare import declared
+from spa_cli.options.words import names_function
+from spa_cli.text import one_line
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -25,6 +28,9 @@ _READ = {one.name for one, about in declared(Options) if about.read in (words.fi
 # a name, or a file
 _EITHER = {one.name for one, about in declared(Options) if about.read is words.device}
 _NEVER = {"config", "help"}
+# what may be a function, and what is a command
+_CALLED = {one.name for one, about in declared(Options) if about.read is words.samples}
+_RUN = {"eval"}
 
 
 def defaults(context: typer.Context, given: Path | None) -> tuple[Path | None, dict[str, Any]]:
@@ -49,6 +55,11 @@ def defaults(context: typer.Context, given: Path | None) -> tuple[Path | None, d
             _check(file, key, known, "option")
     chosen = {k: v for k, v in table.items() if not isinstance(v, dict) and k in commands[mine]}
     chosen |= table.get(mine, {})
+    for key, value in chosen.items():
+        _check_text(file, key, value)
+    if given is None:
+        for key, value in chosen.items():
+            _check_harmless(file, key, value)
     return file, {commands[mine][flag]: _beside(file, flag, value) for flag, value in chosen.items()}
 
 
@@ -114,6 +125,28 @@ def _check(file: Path, key: str, known: set[str], kind: str) -> None:
     near = difflib.get_close_matches(key.replace("_", "-"), sorted(known), 1)
     advice = f"did you mean '{near[0]}'?" if near else "'spa COMMAND --help' lists them, without the dashes"
     raise UsageError(f"'{key}' in '{file}' is no {kind}; {advice}")
+
+
+def _check_text(file: Path, key: str, value: Any) -> None:
+    for text in value if isinstance(value, list) else [value]:
+        if isinstance(text, str) and one_line(text) != text:
+            raise UsageError(f"'{key}' in '{file}' holds characters that can't be shown; write it without them")
+
+
+def _check_harmless(file: Path, key: str, value: Any) -> None:
+    """A configuration that nobody named may have come with what is worked on: it runs nothing, and writes beside it."""
+    trust = "name the file with --config if you trust it"
+    for text in map(str, value if isinstance(value, list) else [value]):
+        function = key in _CALLED and names_function(text) and not Path(_beside(file, key, text)).exists()
+        if key in _RUN or function:
+            raise UsageError(
+                f"'{key}' in '{file}' runs a program, which a configuration that was only found may not; {trust}"
+            )
+        if key.replace("-", "_") in WRITTEN and not Path(text).resolve().is_relative_to(file.parent.resolve()):
+            raise UsageError(
+                f"'{key}' in '{file}' writes to '{text}', outside of the configuration's folder, which one that was only "
+                f"found may not; {trust}"
+            )
 
 
 def _beside(file: Path, flag: str, value: Any) -> Any:

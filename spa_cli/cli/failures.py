@@ -10,6 +10,7 @@ import typer
 
 from spa_cli.cli.streams import say
 from spa_cli.errors import SpaError, first_line, of_memory
+from spa_cli.text import one_line
 
 INTERRUPTED = 130
 JSON = "--json"
@@ -17,8 +18,6 @@ JSON = "--json"
 
 def tell(code: int, kind: str, message: str, json: bool) -> None:
     """Say on stderr what went wrong, and print the object where one was asked for; never fails."""
-    from spa_cli.text import one_line
-
     say(one_line(message if kind == "interrupted" else f"error: {message}"))
     if json:
         print_error(code, kind, one_line(message))
@@ -60,7 +59,8 @@ def guarded(debug: bool, kept: str | None = None, json: bool = False) -> Iterato
             if debug:
                 import traceback
 
-                say(traceback.format_exc().rstrip())
+                # its lines stay lines, which names in them do not make more of
+                say("\n".join(map(one_line, traceback.format_exc().splitlines())))
             tell(code, kind, message, json)
             raise typer.Exit(code) from None
 

@@ -73,8 +73,18 @@ def _file(path: Path, quiet: bool) -> logging.Handler:
         raise UsageError(f"the log file '{path}' can't be written: {error.strerror or error}; name another") from error
     handler.setLevel(logging.DEBUG)
     handler.addFilter(lambda record: bool(record.getMessage()))
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_Entry("%(asctime)s %(levelname)s %(message)s"))
     return handler
+
+
+class _Entry(logging.Formatter):
+    """One line an entry; those of a traceback are set in, so that none can be taken for an entry."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return one_line(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        return "\n".join(f"  {one_line(line)}" for line in super().formatException(ei).splitlines())
 
 
 class _Lines(logging.Handler):
@@ -89,7 +99,7 @@ class _Lines(logging.Handler):
         if record.levelno == logging.WARNING:
             say(one_line(f"warning: {text}"))
         elif record.levelno == logging.INFO and text:
-            say(f"{time.perf_counter() - self._start:7.1f} s  {text}")
+            say(one_line(f"{time.perf_counter() - self._start:7.1f} s  {text}"))
 
 
 class _Bar(logging.Handler):

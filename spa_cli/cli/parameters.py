@@ -15,6 +15,8 @@ from spa_cli.options.arguments import LimitArguments
 from spa_cli.options.declare import About, declared
 from spa_cli.options.limits import Limits
 
+# those that name what is written
+WRITTEN = ("output", "plan_out", "report", "picture", "html", "junit", "cache", "log_file")
 ModelFile = Annotated[Path, typer.Argument(help="The .onnx file.", show_default=False)]
 Out = Annotated[Path, typer.Option("-o", "--output", help="Where to write the small model.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]

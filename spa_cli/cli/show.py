@@ -70,8 +70,12 @@ def show(json: bool, value: Callable[[], dict[str, Any]], table: Callable[[Conso
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """One object on stdout; raises UsageError if it can't be printed."""
-    print_lines(encoder.dumps(_finite(value), indent=2, allow_nan=False))
+    """One object on stdout, in ASCII: no line of it is a command to a terminal or a runner of CI.
+
+    Raises UsageError if it can't be printed.
+    """
+    # two of these in a row begin a command, wherever they stand
+    print_lines(encoder.dumps(_finite(value), indent=2, allow_nan=False).replace("##", "#\\u0023"))
 
 
 def print_lines(text: str) -> None:

@@ -12,6 +12,7 @@ from spa_cli.channels.ranking import Ranking, Scores
 from spa_cli.channels.slices import shape_of
 from spa_cli.channels.state import PRODUCER
 from spa_cli.errors import UsageError
+from spa_cli.graph.finite import not_finite
 from spa_cli.graph.model import Array
 from spa_cli.importance.aggregation import AGGREGATIONS, RELATIVE, SIGNLESS
 from spa_cli.importance.evidence import Evidence, Scored
@@ -19,6 +20,7 @@ from spa_cli.importance.normalisation import NORMALISATIONS
 from spa_cli.importance.recipe import Ingredient, Recipe
 
 UNSCORED = "none of its weights has a score by --method {name}"
+OVERFLOWS = "its scores by --method {name} are too large to be compared, or no numbers"
 
 
 def rank_groups(evidence: Evidence, recipe: Recipe) -> tuple[list[Ranking], dict[int, str]]:
@@ -26,12 +28,26 @@ def rank_groups(evidence: Evidence, recipe: Recipe) -> tuple[list[Ranking], dict
 
     Those have a ranking too, which says nothing.
     """
-    unscored: dict[int, str] = {}
-    found = [_by_criterion(evidence, recipe, part, unscored) for part in recipe.parts]
+    unscored = no_numbers(evidence)
+    # what is too large becomes infinite: it is looked at afterwards
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = [_by_criterion(evidence, recipe, part, unscored) for part in recipe.parts]
     if len(found) == 1:
         return found[0], unscored
     combined = _combine(found, [p.weight for p in recipe.parts], recipe.ensemble)
     return [Ranking.of(s) for s in combined], unscored
+
+
+def no_numbers(evidence: Evidence) -> dict[int, str]:
+    """The groups of which a weight holds NaN or infinity, and a sentence about it."""
+    graph, checked, found = evidence.graph, dict[str, str](), dict[int, str]()
+    for index, group in enumerate(evidence.grouping.groups):
+        for name in dict.fromkeys(m.tensor for m in group.members):
+            if name not in checked:
+                checked[name] = not_finite(graph.array(name))
+            if checked[name]:
+                found.setdefault(index, f"its weight '{name}' holds {checked[name]}, which nothing compares with")
+    return found
 
 
 def _by_criterion(evidence: Evidence, recipe: Recipe, part: Ingredient, unscored: dict[int, str]) -> list[Ranking]:
@@ -40,18 +56,21 @@ def _by_criterion(evidence: Evidence, recipe: Recipe, part: Ingredient, unscored
     additive = (recipe.aggregation or part.criterion.aggregation) not in RELATIVE
     orders: list[Array | None] = []
     for index, group in enumerate(groups):
-        members = part.criterion.members(evidence, group, part.argument)
+        members = None if index in unscored else part.criterion.members(evidence, group, part.argument)
         if members is None:
-            why = evidence.why_unscored(group)
-            unscored[index] = UNSCORED.format(name=part.criterion.name) + (f": {why}" if why else "")
-            members = [Scored("", "", np.zeros(shape_of(group)))]
-        if isinstance(members, Ranking):
-            scores.append(members.loss)
-            orders.append(members.order)
-            continue
-        name = recipe.aggregation or part.criterion.aggregation
-        scores.append(_aggregate(evidence, recipe, members, name))
-        orders.append(None)
+            if index not in unscored:
+                why = evidence.why_unscored(group)
+                unscored[index] = UNSCORED.format(name=part.criterion.name) + (f": {why}" if why else "")
+            own = np.zeros(shape_of(group))
+        elif isinstance(members, Ranking):
+            own = members.loss
+        else:
+            own = _aggregate(recipe, members, recipe.aggregation or part.criterion.aggregation)
+        if not np.isfinite(own).all():
+            unscored[index] = OVERFLOWS.format(name=part.criterion.name)
+            own = np.zeros(own.shape)
+        scores.append(own)
+        orders.append(members.order if isinstance(members, Ranking) else None)
     by = recipe.normalisation or part.criterion.normalisation
     normal = NORMALISATIONS[by](scores, [_stage(evidence, g) for g in groups])
     additive = by == "sum" or (by == "none" and additive)
@@ -71,7 +90,7 @@ def _emphasised(evidence: Evidence, group: Group, scores: Scores) -> Scores:
     return np.asarray(np.where(scores < 0, scores / times, scores * times))
 
 
-def _aggregate(evidence: Evidence, recipe: Recipe, members: list[Scored], name: str) -> Scores:
+def _aggregate(recipe: Recipe, members: list[Scored], name: str) -> Scores:
     # the layer that makes the channels comes first, whatever the order of the file
     members = sorted(members, key=lambda m: m.role != PRODUCER)
     weights = np.array([recipe.roles.get(m.role, 1.0) for m in members])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from spa_cli.archives import UNREADABLE, check_unpacked
 from spa_cli.channels.groups import Group
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array
@@ -30,9 +30,10 @@ def read_scores(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Arr
     shape or that aren't finite.
     """
     try:
+        check_unpacked(path)
         with np.load(path, allow_pickle=False) as loaded:
             found = {name: np.asarray(loaded[name]) for name in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         raise UsageError(
             f"the scores '{path}' can't be read as an .npz file: {error}; save them with numpy.savez"
         ) from error

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import onnx
 
 from spa_cli.analysis import Analysis
@@ -64,13 +66,16 @@ class Curvature:
         self._layers = share(self._graph, shapes, find_layers(self._graph, shapes))
         self._report = Repair()
         self._dropped = ""
+        # which layers have no statistics though they were run, "" if none
+        self.lacking = ""
 
     @cached_property
     def sensitivity(self) -> Sensitivity:
         """What the network's outputs feel of each layer."""
         stage("measuring what outputs feel")
         shapes = self._analysis.state.shapes
-        return sensitivity(self._graph, shapes, self._layers, self.calibration.chunks, self._seed)
+        with _overflowing():
+            return sensitivity(self._graph, shapes, self._layers, self.calibration.chunks, self._seed)
 
     def _positions(self) -> Positions:
         return Positions(self._seed, self.sensitivity.chances)
@@ -81,7 +86,16 @@ class Curvature:
         where = self._positions()
         stage("running the calibration samples")
         shapes, chunks = self._analysis.state.shapes, self.calibration.chunks
-        return collect(self._graph, shapes, self._layers, chunks, where)
+        with _overflowing():
+            found = collect(self._graph, shapes, self._layers, chunks, where)
+            finite = {key: known for key, known in found.items() if known.finite}
+        lost = [layer.node.label for layer in self._layers if layer.key in found.keys() - finite.keys()]
+        if lost:
+            self.lacking = (
+                f"{len(lost)} of {len(found)} layers (the first is '{lost[0]}') read or give NaN, infinity or what is "
+                "too large to be squared: the channels they read are ordered by weights alone"
+            )
+        return finite
 
     @cached_property
     def consumers(self) -> list[list[list[Reader]]]:
@@ -115,7 +129,8 @@ class Curvature:
         try:
             before = self._error(work)
             room = _SHARE * working_memory()
-            self._report = walk(self._graph, work, self._layers, samples.chunks, self._positions(), room)
+            with _overflowing():
+                self._report = walk(self._graph, work, self._layers, samples.chunks, self._positions(), room)
             self._report.kept.update(beyond(self._graph, work))
             after = self._error(work)
         except UsageError:
@@ -161,6 +176,11 @@ class Curvature:
     def warnings(self) -> list[str]:
         """What the user should know."""
         return [f"the repair was dropped: {self._dropped}"] if self._dropped else []
+
+
+def _overflowing() -> AbstractContextManager[None]:
+    """What is too large becomes infinite, and no number where that goes on: it is looked at afterwards."""
+    return np.errstate(over="ignore", invalid="ignore")
 
 
 def _stored(work: Cut) -> list[onnx.TensorProto]:

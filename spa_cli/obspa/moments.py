@@ -11,6 +11,8 @@ from spa_cli.obspa.shrinkage import POSITIONS
 
 # rows that are worth a product
 _ENOUGH = 1024
+# a mean of so many deviations drowns them in single precision: such coordinates are taken relative to it
+_FAR = 10
 
 
 def damped(h: Array, damping: float | Array) -> Array:
@@ -37,6 +39,8 @@ class Moments:
         self._xx: Array | None = None
         self._h: Array | None = None
         self._x: Array | None = None
+        # what is taken off the rows before anything is summed, (g, 1, p); ``None``: nothing
+        self._shift: Array | None = None
 
     def add(self, x: Array, samples: int = 0) -> None:
         """Add rows, which come from so many samples (0: each from its own)."""
@@ -53,29 +57,41 @@ class Moments:
         waiting, self._waiting = self._waiting, []
         if waiting:
             if self._h is not None:
-                self._xx, self._h = self.second * self._taken, None
+                m = self._moved
+                self._xx, self._h = (self._h + m[:, :, None] * m[:, None, :]) * self._taken, None
             x = waiting[0] if len(waiting) == 1 else np.concatenate(waiting, 1)
+            if self._centred and not self._taken:
+                self._shift = _far(x[:, :_ENOUGH])
+            x = self._relative(x)
             xx = np.matmul(x.transpose(0, 2, 1), x)
             x_sum = x.sum(1, dtype=np.float64)
             self._taken += x.shape[1]
             self._xx = xx.astype(np.float64) if self._xx is None else np.add(self._xx, xx, out=self._xx)
             self._x = x_sum if self._x is None else self._x + x_sum
 
+    def _relative(self, x: Array) -> Array:
+        return x if self._shift is None else x - self._shift
+
+    @property
+    def _moved(self) -> Array:
+        """Mean of what was summed, (g, p); zero where none is to be taken off."""
+        assert self._x is not None
+        return np.asarray(self._x / self._taken) if self._centred else np.zeros_like(self._x)
+
     @property
     def mean_x(self) -> Array:
         """(g, p)."""
         self._take_up()
-        assert self._x is not None
-        return np.asarray(self._x / self.n) if self._centred else np.zeros_like(self._x)
+        return self._moved if self._shift is None else self._moved + self._shift[:, 0]
 
     @property
     def h(self) -> Array:
         """Covariance of ``x``, (g, p, p)."""
-        m = self.mean_x
+        self._take_up()
         if self._h is None:
             assert self._xx is not None
             self._h, self._xx = np.divide(self._xx, self.n, out=self._xx), None
-            for h, mean in zip(self._h, m, strict=True):
+            for h, mean in zip(self._h, self._moved, strict=True):
                 h -= np.outer(mean, mean)
         return self._h
 
@@ -83,17 +99,26 @@ class Moments:
     def second(self) -> Array:
         """Second moment of ``x`` about zero, (g, p, p)."""
         self._take_up()
-        if self._h is not None:
-            m = self._x / self._taken if self._centred and self._x is not None else np.zeros(self._h.shape[:2])
-            return np.asarray(self._h + m[:, :, None] * m[:, None, :])
-        assert self._xx is not None
-        return np.asarray(self._xx / self.n)
+        if self._h is None and self._shift is None:
+            assert self._xx is not None
+            return np.asarray(self._xx / self.n)
+        m = self.mean_x
+        return np.asarray(self.h + m[:, :, None] * m[:, None, :])
 
     def against(self, parts: Iterable[tuple[Array, Array]]) -> tuple[Array, Array]:
         """Covariance (g, o, p) and mean (g, o) of targets ``t`` (g, n, o) for the rows ``x`` that were added."""
+        self._take_up()
         tx, sums = 0.0, 0.0
         for x, t in parts:
-            tx = tx + np.matmul(t.transpose(0, 2, 1), x).astype(np.float64)
+            tx = tx + np.matmul(t.transpose(0, 2, 1), self._relative(x)).astype(np.float64)
             sums = sums + t.sum(1, dtype=np.float64)
         mean_t = np.asarray(sums / self.n if self._centred else np.zeros_like(sums))
-        return np.asarray(tx / self.n - mean_t[:, :, None] * self.mean_x[:, None, :]), mean_t
+        return np.asarray(tx / self.n - mean_t[:, :, None] * self._moved[:, None, :]), mean_t
+
+
+def _far(x: Array) -> Array | None:
+    """Means (g, 1, p) of the coordinates that hardly differ from theirs, else zero; ``None`` if that is all."""
+    mean = x.mean(1, keepdims=True, dtype=np.float64)
+    deviation = np.sqrt(np.square(x - mean.astype(np.float32)).mean(1, keepdims=True, dtype=np.float64))
+    far = np.abs(mean) > _FAR * deviation
+    return np.where(far, mean, 0).astype(np.float32) if far.any() else None

@@ -53,6 +53,12 @@ class Observations:
         """Whether any target is a half-line."""
         return not (np.isfinite(self.low).all() and np.isfinite(self.high).all())
 
+    @property
+    def numbers(self) -> bool:
+        """Whether nothing is NaN, and infinite only what is open to one side."""
+        bounded = (self.low < np.inf) & (self.high > -np.inf)
+        return bool(np.isfinite(self.x).all() and bounded.all())
+
     def missed(self, w: Array, b: Array) -> Array:
         """Mean squared distance of ``W x + b`` from what is allowed, per output; (g, o)."""
         total = np.zeros(b.shape)

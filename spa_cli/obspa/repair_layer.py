@@ -171,4 +171,6 @@ def _collect(sides: Sides, layer: Layer, problem: Regression, sharing: int = 1) 
         held.append(rows.part(slice(cut, None)))
     if not sum(h.x.shape[1] for h in held) or not sum(f.x.shape[1] for f in fit):
         raise Unfit("no samples could be held back")
+    if not all(rows.numbers for rows in (*fit, *held)):
+        raise Unfit("it reads or gives NaN or infinity on some samples")
     return Observations.joined(fit), Observations.joined(held)

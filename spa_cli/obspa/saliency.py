@@ -13,6 +13,8 @@ from spa_cli.obspa.moments import damped
 _DAMPING = 1e-4
 # coordinates that are removed before ``V`` and ``W`` are brought up to date
 _BLOCK = 64
+# what is smaller than this, relative to the largest, may be made of rounding
+_ROUNDED = 1e-12
 
 
 class Consumer:
@@ -65,7 +67,7 @@ class Consumer:
         late, end = self._late, self._late + len(at)
         a, b = self._a[:late], self._b[:, :late]
         rows = self._v[at] - a[:, at].T @ a
-        root = np.linalg.inv(np.linalg.cholesky(rows[:, at]))
+        root = inverse_root(rows[:, at])
         # V loses a^T a, W loses b a
         self._a[late:end] = new = root @ rows
         self._b[:, late:end] = lost = (self._w[:, at] - b @ a[:, at]) @ root.T
@@ -120,6 +122,16 @@ class Rigid:
     def remove(self, channel: int) -> None:
         """It is gone."""
         self._gone[channel] = True
+
+
+def inverse_root(block: Array) -> Array:
+    """``R`` (s, s) with ``R^T R`` the inverse of a positive ``block``, which rounding may have left not quite so."""
+    try:
+        return np.asarray(np.linalg.inv(np.linalg.cholesky(block)))
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh((block + block.T) / 2)
+        least = _ROUNDED * max(float(np.abs(values).max()), np.finfo(np.float64).tiny)
+        return np.asarray((vectors / np.sqrt(np.maximum(values, least))).T)
 
 
 def greedy(consumers: Sequence[Consumer | Rigid], channels: int) -> tuple[NDArray[np.int64], Array]:

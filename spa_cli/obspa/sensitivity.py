@@ -180,7 +180,9 @@ def _measured(
                     own[part.chunk] = np.concatenate([own[part.chunk], chance])
                 else:
                     own.append(chance)
-    return moments, chances
+    # squares of large gradients are more than single precision holds
+    sound = {key for key, total in moments.items() if np.isfinite(total).all()}
+    return {k: m for k, m in moments.items() if k in sound}, {k: c for k, c in chances.items() if k in sound}
 
 
 def root(metric: Array) -> Array:

@@ -39,13 +39,20 @@ class Statistics:
     energy: Array
     hidden: Moments | None = None
 
+    @property
+    def finite(self) -> bool:
+        """Whether all of it are numbers: squares of large activations are more than single precision holds."""
+        units = np.zeros(0) if self.hidden is None else self.hidden.h
+        return all(np.isfinite(v).all() for v in (self.moments.h, self.energy, self.spread, units))
+
 
 def collect(
     graph: Graph, shapes: Shapes, layers: list[Layer], chunks: list[dict[str, Array]], where: Positions
 ) -> dict[str, Statistics]:
     """One run of the dense network with the layers' inputs and targets as extra outputs; statistics per layer key.
 
-    Memory does not grow with the number of chunks. Layers with more than ``WIDEST`` inputs have no statistics.
+    Memory does not grow with the number of chunks. Layers with more than ``WIDEST`` inputs have no statistics, nor have
+    those whose weights are not all numbers.
     """
 
     def shape_of(name: str) -> tuple[int, ...]:
@@ -60,7 +67,7 @@ def collect(
         if operand is None or not shape_of(layer.x):
             continue
         matrix = layer.matrix(operand, layer.groups(shape_of(layer.x), operand.shape))
-        if matrix.shape[2] <= WIDEST:
+        if matrix.shape[2] <= WIDEST and np.isfinite(matrix).all():
             weights[layer.key], sizes[layer.key] = matrix, operand.shape
             used.append(layer)
     if not used:

@@ -13,6 +13,7 @@ from spa_cli.errors import UsageError
 
 Numbers: TypeAlias = str | float | Sequence[float]
 SampleSource: TypeAlias = Path | Callable[[], Any]
+_FUNCTION = re.compile(r"(.+\.py|[^\W\d][\w.]*):[^\W\d]\w*")
 
 
 def numbers(flag: str, given: Numbers) -> tuple[float, ...]:
@@ -66,6 +67,11 @@ def device(given: str | os.PathLike[str]) -> str:
 def samples(given: str | os.PathLike[str] | Callable[[], Any] | None) -> SampleSource | None:
     """A path, or the function that gives samples."""
     return Path(given) if isinstance(given, str | os.PathLike) else given
+
+
+def names_function(text: str) -> bool:
+    """Whether this is ``module:function`` or ``path/to/file.py:function``."""
+    return _FUNCTION.fullmatch(text) is not None
 
 
 def multiple(given: str | int) -> int | str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from spa_cli.errors import UsageError
 from spa_cli.text import drift_text, duration, one_line, size
+
+# what means something in GitHub's Markdown; "." and "/" would make a link of a name, "@" a mention
+_MARKS = re.compile(r"[\\`*_{}\[\]<>()#+!|&~@:$^]|(?<=www)\.")
 
 
 def check_junit(file: Path, models: tuple[object, ...], others: tuple[object, ...] = ()) -> None:
@@ -58,7 +62,7 @@ def workflow_commands(report: dict[str, Any], file: str, error: str | None = Non
 def summary(report: dict[str, Any], name: str, error: str | None = None) -> str:
     """Markdown for GitHub's job summary."""
     if error is not None:
-        return f"### spa verify {one_line(name)}: failed\n\n{one_line(error)}\n"
+        return f"### spa verify {_markdown(name)}: failed\n\n{_markdown(error)}\n"
     word = "passed" if report["passed"] else "failed"
     before, after = report["before"], report["after"]
     rows = [
@@ -69,9 +73,9 @@ def summary(report: dict[str, Any], name: str, error: str | None = None) -> str:
     if before["latency_ms"] is not None:
         rows.append(("latency", duration(before["latency_ms"] / 1e3), duration(after["latency_ms"] / 1e3)))
     table = ["| | original | pruned |", "|---|---:|---:|", *(f"| {' | '.join(row)} |" for row in rows)]
-    gates = [f"- {'passed' if g['passed'] else '**failed**'}: {one_line(g['text'])}" for g in report["gates"]]
-    gates += [f"- not verified: {one_line(text)}" for text in report["not_verified"]]
-    return "\n".join([f"### spa verify {one_line(name)}: {word}", "", *table, "", *gates, ""])
+    gates = [f"- {'passed' if g['passed'] else '**failed**'}: {_markdown(g['text'])}" for g in report["gates"]]
+    gates += [f"- not verified: {_markdown(text)}" for text in report["not_verified"]]
+    return "\n".join([f"### spa verify {_markdown(name)}: {word}", "", *table, "", *gates, ""])
 
 
 def _sentence(report: dict[str, Any]) -> str:
@@ -82,8 +86,13 @@ def _sentence(report: dict[str, Any]) -> str:
     return f"{len(report['gates'])} gates passed: output drift {shown}, {left:.0%} of the file size"
 
 
+def _markdown(text: str) -> str:
+    """Text that stays text: no link, picture, markup or mention comes of a name."""
+    return _MARKS.sub(lambda mark: f"&#{ord(mark[0])};", one_line(text))
+
+
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return one_line(text).replace("%", "%25")
 
 
 def _property(text: str) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
+from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -14,10 +17,24 @@ from spa_cli.analysis import Analysis
 from spa_cli.channels.groups import Group
 from spa_cli.operators.registry import APPROXIMATE, FOLLOWED, FROZEN
 from spa_cli.report.operators import Operator
-from spa_cli.text import count, shorten, size
+from spa_cli.text import count, one_line, shorten, size
+
+
+def _seen(text: Text) -> Text:
+    found = text.copy()
+    found.plain = one_line(text.plain)
+    return found
 
 
 class _Console(Console):
+    """What stands in a model is shown, but does nothing: see ``one_line``. All text of all tables comes by here."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        return super().render(_seen(renderable) if isinstance(renderable, Text) else renderable, options)
+
+    def render_str(self, *given: Any, **how: Any) -> Text:
+        return _seen(super().render_str(*given, **how))
+
     def on_broken_pipe(self) -> None:
         """Whoever prints knows what to do; rich would leave with a code of its own."""
         raise BrokenPipeError

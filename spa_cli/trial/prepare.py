@@ -20,6 +20,7 @@ from spa_cli.runtime.first_run import first_run, shapes_of
 from spa_cli.tidy.optional_inputs import untidy
 from spa_cli.tidy.steps import tidied
 from spa_cli.trial.tidying import differs, tidied_by_what_holds
+from spa_cli.verification.numbers import check_numbers
 from spa_cli.verification.subject import Subject
 
 VERIFY_SAMPLES = 8
@@ -72,6 +73,7 @@ def _analyse(source: Source, request: Request, of_many: bool) -> Subject:
     held = judging_samples(analysis, options, focus, data) if data.fit is not None else None
     first = None if held is None else first_of(analysis.graph, held, VERIFY_SAMPLES)
     feeds, reference = first_run(source, analysis.graph, analysis.shapes_to_try, first)
+    warnings += check_numbers(source.name, analysis.graph, reference)
     if data.fit is None and (shapes := shapes_of(feeds)) != analysis.input_shapes:
         # the shapes that were guessed first don't run
         analysis = analyse_model(source, shapes)
@@ -94,8 +96,8 @@ def score(subject: Subject, request: Request) -> Ranked:
         )
     curvature = evidence.curvature if request.repairs else None
     warnings = list(subject.warnings)
-    if evidence.sampled and evidence.curvature.calibration.warning:
-        warnings.append(evidence.curvature.calibration.warning)
+    if evidence.sampled:
+        warnings += filter(None, (evidence.curvature.calibration.warning, evidence.curvature.lacking))
     return Ranked(subject, rankings, unscored, curvature, tuple(warnings))
 
 

@@ -59,6 +59,12 @@ class Quality:
                 "the inputs, class indices or one-hot, or --eval 'command {model}' that prints a number"
             )
 
+        if options.min_accuracy is not None and self._command is None and self.of_original().accuracy is None:
+            raise UsageError(
+                "--min-accuracy can't be measured: all labels are negative, which stands for none; give class indices "
+                "from 0 on"
+            )
+
     def _fitting(self, named: str) -> int | None:
         """The first output (or the named one) that the labels can be about."""
         if self._labels is None or self._samples.index is None:

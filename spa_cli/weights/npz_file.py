@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from spa_cli.archives import UNREADABLE, check_unpacked
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array
 from spa_cli.weights.tensors import Weights, is_extended
@@ -16,11 +17,14 @@ from spa_cli.weights.tensors import Weights, is_extended
 def read(path: Path) -> Weights:
     """All arrays of a file; raises UsageError if it isn't one, or holds Python objects."""
     try:
+        check_unpacked(path)
         with np.load(path, allow_pickle=False) as data:
             tensors = {key: _array(data, key, path) for key in data.files}
         with zipfile.ZipFile(path) as archive:
             compression = archive.infolist()[0].compress_type if archive.infolist() else zipfile.ZIP_STORED
-    except (ValueError, AttributeError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except OSError:
+        raise
+    except UNREADABLE as error:
         raise UsageError(f"'{path}' is not an .npz file, or is cut short; save it again with numpy.savez") from error
     return Weights(path.name, tensors, path, compression=compression)
 

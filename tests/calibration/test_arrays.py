@@ -43,6 +43,34 @@ def test_files_that_do_not_fit_together(tmp_path) -> None:
         read_samples(tmp_path, TWO)
 
 
+def test_the_sample_that_is_no_number_is_named(tmp_path) -> None:
+    x = np.zeros((4, 3), np.float32)
+    x[2, 1] = np.nan
+    np.save(tmp_path / "c.npy", x)
+    with pytest.raises(UsageError, match=r"input 'x' in '.*' holds NaN at \[2, 1\] \(the first is the sample, counted"):
+        read_samples(tmp_path / "c.npy", ONE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "said"),
+    [
+        (TensorProto.FLOAT16, 7e4, "holds 70000 in sample 3, which float16 can't hold; give what the model takes"),
+        (TensorProto.FLOAT, 1e39, r"holds 1e\+39 in sample 3, which float32 can't hold"),
+        (TensorProto.UINT8, 256, "holds 256 in sample 3, which uint8 can't hold"),
+        (TensorProto.INT64, 1e19, r"holds 1e\+19 in sample 3, which int64 can't hold"),
+    ],
+)
+def test_what_the_type_of_the_input_can_not_hold(tmp_path, kind, value, said) -> None:
+    x = np.zeros((4, 3))
+    x[3, 2] = value
+    np.save(tmp_path / "c.npy", x)
+    with pytest.raises(UsageError, match=said):
+        read_samples(tmp_path / "c.npy", graph(x=(kind, ["n", 3])))
+    x[3, 2] = 200
+    np.save(tmp_path / "c.npy", x)
+    assert read_samples(tmp_path / "c.npy", graph(x=(kind, ["n", 3]))).count == 4
+
+
 def test_inputs_have_equal_numbers_of_samples(tmp_path) -> None:
     np.savez(tmp_path / "c.npz", x=np.ones((2, 3), np.float32), ids=np.ones((4, 5), int))
     with pytest.raises(UsageError, match=r"different numbers of samples: \[2, 4\]"):

@@ -130,7 +130,7 @@ def test_a_function_is_called_once_a_command(budget) -> None:
         (lambda: [{"x": X[:, :1], "z": Z}, {"x": X, "z": Z}], "what '.*' gave does not fit together"),
         (lambda: {"x": X[:, :1], "z": Z}, r"has shape \(6, 1\), the model takes"),
         (lambda: {"x": X, "z": Z[:3]}, r"different numbers of samples: \[3, 6\]"),
-        (lambda: {"x": X, "z": Z + np.nan}, "values that are not finite"),
+        (lambda: {"x": X, "z": Z + np.nan}, "take samples with NaN or infinity out"),
         (lambda: {"x": X, "z": np.array(["a"] * 6)}, "is of type <U1; convert it to numbers"),
     ],
 )

@@ -33,6 +33,15 @@ def folder(tmp_path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("most", [30, 15], ids=["more than is usual", "more than twice that"])
+def test_a_picture_of_enormous_size_is_not_unpacked(folder, monkeypatch, most) -> None:
+    """Pillow's own limit: of less than twice as much it would only warn."""
+    Image.fromarray(_pixels(9, 6, 6)).save(folder / "1.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+    with pytest.raises(UsageError, match=r"1\.png' can't be read \(Image size \(36 pixels\) exceeds limit of"):
+        read_samples(folder / "1.png", image_graph("n", 3, 6, 6))
+
+
 def test_pixels_are_normalised_channel_by_channel(folder) -> None:
     reading = Reading.of(Options(mean="0.485,0.456,0.406", std=list(STD)))
     found = read_samples(folder, image_graph("n", 3, 6, 4), reading).data["image"]

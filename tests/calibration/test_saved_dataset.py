@@ -99,7 +99,7 @@ def test_a_column_of_text(tmp_path) -> None:
     [
         ({"z": [1.0]}, "has the columns z; name them as the model's inputs x, or give one of images or text"),
         ({"x": [[1.0], [1.0, 2.0]]}, "column 'x' of '.*' holds arrays of several shapes; pad them to one"),
-        ({"x": [[1.0, float("inf")]]}, "holds values that are not finite"),
+        ({"x": [[1.0, float("inf")]]}, "holds infinity at "),
         ({"x": [[1.0, 2.0, 3.0]]}, r"has shape \(1, 3\), the model takes"),
     ],
 )

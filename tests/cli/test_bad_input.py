@@ -199,8 +199,11 @@ BAD_CALIBRATION = {
     "an empty folder": (lambda d: (d / "c").mkdir() or d / "c", "no .npz or .npy"),
     "wrong shape": (lambda d: _npz(d / "c.npz", image=_images(4, 3, 8, 8)), "has shape (4, 3, 8, 8)"),
     "wrong rank": (lambda d: _npz(d / "c.npz", image=_images(4, 64)), "has shape (4, 64)"),
-    "nan": (lambda d: _npz(d / "c.npz", image=_images(4, 1, 8, 8, value=np.nan)), "not finite"),
-    "infinite": (lambda d: _npz(d / "c.npz", image=_images(4, 1, 8, 8, value=np.inf)), "not finite"),
+    "nan": (lambda d: _npz(d / "c.npz", image=_images(4, 1, 8, 8, value=np.nan)), "holds NaN at [0, 0, 0, 0]"),
+    "infinite": (
+        lambda d: _npz(d / "c.npz", image=_images(4, 1, 8, 8, value=np.inf)),
+        "holds infinity at [0, 0, 0",
+    ),
     "wrong name": (
         lambda d: _npz(d / "c.npz", picture=_images(4, 1, 8, 8)),
         "lacks input 'image', it has picture; name its arrays as the inputs",

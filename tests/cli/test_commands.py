@@ -263,7 +263,10 @@ def test_json_is_json_even_if_the_model_gives_nan(tmp_path) -> None:
     tensor = next(t for t in model.graph.initializer if t.name == "fc.bias")
     tensor.CopyFrom(numpy_helper.from_array(np.full(10, np.nan, np.float32), "fc.bias"))
     onnx.save(model, tmp_path / "nan.onnx")
-    ran = spa("prune", tmp_path / "nan.onnx", "-o", tmp_path / "s.onnx", "--ratio", 0.3, "--method", "l1", "--json")
+    plan = tmp_path / "plan.json"
+    given = ("--ratio", 0.3, "--method", "l1", "--plan-out", plan)
+    assert spa("prune", model_path("digits_lstm"), "-o", tmp_path / "sound.onnx", *given).code == 0
+    ran = spa("apply", plan, tmp_path / "nan.onnx", "-o", tmp_path / "s.onnx", "--json")
     assert ran.code == 0
     assert _strict_json(ran.out)["drift"]["relative_l2"] is None
 

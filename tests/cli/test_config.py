@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from spa_cli.cli import apply, config, inspect, prune, sweep, verify
+from spa_cli.cli.parameters import WRITTEN
 from tests.cli.running import refused, spa
 from tests.samples import calib_path, model_path
 
@@ -115,3 +117,63 @@ def test_files_that_can_not_be_used(folder) -> None:
     assert "has no table [tool.spa]" in refused(2, *arguments, folder / "pyproject.toml")
     (folder / "pyproject.toml").write_text("[tool]\nspa = 3\n")
     assert "'tool.spa' in" in refused(2, *arguments, folder / "pyproject.toml")
+
+
+FOUND = "which a configuration that was only found may not; name the file with --config if you trust it"
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("eval = 'touch ran; echo {model} 1'\nmin-accuracy = 0.5", "eval"),
+        ("calib = 'evil.py:samples'\nratio = 0.3", "calib"),
+        ("[prune]\ntest = 'evil:samples'\nmax-drift = 0.3", "test"),
+    ],
+)
+def test_one_that_was_only_found_runs_nothing(folder, text, key) -> None:
+    (folder / "spa.toml").write_text(text)
+    (folder / "evil.py").write_text("import pathlib\npathlib.Path('ran').touch()\n")
+    assert f"'{key}' in '{folder / 'spa.toml'}' runs a program, {FOUND}" in refused(2, "prune", MLP, "-o", "s.onnx")
+    assert not (folder / "ran").exists()
+    # other commands don't have the option
+    assert spa("inspect", MLP).code == 0
+    # whoever names it trusts it
+    spa("prune", MLP, "-o", "s.onnx", "--config", "spa.toml")
+    assert (folder / "ran").exists()
+
+
+@pytest.mark.parametrize("key", ["log-file", "plan-out", "report", "cache"])
+def test_one_that_was_only_found_writes_beside_itself(folder, key) -> None:
+    inside = folder / "inside"
+    (inside / ".git").mkdir(parents=True)
+    (inside / "link").symlink_to(folder / "beyond")
+    for value in ("../beyond", str(folder / "beyond"), "link"):
+        (inside / "spa.toml").write_text(f"{key} = '{value}'\n[prune]\nratio = 0.3\n")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(inside)
+            said = refused(2, "prune", MLP, "-o", "s.onnx")
+        assert (
+            f"writes to '{value}', outside of the configuration's folder, which one that was only found may not" in said
+        )
+    assert not (folder / "beyond").exists()
+    (folder / "spa.toml").write_text(f"{key} = 'there.html'\n[prune]\nratio = 0.3\nmethod = 'l1'\n")
+    assert spa("prune", MLP, "-o", "s.onnx").code == 0
+    assert (folder / "there.html").exists()
+
+
+def test_every_option_that_is_written_to_is_known() -> None:
+    """Options with paths are read, or written: a new one has to be in a list."""
+    shared = {"config", "plan", "weights", "exported_with"}
+    paths: set[str] = set()
+    for module in (apply, inspect, prune, sweep, verify):
+        function = getattr(module, module.__name__.rpartition(".")[2])
+        options = {n: a for n, a in function.__annotations__.items() if "Path" in str(a) and "Option" in str(a)}
+        paths |= {n.replace("_", "-") for n in options if n not in shared}
+    assert paths - config._READ - config._EITHER == {name.replace("_", "-") for name in WRITTEN}
+
+
+def test_text_that_can_not_be_shown(folder) -> None:
+    (folder / "spa.toml").write_text('method = "l1\\u001b[2J"\nratio = 0.3\n')
+    said = refused(2, "prune", MLP, "-o", "s.onnx")
+    assert "'method' in '" in said
+    assert "holds characters that can't be shown; write it without them" in said

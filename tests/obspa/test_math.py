@@ -3,7 +3,7 @@ import pytest
 
 from spa_cli.obspa.moments import Moments
 from spa_cli.obspa.refit import Observations, Problem, predict, refit
-from spa_cli.obspa.saliency import Consumer, Rigid, convex, greedy
+from spa_cli.obspa.saliency import Consumer, Rigid, convex, greedy, inverse_root
 
 
 @pytest.fixture
@@ -51,6 +51,40 @@ def test_moments_do_not_depend_on_the_chunks(rng) -> None:
     c, mean = whole.against([(x[:, :100].astype(np.float32), t[:, :100]), (x[:, 100:].astype(np.float32), t[:, 100:])])
     assert np.allclose(mean[0], t[0].mean(0), atol=1e-6)
     assert np.allclose(c[0], (t[0] - t[0].mean(0)).T @ x[0] / 300, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [0, 1e-5, 1e-3])
+def test_coordinates_that_hardly_change_keep_their_covariance(size, rng) -> None:
+    """What single precision rounds off squares of a large mean would be noise, which an inverse blows up."""
+    x = correlated(rng, 3000, 6)
+    x[:, 2:5] = 3.7 + size * x[:, 2:5]
+    x = x.astype(np.float32)
+    moments = Moments()
+    for part in np.array_split(x, 3):
+        moments.add(part[None])
+    wide = x.astype(np.float64)
+    right, scale = np.cov(wide.T, bias=True), np.maximum(wide.std(0), 1e-9)
+    assert np.abs((moments.h[0] - right) / np.outer(scale, scale)).max() < 1e-4
+    assert np.allclose(moments.mean_x[0], wide.mean(0), atol=1e-6)
+    assert np.allclose(moments.second[0], wide.T @ wide / len(x), rtol=1e-5)
+    t = (wide @ rng.normal(size=(6, 2)) / scale.max()).astype(np.float32)
+    c, mean = moments.against(
+        (a[None], b[None]) for a, b in zip(np.array_split(x, 3), np.array_split(t, 3), strict=True)
+    )
+    assert np.allclose(mean[0], t.mean(0, dtype=float), atol=1e-6)
+    expected = (t - t.mean(0, dtype=float)).T @ (wide - wide.mean(0)) / len(x)
+    assert np.abs((c[0] - expected) / scale).max() < 1e-4
+    # more may come after what there is was asked for
+    moments.add(x[None])
+    assert np.abs((moments.h[0] - right) / np.outer(scale, scale)).max() < 1e-4
+
+
+def test_the_root_of_what_rounding_left_negative() -> None:
+    block = np.array([[4.0, 2.0], [2.0, 1.0 - 1e-14]])
+    root = inverse_root(block)
+    assert np.isfinite(root).all()
+    sound = np.array([[4.0, 1.0], [1.0, 3.0]])
+    assert np.allclose(inverse_root(sound).T @ inverse_root(sound), np.linalg.inv(sound))
 
 
 def test_damping_pulls_towards_the_weights_the_layer_has(rng) -> None:

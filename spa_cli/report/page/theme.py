@@ -89,8 +89,11 @@ def drawing() -> Iterator[None]:
     """Draw in the house's style; a script the font lacks is no reason to complain: the reader's browser has it."""
     import matplotlib
 
-    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
+    with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
+        # whatever a matplotlibrc says that lies in the current folder: one can have names typeset by a program
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_SETTINGS)
         yield
 
 

@@ -1,0 +1,86 @@
+"""The same bytes whatever the environment: threads, cores, hashes, folders, what was run before."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.samples import calib_path, model_path
+
+ROOT = Path(__file__).resolve().parents[2]
+# what OpenBLAS rounds otherwise on two threads than on one
+INVERSE = (
+    "import numpy as np, zlib; a = np.random.default_rng(0).standard_normal((700, 700)); "
+    "print(zlib.crc32(np.linalg.inv(a.T @ a + 700 * np.eye(700))))"
+)
+ENVIRONMENTS = (
+    {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "1"},
+    {"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2", "PYTHONHASHSEED": "2"},
+)
+
+
+def _python(code: str, *arguments: object, cwd: Path = ROOT, core: bool = False, **environment: str) -> str:
+    """What a process prints; ``core``: it has one only."""
+    alone = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); " if core else ""
+    done = subprocess.run(
+        [sys.executable, "-c", alone + code, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_numpy_gets_one_thread_and_nobody_else(tmp_path) -> None:
+    pinned = "from spa_cli.cli.threads import on_one_thread; on_one_thread(); "
+    there = "import os; print(os.environ.get('OPENBLAS_NUM_THREADS'))"
+    told = f"{INVERSE}; {there}"
+    found = [_python(pinned + told, **e).split() for e in ENVIRONMENTS]
+    assert found[0][0] == found[1][0]
+    # what is started from here is asked to use as many as the user wants
+    assert [f[1] for f in found] == ["1", "2"]
+    gone = "import os; os.environ.pop('OPENBLAS_NUM_THREADS', None); "
+    assert _python(gone + pinned + there).split() == ["None"]
+
+
+def test_commands_come_before_numpy() -> None:
+    """Nothing that is imported on the way loads it; a configuration is read by then."""
+    code = (
+        "import sys; from spa_cli.cli.app import commands; import spa_cli.cli.config; commands(); "
+        "print('numpy' in sys.modules)"
+    )
+    assert _python(code).strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("digits_mlp", ("--method", "l1")),
+        ("digits_mlp", ()),
+        ("digits_vit", ("--calib", calib_path("digits_vit"))),
+    ],
+    ids=["weights alone", "made-up samples", "samples and a repair"],
+)
+def test_the_same_bytes(tmp_path, name, options) -> None:
+    """On one thread and two, on one core and all, with other hashes, in another folder, and once more."""
+    found = []
+    for number, environment in enumerate(ENVIRONMENTS):
+        place = tmp_path / str(number)
+        place.mkdir()
+        _python(
+            "from spa_cli.cli import main; main()",
+            *("prune", model_path(name), "-o", place / "small.onnx", "--plan-out", place / "plan.json", "-q"),
+            *("--target-macs", 0.5, "--round-to", 1, *options),
+            cwd=place,
+            core=not number,
+            **environment,
+        )
+        found.append(((place / "small.onnx").read_bytes(), (place / "plan.json").read_bytes()))
+    assert found[0] == found[1]
