@@ -26,8 +26,9 @@ from spa_cli.trial.choose import Choice, blocks_of
 from spa_cli.trial.prepare import Ranked
 from spa_cli.trial.target import LATENCY_TOLERANCE, unmeasured
 from spa_cli.trial.trials import Trial, Trials
-from spa_cli.verification.drift import drift_over
+from spa_cli.verification.accuracy import by_command
 from spa_cli.verification.gates import Limits, check
+from spa_cli.verification.judge import judge, labels_of
 from spa_cli.verification.speed import Setting, settings, slower
 from spa_cli.verification.subject import Subject
 
@@ -43,10 +44,11 @@ def measure(
     out: Path | None,
     timing: Timing | None = None,
     where: str = "",
+    request: Request | None = None,
 ) -> Result:
-    """Latency, drift and costs of a verified trial; ``about``: how it came about, for the plan.
+    """Latency, drift, accuracy and costs of a verified trial; ``about``: how it came about, for the plan.
 
-    ``where``: what is known of where its errors come from.
+    ``where``: what is known of where its errors come from. ``request``: what was asked for, where it was pruned.
     """
     source, analysis = subject.source, subject.analysis
     warnings = [*source.warnings, *warnings]
@@ -60,7 +62,12 @@ def measure(
     before, after = (
         open_session(m, large=source.external, providers=chosen()) for m in (source, str(small.staged.path))
     )
-    drift = drift_over(before, after, subject.judges.runs)
+    labels = labels_of(subject.data.test or subject.data.fit, must=False)
+    output = request.focus.output if request is not None else ""
+    drift, accuracy = judge(before, after, subject.judges, subject.panel, labels, output)
+    if request is not None and request.options.evaluate is not None and request.options.min_accuracy is not None:
+        stage("asking --eval")
+        accuracy = by_command(request.options.evaluate, source.path, small.staged.path)
     if not drift.resembles:
         warnings.insert(0, drift.warning(subject.judges.about, where))
     costs, selection = analysis.costs, small.selection
@@ -79,6 +86,7 @@ def measure(
         before=Figures(analysis.channels, costs.params, costs.macs, source.bytes, seconds[0]),
         after=Figures(analysis.channels - selection.removed, params, macs, small.staged.bytes, seconds[1]),
         drift=drift,
+        accuracy=accuracy,
         samples=subject.judges.samples,
         judged_on=subject.judges.about,
         cut_groups=kept,

@@ -19,6 +19,8 @@ from spa_cli.tidy.steps import told
 if TYPE_CHECKING:
     from spa_cli.result import Outcome
 
+# outputs that are shown
+_OUTPUTS = 6
 _ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("channels", "channels", count),
     ("parameters", "params", count),
@@ -39,7 +41,8 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
         out.print(f"of the original's latency {', '.join(map(_timed, report['timings']))}")
     if report["tidied"]:
         out.print(f"tidied: {told(report['tidied'])}")
-    out.print(f"{_drift(report['drift'])} on {escape(report['drift']['on'])}")
+    _moved(out, report["drift"], report["drift"]["on"])
+    _accuracy(out, report)
     if report["repair"]:
         out.print(f"{', '.join(_repair(report['repair']))}; calibrated on {escape(report['repair']['calibration'])}")
     if report["blocks"]:
@@ -70,7 +73,8 @@ def verify_table(out: Console, report: dict[str, Any]) -> None:
         out.print(f"[bold red]{escape(report['warning'])}[/]")
     title = "verified" if report["passed"] else "not verified"
     _before_and_after(out, title, ("original", "pruned"), report)
-    out.print(f"{_drift(report['drift'])} on {escape(report['drift']['samples'])}")
+    _moved(out, report["drift"], report["drift"]["samples"])
+    _accuracy(out, report)
     if report["zeroing"] is not None:
         out.print(f"the plan's cut against zeroing what it removes: {escape(report['zeroing'])}", soft_wrap=True)
     for gate in report["gates"]:
@@ -133,10 +137,30 @@ def _timed(setting: dict[str, Any]) -> str:
     return f"{setting['left']:.2f}{threads}{batch}"
 
 
-def _drift(drift: dict[str, Any]) -> str:
-    agreement = "" if drift["agreement"] is None else f", arg-max agrees on {drift['agreement']:.1%}"
-    moved = drift["relative_l2"]
-    return f"output drift {drift_text(float('nan') if moved is None else moved)} (relative L2{agreement})"
+def _moved(out: Console, drift: dict[str, Any], on: str) -> None:
+    """How far outputs moved, then each in its own measure."""
+    moved = float("nan") if drift["relative_l2"] is None else drift["relative_l2"]
+    out.print(f"output drift {drift_text(moved)}{_between(drift['interval'])} (relative L2) on {escape(on)}")
+    for one in drift["outputs"][:_OUTPUTS]:
+        names = ", ".join(f"'{shorten(name, 40)}'" for name in one["outputs"])
+        text = f": {one['text']}" if one["text"] else ""
+        colour = "red" if one["ruined"] else "default"
+        out.print(f"[{colour}]{escape(names)}{escape(text)}[/] [dim]({escape(one['kind'])}: {escape(one['why'])})[/]")
+    if len(drift["outputs"]) > _OUTPUTS:
+        out.print(f"[dim]... and {len(drift['outputs']) - _OUTPUTS} more outputs; --json has all[/]")
+
+
+def _between(interval: list[float] | None) -> str:
+    """The ends of 95 %, as drift is written."""
+    return "" if interval is None else escape(f" [{drift_text(interval[0])}, {drift_text(interval[1])}]")
+
+
+def _accuracy(out: Console, report: dict[str, Any]) -> None:
+    found = report["accuracy"]
+    if found is not None:
+        before = "" if found["original"] is None else f", the original's {found['original']:.4g}"
+        shown = f"accuracy {found['pruned']:.4g}{_between(found['interval'])}{before}"
+        out.print(f"{shown} (by {escape(found['by'])})")
 
 
 def _repair(repair: dict[str, Any]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +10,12 @@ from spa_cli.calibration.chunks import Calibration, samples_in
 from spa_cli.calibration.judging import made_up
 from spa_cli.calibration.read import read_samples
 from spa_cli.calibration.reading import Reading
-from spa_cli.calibration.samples import SampleSource
+from spa_cli.calibration.samples import JUDGES, Samples
 from spa_cli.calibration.split import whole
-from spa_cli.errors import CutError, VerificationError
+from spa_cli.errors import CutError, UsageError, VerificationError
 from spa_cli.graph.source import Source
+from spa_cli.measures.panel import Panel
+from spa_cli.options import Options
 from spa_cli.plan import Plan, to_selection
 from spa_cli.progress import stage
 from spa_cli.runtime.first_run import first_run
@@ -24,9 +25,11 @@ from spa_cli.runtime.session import open_session, passes_checker, run
 from spa_cli.runtime.timing import Timing, latency
 from spa_cli.surgery.cut import Cut
 from spa_cli.tidy.steps import tidied
+from spa_cli.verification.accuracy import Accuracy, by_command
 from spa_cli.verification.check import verify_file, zeroing_differs
-from spa_cli.verification.drift import Drift, drift, drift_over
+from spa_cli.verification.drift import Drift
 from spa_cli.verification.gates import Gate, Limits, check
+from spa_cli.verification.judge import judge, labels_of
 
 # the most that is taken of what need not end
 _MOST = 50_000
@@ -36,9 +39,8 @@ _MOST = 50_000
 class Comparison:
     """``drift`` is that of all ``samples``, latency that of one run of the first of them.
 
-    ``zeroing``: with a plan, "equal" or how the plan's cut differs from zeroing what it removes.
-
-    ``gates``: those that were asked for.
+    ``zeroing``: with a plan, "equal" or how the plan's cut differs from zeroing what it removes. ``gates``: those that
+    were asked for. ``accuracy``: where labels lie beside the samples, or ``evaluate`` was given.
     """
 
     drift: Drift
@@ -49,6 +51,7 @@ class Comparison:
     samples: str
     zeroing: str | None
     gates: tuple[Gate, ...] = ()
+    accuracy: Accuracy | None = None
 
     @property
     def passed(self) -> bool:
@@ -60,40 +63,53 @@ def compare(
     model: Model,
     pruned: Model,
     plan: Path | None,
-    calib: str | SampleSource | None,
-    input_shape: dict[str, tuple[int, ...]],
+    options: Options,
     limits: Limits = Limits(),
-    reading: Reading = Reading(),
-    provider: str | Sequence[str] = "cpu",
+    count: int | None = None,
 ) -> Comparison:
-    """Run both models side by side; raises VerificationError if the second can't take the first one's place."""
-    named(provider)
+    """Run both models side by side; raises VerificationError if the second can't take the first one's place.
+
+    ``options``: what they are run on, and how that is read; ``count``: of how many samples, spread over those given.
+    """
+    named(options.provider)
+    if count is not None and count < 1:
+        raise UsageError(f"--samples has to be at least 1, not {count}")
     stage("reading the models")
     before, after = load(model), load(pruned)
     read = None if plan is None else Plan.read(plan)
     if read is not None and read.tidy:
         before = tidied(before, read.tidy)
     stage("finding which channels depend on each other")
-    given = None if calib is None else read_samples(calib, before.graph, reading, _MOST)
-    analysis = analyse_model(before, input_shape, given.shapes if given else {})
-    samples = _synthetic(before, analysis) if given is None else whole(analysis, given)
+    given = None
+    if options.calib is not None:
+        given = read_samples(options.calib, before.graph, Reading.of(options), count or _MOST)
+    _check_accuracy(options, limits, after, given)
+    analysis = analyse_model(before, options.input_shape, given.shapes if given else {})
+    samples = _synthetic(before, analysis, count) if given is None else whole(analysis, given, count)
     stage("running the original")
     feeds, reference = first_run(
         before, analysis.graph, analysis.shapes_to_try, samples.chunks[0] if samples else None, seed=1
     )
     samples = samples or Calibration([feeds], f"{samples_in(feeds)} synthetic samples")
+    panel = Panel.of(analysis.graph, analysis.state.shapes, feeds, reference, options.judge_as)
     checked = passes_checker(before)
     stage("checking and running the pruned model")
     try:
-        outputs = verify_file(after, before.model, checked, reference, feeds, free=analysis.free_sizes())
+        verify_file(after, before.model, checked, reference, feeds, free=analysis.free_sizes())
     except VerificationError as error:
         raise VerificationError(
             f"'{after.name}' can't take the place of '{before.name}': {error}; prune this model again, or name the one "
             "that was pruned"
         ) from error
     stage("comparing outputs")
-    moved = _moved(before, after, samples, drift(reference, outputs))
-    small = analyse_model(after, input_shape, given.shapes if given else {})
+    dense, thin = (open_session(m, large=m.external) for m in (before, after))
+    moved, accuracy = judge(dense, thin, samples, panel, labels_of(given, must=False))
+    if options.evaluate is not None and after.path is not None:
+        stage("asking --eval")
+        accuracy = by_command(options.evaluate, before.path, after.path)
+    if limits.min_accuracy is not None and accuracy is None:
+        raise _unlabelled()
+    small = analyse_model(after, options.input_shape, given.shapes if given else {})
     zeroing = None
     if read is not None:
         stage("comparing with zeroing")
@@ -107,7 +123,7 @@ def compare(
         _check_shapes(work, after, read)
         zeroing = zeroing_differs(analysis.graph, work, feeds, after) or "equal"
     stage("measuring latency")
-    with running_on(provider):
+    with running_on(options.provider):
         timing = latency(before, after, feeds)
     sizes = (before.bytes, after.bytes)
     return Comparison(
@@ -118,26 +134,35 @@ def compare(
         timing=timing,
         samples=samples.about,
         zeroing=zeroing,
-        gates=check(limits, moved, sizes, timing),
+        gates=check(limits, moved, sizes, timing, accuracy),
+        accuracy=accuracy,
     )
 
 
-def _synthetic(source: Source, analysis: Analysis) -> Calibration | None:
+def _synthetic(source: Source, analysis: Analysis, count: int | None) -> Calibration | None:
     """Samples like those that a model is pruned on without data; ``None`` if it does not run on them."""
     try:
-        made = made_up(analysis, seed=1)
+        made = made_up(analysis, seed=1, wanted=count or JUDGES)
         run(open_session(source, large=source.external), made.chunks[0])
     except Exception:  # noqa: BLE001 - onnxruntime's kinds are its own; other inputs are tried then
         return None
     return made
 
 
-def _moved(before: Source, after: Source, samples: Calibration, first: Drift) -> Drift:
-    """Over all samples; ``first``: over those of the first run."""
-    if len(samples.chunks) == 1:
-        return first
-    dense, pruned = (open_session(m, large=m.external) for m in (before, after))
-    return drift_over(dense, pruned, samples.runs)
+def _check_accuracy(options: Options, limits: Limits, after: Source, given: Samples | None) -> None:
+    """Raises UsageError, before any work, where accuracy is asked for and can't be measured."""
+    if options.evaluate is not None and after.path is None:
+        raise UsageError("--eval reads a file, and this model is in memory; write it to a file first")
+    found = labels_of(given, limits.min_accuracy is not None and options.evaluate is None)
+    if limits.min_accuracy is not None and options.evaluate is None and found is None:
+        raise _unlabelled()
+
+
+def _unlabelled() -> UsageError:
+    return UsageError(
+        "--min-accuracy needs labels that fit an output; give an array 'labels' in --calib beside the inputs, class "
+        "indices or one-hot, or --eval 'command {model}' that prints a number"
+    )
 
 
 def _check_shapes(work: Cut, after: Source, plan: Plan) -> None:

@@ -13,6 +13,7 @@ from spa_cli.calibration.chunks import Calibration, fixed_size
 from spa_cli.calibration.judging import first_of
 from spa_cli.calibration.read import Data
 from spa_cli.graph.source import Source
+from spa_cli.measures.panel import Panel
 from spa_cli.runtime.session import Feeds, open_session, passes_checker, run
 
 
@@ -21,7 +22,7 @@ class Subject:
     """A model that was loaded, analysed and run: ``reference`` is what it gives for ``feeds``.
 
     ``judges``: samples that nothing is fitted to (the feeds themselves where it does not run on others). ``data``: the
-    user's own. ``warnings``: what the user should know of what was asked of it.
+    user's own. ``warnings``: what the user should know of what was asked of it. ``said``: what outputs are, by --as.
     """
 
     source: Source
@@ -31,6 +32,12 @@ class Subject:
     judges: Calibration
     data: Data = field(default_factory=Data)
     warnings: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
+
+    @cached_property
+    def panel(self) -> Panel:
+        """Every output with the measure that fits it; raises UsageError for what --as says and is not so."""
+        return Panel.of(self.analysis.graph, self.analysis.state.shapes, self.feeds, self.reference, self.said)
 
     @cached_property
     def checked(self) -> tuple[bool, bool]:
