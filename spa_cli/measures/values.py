@@ -45,11 +45,12 @@ class Values:
         for at, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
             if at == len(self._tallies):
                 self._tallies.append(Tally(2))
-                self._about.append(np.zeros((3, end - start)))
-            part = a[..., start:end]
-            self._tallies[at].add(np.square(moved[..., start:end]).sum((1, 2)), np.square(part).sum((1, 2)))
+                self._about.append(np.zeros((5, end - start)))
+            part, off = a[..., start:end], moved[..., start:end]
+            self._tallies[at].add(np.square(off).sum((1, 2)), np.square(part).sum((1, 2)))
             count = np.full(end - start, len(part) * part.shape[1])
-            self._about[at] += [part.sum((0, 1)), np.square(part).sum((0, 1)), count]
+            sums = [v.sum((0, 1)) for v in (part, np.square(part), off, np.square(off))]
+            self._about[at] += [*sums, count]
 
     @property
     def found(self) -> Found:
@@ -60,16 +61,27 @@ class Values:
         found: list[tuple[str, Estimate, float]] = []
         for name, tally, about in zip(names, self._tallies, self._about, strict=True):
             error = relative(*tally.columns)
-            total, squares, count = about
-            spread = float(np.clip(squares - np.square(total) / count, 0, None).sum())
-            unexplained = float(tally.columns[0].sum()) / spread if spread > 0 else 0.0
-            found.append((name, error, unexplained))
+            found.append((name, error, _unexplained(about)))
         figures = {f"error {name}".strip(): error for name, error, _ in found}
         figures |= {f"unexplained {name}".strip(): Estimate(rest) for name, _, rest in found}
         worst = sorted(found, key=lambda one: -one[1].value)[:_SHOWN]
         text = "error " + ", ".join(f"{figure(error)}{f' of {name}' if name else ''}" for name, error, _ in worst)
         ruined = any(error.value > MOVED or (rest > MOVED**2 and error.value > _SLIGHT) for _, error, rest in found)
         return Found(None, text, figures, ruined)
+
+
+def _unexplained(about: Floats) -> float:
+    """How much of what a channel varies by around its mean is lost; a shift of all of it is another matter.
+
+    ``about``: sums of the original and of the error, each followed by that of its squares, and how many, by channel.
+    """
+    total, squares, off, wrong, count = about
+    if not np.isfinite(wrong).all():
+        return float("inf")
+    spread, lost = (
+        float(np.clip(two - np.square(one) / count, 0, None).sum()) for one, two in ((total, squares), (off, wrong))
+    )
+    return lost / spread if spread > 0 else 0.0
 
 
 def relative(distance: Array, norm: Array) -> Estimate:

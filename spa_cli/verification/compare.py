@@ -160,7 +160,7 @@ def _check_accuracy(options: Options, limits: Limits, after: Source, given: Samp
 
 def _unlabelled() -> UsageError:
     return UsageError(
-        "--min-accuracy needs labels that fit an output; give an array 'labels' in --calib beside the inputs, class "
+        "--min-accuracy can't be measured without labels that fit an output; give an array 'labels' in --calib, class "
         "indices or one-hot, or --eval 'command {model}' that prints a number"
     )
 

@@ -131,7 +131,7 @@ def test_the_user_knows_better() -> None:
     ("said", "says"),
     [
         ("faces", r"--as faces names no kind; use one of classes, tokens, .*, or OUTPUT=KIND"),
-        ("q=classes", r"--as names 'q', which is no output; name one of y"),
+        ("q=classes", r"--as names output 'q', which the model does not give; name one of y"),
         ("detections", r"--as detections: no boxes with scores can be made out in 'y'; leave it out, or name the outputs"),
     ],
 )

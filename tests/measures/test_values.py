@@ -53,9 +53,24 @@ def test_a_picture_that_is_only_grey_is_ruined() -> None:
 def test_a_number_that_hardly_changes_may_move_as_little() -> None:
     a = 5 + 1e-3 * RNG.normal(size=(40, 1))
     measure = Values()
-    measure.add([a], [a + 0.01], 40)
+    measure.add([a], [a + 1e-2 * RNG.normal(size=(40, 1))], 40)
     assert measure.found.figures["unexplained"].value > 1
     assert not measure.found.ruined
+
+
+def test_a_shift_of_everything_loses_nothing_of_how_it_varies() -> None:
+    a = 2 + RNG.normal(size=(40, 3))
+    measure = Values()
+    measure.add([a], [a + 0.9], 40)
+    assert measure.found.figures["unexplained"].value == pytest.approx(0, abs=1e-9)
+    assert not measure.found.ruined
+
+
+def test_what_is_no_number_is_ruined() -> None:
+    a = RNG.normal(size=(4, 3))
+    measure = Values()
+    measure.add([a], [np.full_like(a, np.nan)], 4)
+    assert measure.found.ruined
 
 
 def test_numbers_of_one_axis_and_of_none() -> None:
