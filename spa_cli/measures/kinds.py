@@ -32,6 +32,8 @@ def asked(given: Sequence[str], outputs: Sequence[str]) -> Mapping[str, str]:
         if kind not in KINDS:
             raise UsageError(f"--as {text} names no kind; use one of {', '.join(KINDS)}, or OUTPUT=KIND")
         if name and name not in outputs:
-            raise UsageError(f"--as names output '{name}', which the model does not give; name one of {', '.join(outputs)}")
+            raise UsageError(
+                f"--as names output '{name}', which the model does not give; name one of {', '.join(outputs)}"
+            )
         found |= {name: kind} if name else dict.fromkeys(outputs, kind)
     return found

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from spa_cli.analysis import analyse_model
 from spa_cli.measures import kinds
 from spa_cli.measures.detections import Detections
 from spa_cli.measures.heads import Heads, layouts
 from spa_cli.measures.layout import PROBABILITY, SIGMOID, SOFTMAX
 from spa_cli.measures.panel import Panel
 from spa_cli.measures.recognise import Recogniser
-from spa_cli.runtime.load import load
-from spa_cli.analysis import analyse_model
 from spa_cli.runtime.first_run import first_run
+from spa_cli.runtime.load import load
 from tests.builders import build
 from tests.measures import detectors
 from tests.measures.test_recognise import taken
@@ -110,7 +110,9 @@ def _panel(outputs: dict[str, np.ndarray], size: int) -> Panel:
     return Panel.of(analysis.graph, analysis.state.shapes, feeds, [*outputs.values()])
 
 
-BOX = np.array([[[0, 0, 10, 10], [20, 20, 40, 40], [0, 0, 0, 0]], [[5, 5, 9, 9], [1, 1, 3, 3], [0, 0, 0, 0]]], np.float32)
+BOX = np.array(
+    [[[0, 0, 10, 10], [20, 20, 40, 40], [0, 0, 0, 0]], [[5, 5, 9, 9], [1, 1, 3, 3], [0, 0, 0, 0]]], np.float32
+)
 SCORE = np.array([[0.9, 0.6, 0.0], [0.8, 0.1, 0.0]], np.float32)
 LABEL = np.array([[1, 2, -1], [1, 1, -1]])
 

@@ -54,7 +54,12 @@ def taken(model, *said: str) -> list[tuple[str, str]]:
         ("(float[N,16] x) => (y) { y = MatMul(x, w) }", W, "any", "nothing tells what numbers of MatMul stand for"),
         ("(float[N,16] x) => (y) { h = MatMul(x, w)  y = ArgMax<axis=1>(h) }", W, "labels", "integers or names"),
         ("(float[N,16] x) => (y) { h = MatMul(x, w)  y = Sigmoid(h) }", W, "masks", "Sigmoid: yes or no"),
-        ("(float[N,16] x) => (y) { h = MatMul(x, w)  y = Tanh(h) }", W, "values", "numbers within bounds, made by Tanh"),
+        (
+            "(float[N,16] x) => (y) { h = MatMul(x, w)  y = Tanh(h) }",
+            W,
+            "values",
+            "numbers within bounds, made by Tanh",
+        ),
         ("(float[N,16] x) => (y) { y = MatMul(x, w) }", {"w": (16, 1)}, "values", "one number each, made by MatMul"),
         (
             "(float[N,3,6,6] x) => (y) { y = Conv(x, w) }",
@@ -132,7 +137,10 @@ def test_the_user_knows_better() -> None:
     [
         ("faces", r"--as faces names no kind; use one of classes, tokens, .*, or OUTPUT=KIND"),
         ("q=classes", r"--as names output 'q', which the model does not give; name one of y"),
-        ("detections", r"--as detections: no boxes with scores can be made out in 'y'; leave it out, or name the outputs"),
+        (
+            "detections",
+            r"--as detections: no boxes with scores can be made out in 'y'; leave it out, or name the outputs",
+        ),
     ],
 )
 def test_what_is_not_so_is_refused(said, says) -> None:

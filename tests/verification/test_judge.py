@@ -155,7 +155,9 @@ def test_accuracy_is_a_gate(classifier) -> None:
         (gate,) = found.gates
         assert (gate.name, gate.passed) == ("min-accuracy", passes)
         assert gate.found == found.accuracy.after.value
-    with pytest.raises(UsageError, match="--min-accuracy can't be measured without labels that fit an output; give an ar"):
+    with pytest.raises(
+        UsageError, match="--min-accuracy can't be measured without labels that fit an output; give an ar"
+    ):
         spa_cli.verify(*models, calib=classifier / "bare.npz", min_accuracy=0.5)
     with pytest.raises(UsageError, match=r"--min-accuracy has to be a positive number, not -1"):
         spa_cli.verify(*models, min_accuracy=-1)
