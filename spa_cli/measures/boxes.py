@@ -58,8 +58,9 @@ def around(centre: Floats, size: Floats) -> Floats:
 
 
 def scale_of(offsets: Floats) -> tuple[float, float] | None:
-    """What centres and logarithms of sizes are in units of, judged by offsets (n, 4) of the original; ``None``: they are
-    no logarithms.
+    """What centres and logarithms of sizes are in units of, judged by offsets (n, 4) of the original.
+
+    ``None``: sizes are no logarithms.
     """
     sizes = offsets[:, 2:]
     if (sizes > 0).mean() >= _ORDERED and np.median(sizes) > _NO_LOGARITHM:

@@ -8,6 +8,7 @@ import pytest
 
 from spa_cli.measures import boxes
 from spa_cli.measures.detections import Detections
+from spa_cli.measures.judged import Found
 from spa_cli.measures.layout import Channels, Finished, Layout, Level
 from tests.measures import detectors
 from tests.measures.test_recognise import panel
@@ -17,7 +18,7 @@ BOX = np.array([[[0, 0, 10, 10], [20, 20, 40, 40], [50, 50, 60, 60]]], float)
 SCORE, LABEL = np.array([[0.9, 0.6, 0.3]]), np.array([[1, 2, 1]])
 
 
-def found(other: list[np.ndarray]):
+def found(other: list[np.ndarray]) -> Found:
     measure = Detections(CHOSEN)
     measure.add([BOX, SCORE, LABEL], other, 1)
     return measure.found
@@ -29,7 +30,7 @@ def found(other: list[np.ndarray]):
         (lambda b, s, c: (b, s, c), 3, 0),
         # a little aside, too far, of another class, not sure enough
         (lambda b, s, c: (b + 1, s, c), 3, 0),
-        (lambda b, s, c: (b + [[[5, 0, 5, 0], [0] * 4, [0] * 4]], s, c), 2, 1),
+        (lambda b, s, c: (b + np.array([[[5, 0, 5, 0], [0] * 4, [0] * 4]]), s, c), 2, 1),
         (lambda b, s, c: (b, s, c * 0 + 1), 2, 1),
         (lambda b, s, c: (b, s * 0.8, c), 2, 0),
         # in another order, and one of them twice

@@ -9,7 +9,7 @@ from spa_cli.analysis import analyse_model
 from spa_cli.measures import kinds
 from spa_cli.measures.detections import Detections
 from spa_cli.measures.heads import Heads, layouts
-from spa_cli.measures.layout import PROBABILITY, SIGMOID, SOFTMAX
+from spa_cli.measures.layout import PROBABILITY, SIGMOID, SOFTMAX, Layout
 from spa_cli.measures.panel import Panel
 from spa_cli.measures.recognise import Recogniser
 from spa_cli.runtime.first_run import first_run
@@ -19,7 +19,7 @@ from tests.measures import detectors
 from tests.measures.test_recognise import taken
 
 
-def layout(model, *, said: dict[int, str] | None = None):
+def layout(model, *, said: dict[int, str] | None = None) -> Layout:
     source = load(model)
     analysis = analyse_model(source, {})
     feeds, reference = first_run(source, analysis.graph, analysis.shapes_to_try, None)
@@ -159,7 +159,8 @@ def test_background_of_logits() -> None:
         offset[3] = bias
         model = build(
             """(float[N,3,64,64] x) => (boxes, logits) {
-              a = Conv<strides=[8,8]>(x, wa)  at = Transpose<perm=[0,2,3,1]>(a)  ar = Reshape(at, s)  boxes = Sigmoid(ar)
+              a = Conv<strides=[8,8]>(x, wa)  at = Transpose<perm=[0,2,3,1]>(a)
+              ar = Reshape(at, s)  boxes = Sigmoid(ar)
               b = Conv<strides=[8,8]>(x, wb, o)  bt = Transpose<perm=[0,2,3,1]>(b)  logits = Reshape(bt, u) }""",
             wa=(4, 3, 8, 8),
             wb=(4, 3, 8, 8),

@@ -90,6 +90,7 @@ def test_vectors_that_were_normalised(body, op) -> None:
 
 def test_scales_beside_integers_are_those_of_the_layer() -> None:
     text = """(float[2,6] x) => (y) {
-      q, s, z = DynamicQuantizeLinear(x)  m = MatMulInteger(q, w, z)  f = Cast<to=1>(m)  c = Mul(s, k)  y = Mul(f, c) }"""
+      q, s, z = DynamicQuantizeLinear(x)  m = MatMulInteger(q, w, z)  f = Cast<to=1>(m)
+      c = Mul(s, k)  y = Mul(f, c) }"""
     weights = {"w": np.ones((6, 4), np.int8), "k": 0.1}
     assert made(text, 1, **weights) == [("MatMulInteger", 4, True)]
