@@ -85,21 +85,23 @@ def verify_table(out: Console, report: dict[str, Any]) -> None:
 def batch_table(out: Console, outcomes: Sequence[Outcome]) -> None:
     """One line a file."""
     table = new_table(out, f"{sum(o.report is not None for o in outcomes)} of {len(outcomes)} models pruned")
-    table.add_column("model", no_wrap=True, max_width=max(18, out.width - 54))
-    for column in ("MACs", "size", "latency", "drift"):
+    table.add_column("model", no_wrap=True, max_width=max(18, out.width - 64))
+    for column in ("MACs", "size", "latency", "drift", "agrees"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for outcome in outcomes:
-        name = Text(shorten(Path(outcome.input).name, max(18, out.width - 54)))
+        name = Text(shorten(Path(outcome.input).name, max(18, out.width - 64)))
         report = outcome.report
         if report is None:
-            table.add_row(name, *["-"] * 4, f"[red]exit {outcome.exit_code}[/]")
+            table.add_row(name, *["-"] * 5, f"[red]exit {outcome.exit_code}[/]")
             continue
         before, after, moved = report["before"], report["after"], report["drift"]["relative_l2"]
         cells = [change(before[n], after[n]) if before[n] and after[n] else "-" for _, n, _ in _ROWS[2:]]
         drift = drift_text(moved) if moved is not None and not math.isnan(moved) else "-"
+        agreed = report["drift"]["agreement"]
+        kept = "-" if agreed is None else f"{agreed:.1%}"
         note = "cached" if report["cached"] else ""
-        table.add_row(name, *cells, drift, note if report["drift"]["resembles"] else "[red]ruined[/]")
+        table.add_row(name, *cells, drift, kept, note if report["drift"]["resembles"] else "[red]ruined[/]")
     out.print(table)
 
 
