@@ -141,7 +141,8 @@ from spa_cli.options.words import Numbers
 def arguments() -> str:
     """Python: the declared options as dictionaries with types, each in the smallest that has it."""
     options = {one.name: (one, about) for one, about in declared(Options)}
-    shape, whole, data = ("input_shape",), ("run",), ("calib", *READING, "provider")
+    shape, whole = ("input_shape",), ("run",)
+    data = ("judge_as", "calib", *READING, "evaluate", "provider")
     rest = [name for name in options if name not in (*shape, *whole, *data, *BUDGETS)]
     limits = {one.name: (one, about) for one, about in declared(Limits)}
     parts = [

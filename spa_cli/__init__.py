@@ -238,17 +238,18 @@ def verify(
     *,
     plan: PathLike | None = None,
     junit: PathLike | None = None,
+    samples: int | None = None,
     **options: Unpack[VerifyArguments],
 ) -> Comparison:
     """Compare a model with its pruned version: signature, drift, size, latency.
 
-    ``junit``: where to write the gates as JUnit XML. ``options``: ``calib`` and how it is read (``mean`` to
-    ``max_length``), ``input_shape`` and ``provider`` as in ``prune``, and the gates, which are the fields of
+    ``junit``: where to write the gates as JUnit XML. ``samples``: how many of those in ``calib`` to look at, spread
+    over them (default: all). ``options``: ``calib`` and how it is read (``mean`` to ``max_length``), ``judge_as``,
+    ``evaluate``, ``input_shape`` and ``provider`` as in ``prune``, and the gates, which are the fields of
     ``spa_cli.verification.gates.Limits``; ``Comparison.passed`` says whether all let the model through,
     ``Comparison.gates`` what each found.
     """
     from spa_cli.atomic import write_text
-    from spa_cli.calibration.reading import Reading
     from spa_cli.errors import SpaError
     from spa_cli.options import Options
     from spa_cli.options.arguments import DataArguments
@@ -265,8 +266,7 @@ def verify(
     if target is not None:
         check_junit(target, (model, pruned), (plan, data.get("calib")))
     try:
-        o = Options.of(data)
-        found = compare(model, pruned, _file(plan), o.calib, o.input_shape, gates, Reading.of(o), o.provider, o.run)
+        found = compare(model, pruned, _file(plan), Options.of(data), gates, samples)
     except SpaError as error:
         if target is not None:
             write_text(target, as_junit({}, name, str(error)))

@@ -48,6 +48,8 @@ def key_of(source: Source, request: Request) -> str:
         "files": contents(source),
         "budget": request.options.budgets,
         "choices": choices(request),
+        # what did not pass a gate is not kept, and what is kept need not pass another
+        "gates": vars(request.options.limits),
         "program": program(),
     }
     if request.options.round_to == "auto" and not request.elsewhere:

@@ -26,8 +26,10 @@ from spa_cli.trial.choose import Choice, blocks_of
 from spa_cli.trial.prepare import Ranked
 from spa_cli.trial.target import LATENCY_TOLERANCE, unmeasured
 from spa_cli.trial.trials import Trial, Trials
-from spa_cli.verification.drift import NOTHING_COMPARED, Drift, drift_over
+from spa_cli.verification.accuracy import Accuracy, by_command
+from spa_cli.verification.drift import NOTHING_COMPARED, Drift
 from spa_cli.verification.gates import Limits, check
+from spa_cli.verification.judge import judge, labels_of
 from spa_cli.verification.speed import Setting, settings, slower
 from spa_cli.verification.subject import Subject
 
@@ -43,15 +45,17 @@ def measure(
     out: Path | None,
     timing: Timing | None = None,
     where: str = "",
+    request: Request | None = None,
 ) -> Result:
-    """Latency, drift and costs of a verified trial; ``about``: how it came about, for the plan.
+    """Latency, drift, accuracy and costs of a verified trial; ``about``: how it came about, for the plan.
 
-    ``where``: what is known of where its errors come from.
+    ``where``: what is known of where its errors come from. ``request``: what was asked for, where it was pruned.
     """
     source, analysis = subject.source, subject.analysis
     warnings = [*source.warnings, *warnings]
-    timings = [] if subject.structure is not None else _timings(subject, small, timing, warnings)
-    drift = NOTHING_COMPARED if subject.structure is not None else _drift(subject, small)
+    run = subject.structure is None
+    timings = _timings(subject, small, timing, warnings) if run else []
+    drift, accuracy = _judged(subject, small, request) if run else (NOTHING_COMPARED, None)
     if not drift.resembles:
         warnings.insert(0, drift.warning(subject.judges.about, where))
     costs, selection = analysis.costs, small.selection
@@ -73,6 +77,7 @@ def measure(
         before=Figures(analysis.channels, costs.params, costs.macs, source.bytes, seconds[0]),
         after=Figures(analysis.channels - selection.removed, params, macs, small.staged.bytes, seconds[1]),
         drift=drift,
+        accuracy=accuracy,
         samples=subject.judges.samples,
         judged_on=subject.judges.about,
         cut_groups=kept,
@@ -95,13 +100,17 @@ def _timings(subject: Subject, small: Trial, timing: Timing | None, warnings: li
     return found
 
 
-def _drift(subject: Subject, small: Trial) -> Drift:
+def _judged(subject: Subject, small: Trial, request: Request | None) -> tuple[Drift, Accuracy | None]:
     stage("comparing outputs")
-    before, after = (
-        open_session(m, large=subject.source.external, providers=chosen())
-        for m in (subject.source, str(small.staged.path))
-    )
-    return drift_over(before, after, subject.judges.runs)
+    source, file = subject.source, small.staged.path
+    before, after = (open_session(m, large=source.external, providers=chosen()) for m in (source, str(file)))
+    labels = labels_of(subject.data.test or subject.data.fit, must=False)
+    output = request.focus.output if request is not None else ""
+    drift, accuracy = judge(before, after, subject.judges, subject.panel, labels, output)
+    if request is not None and request.options.evaluate is not None and request.options.min_accuracy is not None:
+        stage("asking --eval")
+        accuracy = by_command(request.options.evaluate, source.path, file)
+    return drift, accuracy
 
 
 def _numbers(model: onnx.ModelProto) -> int:

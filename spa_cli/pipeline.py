@@ -56,7 +56,7 @@ def prune(
                 trials.fold_norms(small)
             about, warnings = provenance(ranked, request, choice), warnings_of(ranked, request, choice, trials)
             where = dearest(choice, subject.analysis.grouping)
-            result = measure(subject, small, about, warnings, files.out, choice.timing, where)
+            result = measure(subject, small, about, warnings, files.out, choice.timing, where, request)
             require(result, options.limits, where)
             files.save(result, small, lambda: _page(result, small, ranked, choice, request))
     return result

@@ -46,15 +46,14 @@ class Request:
             )
         if (options.test or options.evaluate) and not (options.measures_quality or options.sweeping):
             raise UsageError(
-                "--test and --eval serve --max-drift and --min-accuracy; give one of those, or leave them out"
+                "--test and --eval serve --max-drift, --min-agreement and --min-accuracy; give one of those, or leave "
+                "them out"
             )
         if options.rounds > 1 and (options.measures_quality or options.sweeping):
             raise UsageError(
-                "--rounds goes part of the way to one budget of size or speed, which --max-drift, --min-accuracy and a "
-                "sweep are not; leave it out"
+                "--rounds goes part of the way to one budget of size or speed, which --max-drift, --min-agreement, "
+                "--min-accuracy and a sweep are not; leave it out"
             )
-        if options.min_agreement is not None and options.sweeping:
-            raise UsageError("--min-agreement is a gate of one cut, a sweep makes many; leave it out")
         return request
 
     @property

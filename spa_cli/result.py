@@ -13,6 +13,7 @@ from spa_cli.channels.groups import Group
 from spa_cli.errors import SpaError
 from spa_cli.graph.source import Source
 from spa_cli.plan import Plan
+from spa_cli.verification.accuracy import Accuracy
 from spa_cli.verification.drift import Drift
 from spa_cli.verification.speed import Setting
 
@@ -32,6 +33,7 @@ class Figures:
 class Result:
     """``model`` is the small model (also written to ``out`` if given); ``cut_groups`` tells what each group keeps.
 
+    ``accuracy``: where labels lie beside the samples, or ``evaluate`` decided.
     ``drift`` is that of ``samples`` samples, ``judged_on`` says of which; latency is that of one run
     on one sample, where the model leaves their number free. ``timings``: on other threads and with more samples, too;
     ``slower`` says why it is no faster than the original, "" where it is.
@@ -47,6 +49,7 @@ class Result:
     before: Figures
     after: Figures
     drift: Drift
+    accuracy: Accuracy | None
     samples: int
     judged_on: str
     cut_groups: list[tuple[Group, int]]

@@ -63,9 +63,10 @@ def _sameness(given: Samples) -> str:
     )
 
 
-def whole(analysis: Analysis, given: Samples) -> Calibration:
-    """All samples, in order."""
-    return _picked(analysis, given, np.arange(given.count))
+def whole(analysis: Analysis, given: Samples, most: int | None = None) -> Calibration:
+    """All samples, in order, or ``most`` of them, spread evenly over them."""
+    count = given.count if most is None else min(most, given.count)
+    return _picked(analysis, given, np.arange(count) * given.count // max(count, 1))
 
 
 def held_back(analysis: Analysis, given: Samples, options: Options, focus: Focus) -> Calibration:
@@ -111,7 +112,9 @@ def _picked(analysis: Analysis, given: Samples, index: NDArray[np.int64], kind: 
         fresh = len(np.unique(at[~seen[at]]))
         new.append(None if fresh == len(at) else fresh)
         seen[at] = True
-    about = f"{int(seen.sum())} {kind}samples of {given.about}"
+    # the others of --samples; what is held back is said by its kind
+    of = f" of {given.count}" if not kind and len(index) < given.count and (np.diff(index) > 0).all() else ""
+    about = f"{int(seen.sum())}{of} {kind}samples of {given.about}"
     chunks = chunks_at(graph, data, [{n: index[at] for n, at in c.items()} for c in cuts])
     return Calibration(chunks, about, index=[index[c[first]] for c in cuts], new=new)
 

@@ -70,9 +70,11 @@ def one_budget(context: typer.Context, given: PruneArguments) -> dict[str, Any]:
         source = context.get_parameter_source(name)
         return source is not None and source.name == "COMMANDLINE"
 
-    if not any(typed(name) for name in BUDGETS):
+    # beside a budget it is a gate, which nothing takes the place of
+    budgets = [name for name in BUDGETS if name != "min_agreement"]
+    if not any(map(typed, budgets)):
         return dict(given)
-    return {**given, **{name: None for name in BUDGETS if not typed(name)}}
+    return {**given, **{name: None for name in budgets if not typed(name)}}
 
 
 def find(folder: Path) -> Path | None:

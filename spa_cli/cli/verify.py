@@ -25,6 +25,10 @@ def verify(
     plan: Annotated[
         Path | None, typer.Option(help="Also compare with zeroing what this plan removes.", show_default=False)
     ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(help="Look at so many samples, spread over --calib (default: all).", show_default=False),
+    ] = None,
     options: DataArguments,
     limits: LimitArguments,
     junit: Annotated[
@@ -49,7 +53,7 @@ def verify(
 
     on_github = github if github is not None else os.environ.get("GITHUB_ACTIONS") == "true"
     try:
-        found = spa_cli.verify(model, pruned, plan=plan, junit=junit, **options, **limits)
+        found = spa_cli.verify(model, pruned, plan=plan, junit=junit, samples=samples, **options, **limits)
     except SpaError as error:
         if on_github:
             _tell_github({}, pruned, str(error))

@@ -27,6 +27,11 @@ class RunArguments(ShapeArguments, total=False):
 class DataArguments(RunArguments, total=False):
     """What a model is run on."""
 
+    judge_as: str | Iterable[str] | None
+    """What the outputs are, where the file does not tell: classes, tokens, labels, masks, embeddings, values,
+    detections, any; or OUTPUT=KIND.
+    """
+
     calib: str | os.PathLike[str] | Callable[[], Any] | None
     """Samples: .npz with an array per input, .npy, a folder of them or of images, .txt, .jsonl, a saved dataset, or
     module:function.
@@ -53,15 +58,15 @@ class DataArguments(RunArguments, total=False):
     max_length: int | None
     """Tokens a text has at most (default: what the model takes, or 128)."""
 
+    evaluate: str | None
+    """A command that prints accuracy last: 'python eval.py {model}'."""
+
     provider: str | Sequence[str]
     """What onnxruntime calibrates and times on: cuda,cpu."""
 
 
 class SweepArguments(DataArguments, total=False):
     """All of ``prune`` but its budget."""
-
-    min_agreement: float | None
-    """Fail, and write nothing, below this arg-max agreement with the original."""
 
     method: str
     """Criterion, or several (l1+wanda); 'spa criteria' lists them (default: obspa; with --no-run: l2)."""
@@ -95,9 +100,6 @@ class SweepArguments(DataArguments, total=False):
 
     test: str | os.PathLike[str] | Callable[[], Any] | None
     """Samples to measure drift on, with labels for accuracy (default: a part of --calib)."""
-
-    evaluate: str | None
-    """A command that prints accuracy last: 'python eval.py {model}'."""
 
     seed: int
     """Seed of everything random."""
@@ -154,6 +156,9 @@ class PruneArguments(SweepArguments, total=False):
     max_drift: float | None
     """The smallest model whose outputs move no more (relative L2); beside another budget a gate."""
 
+    min_agreement: float | None
+    """The smallest model that agrees so much, in the measure that fits (see --as); beside another budget a gate."""
+
     min_accuracy: float | None
     """The smallest model that keeps this accuracy (labels in --test, or --eval)."""
 
@@ -165,7 +170,10 @@ class LimitArguments(TypedDict, total=False):
     """Fail above this relative L2 drift."""
 
     min_agreement: float | None
-    """Fail below this arg-max agreement."""
+    """Fail below this agreement, in the measure that fits the outputs (see --as)."""
+
+    min_accuracy: float | None
+    """Fail below this accuracy (labels in --calib, or --eval)."""
 
     max_size: str | int | None
     """Fail above this file size: 500kB, 1.5MB, or 60% of the original."""

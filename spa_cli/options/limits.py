@@ -16,7 +16,10 @@ class Limits:
     """Gates by option; ``max_size``: bytes, or a fraction of the original ("60%"). Raises UsageError out of range."""
 
     max_drift: float | None = option(None, "Fail above this relative L2 drift.", GATES)
-    min_agreement: float | None = option(None, "Fail below this arg-max agreement.", GATES)
+    min_agreement: float | None = option(
+        None, "Fail below this agreement, in the measure that fits the outputs (see --as).", GATES
+    )
+    min_accuracy: float | None = option(None, "Fail below this accuracy (labels in --calib, or --eval).", GATES)
     max_size: str | int | None = option(None, "Fail above this file size: 500kB, 1.5MB, or 60% of the original.", GATES)
     max_latency_ratio: float | None = option(
         None, "Fail above this fraction of the original's latency, measured here side by side.", GATES
@@ -25,6 +28,8 @@ class Limits:
     def __post_init__(self) -> None:
         if self.min_agreement is not None and not 0 <= self.min_agreement <= 1:
             raise UsageError(f"--min-agreement has to lie between 0 and 1, not {self.min_agreement:g}")
+        if self.min_accuracy is not None and not 0 < self.min_accuracy < math.inf:
+            raise UsageError(f"--min-accuracy has to be a positive number, not {self.min_accuracy:g}")
         if self.max_drift is not None and not self.max_drift >= 0:
             raise UsageError(f"--max-drift has to be at least 0, not {self.max_drift:g}")
         if self.max_latency_ratio is not None and not 0 < self.max_latency_ratio < math.inf:

@@ -42,11 +42,21 @@ class Options:
     max_drift: float | None = option(
         None, "The smallest model whose outputs move no more (relative L2); beside another budget a gate.", BUDGET
     )
+    min_agreement: float | None = option(
+        None,
+        "The smallest model that agrees so much, in the measure that fits (see --as); beside another budget a gate.",
+        BUDGET,
+    )
     min_accuracy: float | None = option(
         None, "The smallest model that keeps this accuracy (labels in --test, or --eval).", BUDGET
     )
-    min_agreement: float | None = option(
-        None, "Fail, and write nothing, below this arg-max agreement with the original.", GATES
+    judge_as: tuple[str, ...] = option(
+        (),
+        "What the outputs are, where the file does not tell: classes, tokens, labels, masks, embeddings, values, "
+        "detections, any; or OUTPUT=KIND.",
+        GATES,
+        "--as",
+        read=words.texts,
     )
     method: str = option(
         None,
@@ -164,8 +174,10 @@ class Options:
                 raise UsageError(f"{_flag(name)} has to be at least 1, not {getattr(self, name)}")
         if self.evaluate is not None and "{model}" not in self.evaluate:
             raise UsageError("--eval names no {model}, the file to evaluate; write --eval 'python eval.py {model}'")
-        if self.evaluate is not None and self.max_drift is not None:
-            raise UsageError("--eval says nothing to --max-drift, which compares outputs; use --min-accuracy")
+        compared = [name for name in ("max_drift", "min_agreement") if name in self.budgets]
+        if self.evaluate is not None and (compared or self.max_drift is not None):
+            name = _flag(compared[0] if compared else "max_drift")
+            raise UsageError(f"--eval says nothing to {name}, which compares outputs; use --min-accuracy")
         if not self.run:
             self._check_not_run()
         both = set(self.ignore) & set(self.only)
@@ -180,7 +192,7 @@ class Options:
     @property
     def measures_quality(self) -> bool:
         """Whether the budget is how good the result is."""
-        return not self.budgets.keys().isdisjoint({"max_drift", "min_accuracy"})
+        return not self.budgets.keys().isdisjoint(QUALITIES)
 
     @property
     def memory_size(self) -> int | None:
@@ -196,17 +208,18 @@ class Options:
     def budgets(self) -> dict[str, Any]:
         """Those that were given, by name; none where a sweep or a comparison is asked for."""
         given = {name: getattr(self, name) for name in BUDGETS if getattr(self, name) is not None}
+        # how far outputs may move is a gate beside another budget
+        if len(given) > 1:
+            given.pop("min_agreement", None)
         if len(given) > 1 and self.min_accuracy is None:
-            # how far outputs may move is then a gate
             given.pop("max_drift", None)
         return given
 
     @property
     def limits(self) -> Limits:
         """What the result has to keep beside its budget."""
-        return Limits(
-            max_drift=None if "max_drift" in self.budgets else self.max_drift, min_agreement=self.min_agreement
-        )
+        gates = {name: getattr(self, name) for name in ("max_drift", "min_agreement") if name not in self.budgets}
+        return Limits(**gates)
 
     def check_budget(self) -> None:
         """Raises UsageError where there is no budget to prune to."""
@@ -229,7 +242,9 @@ class Options:
         for name, value in self.budgets.items():
             if name == "target_size":
                 continue
-            if name in ("max_drift", "min_accuracy"):
+            if name == "min_agreement":
+                Limits(min_agreement=value)
+            elif name in QUALITIES:
                 if not 0 < value < float("inf"):
                     raise UsageError(f"{_flag(name)} has to be a positive number, not {value:g}")
             elif not 0 < value < 1:
@@ -243,6 +258,7 @@ class Options:
         given = {_flag(name) for name in _RUNS if getattr(self, name) not in (None, False)}
         given |= {"--repair"} if self.repair else set()
         given |= {"--eval"} if self.evaluate is not None else set()
+        given |= {"--as"} if self.judge_as else set()
         given |= {"--provider"} if self.provider != "cpu" else set()
         if given:
             raise UsageError(f"--no-run can't be used with {min(given)}, for which the model is run; leave one out")
@@ -255,6 +271,8 @@ class Options:
 BUDGETS = tuple(one.name for one, about in declared(Options) if about.panel == BUDGET and one.name != "exact_budget")
 # those for which the model has to run
 _RUNS = ("target_latency", "max_drift", "min_accuracy", "min_agreement", "calib", "test", "tidy")
+# how good the result is
+QUALITIES = ("max_drift", "min_agreement", "min_accuracy")
 # those that may be given together
 _COSTS = {"target_macs", "target_params", "target_size", "target_latency"}
 

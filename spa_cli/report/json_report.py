@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Any
 
 from spa_cli.analysis import Analysis
+from spa_cli.measures.interval import Estimate
+from spa_cli.measures.judged import Judged
 from spa_cli.result import Figures, Result
+from spa_cli.verification.accuracy import Accuracy
 from spa_cli.verification.compare import Comparison
+from spa_cli.verification.drift import Drift
 from spa_cli.verification.speed import Setting
 
 
@@ -62,12 +67,11 @@ def prune_json(result: Result, schema: str) -> dict[str, Any]:
         "rf": result.rf,
         "rp": result.rp,
         "drift": {
-            "relative_l2": result.drift.relative_l2,
-            "agreement": result.drift.agreement,
+            **_drift(result.drift, bool(result.not_verified)),
             "samples": result.samples,
             "on": result.judged_on,
-            "resembles": None if result.not_verified else result.drift.resembles,
         },
+        "accuracy": _accuracy(result.accuracy),
         "groups": [{"id": g.name, "channels": g.channels, "kept": kept} for g, kept in result.cut_groups],
         "groups_total": len(result.analysis.grouping.groups),
         "input_shapes": {n: list(s) for n, s in result.analysis.input_shapes.items()},
@@ -83,6 +87,47 @@ def prune_json(result: Result, schema: str) -> dict[str, Any]:
         "tidied": result.plan.about.get("tidy", {}),
         "repair": result.plan.about.get("repair"),
         "warnings": result.warnings,
+    }
+
+
+def _drift(drift: Drift, not_run: bool) -> dict[str, Any]:
+    return {
+        "relative_l2": drift.relative_l2,
+        "interval": _interval(drift.interval),
+        "agreement": drift.agreement,
+        "agreement_interval": _interval(drift.agreed),
+        "resembles": None if not_run else drift.resembles,
+        "outputs": [_output(one) for one in drift.outputs],
+    }
+
+
+def _output(one: Judged) -> dict[str, Any]:
+    return {
+        "outputs": list(one.outputs),
+        "kind": one.kind,
+        "why": one.why,
+        "agreement": None if one.agreement is None else one.agreement.value,
+        "text": one.text,
+        "figures": {name: {"value": e.value, "interval": _interval(e)} for name, e in one.figures.items()},
+        "ruined": one.ruined,
+    }
+
+
+def _interval(estimate: Estimate | None) -> list[float] | None:
+    """Of 95 %; ``None`` where samples are too few for one."""
+    return None if estimate is None or math.isnan(estimate.low) else [estimate.low, estimate.high]
+
+
+def _accuracy(accuracy: Accuracy | None) -> dict[str, Any] | None:
+    if accuracy is None:
+        return None
+    before = accuracy.before
+    return {
+        "original": None if before is None else before.value,
+        "original_interval": _interval(before),
+        "pruned": accuracy.after.value,
+        "interval": _interval(accuracy.after),
+        "by": accuracy.by,
     }
 
 
@@ -118,11 +163,11 @@ def verify_json(comparison: Comparison) -> dict[str, Any]:
         "gates": [asdict(g) for g in comparison.gates],
         "failures": [g.text for g in comparison.gates if not g.passed],
         "drift": {
-            "relative_l2": comparison.drift.relative_l2,
-            "agreement": comparison.drift.agreement,
+            **_drift(comparison.drift, bool(comparison.not_verified)),
             "samples": comparison.samples,
-            "resembles": None if comparison.not_verified else comparison.drift.resembles,
+            "count": comparison.drift.samples,
         },
+        "accuracy": _accuracy(comparison.accuracy),
         "warning": "" if comparison.drift.resembles else comparison.drift.warning(comparison.samples),
         "zeroing": comparison.zeroing,
         "latency_ratio": timing.left if timing else None,

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from spa_cli.measures.kinds import KINDS
+
 Schema = dict[str, Any]
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -41,14 +43,40 @@ _SHAPES = _said(_map(_list(COUNT)), "the input shapes that MACs are counted at")
 _LATENCY = _said(_or_null(NUMBER), "median of one run in onnxruntime on this machine; null: not measured")
 _FIGURES = _object(channels=COUNT, params=COUNT, macs=COUNT, bytes=COUNT, latency_ms=_LATENCY)
 _L2 = _said(_or_null(NUMBER), "|pruned - original| / |original| over all outputs; null: no output is a number")
-_AGREEMENT = _said(_or_null(NUMBER), "how often arg-max and integer outputs agree, 0 to 1; null: there are none")
+_AGREEMENT = _said(
+    _or_null(NUMBER), "of the output that keeps least, in the measure that fits it, 0 to 1; null: no output has one"
+)
+_INTERVAL = _said(_or_null(_list(NUMBER)), "the ends of 95 %, over samples; null: too few of them")
 _RESEMBLES = _said(_or_null(FLAG), "false: the outputs are no longer those of the same network; null: it was not run")
-_DRIFT = _object(
-    relative_l2=_L2,
-    agreement=_AGREEMENT,
-    samples=COUNT,
-    on=_said(TEXT, "which samples; nothing was fitted to them"),
-    resembles=_RESEMBLES,
+_OUTPUT = _object(
+    outputs=_said(_list(TEXT), "several where they say one thing together"),
+    kind=_said({"enum": [*KINDS]}, "what they were taken for"),
+    why=_said(TEXT, "and what tells"),
+    agreement=_said(_or_null(NUMBER), "in its own measure, 0 to 1"),
+    text=TEXT,
+    figures=_map(_object(value=_or_null(NUMBER), interval=_INTERVAL)),
+    ruined=FLAG,
+)
+_MOVED = {
+    "relative_l2": _L2,
+    "interval": _INTERVAL,
+    "agreement": _AGREEMENT,
+    "agreement_interval": _INTERVAL,
+    "resembles": _RESEMBLES,
+    "outputs": _list(_OUTPUT),
+}
+_DRIFT = _object(**_MOVED, samples=COUNT, on=_said(TEXT, "which samples; nothing was fitted to them"))
+_ACCURACY = _said(
+    _or_null(
+        _object(
+            original=_or_null(NUMBER),
+            original_interval=_INTERVAL,
+            pruned=NUMBER,
+            interval=_INTERVAL,
+            by=_said(TEXT, "labels of which output, or --eval"),
+        )
+    ),
+    "null: there are no labels, and no --eval",
 )
 _REPAIR = _object(
     calibration=TEXT,
@@ -67,6 +95,7 @@ _PRUNED = {
     "rf": _said(NUMBER, "MACs before / after"),
     "rp": _said(NUMBER, "parameters before / after"),
     "drift": _DRIFT,
+    "accuracy": _ACCURACY,
     "groups": _said(_list(_object(id=TEXT, channels=COUNT, kept=COUNT)), "groups that were cut"),
     "groups_total": COUNT,
     "input_shapes": _SHAPES,
@@ -117,7 +146,9 @@ _POINT = _object(
     drift=_or_null(NUMBER),
     agreement=_AGREEMENT,
     accuracy=_or_null(NUMBER),
+    kept=_said(_map(NUMBER), "the agreement of every output that has one"),
     pareto=FLAG,
+    ruined=FLAG,
     refused=TEXT,
 )
 _GROUP = _object(
@@ -165,7 +196,8 @@ _BODIES: dict[str, dict[str, Schema]] = {
         "passed": FLAG,
         "gates": _list(_GATE),
         "failures": _said(_list(TEXT), "the text of every gate that failed"),
-        "drift": _object(relative_l2=_L2, agreement=_AGREEMENT, samples=TEXT, resembles=_RESEMBLES),
+        "drift": _object(**_MOVED, samples=_said(TEXT, "which"), count=COUNT),
+        "accuracy": _ACCURACY,
         "warning": _said(TEXT, "of outputs that are no longer those of the same network; empty: they are"),
         "zeroing": _said(
             _or_null(TEXT), '"equal", or how the plan\'s cut differs from zeroing; null: no plan was given'

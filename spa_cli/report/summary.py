@@ -19,6 +19,8 @@ from spa_cli.tidy.steps import told
 if TYPE_CHECKING:
     from spa_cli.result import Outcome
 
+# outputs that are shown
+_OUTPUTS = 6
 _ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("channels", "channels", count),
     ("parameters", "params", count),
@@ -44,7 +46,8 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
         ranked = f"ranked by {report['method']}, " if report["method"] else ""
         out.print(f"{escape(ranked)}cut by structure only: signature and shapes are those of the original")
     else:
-        out.print(f"{_drift(report['drift'])} on {escape(report['drift']['on'])}")
+        _moved(out, report["drift"], report["drift"]["on"])
+        _accuracy(out, report)
     if report["repair"]:
         out.print(f"{', '.join(_repair(report['repair']))}; calibrated on {escape(report['repair']['calibration'])}")
     if report["blocks"]:
@@ -77,7 +80,8 @@ def verify_table(out: Console, report: dict[str, Any]) -> None:
     _not_verified(out, report)
     _before_and_after(out, title, ("original", "pruned"), report)
     if not report["not_verified"]:
-        out.print(f"{_drift(report['drift'])} on {escape(report['drift']['samples'])}")
+        _moved(out, report["drift"], report["drift"]["samples"])
+        _accuracy(out, report)
     if report["zeroing"] is not None:
         out.print(f"the plan's cut against zeroing what it removes: {escape(report['zeroing'])}", soft_wrap=True)
     for gate in report["gates"]:
@@ -88,21 +92,24 @@ def verify_table(out: Console, report: dict[str, Any]) -> None:
 def batch_table(out: Console, outcomes: Sequence[Outcome]) -> None:
     """One line a file."""
     table = new_table(out, f"{sum(o.report is not None for o in outcomes)} of {len(outcomes)} models pruned")
-    table.add_column("model", no_wrap=True, max_width=max(18, out.width - 54))
-    for column in ("MACs", "size", "latency", "drift"):
+    table.add_column("model", no_wrap=True, max_width=max(18, out.width - 64))
+    for column in ("MACs", "size", "latency", "drift", "agrees"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for outcome in outcomes:
-        name = Text(shorten(Path(outcome.input).name, max(18, out.width - 54)))
+        name = Text(shorten(Path(outcome.input).name, max(18, out.width - 64)))
         report = outcome.report
         if report is None:
-            table.add_row(name, *["-"] * 4, f"[red]exit {outcome.exit_code}[/]")
+            table.add_row(name, *["-"] * 5, f"[red]exit {outcome.exit_code}[/]")
             continue
         before, after, moved = report["before"], report["after"], report["drift"]["relative_l2"]
         cells = [change(before[n], after[n]) if before[n] and after[n] else "-" for _, n, _ in _ROWS[2:]]
         drift = drift_text(moved) if moved is not None and not math.isnan(moved) else "-"
+        agreed = report["drift"]["agreement"]
+        kept = "-" if agreed is None else f"{agreed:.1%}"
         note = ", ".join(n for n, so in (("not run", report["not_verified"]), ("cached", report["cached"])) if so)
-        table.add_row(name, *cells, drift, "[red]ruined[/]" if report["drift"]["resembles"] is False else note)
+        note = "[red]ruined[/]" if report["drift"]["resembles"] is False else note
+        table.add_row(name, *cells, drift, kept, note)
     out.print(table)
 
 
@@ -145,10 +152,30 @@ def _timed(setting: dict[str, Any]) -> str:
     return f"{setting['left']:.2f}{threads}{batch}"
 
 
-def _drift(drift: dict[str, Any]) -> str:
-    agreement = "" if drift["agreement"] is None else f", arg-max agrees on {drift['agreement']:.1%}"
-    moved = drift["relative_l2"]
-    return f"output drift {drift_text(float('nan') if moved is None else moved)} (relative L2{agreement})"
+def _moved(out: Console, drift: dict[str, Any], on: str) -> None:
+    """How far outputs moved, then each in its own measure."""
+    moved = float("nan") if drift["relative_l2"] is None else drift["relative_l2"]
+    out.print(f"output drift {drift_text(moved)}{_between(drift['interval'])} (relative L2) on {escape(on)}")
+    for one in drift["outputs"][:_OUTPUTS]:
+        names = ", ".join(f"'{shorten(name, 40)}'" for name in one["outputs"])
+        text = f": {one['text']}" if one["text"] else ""
+        colour = "red" if one["ruined"] else "default"
+        out.print(f"[{colour}]{escape(names)}{escape(text)}[/] [dim]({escape(one['kind'])}: {escape(one['why'])})[/]")
+    if len(drift["outputs"]) > _OUTPUTS:
+        out.print(f"[dim]... and {len(drift['outputs']) - _OUTPUTS} more outputs; --json has all[/]")
+
+
+def _between(interval: list[float] | None) -> str:
+    """The ends of 95 %, as drift is written."""
+    return "" if interval is None else escape(f" [{drift_text(interval[0])}, {drift_text(interval[1])}]")
+
+
+def _accuracy(out: Console, report: dict[str, Any]) -> None:
+    found = report["accuracy"]
+    if found is not None:
+        before = "" if found["original"] is None else f", the original's {found['original']:.4g}"
+        shown = f"accuracy {found['pruned']:.4g}{_between(found['interval'])}{before}"
+        out.print(f"{shown} (by {escape(found['by'])})")
 
 
 def _repair(repair: dict[str, Any]) -> list[str]:

@@ -36,12 +36,16 @@ def sweep_json(sweep: Sweep) -> dict[str, Any]:
 def sweep_csv(sweep: Sweep) -> str:
     """One line a point."""
     names = ["asked", "macs", "params", "bytes", "latency", "drift", "agreement", "accuracy", "pareto", "refused"]
+    # of several outputs each has its own column
+    outputs = list(dict.fromkeys(name for point in sweep.points for name in point.kept))
+    own = outputs if len(outputs) > 1 else []
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
+    writer.writerow([*names, "ruined", *(f"agreement of {name}" for name in own)])
     for point in sweep.points:
-        known = ("asked", "refused") if point.refused else names
-        writer.writerow([getattr(point, n) if n in known else "" for n in names])
+        known = ("asked", "refused") if point.refused else (*names, "ruined")
+        row = [getattr(point, n) if n in known else "" for n in (*names, "ruined")]
+        writer.writerow([*row, *(point.kept.get(name, "") for name in own)])
     return text.getvalue()
 
 
@@ -65,10 +69,11 @@ def sweep_table(out: Console, sweep: Sweep) -> None:
         if point.refused:
             table.add_row(f"{point.asked:g}", *["-"] * (7 if judged else 6), "refused")
             continue
+        best = "[green]best[/]" if point.pareto else ""
         cells = [f"{v:.3f}" for v in (point.macs, point.params, point.bytes, point.latency, point.drift)]
         cells.append("-" if point.agreement is None else f"{point.agreement:.1%}")
         cells += [_accuracy(point)] if judged else []
-        table.add_row(f"{point.asked:g}", *cells, "[green]best[/]" if point.pareto else "")
+        table.add_row(f"{point.asked:g}", *cells, "[red]ruined[/]" if point.ruined else best)
     out.print(table)
     if sweep.original.accuracy is not None:
         out.print(f"the original's accuracy is {sweep.original.accuracy:.4g}")

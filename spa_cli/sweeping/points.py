@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ STATE = "spa.sweep/1"
 class Point:
     """One budget, relative to the original where no unit is said.
 
-    ``asked``: the budget; ``seconds``: latency before and after; ``accuracy``: by labels or by --eval. ``refused``: why
-    there is no such model (its figures are then 0), "" if there is one. ``pareto``: no other is smaller and as good.
+    ``asked``: the budget; ``seconds``: latency before and after; ``accuracy``: by labels or by --eval. ``agreement``:
+    see ``Drift``; ``kept``: that of every output that has one. ``ruined``: the outputs are no longer the original's.
+    ``refused``: why there is no such model (its figures are then 0), "" if there is one. ``pareto``: no other is
+    smaller and as good.
     """
 
     asked: float
@@ -31,8 +33,10 @@ class Point:
     drift: float = 0.0
     agreement: float | None = None
     accuracy: float | None = None
+    kept: dict[str, float] = field(default_factory=dict)
     refused: str = ""
     pareto: bool = False
+    ruined: bool = False
 
     @property
     def loss(self) -> float:

@@ -151,6 +151,8 @@ def _point(
             drift=measured.drift.relative_l2,
             agreement=measured.drift.agreement,
             accuracy=measured.accuracy,
+            kept=measured.drift.kept,
+            ruined=not measured.drift.resembles,
         )
         if keep is not None:
             small.staged.publish(keep, force)

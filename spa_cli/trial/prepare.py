@@ -81,7 +81,9 @@ def _analyse(source: Source, request: Request, of_many: bool) -> Subject:
     held = held or or_feeds(
         source, feeds, lambda: judging_samples(analysis, options, focus, data), data.test is not None
     )
-    return Subject(source, analysis, feeds, reference, held, data, tuple(warnings))
+    subject = Subject(source, analysis, feeds, reference, held, data, tuple(warnings), said=options.judge_as)
+    subject.panel  # noqa: B018 - raises UsageError, before any work, for what --as says and is not so
+    return subject
 
 
 def score(subject: Subject, request: Request) -> Ranked:

@@ -15,6 +15,7 @@ from spa_cli.trial.choose import Choice, bill_of, choose, menu_of, refuse, solve
 from spa_cli.trial.prepare import Ranked
 from spa_cli.trial.target import HURRY, Chosen
 from spa_cli.trial.trials import Trial, Trials
+from spa_cli.verification.gates import agreement_of
 from spa_cli.verification.quality import Measured, Quality
 
 # how near the last size that passed and the first that failed have to come, as fractions of the original
@@ -78,25 +79,30 @@ def choose_by_quality(ranked: Ranked, request: Request, trials: Trials) -> Choic
 
 def passes(measured: Measured, options: Options) -> bool:
     """Whether a model is good enough."""
-    if options.max_drift is not None:
-        return measured.drift.relative_l2 <= options.max_drift
-    assert options.min_accuracy is not None
-    return (measured.accuracy or 0.0) >= options.min_accuracy
+    return _fault(measured, options) == ""
+
+
+def _fault(measured: Measured, options: Options) -> str:
+    """The quality asked for that is not kept, by its option, "" if all are."""
+    agreed, reached = measured.drift.agreement, measured.accuracy or 0.0
+    if options.max_drift is not None and not measured.drift.relative_l2 <= options.max_drift:
+        return "max_drift"
+    if options.min_agreement is not None and (agreed is None or agreed < options.min_agreement):
+        return "min_agreement"
+    return "min_accuracy" if options.min_accuracy is not None and reached < options.min_accuracy else ""
 
 
 def _refusal(options: Options, nearest: tuple[float, Measured] | None, quality: Quality) -> str:
-    asked = (
-        f"--max-drift {options.max_drift:g}"
-        if options.max_drift is not None
-        else f"--min-accuracy {options.min_accuracy:g}"
-    )
     assert nearest is not None
     at, measured = nearest
-    found = (
-        f"drift is {measured.drift.relative_l2:.3g}"
-        if options.max_drift is not None
-        else f"accuracy is {measured.accuracy:.4g}"
-    )
-    original = quality.of_original().accuracy
-    dense = f" (the original's is {original:.4g})" if options.min_accuracy is not None and original is not None else ""
+    fault = _fault(measured, options)
+    found, dense = f"drift is {measured.drift.relative_l2:.3g}", ""
+    if fault == "min_agreement":
+        agreed = measured.drift.agreement
+        found = f"{agreement_of(measured.drift)} {'can not be measured' if agreed is None else f'is {agreed:.3g}'}"
+    elif fault == "min_accuracy":
+        original = quality.of_original().accuracy
+        found = f"accuracy is {measured.accuracy:.4g}"
+        dense = "" if original is None else f" (the original's is {original:.4g})"
+    asked = f"--{fault.replace('_', '-')} {getattr(options, fault):g}"
     return f"{asked} can't be kept: {found}{dense} at {at:.0%} of the original on {quality.about}; ask for less"

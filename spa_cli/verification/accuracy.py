@@ -1,13 +1,71 @@
-"""How often a model's scores meet labels, whatever the layout of its classes."""
+"""How often a model's scores meet labels, whatever the layout of its classes; or what the user's own command says."""
 
 from __future__ import annotations
 
+import re
+import shlex
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spa_cli.errors import VerificationError
 from spa_cli.graph.model import Array
+from spa_cli.measures.interval import Estimate, Tally, share
+
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Of the original (``None`` where it was not measured) and of the pruned model, by labels or by the user's command
+    (whose numbers have no interval); ``by`` says which.
+    """
+
+    before: Estimate | None
+    after: Estimate
+    by: str
+
+
+class Met:
+    """How often two models meet labels, over as many runs as it takes.
+
+    ``labels``: (n, ...) of all samples; the first output that they can be about is judged, or that at ``output``.
+    """
+
+    def __init__(self, labels: Array, names: Sequence[str], output: int | None = None) -> None:
+        self._labels, self._names, self._output = labels, names, output
+        # met before, met after, all
+        self._tally = Tally(3)
+        self._fits = True
+
+    def add(self, before: list[Any], after: list[Any], index: NDArray[np.int64]) -> None:
+        """Outputs of one run of both on the samples at ``index``."""
+        labels = self._labels[index]
+        if self._output is None:
+            self._output = next((at for at, v in enumerate(before) if _answers(v, labels) is not None), -1)
+        found = [_answers(side[self._output], labels) for side in (before, after)] if self._output >= 0 else [None]
+        rows = []
+        for answer in found:
+            if answer is None:
+                # those of other runs would say nothing of all
+                self._fits = False
+                return
+            said, right = (v.reshape(len(index), -1) for v in answer)
+            rows.append(((said == right) & (right >= 0)).sum(1))
+        self._tally.add(*rows, (right >= 0).sum(1))
+
+    @property
+    def accuracy(self) -> Accuracy | None:
+        """``None`` where the labels can't be about any output."""
+        before, after, every = self._tally.columns
+        if not self._fits or not every.sum() or self._output is None:
+            return None
+        return Accuracy(share(before, every), share(after, every), f"labels of '{self._names[self._output]}'")
 
 
 def hits(output: Any, labels: Array) -> NDArray[np.bool_] | None:
@@ -16,6 +74,15 @@ def hits(output: Any, labels: Array) -> NDArray[np.bool_] | None:
     ``labels`` (n, ...) are class indices, one-hot rows, or 0 and 1 for an output with one score a sample. Classes are
     on the last axis of the output or on axis 1; an integer output names the classes itself.
     """
+    found = _answers(output, labels)
+    if found is None:
+        return None
+    said, labels = (v.ravel() for v in found)
+    return np.asarray((said == labels)[labels >= 0])
+
+
+def _answers(output: Any, labels: Array) -> tuple[Array, Array] | None:
+    """What the output says, and what is right, as class indices of one shape."""
     if not isinstance(output, np.ndarray) or not output.ndim or len(output) != len(labels):
         return None
     if labels.dtype.kind == "f" and not (labels == np.round(labels)).all():
@@ -23,10 +90,7 @@ def hits(output: Any, labels: Array) -> NDArray[np.bool_] | None:
     if labels.shape == output.shape and output.ndim >= 2 and output.shape[-1] > 1 and _one_hot(labels):
         labels = labels.argmax(-1)
     said = _classes(output, labels)
-    if said is None:
-        return None
-    counted = labels.ravel() >= 0
-    return np.asarray((said.ravel() == labels.ravel())[counted])
+    return None if said is None else (said, labels)
 
 
 def _one_hot(labels: Array) -> bool:
@@ -49,3 +113,25 @@ def _classes(output: Array, labels: Array) -> Array | None:
         if axis < output.ndim and np.delete(output.shape, axis).tolist() == list(labels.shape):
             return np.asarray(output.argmax(axis)) if output.shape[axis] > max(most, 1) else None
     return None
+
+
+def evaluate(command: str, model: Path) -> float:
+    """The last number that a command prints on stdout, ``{model}`` replaced by the file.
+
+    Raises VerificationError if it fails or prints no number.
+    """
+    line = command.replace("{model}", shlex.quote(str(model)))
+    done = subprocess.run(line, shell=True, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip() or done.stdout.strip() or "it printed nothing").splitlines()[-1]
+        raise VerificationError(f"--eval failed with exit code {done.returncode}: {last[:200]}; mend the command")
+    numbers = _NUMBER.findall(done.stdout)
+    if not numbers:
+        raise VerificationError("--eval printed no number on stdout; print the accuracy last")
+    return float(numbers[-1])
+
+
+def by_command(command: str, before: Path | None, after: Path) -> Accuracy:
+    """What the user's command says of both files; raises VerificationError where it fails."""
+    dense = None if before is None else Estimate(evaluate(command, before))
+    return Accuracy(dense, Estimate(evaluate(command, after)), "--eval")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +12,12 @@ from spa_cli.calibration.chunks import Calibration, samples_in
 from spa_cli.calibration.judging import made_up
 from spa_cli.calibration.read import read_samples
 from spa_cli.calibration.reading import Reading
-from spa_cli.calibration.samples import SampleSource
+from spa_cli.calibration.samples import JUDGES, Samples
 from spa_cli.calibration.split import whole
 from spa_cli.errors import CutError, UsageError, VerificationError
 from spa_cli.graph.source import Source
+from spa_cli.measures.panel import Panel
+from spa_cli.options import Options
 from spa_cli.options.declare import declared
 from spa_cli.plan import Plan, to_selection
 from spa_cli.progress import stage
@@ -26,9 +28,11 @@ from spa_cli.runtime.session import open_session, passes_checker, run
 from spa_cli.runtime.timing import Timing, latency
 from spa_cli.surgery.cut import Cut
 from spa_cli.tidy.steps import tidied
+from spa_cli.verification.accuracy import Accuracy, by_command
 from spa_cli.verification.check import verify_file, zeroing_differs
-from spa_cli.verification.drift import NOTHING_COMPARED, Drift, drift, drift_over
+from spa_cli.verification.drift import NOTHING_COMPARED, Drift
 from spa_cli.verification.gates import Gate, Limits, check
+from spa_cli.verification.judge import judge, labels_of
 from spa_cli.verification.structure import Structure
 
 # the most that is taken of what need not end
@@ -39,10 +43,9 @@ _MOST = 50_000
 class Comparison:
     """``drift`` is that of all ``samples``, latency that of one run of the first of them.
 
-    ``zeroing``: with a plan, "equal" or how the plan's cut differs from zeroing what it removes.
-
-    ``gates``: those that were asked for. ``not_verified``: what was not, because the models were not run; then there is
-    no timing, and the drift is not a number.
+    ``zeroing``: with a plan, "equal" or how the plan's cut differs from zeroing what it removes. ``gates``: those that
+    were asked for. ``accuracy``: where labels lie beside the samples, or ``evaluate`` was given. ``not_verified``: what
+    was not, because the models were not run; then there is no timing, and the drift is not a number.
     """
 
     drift: Drift
@@ -53,6 +56,7 @@ class Comparison:
     samples: str
     zeroing: str | None
     gates: tuple[Gate, ...] = ()
+    accuracy: Accuracy | None = None
     not_verified: tuple[str, ...] = ()
 
     @property
@@ -65,50 +69,60 @@ def compare(
     model: Model,
     pruned: Model,
     plan: Path | None,
-    calib: str | SampleSource | None,
-    input_shape: dict[str, tuple[int, ...]],
+    options: Options,
     limits: Limits = Limits(),
-    reading: Reading = Reading(),
-    provider: str | Sequence[str] = "cpu",
-    whole_run: bool = True,
+    count: int | None = None,
 ) -> Comparison:
     """Run both models side by side; raises VerificationError if the second can't take the first one's place.
 
-    Without ``whole_run`` only their structure is compared, and what onnxruntime can run of them.
+    ``options``: what they are run on, and how that is read; without ``run`` only their structure is compared, and what
+    onnxruntime can run of them. ``count``: of how many samples, spread over those given.
     """
-    named(provider)
-    if not whole_run:
-        _check_limits(limits)
+    named(options.provider)
+    if count is not None and count < 1:
+        raise UsageError(f"--samples has to be at least 1, not {count}")
+    if not options.run:
+        _check_limits(limits, count)
     stage("reading the models")
     before, after = load(model), load(pruned)
     read = None if plan is None else Plan.read(plan)
-    if not whole_run:
-        return _by_structure(before, after, read, input_shape, limits)
+    if not options.run:
+        return _by_structure(before, after, read, options.input_shape, limits)
     if read is not None and read.tidy:
         before = tidied(before, read.tidy)
     stage("finding which channels depend on each other")
-    given = None if calib is None else read_samples(calib, before.graph, reading, _MOST)
-    analysis = analyse_model(before, input_shape, given.shapes if given else {})
-    samples = _synthetic(before, analysis) if given is None else whole(analysis, given)
+    given = None
+    if options.calib is not None:
+        given = read_samples(options.calib, before.graph, Reading.of(options), count or _MOST)
+    _check_accuracy(options, limits, after, given)
+    analysis = analyse_model(before, options.input_shape, given.shapes if given else {})
+    samples = _synthetic(before, analysis, count) if given is None else whole(analysis, given, count)
     stage("running the original")
     feeds, reference = first_run(
         before, analysis.graph, analysis.shapes_to_try, samples.chunks[0] if samples else None, seed=1
     )
     samples = samples or Calibration([feeds], f"{samples_in(feeds)} synthetic samples")
+    panel = Panel.of(analysis.graph, analysis.state.shapes, feeds, reference, options.judge_as)
     checked = passes_checker(before)
     stage("checking and running the pruned model")
     with _in_place_of(before, after):
-        outputs = verify_file(after, before.model, checked, reference, feeds, free=analysis.free_sizes())
+        verify_file(after, before.model, checked, reference, feeds, free=analysis.free_sizes())
     stage("comparing outputs")
-    moved = _moved(before, after, samples, drift(reference, outputs))
-    small = analyse_model(after, input_shape, given.shapes if given else {})
+    dense, thin = (open_session(m, large=m.external) for m in (before, after))
+    moved, accuracy = judge(dense, thin, samples, panel, labels_of(given, must=False))
+    if options.evaluate is not None and after.path is not None:
+        stage("asking --eval")
+        accuracy = by_command(options.evaluate, before.path, after.path)
+    if limits.min_accuracy is not None and accuracy is None:
+        raise _unlabelled()
+    small = analyse_model(after, options.input_shape, given.shapes if given else {})
     zeroing = None
     if read is not None:
         stage("comparing with zeroing")
         work = _carried_out(read, before, after, analysis)
         zeroing = zeroing_differs(analysis.graph, work, feeds, after) or "equal"
     stage("measuring latency")
-    with running_on(provider):
+    with running_on(options.provider):
         timing = latency(before, after, feeds)
     sizes = (before.bytes, after.bytes)
     return Comparison(
@@ -119,7 +133,8 @@ def compare(
         timing=timing,
         samples=samples.about,
         zeroing=zeroing,
-        gates=check(limits, moved, sizes, timing),
+        gates=check(limits, moved, sizes, timing, accuracy),
+        accuracy=accuracy,
     )
 
 
@@ -147,12 +162,12 @@ def _carried_out(plan: Plan, before: Source, after: Source, analysis: Analysis) 
     return work
 
 
-def _check_limits(limits: Limits) -> None:
-    """Raises UsageError for a gate that looks at what a model gives, or how fast."""
-    for one, _ in declared(Limits):
-        if one.name != "max_size" and getattr(limits, one.name) is not None:
-            flag = one.name.replace("_", "-")
-            raise UsageError(f"--no-run can't be used with --{flag}, for which both models are run; leave one out")
+def _check_limits(limits: Limits, count: int | None) -> None:
+    """Raises UsageError for what looks at what a model gives, or how fast."""
+    asked = [n for one, _ in declared(Limits) if getattr(limits, n := one.name) is not None and n != "max_size"]
+    for name in (*asked, *(["samples"] if count is not None else [])):
+        flag = name.replace("_", "-")
+        raise UsageError(f"--no-run can't be used with --{flag}, for which both models are run; leave one out")
 
 
 def _by_structure(
@@ -184,22 +199,30 @@ def _by_structure(
     )
 
 
-def _synthetic(source: Source, analysis: Analysis) -> Calibration | None:
+def _synthetic(source: Source, analysis: Analysis, count: int | None) -> Calibration | None:
     """Samples like those that a model is pruned on without data; ``None`` if it does not run on them."""
     try:
-        made = made_up(analysis, seed=1)
+        made = made_up(analysis, seed=1, wanted=count or JUDGES)
         run(open_session(source, large=source.external), made.chunks[0])
     except Exception:  # noqa: BLE001 - onnxruntime's kinds are its own; other inputs are tried then
         return None
     return made
 
 
-def _moved(before: Source, after: Source, samples: Calibration, first: Drift) -> Drift:
-    """Over all samples; ``first``: over those of the first run."""
-    if len(samples.chunks) == 1:
-        return first
-    dense, pruned = (open_session(m, large=m.external) for m in (before, after))
-    return drift_over(dense, pruned, samples.runs)
+def _check_accuracy(options: Options, limits: Limits, after: Source, given: Samples | None) -> None:
+    """Raises UsageError, before any work, where accuracy is asked for and can't be measured."""
+    if options.evaluate is not None and after.path is None:
+        raise UsageError("--eval reads a file, and this model is in memory; write it to a file first")
+    found = labels_of(given, limits.min_accuracy is not None and options.evaluate is None)
+    if limits.min_accuracy is not None and options.evaluate is None and found is None:
+        raise _unlabelled()
+
+
+def _unlabelled() -> UsageError:
+    return UsageError(
+        "--min-accuracy can't be measured without labels that fit an output; give an array 'labels' in --calib, class "
+        "indices or one-hot, or --eval 'command {model}' that prints a number"
+    )
 
 
 def _check_shapes(work: Cut, after: Source, plan: Plan) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from spa_cli.measures.kinds import WORDS
 from spa_cli.options.limits import Limits as Limits
 from spa_cli.options.limits import bytes_of
 from spa_cli.runtime.timing import Timing
 from spa_cli.text import drift_text, size
+from spa_cli.verification.accuracy import Accuracy
 from spa_cli.verification.drift import Drift
 
 
@@ -25,18 +27,20 @@ class Gate:
     text: str
 
 
-def check(limits: Limits, drift: Drift, sizes: tuple[int, int], timing: Timing | None) -> tuple[Gate, ...]:
+def check(
+    limits: Limits, drift: Drift, sizes: tuple[int, int], timing: Timing | None, accuracy: Accuracy | None = None
+) -> tuple[Gate, ...]:
     """Every gate that was asked for; ``sizes``: bytes before and after. ``timing``: for that of latency."""
     gates = []
     if limits.max_drift is not None:
         moved = drift.relative_l2
         gates.append(_most("max-drift", moved, limits.max_drift, f"output drift {drift_text(moved)}"))
     if limits.min_agreement is not None:
-        agreed, least = drift.agreement, limits.min_agreement
-        said = "arg-max agreement can't be measured" if agreed is None else f"arg-max agreement {agreed:.3g}"
-        passed = agreed is not None and agreed >= least
-        relation = "at least" if passed else "not at least"
-        gates.append(Gate("min-agreement", passed, agreed, least, f"{said}, {relation} --min-agreement {least:g}"))
+        gates.append(_least("min-agreement", drift.agreement, limits.min_agreement, agreement_of(drift)))
+    if limits.min_accuracy is not None:
+        reached = None if accuracy is None else accuracy.after.value
+        said = "accuracy" if accuracy is None else f"accuracy by {accuracy.by}"
+        gates.append(_least("min-accuracy", reached, limits.min_accuracy, said))
     if limits.max_size is not None:
         most = bytes_of(limits.max_size, sizes[0])
         gates.append(_most("max-size", sizes[1], most, f"file size {size(sizes[1])}", size(most)))
@@ -46,6 +50,25 @@ def check(limits: Limits, drift: Drift, sizes: tuple[int, int], timing: Timing |
         said = f"latency {left:.3g} of the original's (fastest tenth of the runs; {timing.left:.3g} by the median)"
         gates.append(_most("max-latency-ratio", left, limits.max_latency_ratio, said))
     return tuple(gates)
+
+
+def agreement_of(drift: Drift) -> str:
+    """What the agreement is of: the output that keeps least, in its measure."""
+    known = [one for one in drift.outputs if one.agreement is not None and one.agreement.value == drift.agreement]
+    if drift.agreement is None:
+        return "agreement (of numbers that mean themselves --max-drift is the gate)" if drift.outputs else "agreement"
+    if not known:
+        return "arg-max agreement"
+    what = WORDS[known[0].kind]
+    return what if len(drift.outputs) == 1 else f"{what} of '{', '.join(known[0].outputs)}'"
+
+
+def _least(name: str, found: float | None, least: float, said: str) -> Gate:
+    if found is None or math.isnan(found):
+        return Gate(name, False, None, least, f"{said} can't be measured, not at least --{name} {least:g}")
+    passed = found >= least
+    relation = "at least" if passed else "not at least"
+    return Gate(name, passed, found, least, f"{said} {found:.3g}, {relation} --{name} {least:g}")
 
 
 def _most(name: str, found: float, limit: float, said: str, shown: str = "") -> Gate:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import shlex
-import subprocess
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,17 +12,18 @@ import onnx
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
+from spa_cli.calibration.chunks import samples_in
 from spa_cli.calibration.focus import Focus
-from spa_cli.errors import UsageError, VerificationError
+from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array
+from spa_cli.memory import working_memory
 from spa_cli.options import Options
 from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.session import floats, open_session, run
-from spa_cli.verification.accuracy import hits
+from spa_cli.runtime.store import Kept, Store
+from spa_cli.verification.accuracy import evaluate, hits
 from spa_cli.verification.drift import Drift, Moved, counted, drift
 from spa_cli.verification.subject import Subject
-
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,11 @@ class Quality:
         self.about = self._samples.about
         self._judges = options.min_accuracy is not None or options.sweeping
         session = open_session(subject.source, providers=chosen())
-        self._reference = self._outputs(session)
+        # what does not fit in memory lies on disk
+        store = Store(working_memory())
+        self._reference = [[store.put(v) for v in outputs] for outputs in self._outputs(session)]
         self._scores = self._fitting(focus.output)
-        if options.max_drift is not None and not floats(self._reference[0]):
+        if options.max_drift is not None and not floats(_got(self._reference[0])):
             raise UsageError(
                 "--max-drift can't be measured: the model has no output of floating-point numbers; use --min-accuracy"
             )
@@ -70,26 +71,31 @@ class Quality:
         if self._labels is None or self._samples.index is None:
             return None
         first = self._labels[self._indices[0]]
-        for at, (name, value) in enumerate(zip(self._subject.analysis.graph.outputs, self._reference[0], strict=True)):
+        for at, (name, value) in enumerate(
+            zip(self._subject.analysis.graph.outputs, _got(self._reference[0]), strict=True)
+        ):
             if named in ("", name) and hits(value, first) is not None:
                 return at
         return None
 
     def of_original(self) -> Measured:
         """The original's own."""
-        return Measured(Drift(0.0, 1.0), self._accuracy(self._reference, self._subject.source.path))
+        return Measured(Drift(0.0, 1.0), self._accuracy(map(_got, self._reference), self._subject.source.path))
 
     def of(self, model: Path) -> Measured:
         """A model in a file; raises VerificationError if it does not run or the user's command fails."""
         session = open_session(str(model), providers=chosen())
-        outputs, moved = self._outputs(session), Moved()
-        for before, after in zip(self._reference, outputs, strict=True):
-            moved.add(before, after)
-        return Measured(moved.drift, self._accuracy(outputs, model))
+        moved, scores = Moved(self._subject.panel), list[list[Any]]()
+        pairs = zip(self._reference, self._outputs(session), self._samples.runs, strict=True)
+        for before, after, (feeds, new) in pairs:
+            moved.add(_got(before), after, samples_in(feeds) if new is None else new)
+            # of what is not about labels nothing is kept
+            scores.append([v if at == self._scores else None for at, v in enumerate(after)])
+        return Measured(moved.drift, self._accuracy(scores, model))
 
-    def _outputs(self, session: InferenceSession) -> list[list[Any]]:
+    def _outputs(self, session: InferenceSession) -> Iterator[list[Any]]:
         """Of every run, what counts."""
-        return [counted(run(session, feeds), feeds, new) for feeds, new in self._samples.runs]
+        return (counted(run(session, feeds), feeds, new) for feeds, new in self._samples.runs)
 
     @property
     def _indices(self) -> list[NDArray[np.int64]]:
@@ -102,9 +108,9 @@ class Quality:
         """Relative L2 drift of a model in memory on the first samples; raises what onnxruntime raises."""
         session = open_session(model, providers=chosen())
         feeds, new = self._samples.runs[0]
-        return drift(self._reference[0], counted(run(session, feeds), feeds, new)).relative_l2
+        return drift(_got(self._reference[0]), counted(run(session, feeds), feeds, new)).relative_l2
 
-    def _accuracy(self, outputs: list[list[Array]], model: Path | None) -> float | None:
+    def _accuracy(self, outputs: Iterable[list[Any]], model: Path | None) -> float | None:
         if not self._judges:
             return None
         if self._command is not None:
@@ -117,20 +123,8 @@ class Quality:
         return float(np.concatenate(met).mean()) if sum(map(len, met)) else None
 
 
-def evaluate(command: str, model: Path) -> float:
-    """The last number that a command prints on stdout, ``{model}`` replaced by the file.
-
-    Raises VerificationError if it fails or prints no number.
-    """
-    line = command.replace("{model}", shlex.quote(str(model)))
-    done = subprocess.run(line, shell=True, capture_output=True, text=True)
-    if done.returncode:
-        last = (done.stderr.strip() or done.stdout.strip() or "it printed nothing").splitlines()[-1]
-        raise VerificationError(f"--eval failed with exit code {done.returncode}: {last[:200]}; mend the command")
-    numbers = _NUMBER.findall(done.stdout)
-    if not numbers:
-        raise VerificationError("--eval printed no number on stdout; print the accuracy last")
-    return float(numbers[-1])
+def _got(kept: list[Kept]) -> list[Any]:
+    return [one.get() for one in kept]
 
 
 def _labels(subject: Subject, options: Options) -> Array | None:

@@ -13,6 +13,7 @@ from spa_cli.calibration.chunks import Calibration, fixed_size
 from spa_cli.calibration.judging import first_of
 from spa_cli.calibration.read import Data
 from spa_cli.graph.source import Source
+from spa_cli.measures.panel import Panel
 from spa_cli.runtime.session import Feeds, open_session, passes_checker, run
 from spa_cli.verification.structure import Structure
 
@@ -24,7 +25,7 @@ class Subject:
     ``structure``: stands in for running it where that is not wanted; feeds, reference and judges are empty then.
 
     ``judges``: samples that nothing is fitted to (the feeds themselves where it does not run on others). ``data``: the
-    user's own. ``warnings``: what the user should know of what was asked of it.
+    user's own. ``warnings``: what the user should know of what was asked of it. ``said``: what outputs are, by --as.
     """
 
     source: Source
@@ -35,6 +36,7 @@ class Subject:
     data: Data = field(default_factory=Data)
     warnings: tuple[str, ...] = ()
     structure: Structure | None = None
+    said: tuple[str, ...] = ()
 
     @staticmethod
     def not_run(source: Source, analysis: Analysis, warnings: tuple[str, ...] = ()) -> Subject:
@@ -42,6 +44,11 @@ class Subject:
         return Subject(
             source, analysis, {}, [], Calibration([], ""), warnings=warnings, structure=Structure(source, analysis)
         )
+
+    @cached_property
+    def panel(self) -> Panel:
+        """Every output with the measure that fits it; raises UsageError for what --as says and is not so."""
+        return Panel.of(self.analysis.graph, self.analysis.state.shapes, self.feeds, self.reference, self.said)
 
     @cached_property
     def checked(self) -> tuple[bool, bool]:

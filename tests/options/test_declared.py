@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = typer.main.get_command(commands()).commands
 NAMES = [one.name for one, _ in declared(Options)]
 LIMITS = [one.name for one, _ in declared(Limits)]
-DATA = {"calib", *READING, "provider", "input_shape", "run"}
+DATA = {"judge_as", "calib", *READING, "evaluate", "provider", "input_shape", "run"}
 
 
 def _options(command: str) -> list[str]:

@@ -102,7 +102,9 @@ def test_rounds_need_one_budget(tmp_path) -> None:
         spa_cli.prune(model, max_drift=0.2, rounds=2)
     with pytest.raises(spa_cli.errors.UsageError, match=said):
         spa_cli.sweep(model, tmp_path / "sweep", rounds=2)
-    with pytest.raises(spa_cli.errors.UsageError, match="--min-agreement is a gate of one cut, a sweep makes many"):
+    with pytest.raises(
+        spa_cli.errors.UsageError, match="a sweep tries the budgets of --points; leave out min_agreement"
+    ):
         spa_cli.sweep(model, tmp_path / "sweep", min_agreement=0.9)
 
 

@@ -1,0 +1,93 @@
+"""What was found of an output, in the measure that fits it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from spa_cli.graph.model import Array
+from spa_cli.measures.interval import Estimate
+from spa_cli.measures.kinds import VALUES
+
+# an interval over half of all there is says nothing
+_WIDE = 0.5
+
+
+@dataclass(frozen=True)
+class Judged:
+    """``outputs``: their names; ``kind``: what they were taken for, ``why``: and what tells.
+
+    ``agreement``: from 0 (nothing is kept) to 1, what ``--min-agreement`` is about; ``None``: the kind has none, or it
+    can't be measured on these samples. ``text``: what is found, for people; ``figures``: all of it by name. ``ruined``:
+    whether it is that of another network.
+    """
+
+    outputs: tuple[str, ...]
+    kind: str
+    why: str
+    agreement: Estimate | None
+    text: str
+    figures: dict[str, Estimate] = field(default_factory=dict)
+    ruined: bool = False
+
+    @property
+    def decided(self) -> bool:
+        """Whether enough was seen to tell that it is not ruined (or is)."""
+        if self.ruined or (self.agreement is None and self.figures and self.kind == VALUES):
+            return True
+        return self.agreement is not None and self.agreement.high - self.agreement.low < _WIDE
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a measure found; see ``Judged``."""
+
+    agreement: Estimate | None
+    text: str
+    figures: dict[str, Estimate]
+    ruined: bool
+
+
+class Measure(Protocol):
+    """Adds up what two networks give, run by run."""
+
+    def add(self, before: list[Any], after: list[Any], samples: int) -> None:
+        """One run of both: the outputs that it is about, of so many samples."""
+        ...
+
+    @property
+    def found(self) -> Found:
+        """Of all runs so far."""
+        ...
+
+
+def by_sample(value: Array, samples: int) -> Array:
+    """(samples, ...) with one axis more than ``value``; (1, ...) where no axis is that of samples.
+
+    They are along axis 0, there may be several rows of each, or along axis 1 (recurrent networks).
+    """
+    if samples > 1 and value.ndim and len(value) and not len(value) % samples:
+        return value.reshape(samples, len(value) // samples, *value.shape[1:])
+    if samples > 1 and value.ndim > 1 and value.shape[1] == samples:
+        return np.moveaxis(value, 1, 0)[:, None]
+    return value[None]
+
+
+def percent(estimate: Estimate) -> str:
+    """A share with its interval."""
+    if math.isnan(estimate.value):
+        return "-"
+    return f"{estimate.value:.1%}{between(estimate, lambda v: f'{100 * v:.3g}')}"
+
+
+def between(estimate: Estimate, show: Any) -> str:
+    """The interval, in brackets; "" if there is none."""
+    return "" if math.isnan(estimate.low) else f" [{show(estimate.low)}, {show(estimate.high)}]"
+
+
+def figure(estimate: Estimate) -> str:
+    """A number with its interval."""
+    return f"{estimate.value:.3g}{between(estimate, lambda v: f'{v:.3g}')}"
