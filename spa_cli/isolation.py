@@ -132,6 +132,7 @@ class Isolated:
             self._child = subprocess.Popen(
                 command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )
+            assert self._child.stdout is not None
             threading.Thread(target=_listen, args=(self._child.stdout, self._said), daemon=True).start()
         return self._child
 
@@ -197,9 +198,10 @@ def _end(child: subprocess.Popen[bytes]) -> None:
             child.wait()
 
 
-def _listen(stream: IO[bytes] | None, said: queue.Queue[bytes]) -> None:
-    for line in stream or ():
-        said.put(line)
+def _listen(stream: IO[bytes], said: queue.Queue[bytes]) -> None:
+    with stream:
+        for line in stream:
+            said.put(line)
     # the end
     said.put(b"")
 

@@ -1,4 +1,4 @@
-"""Names in a file have to be text: protobuf reads any bytes as one, and fails where it is looked at."""
+"""Names in a file have to be text: protobuf reads any bytes, and gives those instead where they are no UTF-8."""
 
 from __future__ import annotations
 
@@ -12,19 +12,16 @@ from spa_cli.graph.bodies import graphs, subgraphs
 
 def check_text(model: onnx.ModelProto, name: str) -> None:
     """Raise ModelError if a name anywhere in a model, or what is said beside, is not UTF-8."""
-    try:
-        for _ in _texts(model):
-            pass
-    except UnicodeDecodeError as error:
+    odd = next((text for text in _texts(model) if not isinstance(text, str)), None)
+    if odd is not None:
         raise ModelError(
-            f"'{name}' holds a name that is no text (byte 0x{error.object[error.start]:02x} is not UTF-8); download or "
-            "export it again"
-        ) from error
+            f"'{name}' holds {odd!r} where a name has to be, which is no UTF-8; download or export it again"
+        )
 
 
 def _texts(model: onnx.ModelProto) -> Iterator[object]:
     yield from (model.producer_name, model.producer_version, model.domain, model.doc_string)
-    yield from ((entry.key, entry.value) for entry in model.metadata_props)
+    yield from (text for entry in model.metadata_props for text in (entry.key, entry.value))
     yield from (o.domain for o in model.opset_import)
     nodes = [node for function in model.functions for node in function.node]
     inside = [graph for node in nodes for graph in subgraphs(node)]
@@ -37,7 +34,7 @@ def _texts(model: onnx.ModelProto) -> Iterator[object]:
             yield from (info.name, info.doc_string)
             yield from (d.dim_param for d in info.type.tensor_type.shape.dim)
         for tensor in (*graph.initializer, *(s.values for s in graph.sparse_initializer)):
-            yield from (tensor.name, tensor.doc_string, *((e.key, e.value) for e in tensor.external_data))
+            yield from (tensor.name, tensor.doc_string, *(t for e in tensor.external_data for t in (e.key, e.value)))
     for node in nodes:
         yield from (node.name, node.op_type, node.domain, node.doc_string, *node.input, *node.output)
-        yield from ((a.name, a.ref_attr_name) for a in node.attribute)
+        yield from (text for a in node.attribute for text in (a.name, a.ref_attr_name))
