@@ -40,6 +40,7 @@ def main() -> int:
         if found.get("native") and _contained(folder):
             # what native code does in its own process is not ours to mend
             found |= {"good": True, "kind": f"{found['kind']} that --isolate contains"}
+            print(f"{given.seed}-{number}: {found['key']}, which --isolate contains: {_about(folder)}", flush=True)
         kinds[found["kind"]] += 1
         targets[f"{found.get('target', '?')} {found['kind']}"] += 1
         if not found["good"]:
@@ -54,6 +55,15 @@ def main() -> int:
     for key, count in (*sorted(targets.items()), *keys.most_common()):
         print(f"{count:6} {key}")
     return 1 if keys else 0
+
+
+def _about(folder: Path) -> str:
+    """What a case is, and how to see it."""
+    if not (folder / "case.json").is_file():
+        return "it was not finished being made"
+    case = json.loads((folder / "case.json").read_text())
+    commands = " && ".join(f"spa {' '.join(arguments)}" for arguments in case["commands"])
+    return f"{case['target']} of {case['seed']} ({', '.join(case['done'])}): cd {folder} && {commands}"
 
 
 def _contained(folder: Path) -> bool:
@@ -77,12 +87,10 @@ def _keep(children: Children, folder: Path, kept: Path, found: dict[str, Any]) -
     """Keep a finding, make it small if it is of a model, and tell it."""
     shutil.rmtree(kept, ignore_errors=True)
     shutil.copytree(folder, kept)
-    about = json.loads((kept / "case.json").read_text()) if (kept / "case.json").is_file() else {}
     (kept / "finding.txt").write_text(f"{found['key']}\n{found.get('text', '')}")
-    print(f"{kept.name}: {found['key']}\n    {about.get('target')} of {about.get('seed')}, {about.get('done')}")
-    for arguments in about.get("commands", ()):
-        print(f"    cd {kept} && spa {' '.join(arguments)}", flush=True)
-    if found["kind"] not in ("crash", "hang") and about.get("target") == "model":
+    about = _about(kept)
+    print(f"{kept.name}: {found['key']}\n    {about}", flush=True)
+    if found["kind"] not in ("crash", "hang") and about.startswith("model of"):
         shutil.copy(kept / "model.onnx", kept / "whole.onnx")
         minimise(kept / "model.onnx", lambda: children.run({"folder": str(kept)}).get("key") == found["key"])
 

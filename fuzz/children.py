@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -57,6 +58,9 @@ class Children:
         if self._child is not None:
             self._child.kill()
             self._child.wait()
+            if self._child.stdin is not None:
+                with contextlib.suppress(OSError):
+                    self._child.stdin.close()
             self._child = None
 
     def _start(self) -> None:
@@ -75,8 +79,10 @@ class Children:
             )
 
         def listen() -> None:
-            for line in child.stdout or ():
-                answers.put(line)
+            if child.stdout is not None:
+                with child.stdout:
+                    for line in child.stdout:
+                        answers.put(line)
             answers.put("")
 
         threading.Thread(target=listen, daemon=True).start()
