@@ -29,6 +29,7 @@ from spa_cli.errors import ModelError, SpaError, UsageError, first_line
 from spa_cli.interrupts import heed
 from spa_cli.memory import whole_memory
 from spa_cli.progress import LOG, PART, within
+from spa_cli.threads import on_one_thread
 
 # seconds that one file may take unless said otherwise
 SECONDS = 3600.0
@@ -221,6 +222,8 @@ def _raised(kind: str, text: str) -> SpaError:
 def serve() -> None:
     """Do what comes on standard input, job after job, and answer on what was standard output."""
     heed()
+    # as a command does
+    on_one_thread()
     out, jobs = os.fdopen(os.dup(1), "w", encoding="utf-8"), sys.stdin.buffer
     # whatever libraries print there is not meant for the parent
     os.dup2(2, 1)

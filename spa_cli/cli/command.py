@@ -89,8 +89,8 @@ def command(kept: str | None = None, opens: str | None = None) -> Callable[[Call
             for name, options in groups.items():
                 given[name] = {o.name: given.pop(o.name) for o in options}
             from spa_cli.cli.listen import listening
-            from spa_cli.cli.threads import on_one_thread
             from spa_cli.progress import stage
+            from spa_cli.threads import on_one_thread
 
             json = bool(given.get("json"))
             with guarded(debug, kept, json):

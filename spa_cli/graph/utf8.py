@@ -14,9 +14,7 @@ def check_text(model: onnx.ModelProto, name: str) -> None:
     """Raise ModelError if a name anywhere in a model, or what is said beside, is not UTF-8."""
     odd = next((text for text in _texts(model) if not isinstance(text, str)), None)
     if odd is not None:
-        raise ModelError(
-            f"'{name}' holds {odd!r} where a name has to be, which is no UTF-8; download or export it again"
-        )
+        raise ModelError(f"'{name}' holds {odd!r} for a name, which is no text in UTF-8; download or export it again")
 
 
 def _texts(model: onnx.ModelProto) -> Iterator[object]:
