@@ -5,10 +5,12 @@ BIN := $(VENV)/bin
 TRAIN := .venv-train
 COMPARE := .venv-compare
 
-.PHONY: demo test lint docs pictures site bench bench-samples bench-accuracy bench-imagenet bench-tasks bench-ablation bench-depths train-depths bench-data bench-importance bench-latency bench-budgets bench-real bench-ecosystem bench-compare examples test-train clean
+.PHONY: demo test lint docs pictures site bench bench-samples bench-accuracy bench-imagenet bench-tasks bench-ablation bench-depths train-depths bench-data bench-importance bench-latency bench-budgets bench-real bench-ecosystem bench-compare examples test-train fuzz clean
 BENCH ?= ../shared/bench
 REAL ?= ../shared/real
 MODELS ?= ../shared/zoo/models
+CASES ?= 1000
+SEED ?= 0
 IMAGENET ?= ../shared/imagenet
 TASKS ?= ../shared/tasks
 
@@ -86,6 +88,9 @@ examples: $(TRAIN)/.installed ## pruning before, after and during training, in P
 
 test-train: $(TRAIN)/.installed ## the tests that need PyTorch; what is missing fails (ten minutes)
 	SPA_TRAIN=1 $(TRAIN)/bin/python -m pytest -n0 tests/derivatives tests/weights tests/examples
+
+fuzz: $(VENV)/.dev ## damaged files of every kind, SEED and CASES of them: each has to end in a result or a refusal (CONTRIBUTING.md)
+	$(BIN)/python -m fuzz --cases $(CASES) --seed $(SEED) --models $(MODELS)
 
 docs: $(VENV)/.installed ## the generated parts of the documentation
 	$(BIN)/python docs/make.py

@@ -138,18 +138,26 @@ def prune_many(
     report: PathLike | None = None,
     dry_run: bool = False,
     cache: PathLike | None = None,
+    isolate: bool = True,
+    time_limit: float = 3600.0,
+    memory_limit: str | int | None = None,
     **options: Unpack[PruneArguments],
 ) -> Iterator[Outcome]:
     """Prune files, and every .onnx file under folders, into the folder ``out``; one ``Outcome`` each, as they are made.
 
     ``plan_out`` and ``report`` are folders, too; ``cache``: a folder that remembers results by what is in the files.
     ``options``: as for ``prune``. A file that fails is an ``Outcome`` that says why, and does not stop the rest.
+    ``isolate``: files are opened in a process of its own, which may take ``time_limit`` seconds for each and
+    ``memory_limit`` bytes (text like 8GB; all that the machine has); one that crashes it fails like others.
     """
     from spa_cli.batch import Wanted, prune_files
+    from spa_cli.isolation import Bounds
     from spa_cli.options import Options
+    from spa_cli.options.words import size
 
+    bounds = Bounds(time_limit, size(memory_limit, "--memory-limit")) if isolate else None
     wanted = Wanted(Path(out), _file(plan_out), _file(report), force, dry_run, _file(cache))
-    return prune_files([Path(m) for m in models], Options.of(options), wanted)
+    return prune_files([Path(m) for m in models], Options.of(options), wanted, bounds)
 
 
 def apply(

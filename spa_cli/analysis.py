@@ -183,7 +183,10 @@ def _elsewhere(graph: Graph, shapes: dict[str, tuple[int, ...]]) -> dict[str, tu
     """The same inputs with every free dimension of another size; ``None`` if there is none."""
     other = {}
     for name, shape in shapes.items():
-        dims = input_dims(graph.inputs[name]) or []
+        dims = input_dims(graph.inputs[name])
+        if dims is None:
+            # not even the rank is declared: whatever was asked for holds
+            dims = list(shape)
         other[name] = tuple(
             size if isinstance(dim, int) else size + 1 if at == 0 else 2 * size
             for at, (dim, size) in enumerate(zip(dims, shape, strict=True))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import lzma
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Container
@@ -14,7 +16,7 @@ from spa_cli.memory import whole_memory
 # what reading raises: of NumPy, of the archive (also where it is encrypted), of what packed it, and of its sizes
 UNREADABLE = (
     *(OSError, ValueError, EOFError, TypeError, AttributeError, MemoryError, RuntimeError),
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, LookupError, SyntaxError, tokenize.TokenError),
 )
 
 

@@ -13,6 +13,7 @@ from spa_cli.cache import Cache, key_of, uncacheable
 from spa_cli.errors import SpaError, UsageError, first_line, of_memory
 from spa_cli.files import Files
 from spa_cli.graph.pair import data_name
+from spa_cli.isolation import Bounds, calling
 from spa_cli.options import Options
 from spa_cli.progress import LOG, stage, within
 from spa_cli.report.json_report import prune_json
@@ -78,20 +79,23 @@ def _places(wanted: Wanted, external: bool) -> dict[str, Path]:
     return {name: file for name, file in files.items() if file is not None}
 
 
-def prune_files(models: Sequence[Path], options: Options, wanted: Wanted) -> Iterator[Outcome]:
+def prune_files(
+    models: Sequence[Path], options: Options, wanted: Wanted, bounds: Bounds | None = None
+) -> Iterator[Outcome]:
     """Prune every file, and every .onnx file under every folder, into folders; one outcome each, as they are made.
 
-    Raises UsageError, before any work, if two would go to the same place or a folder can't be made.
+    ``bounds``: each in a process of its own, which may take so much. Raises UsageError, before any work, if two would
+    go to the same place or a folder can't be made.
     """
     Request.of(options)
     files = _found(models, wanted.out)
     for flag, folder in (("--output", wanted.out), ("--plan-out", wanted.plan_out), ("--report", wanted.report)):
         if folder is not None and folder.suffix in (".onnx", ".json", ".html") and not folder.is_dir():
             raise UsageError(f"several models go to a folder, and {flag} '{folder}' names a file; name a folder")
-    return _outcomes(files, options, wanted)
+    return _outcomes(files, options, wanted, bounds)
 
 
-def _outcomes(files: Mapping[str, Path], options: Options, wanted: Wanted) -> Iterator[Outcome]:
+def _outcomes(files: Mapping[str, Path], options: Options, wanted: Wanted, bounds: Bounds | None) -> Iterator[Outcome]:
     made: list[Path] = []
     for folder in (wanted.out, wanted.plan_out, wanted.report):
         if folder is None or folder.is_dir():
@@ -103,23 +107,35 @@ def _outcomes(files: Mapping[str, Path], options: Options, wanted: Wanted) -> It
             raise UsageError(f"the folder '{folder}' can't be made: {error.strerror or error}; name another") from error
         made += missing
     try:
-        for number, (name, file) in enumerate(files.items()):
-            try:
-                with within(f"{number + 1} of {len(files)}, {name}"):
-                    report = prune_file(file, options, _own(wanted, name, len(files) > 1))
-                yield Outcome(str(file), report)
-            except SpaError as error:
-                yield Outcome(str(file), None, of_memory(error) or error)
-            except Exception as error:  # noqa: BLE001 - one that nobody foresaw stops the others as little
-                found = (
-                    f"an unexpected {type(error).__name__} ({first_line(error)}); prune this model alone with --debug"
-                )
-                yield Outcome(str(file), None, of_memory(error) or SpaError(found))
+        with calling(bounds) as child:
+            for number, (name, file) in enumerate(files.items()):
+                step, own = f"{number + 1} of {len(files)}, {name}", _own(wanted, name, len(files) > 1)
+                try:
+                    if child is not None:
+                        report = child.call(str(file), step, "spa_cli.batch:pruned", file, options, own)
+                    else:
+                        with within(step):
+                            report = pruned(file, options, own)
+                    yield Outcome(str(file), report)
+                except SpaError as error:
+                    yield Outcome(str(file), None, of_memory(error) or error)
     finally:
         # a dry run, or one in which all failed, leaves no empty folder
         for folder in reversed(made):
             with suppress(OSError):
                 folder.rmdir()
+
+
+def pruned(file: Path, options: Options, wanted: Wanted) -> dict[str, Any]:
+    """One of many: as ``prune_file``, and what nobody foresaw stops the others as little (SpaError)."""
+    try:
+        return prune_file(file, options, wanted)
+    except SpaError:
+        raise
+    except Exception as error:
+        raise of_memory(error) or SpaError(
+            f"an unexpected {type(error).__name__} ({first_line(error)}); prune this model alone with --debug"
+        ) from error
 
 
 def _own(wanted: Wanted, name: str, of_many: bool) -> Wanted:

@@ -13,6 +13,7 @@ from spa_cli.plan import Plan, to_selection
 from spa_cli.progress import stage
 from spa_cli.request import Request
 from spa_cli.result import Result
+from spa_cli.runtime.explained import explained
 from spa_cli.runtime.first_run import first_run
 from spa_cli.runtime.load import Model, load
 from spa_cli.runtime.providers import running_on
@@ -44,7 +45,7 @@ def prune(
         files = Files() if dry_run else files
         subject = analyse(source, request, of_many=of_many)
         ranked = score(subject, request)
-        with Trials(subject, ranked.curvature, files.out, options.method) as trials:
+        with explained(source.name), Trials(subject, ranked.curvature, files.out, options.method) as trials:
             # only a finished file tells whether a cut survives: choosing tries, and what was tried is not made twice
             ranked = in_rounds(ranked, request, trials)
             choose = choose_by_quality if options.measures_quality else choose_by_budget
@@ -89,7 +90,8 @@ def apply(
         raise UsageError("the plan keeps everything, there is nothing to cut; give one that removes channels")
     if run:
         feeds, reference = first_run(source, analysis.graph, analysis.shapes_to_try, None)
-        judges = or_feeds(source, feeds, lambda: made_up(analysis, 1))
+        with explained(source.name):
+            judges = or_feeds(source, feeds, lambda: made_up(analysis, 1))
         subject = Subject(source, analysis, feeds, reference, judges)
     else:
         subject = Subject.not_run(source, analysis)
@@ -98,7 +100,7 @@ def apply(
         raise VerificationError(
             f"'{source.name}' can't be tidied as the plan says: {why}; make a plan from this model without --tidy"
         )
-    with Trials(subject, None, files.out, plan.about.get("method", "plan")) as trials:
+    with explained(source.name), Trials(subject, None, files.out, plan.about.get("method", "plan")) as trials:
         try:
             small = trials.attempt(selection)
             if LAST in plan.tidy:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ class Plan:
             raise UsageError(
                 f"the plan '{path}' can't be read: {error.strerror or error}; give the file that --plan-out wrote"
             ) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"the plan '{path}' is not JSON: {error}; make it again with --plan-out") from error
         if not isinstance(data, dict) or data.get("schema") != SCHEMA or not isinstance(data.get("kept"), dict):
             raise UsageError(
@@ -93,7 +94,35 @@ class Plan:
         widths = data.pop("widths", {})
         if not _are_widths(widths):
             raise UsageError(f"the plan '{path}' is malformed at \"widths\"; write {{tensor: {{axis: how many}}}}")
+        wrong = next((name for name, fits in _ABOUT.items() if name in data and not fits(data[name])), None)
+        if wrong is not None:
+            raise UsageError(f"the plan '{path}' is malformed at \"{wrong}\"; make it again with --plan-out")
         return Plan(data.pop("kept"), {k: v for k, v in data.items() if k != "schema"}, hidden, widths)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _are_counts(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_number, value.values()))
+
+
+# what is read of a plan beside what stays
+_ABOUT: dict[str, Callable[[Any], bool]] = {
+    "method": _is_text,
+    "round_to": lambda value: _is_number(value) or _is_text(value),
+    "device": _is_text,
+    "predicted_latency": lambda value: value is None or _is_number(value),
+    "multiples": _are_counts,
+    "tidy": lambda value: not isinstance(value, dict) or _are_counts(value),
+    "blocks": lambda value: isinstance(value, list) and all(map(_is_text, value)),
+    "repair": lambda value: value is None or isinstance(value, dict),
+}
 
 
 def _is_axis(text: str) -> bool:

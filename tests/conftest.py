@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from spa_cli.calibration import rules
+from spa_cli.graph import guard
 from tests.quick import shorten
 
 
@@ -16,6 +17,14 @@ def little_is_measured() -> Iterator[None]:
     """No latency for seconds where nobody looks at it; tests of ``--round-to auto`` say what kernels like."""
     with pytest.MonkeyPatch.context() as patch:
         shorten(patch.setattr)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def rules_fail_loudly() -> Iterator[None]:
+    """Models of tests are well formed (those of ``tests/fuzz`` aside): a rule that fails on one is wrong."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(guard, "STRICT", True)
         yield
 
 

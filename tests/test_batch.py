@@ -220,7 +220,7 @@ def test_one_that_nobody_foresaw_does_not_stop_the_rest(tmp_path, monkeypatch) -
 
     prune_file = batch.prune_file
     monkeypatch.setattr(batch, "prune_file", broken)
-    ran = spa("prune", MLP, LSTM, "-o", tmp_path / "out", *L1)
+    ran = spa("prune", MLP, LSTM, "-o", tmp_path / "out", "--no-isolate", *L1)
     assert ran.code == 1
     assert "an unexpected IndexError (too much); prune this model alone with --debug" in ran.err
     assert [p.name for p in (tmp_path / "out").iterdir()] == [LSTM.name]

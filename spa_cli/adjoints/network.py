@@ -13,6 +13,7 @@ from spa_cli.adjoints.expand import Expanded, expand
 from spa_cli.adjoints.flow import Flow
 from spa_cli.adjoints.sizes import Sizes
 from spa_cli.adjoints.table import Call, record_of
+from spa_cli.graph.guard import guarded
 from spa_cli.graph.model import Graph, Node
 from spa_cli.graph.shapes import Shapes
 
@@ -121,7 +122,8 @@ class _Back:
             for index, given in enumerate(cotangents):
                 if given is not None and record.outputs is not None and index not in record.outputs:
                     raise NoAdjoint(f"its output {index} is used")
-            gradients = record.rule(call)
+            with guarded(node, NoAdjoint):
+                gradients = record.rule(call)
         except NoAdjoint as reason:
             self._break([name for _, name in wanted], f"{subject} has no adjoint here: {reason}")
             return
@@ -131,7 +133,8 @@ class _Back:
                 if index not in found:
                     raise NoAdjoint(f"none in its input {index}")
                 gradient = found[index]
-                value = gradient if isinstance(gradient, Value) else gradient()
+                with guarded(node, NoAdjoint):
+                    value = gradient if isinstance(gradient, Value) else gradient()
                 self._cotangents.setdefault(name, []).append(value)
             except NoAdjoint as reason:
                 self._break([name], f"{subject} has no adjoint here: {reason}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ from spa_cli.channels.selection import Selection
 from spa_cli.channels.state import Channels
 from spa_cli.errors import CutError
 from spa_cli.graph.control_flow import trips
+from spa_cli.graph.guard import guarded
 from spa_cli.graph.model import Graph, Node
 from spa_cli.operators import record_of
 from spa_cli.operators.bypass import NOTHING, Bypass, Emptying
@@ -24,12 +26,17 @@ from spa_cli.operators.contracts import ShapeOf
 _FOUR_BITS = {TensorProto.INT4, TensorProto.UINT4, TensorProto.FLOAT4E2M1}
 
 
+class _Uncounted(Exception):
+    """A node that can't be counted; the sentence says why."""
+
+
 def _turns(nodes: Iterable[Node], state: Channels, times: int) -> Iterator[tuple[int, int]]:
     """How often each node inside a body runs, as far as that is known (both branches of an If count)."""
     for node in nodes:
         inside = times
         if node.op in ("Loop", "Scan") and not node.domain:
-            inside *= trips(node, state.shapes, state.value) or 1
+            with contextlib.suppress(_Uncounted), guarded(node, _Uncounted):
+                inside *= trips(node, state.shapes, state.value) or 1
         for body in node.bodies:
             yield from ((id(inner), inside) for inner in body.nodes)
             yield from _turns(body.nodes, state, inside)
@@ -41,12 +48,13 @@ class Costs:
     def __init__(self, graph: Graph, state: Channels, grouping: Grouping) -> None:
         self._state, self._grouping = state, grouping
         self.weights = graph.weights()
-        self.nodes = [n for n in graph.all_nodes if record_of(n).counted and self._complete(n)]
-        self.skipped = [n for n in graph.all_nodes if record_of(n).counted and not self._complete(n)]
+        self._turns = dict(_turns(graph.nodes, state, 1))
+        counted = {n: self._dense_macs(n) for n in graph.all_nodes if record_of(n).counted}
+        self.nodes = [n for n, macs in counted.items() if macs is not None]
+        self.skipped = [n for n, macs in counted.items() if macs is None]
+        self.macs = sum(macs for macs in counted.values() if macs is not None)
         self.emptying = Emptying(graph, state, grouping)
         self._per_channel: dict[int, tuple[int, int]] = {}
-        self._turns = dict(_turns(graph.nodes, state, 1))
-        self.macs = self._sum(self.nodes, self.dense)
         # of half a byte are elements of four bits
         kinds = {w: graph.parameters[w].data_type for w in self.weights}
         self._item = {w: 0.5 if k in _FOUR_BITS else tensor_dtype_to_np_dtype(k).itemsize for w, k in kinds.items()}
@@ -63,6 +71,16 @@ class Costs:
     def macs_of(self, node: Node, shape: ShapeOf) -> int:
         """Multiply-accumulates of a node, in all the turns of the body that it is in."""
         return self._turns.get(id(node), 1) * record_of(node).macs(node, shape)
+
+    def _dense_macs(self, node: Node) -> int | None:
+        """Those of the whole model, ``None`` where they are not known."""
+        if not self._complete(node):
+            return None
+        try:
+            with guarded(node, _Uncounted, lasting=True):
+                return self.macs_of(node, self.dense)
+        except _Uncounted:
+            return None
 
     def _sum(self, nodes: Iterable[Node], shape: ShapeOf) -> int:
         return sum(self.macs_of(n, shape) for n in nodes)

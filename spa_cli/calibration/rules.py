@@ -235,8 +235,9 @@ def _vocabulary(graph: Graph, name: str) -> int:
     sizes, seen, waiting = list[int](), {name}, [name]
     while waiting:
         at = waiting.pop()
-        for node in graph.consumers.get(at, []):
-            place = list(node.inputs).index(at)
+        # (a node may read it twice, or only in a body)
+        readers = ((n, place) for n in graph.consumers.get(at, []) for place, i in enumerate(n.inputs) if i == at)
+        for node, place in readers:
             table = ""
             if node.op == "Gather" and place == 1:
                 table = node.inputs[0]

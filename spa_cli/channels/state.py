@@ -15,6 +15,9 @@ from spa_cli.graph.shapes import Shapes, constant
 
 PRODUCER, PASS_THROUGH, CONSUMER = "producer", "pass-through", "consumer"
 
+# NumPy has no longer arrays, even of nothing; a file that says so holds none either
+_COUNTED = 1 << 56
+
 
 class Decline(Exception):
     """Raised by a rule that can't follow a node; the sentence becomes the reason everything it touches is frozen."""
@@ -87,6 +90,7 @@ class Channels:
 
     def static(self, n: int | None, text: str, node: str | None = None) -> Axis:
         """An axis of which nothing can be removed, and why."""
+        n = None if n is None or n > _COUNTED else n
         why = self.ids.reason(text, self.node.label if node is None else node)
         return Axis(np.zeros((n or 0, 0), np.int64), False, why, n)
 

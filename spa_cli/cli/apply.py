@@ -13,7 +13,7 @@ from spa_cli.cli.show import show, show_report, warn
 from spa_cli.options.arguments import RunArguments
 
 
-@command()
+@command(opens="model")
 def apply(
     *,
     plan: Annotated[Path, typer.Argument(help="The plan, as written by --plan-out.", show_default=False)],

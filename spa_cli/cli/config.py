@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,6 @@ def _check_harmless(file: Path, key: str, value: Any) -> None:
 
 def _beside(file: Path, flag: str, value: Any) -> Any:
     read = flag in _READ or (flag in _EITHER and str(value).endswith(".toml"))
-    if read and isinstance(value, str) and (file.parent / value).exists():
+    if read and isinstance(value, str) and os.path.exists(file.parent / value):
         return str(file.parent / value)
     return value

@@ -73,6 +73,10 @@ def _of(error: Exception, left: str, something: bool) -> tuple[int, str, str]:
     if isinstance(error, SpaError):
         said = str(error)
         return error.exit_code, error.kind, f"{said}; {left}" if something and left not in said else said
+    if isinstance(error, OSError) and error.filename is not None:
+        # the system itself refuses a name that the user gave
+        why = error.strerror or type(error).__name__
+        return 2, "usage", f"'{error.filename}' can't be used: {why}; check the name and its permissions ({left})"
     return (
         1,
         "unexpected",

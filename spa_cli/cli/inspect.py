@@ -13,7 +13,7 @@ from spa_cli.cli.show import show, warn
 from spa_cli.options.arguments import ShapeArguments
 
 
-@command()
+@command(opens="model")
 def inspect(
     *,
     model: ModelFile,

@@ -22,6 +22,28 @@ Out = Annotated[Path, typer.Option("-o", "--output", help="Where to write the sm
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
 
+_APART = "Isolation"
+Isolate = Annotated[
+    bool | None,
+    typer.Option(
+        "--isolate/--no-isolate",
+        help="Open files in a process of its own, which may crash or hang (default: where there are several).",
+        rich_help_panel=_APART,
+        show_default=False,
+    ),
+]
+TimeLimit = Annotated[
+    float, typer.Option(help="Seconds that such a process may take for one file.", rich_help_panel=_APART)
+]
+MemoryLimit = Annotated[
+    str | None,
+    typer.Option(
+        help="What it may take of memory, like 8GB (default: all that the machine has; Linux only).",
+        rich_help_panel=_APART,
+        show_default=False,
+    ),
+]
+
 
 def made_of(arguments: Any) -> list[inspect.Parameter]:
     """One parameter for each option in ``arguments``, a class of ``spa_cli.options.arguments``."""

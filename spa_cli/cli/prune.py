@@ -11,12 +11,13 @@ from spa_cli.cli.command import command
 from spa_cli.cli.config import one_budget
 from spa_cli.cli.parameters import Force, Json, Out
 from spa_cli.cli.show import show_outcomes, show_report
+from spa_cli.isolation import Bounds
 from spa_cli.options.arguments import PruneArguments
 
 _OUTPUT = "Output"
 
 
-@command()
+@command(opens="model")
 def prune(
     *,
     context: typer.Context,
@@ -47,10 +48,12 @@ def prune(
     json: Json = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but write.")] = False,
     force: Force = False,
+    bounds: Bounds | None,
 ) -> None:
     """Remove the least important channels and write a smaller, verified model.
 
-    Several models, or a folder of them, go to a folder; --plan-out and --report are folders then, too.
+    Several models, or a folder of them, go to a folder; --plan-out and --report are folders then, too. Each is pruned in
+    a process of its own, so that one that crashes or hangs is an error like others.
     """
     from spa_cli.batch import Wanted, prune_file, prune_files
     from spa_cli.options import Options
@@ -60,4 +63,4 @@ def prune(
     if len(model) == 1 and not model[0].is_dir():
         show_report(prune_file(model[0], asked, wanted), json, "pruned")
     else:
-        show_outcomes(prune_files(model, asked, wanted), json)
+        show_outcomes(prune_files(model, asked, wanted, bounds), json)

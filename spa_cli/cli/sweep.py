@@ -14,7 +14,7 @@ from spa_cli.options import POINTS
 from spa_cli.options.arguments import SweepArguments
 
 
-@command(kept="what was found is in the folder, run it again to go on")
+@command(kept="what was found is in the folder, run it again to go on", opens="model")
 def sweep(
     *,
     model: ModelFile,

@@ -17,7 +17,7 @@ from spa_cli.options.arguments import DataArguments, LimitArguments
 _OUTPUT = "Output"
 
 
-@command()
+@command(opens="model")
 def verify(
     *,
     model: ModelFile,

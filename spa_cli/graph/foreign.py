@@ -48,7 +48,8 @@ def set_apart(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _versions(model: onnx.ModelProto) -> dict[str, int]:
-    return {"" if o.domain == "ai.onnx" else o.domain: o.version for o in model.opset_import}
+    # (onnx counts in 32 bits)
+    return {"" if o.domain == "ai.onnx" else o.domain: min(o.version, 2**31 - 1) for o in model.opset_import}
 
 
 def _minded(node: onnx.NodeProto, versions: dict[str, int]) -> bool:

@@ -39,7 +39,10 @@ QUANTIZED_TYPES = frozenset(
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One operator call. ``inputs`` and ``outputs`` are tensor names, ``""`` where an optional one is absent."""
+    """One operator call. ``inputs`` and ``outputs`` are tensor names, ``""`` where an optional one is absent.
+
+    ``faults``: what was found wrong with it (``graph.guard``).
+    """
 
     op: str
     domain: str
@@ -50,6 +53,7 @@ class Node:
     version: int
     proto: onnx.NodeProto = field(repr=False)
     bodies: tuple[Body, ...] = field(default=(), repr=False)
+    faults: list[str] = field(default_factory=list, repr=False)
 
     def input(self, index: int) -> str:
         """Name of input ``index``, ``""`` if the node has none there."""
@@ -111,7 +115,7 @@ class Graph:
         """Values of a parameter, from its external file if need be; raises ModelError if they don't fit."""
         try:
             return array_of(self.parameters[name], self.folder)
-        except ValueError as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise ModelError(
                 f"the values of '{name}' don't fill its shape {list(self.shape(name))}; export again"
             ) from error

@@ -20,6 +20,7 @@ from onnx.reference.ops import load_op
 
 from spa_cli.graph.control_flow import through_bodies
 from spa_cli.graph.foreign import is_foreign
+from spa_cli.graph.guard import guarded
 from spa_cli.graph.known import Observed as Observed
 from spa_cli.graph.known import Shape as Shape
 from spa_cli.graph.known import ShapeRule as ShapeRule
@@ -30,7 +31,16 @@ from spa_cli.graph.model import Array, Graph, Node
 # more elements than this are data, not a shape, an index or a mask worth computing at analysis time
 MAX_KNOWN = 1 << 16
 
-_NEVER_EVALUATED = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli"})
+# what draws at random; what slides windows or runs step by step: no arithmetic on sizes, and its reference takes room
+# for dilations and pads that a result doesn't show
+_NEVER_EVALUATED = frozenset(
+    re.findall(
+        r"\w+",
+        "Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike "
+        "Attention AveragePool Conv ConvInteger ConvTranspose DeformConv GRU GridSample LSTM LpPool MaxPool MaxRoiPool "
+        "QLinearConv RNN RoiAlign STFT",
+    )
+)
 # what they give is as large as a value says, or an attribute
 _GROWING = frozenset(
     re.findall(
@@ -72,8 +82,14 @@ def interpret(
         for node in nodes:
             if node.op == "Constant" and node.outputs[0] in graph.parameters:
                 continue
-            if not through_bodies(node, known, read, walk):
-                step(node, known, graph.model.ir_version, read, declared, rules.get((node.domain, node.op), ""))
+            rule = rules.get((node.domain, node.op), "")
+            try:
+                with guarded(node, _Misfit):
+                    if not through_bodies(node, known, read, walk):
+                        step(node, known, graph.model.ir_version, read, declared, rule)
+            except _Misfit as why:
+                known.conflicts.append((node, str(why)))
+                _fall_back(node, known, declared, "")
 
     walk(graph.nodes)
     return known
@@ -95,6 +111,10 @@ def _declared(graph: Graph, input_shapes: Mapping[str, tuple[int, ...]]) -> dict
             dims = tuple(sizes.get(d.dim_param) if d.dim_param else _dim(d) for d in tensor.shape.dim)
             found[info.name] = (tensor.elem_type, dims if tensor.HasField("shape") else None)
     return found
+
+
+class _Misfit(Exception):
+    """A node that no shape can be worked out for."""
 
 
 def constant(graph: Graph, known: Shapes, name: str) -> Array | None:

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator
 import onnx
 import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.logger import G_LOGGER
+from onnx_graphsurgeon.util.exception import OnnxGraphSurgeonException
 
+from spa_cli.errors import ModelError
 from spa_cli.graph.bodies import own_bodies
 from spa_cli.graph.model import Body, Graph, Node
 from spa_cli.graph.sparse import dense
@@ -74,7 +76,13 @@ def _nodes(model: onnx.ModelProto, graph: onnx.GraphProto) -> list[Node]:
     surgeon = gs.import_onnx(_importable(model, graph))
     proto_of = {id(node): proto for node, proto in zip(surgeon.nodes, protos, strict=True)}
     if not _ordered(graph):
-        surgeon.toposort(recurse_subgraphs=False, mode="nodes")
+        try:
+            surgeon.toposort(recurse_subgraphs=False, mode="nodes")
+        except OnnxGraphSurgeonException as error:
+            # onnxruntime takes some: those whose nodes it leaves out
+            raise ModelError(
+                f"nodes of the graph '{graph.name}' read each other's results in a circle; export the model again"
+            ) from error
     versions = {_domain(o.domain): o.version for o in model.opset_import}
     return [
         Node(

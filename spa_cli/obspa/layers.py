@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spa_cli.graph.guard import guarded
 from spa_cli.graph.known import Read
 from spa_cli.graph.model import FLOAT_TYPES, QUANTIZED_TYPES, Array, Graph, Node
 from spa_cli.graph.shapes import Shapes
 from spa_cli.obspa.epilogue import Epilogue, epilogue_of
 from spa_cli.obspa.integer import FloatView, float_view
 from spa_cli.obspa.parameter_path import ParameterPath, find_parameter
+from spa_cli.obspa.unfit import Unfit
 from spa_cli.obspa.windows import output_size, patches
 from spa_cli.operators import record_of
 from spa_cli.operators.contraction import Contraction, seen_from
@@ -193,7 +195,11 @@ def find_layer(graph: Graph, shapes: Shapes, node: Node) -> Layer | None:
         return None
     names = contracts.inputs(node)
     candidates = (_seen_from(graph, shapes, node, at) for at in contracts.fitted if len(names) == 2)
-    return next((layer for layer in candidates if layer is not None), None)
+    try:
+        with guarded(node, Unfit):
+            return next((layer for layer in candidates if layer is not None), None)
+    except Unfit:
+        return None
 
 
 def _seen_from(graph: Graph, shapes: Shapes, node: Node, at: int) -> Layer | None:

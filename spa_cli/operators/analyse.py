@@ -16,8 +16,9 @@ def analyse(graph: Graph, shapes: Shapes) -> Channels:
     used = {*graph.consumers, *graph.outputs}
     for name, tensor in graph.parameters.items():
         state.sources[name] = frozenset({name})
-        if name not in used:
-            state.axes[name] = [state.static(d, "is not used by any operator", "") for d in tensor.dims]
+        if name not in used or 0 in tensor.dims:
+            why = "holds nothing" if name in used else "is not used by any operator"
+            state.axes[name] = [state.static(d, why, "") for d in tensor.dims]
             continue
         state.axes[name] = [state.fresh(d, zero=True) if d > 1 else state.static(d, ONE, "") for d in tensor.dims]
     for name in graph.inputs:

@@ -19,6 +19,7 @@ from spa_cli.channels.groups import Grouping
 from spa_cli.channels.selection import Selection
 from spa_cli.channels.state import Channels
 from spa_cli.errors import CutError
+from spa_cli.graph.guard import guarded
 from spa_cli.graph.model import Array, Graph, Node
 from spa_cli.operators.constants import of_constants, of_nothing, takes_constant
 
@@ -150,17 +151,19 @@ class Emptying:
             outputs = [o for o in node.outputs if o]
             single = len(outputs) == 1 and outputs[0] == node.outputs[0] and not node.bodies and outputs[0] not in empty
             reads = [i for i in node.inputs[: 1 if node.op == "CastLike" else None] if i]
-            value = None
-            if single and hollow.intersection(reads):
-                value = of_nothing(node, state) if hollow.intersection(reads) <= empty else None
-                if value is not None:
-                    ends.append(node)
-            elif single:
-                value = of_constants(node, constants, state)
-                if value is None and takes_constant(node, constants, state):
-                    met = (i for i, name in enumerate(node.inputs) if name in constants)
-                    meetings += [Meeting(node, i, constants[node.inputs[i]]) for i in met]
-                    continue
+            value, meets = None, False
+            with guarded(node, CutError):
+                if single and hollow.intersection(reads):
+                    value = of_nothing(node, state) if hollow.intersection(reads) <= empty else None
+                    if value is not None:
+                        ends.append(node)
+                elif single:
+                    value = of_constants(node, constants, state)
+                    meets = value is None and takes_constant(node, constants, state)
+            if meets:
+                met = (i for i, name in enumerate(node.inputs) if name in constants)
+                meetings += [Meeting(node, i, constants[node.inputs[i]]) for i in met]
+                continue
             if value is None:
                 hollow.update(outputs)
             else:

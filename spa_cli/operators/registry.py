@@ -103,8 +103,8 @@ def records() -> dict[tuple[str, str], Record]:
 
 
 def record_of(node: Node) -> Record:
-    """The record of a node's operator; one nobody has heard of freezes what touches it."""
-    return _RECORDS.get((node.domain, node.op), _UNKNOWN)
+    """The record of a node's operator; one nobody has heard of freezes what touches it, as does a malformed node."""
+    return _UNKNOWN if node.faults else _RECORDS.get((node.domain, node.op), _UNKNOWN)
 
 
 def contracts_of(node: Node) -> Contracts:
@@ -139,6 +139,8 @@ def like_first(node: Node, shapes: list[Shape | None]) -> list[Shape]:
 
 
 def _unknown(node: Node, state: Channels) -> None:
+    if node.faults:
+        raise Decline(node.faults[0])
     name = f"{node.domain}::{node.op}" if node.domain else node.op
     raise Decline(f"spa has no rule for operator {name}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from spa_cli.channels.state import Channels, Decline
 from spa_cli.graph.bodies import captured_names
+from spa_cli.graph.guard import guarded
 from spa_cli.graph.model import Node
 from spa_cli.operators.registry import record_of
 
@@ -26,8 +27,9 @@ def _relate(state: Channels, node: Node) -> None:
         sources = frozenset().union(*(state.sources[i] for i in inputs))
         state.sources.update({o: sources for o in node.outputs if o})
     try:
-        record_of(node).relate(node, state)
-        _check(state, node)
+        with guarded(node, Decline, lasting=True):
+            record_of(node).relate(node, state)
+            _check(state, node)
         for name in set(inputs) - state.read:
             # scales, ratios, depths: a rule that does not look at an input's axes has not followed it
             for axis in state.axes.get(name, []):

@@ -11,7 +11,9 @@ from onnx import helper
 from spa_cli.channels.groups import Grouping
 from spa_cli.channels.selection import Selection
 from spa_cli.channels.state import Channels
+from spa_cli.errors import CutError
 from spa_cli.graph.bodies import graphs, own_bodies
+from spa_cli.graph.guard import guarded
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.parameters import set_parameters
 from spa_cli.operators import record_of
@@ -47,10 +49,11 @@ def cut(
             continue
         touched = any(work.changed(n) or work.values.affected(n) for n in (*node.inputs, *node.outputs) if n)
         rewrite = record_of(node).rewrite
-        if touched and rewrite is not None:
-            rewrite(node, work)
-        work.values.pin(node)
-        work.values.advance(node)
+        with guarded(node, CutError):
+            if touched and rewrite is not None:
+                rewrite(node, work)
+            work.values.pin(node)
+            work.values.advance(node)
     work.values.check_outputs()
     _leave_out(work, bypass.unread)
     _write_parameters(work, take)

@@ -93,12 +93,12 @@ def fraction(given: str | float | None) -> float | None:
     return found / 100 if given.strip().endswith("%") else found
 
 
-def size(given: str | int | None) -> int | None:
+def size(given: str | int | None, flag: str = "--memory") -> int | None:
     """Bytes, also as text with a unit: 4GB, 512MB, 3GiB."""
     if given is None:
         return None
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?", str(given).strip().lower())
     number = float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2] or " ") if found else 0
     if number < 1:
-        raise UsageError(f"--memory '{given}' is no size; write one like 4GB or 500MB")
+        raise UsageError(f"{flag} '{given}' is no size; write one like 4GB or 500MB")
     return round(number)

@@ -26,10 +26,10 @@ def first_run(
         session = open_session(source, large=source.external)
     except Exception as error:
         raise ModelError(f"onnxruntime can't load '{source.name}': {said(error)}; {mend(error)}") from error
-    tries = [given] if given is not None else [synthetic(graph, dict(each), seed) for each in shapes]
     failed: Exception | None = None
-    for feeds in tries:
+    for each in [{}] if given is not None else shapes:
         try:
+            feeds = synthetic(graph, dict(each), seed) if given is None else given
             return feeds, run(session, feeds)
         except Exception as error:  # noqa: BLE001 - onnxruntime's kinds are its own
             failed = failed or error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Container, Iterator, Mapping
 from types import MappingProxyType
@@ -11,6 +12,7 @@ import onnx
 
 from spa_cli.errors import ModelError, UsageError
 from spa_cli.graph.model import Array, Graph
+from spa_cli.memory import whole_memory
 from spa_cli.runtime.session import Feeds
 
 _DTYPES: dict[int, type] = {
@@ -28,6 +30,8 @@ _DTYPES: dict[int, type] = {
     onnx.TensorProto.BOOL: np.bool_,
 }
 
+# bytes of an element while it is drawn
+_WIDEST = 8
 
 # what names of inputs and dimensions say of tokens and frames: caches of attention have four axes too
 _SEQUENCE = re.compile(r"seq|past|cache|length|time|frame|token")
@@ -154,14 +158,19 @@ def _concrete(
 
 
 def synthetic(graph: Graph, shapes: dict[str, tuple[int, ...]], seed: int = 0) -> Feeds:
-    """Normal noise for floats, small valid integers for indices, ones for masks."""
+    """Normal noise for floats, small valid integers for indices, ones for masks.
+
+    Raises ModelError where the declared shapes take more than the machine has.
+    """
     rng = np.random.default_rng(seed)
     elements = {name: graph.inputs[name].type.tensor_type.elem_type for name in shapes}
     return {name: made_up(name, elements[name], shape, rng) for name, shape in shapes.items()}
 
 
 def made_up(name: str, element: int, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """One of those inputs, of an ONNX element type."""
+    """One of those inputs, of an ONNX element type; raises ModelError as ``synthetic`` does."""
+    if math.prod(shape) * _WIDEST > whole_memory():
+        raise ModelError(f"input '{name}' of shape {list(shape)} takes more memory than there is; give --input-shape")
     if element == onnx.TensorProto.STRING:
         return np.full(shape, "a", object)
     dtype = _DTYPES.get(element, np.float32)

@@ -18,6 +18,7 @@ from spa_cli.graph.external import find_beside
 from spa_cli.graph.foreign import foreign_operators, set_apart
 from spa_cli.graph.source import Source
 from spa_cli.graph.stored import check_stored, every_tensor
+from spa_cli.graph.utf8 import check_text
 from spa_cli.runtime.fold import fold
 from spa_cli.runtime.foreign import begins_like_onnx, recognised
 from spa_cli.runtime.said import mend, said
@@ -67,6 +68,7 @@ def _read(path: Path) -> Source:
         raise not_onnx(path) or _unknown(path)
     if not model.HasField("graph") or not model.opset_import:
         raise not_onnx(path) or ModelError(f"'{path}' holds no ONNX graph; give the path of an .onnx file")
+    check_text(model, path.name)
     check_stored(model, path.name)
     beside = find_beside(model, path)
     source = Source(model, path.name, str(beside.folder), path, size + beside.bytes, beside.files)
@@ -87,6 +89,7 @@ def _unknown(path: Path) -> ModelError:
 
 
 def _given(model: onnx.ModelProto) -> Source:
+    check_text(model, "model")
     for name, tensor in every_tensor(model):
         if uses_external_data(tensor):
             raise ModelError(

@@ -16,6 +16,7 @@ from spa_cli.importance.score import rank_groups
 from spa_cli.obspa.curvature import Curvature
 from spa_cli.progress import stage
 from spa_cli.request import Request
+from spa_cli.runtime.explained import explained
 from spa_cli.runtime.first_run import first_run, shapes_of
 from spa_cli.tidy.optional_inputs import untidy
 from spa_cli.tidy.steps import tidied
@@ -47,16 +48,17 @@ def analyse(source: Source, request: Request, *, of_many: bool = False) -> Subje
     ``of_many``: other models get the same request, so a name in it need not be of this one. Raises the errors of
     ``spa_cli.errors``.
     """
-    if not request.options.tidy:
-        if warning := untidy(source):
-            source.warnings.append(warning)
-        return _analyse(source, request, of_many)
-    stage("tidying up")
-    subject = _analyse(tidied(source), request, of_many)
-    # samples to check it on are known only now
-    if differs(subject) is not None:
-        subject = _analyse(tidied_by_what_holds(source, subject), request, of_many)
-    return subject
+    with explained(source.name):
+        if not request.options.tidy:
+            if warning := untidy(source):
+                source.warnings.append(warning)
+            return _analyse(source, request, of_many)
+        stage("tidying up")
+        subject = _analyse(tidied(source), request, of_many)
+        # samples to check it on are known only now
+        if differs(subject) is not None:
+            subject = _analyse(tidied_by_what_holds(source, subject), request, of_many)
+        return subject
 
 
 def _analyse(source: Source, request: Request, of_many: bool) -> Subject:
@@ -90,7 +92,8 @@ def score(subject: Subject, request: Request) -> Ranked:
     """Rank the channels of every group; raises ModelError where the criterion says nothing about any."""
     stage("scoring channels")
     evidence = Evidence(subject.analysis, request.options, request.focus, subject.data, subject.judges)
-    rankings, unscored = rank_groups(evidence, request.recipe)
+    with explained(subject.source.name):
+        rankings, unscored = rank_groups(evidence, request.recipe)
     if len(unscored) == len(subject.analysis.grouping.groups):
         raise ModelError(
             f"nothing in '{subject.source.name}' can be pruned by --method {request.options.method}: "

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from onnx import TensorProto, helper
 
+from spa_cli.errors import ModelError
 from spa_cli.graph.model import Graph
 from spa_cli.graph.view import build
 from spa_cli.runtime.inputs import batch_of, synthetic
@@ -44,3 +46,11 @@ def test_synthetic_inputs_are_valid_and_repeatable() -> None:
     assert feeds["text"].tolist() == ["a", "a"]
     assert np.array_equal(feeds["x"], synthetic(graph, shapes, seed=5)["x"])
     assert not np.array_equal(feeds["x"], synthetic(graph, shapes, seed=6)["x"])
+
+
+def test_inputs_of_any_size_are_not_made() -> None:
+    graph = _graph(x=(TensorProto.FLOAT, [10**6, 10**6, 5]))
+    with pytest.raises(
+        ModelError, match=r"input 'x' of shape .1000000, 1000000, 5. takes more memory than there is; give"
+    ):
+        synthetic(graph, {"x": (10**6, 10**6, 5)})

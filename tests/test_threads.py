@@ -11,7 +11,7 @@ import pytest
 
 from tests.samples import calib_path, model_path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 # what OpenBLAS rounds otherwise on two threads than on one
 INVERSE = (
     "import numpy as np, zlib; a = np.random.default_rng(0).standard_normal((700, 700)); "
@@ -39,7 +39,7 @@ def _python(code: str, *arguments: object, cwd: Path = ROOT, core: bool = False,
 
 
 def test_numpy_gets_one_thread_and_nobody_else(tmp_path) -> None:
-    pinned = "from spa_cli.cli.threads import on_one_thread; on_one_thread(); "
+    pinned = "from spa_cli.threads import on_one_thread; on_one_thread(); "
     there = "import os; print(os.environ.get('OPENBLAS_NUM_THREADS'))"
     told = f"{INVERSE}; {there}"
     found = [_python(pinned + told, **e).split() for e in ENVIRONMENTS]
