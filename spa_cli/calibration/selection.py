@@ -36,11 +36,11 @@ def evenly_spread(analysis: Analysis, pool: Store, scores: str, count: int) -> P
     session = open_session(analysis.graph.in_memory(), providers=chosen())
     predicted = np.zeros(len(pool.kept), np.int64)
     for at, chunk in pool.chunks(analysis):
-        found = session.run([scores], chunk)[0].argmax(1)
-        if len(found) != len(at):
-            # scores of something else than samples (tokens, boxes)
+        found = session.run([scores], chunk)[0]
+        if found.ndim != 2 or len(found) != len(at):
+            # scores of something else than samples (tokens, boxes), or not of the shape that the file declares
             return np.arange(count)
-        predicted[at] = found
+        predicted[at] = found.argmax(1)
     turn = np.empty(len(predicted), np.int64)
     for label in np.unique(predicted):
         own = np.flatnonzero(predicted == label)
@@ -96,7 +96,7 @@ def _deviations(analysis: Analysis, pool: Store, norms: list[Node]) -> Array:
     some = np.unique(np.linspace(0, total - 1, min(total, _COMPARED)).astype(int))
     found = np.zeros((len(pool.kept), len(some)), np.float32)
     for at, chunk in pool.chunks(analysis):
-        values = [v.reshape(len(v), -1).astype(float) for v in session.run(names, chunk)]
+        values = [_by_sample(v, len(at)) for v in session.run(names, chunk)]
         parts = []
         for (stored_mean, variance), first, second in zip(statistics, values[::2], values[1::2], strict=True):
             safe, layer = np.maximum(variance, 0) + 1e-6, np.sqrt(len(variance))
@@ -105,3 +105,12 @@ def _deviations(analysis: Analysis, pool: Store, norms: list[Node]) -> Array:
         # what is too large, or no number, is as far as can be squared
         found[at] = np.clip(np.nan_to_num(np.concatenate(parts, 1)[:, some], nan=_FARTHEST), -_FARTHEST, _FARTHEST)
     return found
+
+
+def _by_sample(averages: Array, count: int) -> Array:
+    """(count, channels) of averages by channel, (rows, channels, 1...): a sample may be several rows (windows)."""
+    rows = averages.reshape(len(averages), averages.shape[1]).astype(float)
+    if len(rows) % count:
+        # no rows are one sample's: all give the same
+        return np.broadcast_to(rows.mean(0), (count, rows.shape[1]))
+    return np.asarray(rows.reshape(count, -1, rows.shape[1]).mean(1))

@@ -49,7 +49,9 @@ def set_apart(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _versions(model: onnx.ModelProto) -> dict[str, int]:
     # (onnx counts in 32 bits)
-    return {"" if o.domain == "ai.onnx" else o.domain: min(o.version, 2**31 - 1) for o in model.opset_import}
+    return {
+        "" if o.domain == "ai.onnx" else o.domain: max(min(o.version, 2**31 - 1), -(2**31)) for o in model.opset_import
+    }
 
 
 def _minded(node: onnx.NodeProto, versions: dict[str, int]) -> bool:

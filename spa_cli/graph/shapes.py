@@ -20,7 +20,7 @@ from onnx.reference.ops import load_op
 
 from spa_cli.graph.control_flow import through_bodies
 from spa_cli.graph.foreign import is_foreign
-from spa_cli.graph.guard import guarded
+from spa_cli.graph.guard import described, guarded
 from spa_cli.graph.known import Observed as Observed
 from spa_cli.graph.known import Shape as Shape
 from spa_cli.graph.known import ShapeRule as ShapeRule
@@ -323,6 +323,8 @@ def _apply(rule: ShapeRule, node: Node, known: Shapes) -> None:
         shapes = rule(node, [known.shape.get(i) if i else None for i in node.inputs])
     except (TypeError, IndexError, ValueError):
         return  # a shape it rests on is not known
+    if any(d is not None and d < 0 for shape in shapes for d in shape):
+        raise _Misfit(f"{described(node)} makes an axis shorter than nothing")
     types = [known.dtype.get(i, TensorProto.FLOAT) for i in node.inputs if i]
     dtype = next((t for t in types if t not in (TensorProto.INT32, TensorProto.INT64)), types[0])
     for name, shape in zip(node.outputs, shapes, strict=False):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 
+from spa_cli.graph.guard import guarded
 from spa_cli.graph.known import Shapes
 from spa_cli.graph.model import Graph, Node
 
@@ -42,6 +44,10 @@ def parts(graph: Graph, shapes: Shapes, name: str, axis: int) -> list[Part]:
     return _Walk(graph, shapes).back(name, axis, _DEEP)
 
 
+class _Lost(Exception):
+    """A node that is not what its operator is."""
+
+
 class _Walk:
     def __init__(self, graph: Graph, shapes: Shapes) -> None:
         self._graph, self._shapes = graph, shapes
@@ -52,16 +58,22 @@ class _Walk:
             return [Part("input", size, axis, True)]
         if node.domain:
             return [Part(node.op, size, axis, True, node)]
-        if node.op in _SAME and self._size(node.inputs[0], axis) == size:
-            return self.back(node.inputs[0], axis, deep - 1)
-        own = getattr(self, f"_{node.op.lower()}", None)
-        if own is not None:
-            found: list[Part] | None = own(node, axis, deep - 1, name)
+        with suppress(_Lost), guarded(node, _Lost):
+            found = self._through(node, axis, deep - 1, name)
             if found is not None:
                 return found
-        if node.op in _SCALED and (found := self._scaled(node, axis, deep - 1)) is not None:
-            return found
         return [Part(node.op, size, axis, True, node)]
+
+    def _through(self, node: Node, axis: int | None, deep: int, name: str) -> list[Part] | None:
+        """``None`` where the operator itself made it."""
+        if node.op in _SAME and self._size(node.inputs[0], axis) == self._size(name, axis):
+            return self.back(node.inputs[0], axis, deep)
+        own = getattr(self, f"_{node.op.lower()}", None)
+        if own is not None:
+            found: list[Part] | None = own(node, axis, deep, name)
+            if found is not None:
+                return found
+        return self._scaled(node, axis, deep) if node.op in _SCALED else None
 
     def _size(self, name: str, axis: int | None) -> int | None:
         shape = self._shapes.shape.get(name)

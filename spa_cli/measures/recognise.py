@@ -60,9 +60,9 @@ class Recogniser:
         return next((found for way in ways if (found := way(at, value)) is not None), self._numbers(at, value))
 
     def made(self, at: int, axis: int) -> list[Part]:
-        """What made an output along an axis, counted from the end."""
+        """What made an output along an axis, counted from the end; a single number has none."""
         rank = np.ndim(self._reference[at])
-        return parts(self._graph, self._shapes, self._graph.outputs[at], rank + axis)
+        return parts(self._graph, self._shapes, self._graph.outputs[at], rank + axis if rank else None)
 
     # -- one kind after the other -------------------------------------------------------------------------------------
 

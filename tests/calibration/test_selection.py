@@ -67,3 +67,31 @@ def test_scores_are_one_output_of_three_classes_or_more() -> None:
     assert scores("(float[N,4] x) => (y) { y = MatMul(x, w) }", w=(4, 2)) == ""
     assert scores("(float[3,4] x, float[5,4] z) => (y) { a = Concat<axis=0>(x, z)  y = MatMul(a, w) }", w=(4, 3)) == ""
     assert scores("(float[N,4] x) => (y, z) { y = MatMul(x, w)  z = MatMul(x, w) }", w=(4, 3)) == ""
+
+
+def test_scores_that_are_not_of_the_shape_that_was_worked_out() -> None:
+    """At one step an axis is squeezed away that stays at two."""
+    model = build("(float[N,1,9,9] x) => (y) { r = Reshape(x, s)  q = Squeeze(r)  y = MatMul(q, v) }",
+                  s=[-1, 2, 81], v=(81, 5))  # fmt: skip
+    analysis, samples = pool(model)
+    assert evenly_spread(analysis, samples, "y", 24).tolist() == [*range(24)]
+
+
+@pytest.mark.parametrize(
+    ("body", "nearer"),
+    [("f = Reshape(c, s)", True), ("f = Concat<axis=0>(c, p)", False)],
+    ids=["windows", "a row that is nobody's"],
+)
+def test_norms_over_other_rows_than_samples(body, nearer) -> None:
+    """Windows of a sample lie one after the other; where rows can't be told apart, they prefer no sample."""
+    used = {"s": [-1, 1, 3, 3]} if nearer else {"p": (1, 1, 9, 9)}
+    model = build(
+        f"(uint8[N,1,9,9] x) => (y) {{ k = Cast<to=1>(x)  c = Conv(k, w)  {body}  "
+        "n = BatchNormalization(f, g, g, m, v)  y = Relu(n) }",
+        w=np.ones((1, 1, 1, 1), np.float32), g=np.ones(1, np.float32), m=np.float32([60]), v=np.float32([900]), **used,
+    )  # fmt: skip
+    analysis, samples = pool(model)
+    kept = like_training(analysis, samples, stored(analysis), 24)
+    assert len({*kept.tolist()}) == 24
+    means = samples.drawn["x"].reshape(96, -1).astype(float).mean(1)
+    assert (abs(means[kept].mean() - 60) < 0.3 * abs(means.mean() - 60)) == nearer

@@ -111,6 +111,12 @@ MODELS: dict[str, tuple[str, dict[str, Any], str]] = {
         "(int64[N,7] i) => (float[N,7,6] y) { y = com.microsoft.GroupQueryAttention(t, i) }",
         *({"t": (9, 6)}, "GroupQueryAttention"),
     ),
+    "GroupQueryAttention of less than no heads": (
+        """(float[1,5,6] x) => (float[1,5,4] a) {
+          a, k, v = com.microsoft.GroupQueryAttention<num_heads = 4, kv_num_heads = -3>(x, x, x, "", "", l, n)
+        }""",
+        *({"l": [4], "n": 5}, ""),
+    ),
     "a length from an axis that there is not": (
         """(float[T,N,5] x) => (float[T,1,N,4] y) {
           o = Constant<value_int = 7>()

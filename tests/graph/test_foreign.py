@@ -25,6 +25,15 @@ def test_what_is_foreign() -> None:
     assert not is_foreign("", "LayerNormalization", 17)
 
 
+@pytest.mark.parametrize("version", [-(2**63), 2**63 - 1])
+def test_versions_of_any_size(version) -> None:
+    """onnx counts them in 32 bits."""
+    model = build("(float[N,5] x) => (float[N,5] y) { y = Relu(x) }")
+    model.opset_import[0].version = version
+    assert foreign_operators(model) == (["Relu"] if version < 0 else [])
+    assert set_apart(model).graph.node[0].domain == ("spa.foreign" if version < 0 else "")
+
+
 def _not_imported(model) -> onnx.ModelProto:
     kept = [o for o in model.opset_import if not o.domain]
     del model.opset_import[:]

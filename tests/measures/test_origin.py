@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
+import onnx
 import pytest
 
 from spa_cli.analysis import analyse_model
+from spa_cli.graph import guard
 from spa_cli.measures.origin import parts
 from spa_cli.runtime.load import load
 from tests.builders import build
@@ -94,3 +98,25 @@ def test_scales_beside_integers_are_those_of_the_layer() -> None:
       c = Mul(s, k)  y = Mul(f, c) }"""
     weights = {"w": np.ones((6, 4), np.int8), "k": 0.1}
     assert made(text, 1, **weights) == [("MatMulInteger", 4, True)]
+
+
+@pytest.mark.parametrize(
+    ("node", "op"),
+    [
+        ("y = Transpose<perm=[0]>(c)", "Transpose"),
+        ("y = Reshape()", "Reshape"),
+        ("y = Slice()", "Slice"),
+        ("y = Gather(c)", "Gather"),
+        ("y = Cast()", "Cast"),
+    ],
+)
+def test_what_is_not_what_its_operator_is_made_it(node, op, monkeypatch) -> None:
+    """No rule of ours fails on a node that a file got wrong."""
+    monkeypatch.setattr(guard, "STRICT", False)
+    model = build("(float[1,3,4,4] x) => (float[1,12,4,4] y) { c = Conv(x, w)  y = Relu(c) }", w=C["w"])
+    analysis = analyse_model(load(model), {})
+    odd = onnx.parser.parse_graph(f"g (float[1,3,4,4] x) => (float[1,12,4,4] y) {{ c = Conv(x, w) {node} }}").node[1]
+    attrs = {a.name: onnx.helper.get_attribute_value(a) for a in odd.attribute}
+    producers = analysis.graph.producers
+    producers["y"] = dataclasses.replace(producers["y"], op=op, inputs=tuple(odd.input), attrs=attrs, proto=odd)
+    assert [p.op for p in parts(analysis.graph, analysis.state.shapes, "y", 3)] == [op]

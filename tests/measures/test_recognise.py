@@ -158,3 +158,15 @@ def test_what_is_no_tensor_keeps_the_generic_measure() -> None:
     kind = onnx.helper.make_sequence_type_proto(maps)
     model.graph.output.append(onnx.helper.make_value_info("z", kind))
     assert taken(model)[1] == ("any", "it is no tensor of numbers")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("y = ReduceMean<keepdims=0>(h)", ("values", "one number each, made by a constant")),
+        ("m = ReduceMean<keepdims=0>(h)  y = Sigmoid(m)", ("masks", "Sigmoid: yes or no")),
+    ],
+)
+def test_a_single_number(text, expected) -> None:
+    """It has no axis to go back along."""
+    assert taken(build(f"(float[N,16] x) => (y) {{ h = MatMul(x, w)  {text} }}", **W)) == [expected]
