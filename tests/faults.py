@@ -127,7 +127,9 @@ def cases(place: Place) -> list[Case]:
         Case("prune --force", lambda out: ["prune", mlp, "-o", out / "s.onnx", *l1, "--force"], replaces=True),
         Case("apply, external data", lambda out: [*apply, out / "s.onnx"]),
         Case("apply --force, external data", lambda out: [*apply, out / "s.onnx", "--force"], replaces=True),
-        Case("batch", lambda out: ["prune", given / "many", "-o", out, *l1]),
+        Case("batch", lambda out: ["prune", given / "many", "-o", out, *l1, "--no-isolate"]),
+        # its files are put in place by processes of their own, whose steps are not counted here
+        Case("batch, isolated", lambda out: ["prune", given / "many", "-o", out, *l1], share=0.2),
         Case("cache", lambda out: ["prune", mlp, "-o", out / "s.onnx", "--cache", out.parent / "cache", *l1]),
         Case(
             "sweep",
@@ -379,7 +381,7 @@ def moments(chosen: list[Case], count: int, dice: random.Random) -> Iterator[tup
     """Which command is stopped how and when: half by the clock, half by its steps."""
     for case in dice.choices(chosen, [c.share for c in chosen], k=count):
         stop = int(dice.choice(STOPS))
-        if dice.random() < 0.5:
+        if dice.random() < 0.5 or not case.steps:
             yield case, {"stop": stop, "after": dice.uniform(0, 1.05 * case.seconds)}
         else:
             yield case, {"stop": stop, "step": dice.randint(1, case.steps)}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import tempfile
+from pathlib import Path
 
 import pytest
 
-from spa_cli.atomic import replacing, write_text
+from spa_cli.atomic import put, replacing, write_text
 from spa_cli.errors import UsageError
+from spa_cli.written import noting
 
 
 @pytest.mark.parametrize("mask", [0o077, 0o022, 0o002])
@@ -53,3 +57,62 @@ def test_an_interrupt_leaves_nothing(tmp_path) -> None:
 def test_a_folder_that_is_not_there(tmp_path) -> None:
     with pytest.raises(UsageError, match="can't be written: No such file or directory; name another"):
         write_text(tmp_path / "none" / "a.txt", "")
+
+
+# -- file systems that can less ---------------------------------------------------------------------------------------
+
+
+def _ready(folder: Path, text: str = "new") -> Path:
+    made = folder / "made"
+    made.write_text(text)
+    made.chmod(0o640)
+    return made
+
+
+@pytest.fixture
+def out(tmp_path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+def _no_links(*_: object, **__: object) -> None:
+    raise OSError(errno.EPERM, "Operation not permitted")
+
+
+def test_without_links_nobody_s_file_is_replaced_either(tmp_path, out, monkeypatch) -> None:
+    monkeypatch.setattr(os, "link", _no_links)
+    put(_ready(tmp_path), out / "a", False)
+    assert (out / "a").read_text() == "new"
+    with pytest.raises(FileExistsError):
+        put(_ready(tmp_path, "newer"), out / "a", False)
+    assert [(p.name, p.read_text()) for p in out.iterdir()] == [("a", "new")]
+
+
+def test_a_claim_that_comes_to_nothing_is_given_up(tmp_path, out, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "link", _no_links)
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="Input/output"):
+        put(_ready(tmp_path), out / "a", False)
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("names", [True, False], ids=["every file has a name", "some have none"])
+def test_over_another_file_system(out, monkeypatch, names) -> None:
+    elsewhere = Path("/dev/shm")
+    if not elsewhere.is_dir() or elsewhere.stat().st_dev == out.stat().st_dev:
+        pytest.skip("there is one file system only")
+    if names:
+        monkeypatch.delattr(os, "O_TMPFILE")
+    with tempfile.TemporaryDirectory(dir=elsewhere) as folder, noting() as found:
+        put(_ready(Path(folder)), out / "a", False)
+        assert (out / "a").read_text() == "new"
+        assert stat.S_IMODE((out / "a").stat().st_mode) == 0o640
+        with pytest.raises(FileExistsError):
+            put(_ready(Path(folder), "newer"), out / "a", False)
+        assert (out / "a").read_text() == "new"
+        put(_ready(Path(folder), "newest"), out / "a", True)
+    assert [(p.name, p.read_text()) for p in out.iterdir()] == [("a", "newest")]
+    assert found == [out / "a"]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import spa_cli
-from spa_cli import pipeline
+from spa_cli import pipeline, written
 from spa_cli.errors import UsageError
-from spa_cli.files import Files
+from spa_cli.files import Files, all_in_place
 from spa_cli.runtime.load import load
 from tests.samples import model_path
 
@@ -62,3 +65,46 @@ def external(tmp_path) -> Path:
         size_threshold=0,
     )
     return folder / "m.onnx"
+
+
+# -- in place, all of them or none ------------------------------------------------------------------------------------
+
+
+def _steps(folder: Path, failing: str = "") -> dict[Path, Callable[[], None]]:
+    def step(path: Path) -> None:
+        if path.name == failing:
+            raise UsageError(f"the file '{path}' can't be written: no room; name another")
+        path.write_text("new")
+        written.note(path)
+
+    return {folder / name: partial(step, folder / name) for name in ("a", "b", "c")}
+
+
+def test_all_are_put_in_place_in_their_order(tmp_path) -> None:
+    with written.noting() as found:
+        all_in_place(_steps(tmp_path), False)
+    assert found == [tmp_path / name for name in "abc"]
+
+
+@pytest.mark.parametrize("failing", ["a", "b", "c"])
+def test_where_one_fails_none_stays(tmp_path, failing) -> None:
+    with written.noting() as found, pytest.raises(UsageError, match=r"no room; name another$"):
+        all_in_place(_steps(tmp_path, failing), False)
+    assert list(tmp_path.iterdir()) == []
+    assert found == []
+
+
+def test_what_may_have_replaced_something_stays_and_is_said(tmp_path) -> None:
+    says = r"no room; name another; '.*/a', '.*/b' were written before$"
+    with written.noting() as found, pytest.raises(UsageError, match=says):
+        all_in_place(_steps(tmp_path, "c"), True)
+    assert found == [tmp_path / "a", tmp_path / "b"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_an_interrupt_waits_until_all_are_there(tmp_path) -> None:
+    steps = _steps(tmp_path)
+    steps = {tmp_path / "first": lambda: signal.raise_signal(signal.SIGINT), **steps}
+    with pytest.raises(KeyboardInterrupt):
+        all_in_place(steps, False)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b", "c"]

@@ -60,7 +60,13 @@ def _put_both(model: Path, data: Path, out: Path, force: bool) -> None:
         written.forget(own)
     try:
         _named(own, beside)
-        put(model, out, True)
+        try:
+            put(model, out, True)
+        except OSError:
+            # two names of one file do not stay: readers take a second one for an attack
+            os.replace(beside, own)
+            beside.unlink(missing_ok=True)
+            raise
     except OSError:
         # the output is whole; where nothing was replaced it can be taken back
         if not force:
@@ -92,7 +98,10 @@ def _named(own: Path, beside: Path) -> None:
     except OSError:
         os.replace(own, beside)
     else:
-        os.replace(linked, beside)
+        try:
+            os.replace(linked, beside)
+        finally:
+            linked.unlink(missing_ok=True)
 
 
 def _sweep(out: Path) -> None:

@@ -39,8 +39,8 @@ class Part:
     node: Node | None = None
 
 
-def parts(graph: Graph, shapes: Shapes, name: str, axis: int) -> list[Part]:
-    """What made the tensor ``name``, stretch by stretch along ``axis``."""
+def parts(graph: Graph, shapes: Shapes, name: str, axis: int | None) -> list[Part]:
+    """What made the tensor ``name``, stretch by stretch along ``axis`` (``None``: wherever)."""
     return _Walk(graph, shapes).back(name, axis, _DEEP)
 
 
