@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 TRAIN := .venv-train
 COMPARE := .venv-compare
 
-.PHONY: demo test lint docs pictures site bench bench-samples bench-accuracy bench-imagenet bench-tasks bench-ablation bench-depths train-depths bench-data bench-importance bench-latency bench-budgets bench-real bench-ecosystem bench-compare examples test-train fuzz clean
+.PHONY: demo test lint docs pictures site bench bench-samples bench-accuracy bench-imagenet bench-tasks bench-ablation bench-depths train-depths bench-data bench-importance bench-latency bench-budgets bench-real bench-ecosystem bench-compare examples test-train fuzz faults clean
 BENCH ?= ../shared/bench
 REAL ?= ../shared/real
 MODELS ?= ../shared/zoo/models
 CASES ?= 1000
 SEED ?= 0
+MOMENTS ?= 1000
 IMAGENET ?= ../shared/imagenet
 TASKS ?= ../shared/tasks
 
@@ -91,6 +92,9 @@ test-train: $(TRAIN)/.installed ## the tests that need PyTorch; what is missing 
 
 fuzz: $(VENV)/.dev ## damaged files of every kind, SEED and CASES of them: each has to end in a result or a refusal (CONTRIBUTING.md)
 	$(BIN)/python -m fuzz --cases $(CASES) --seed $(SEED) --models $(MODELS)
+
+faults: $(VENV)/.dev ## every command that writes, killed at MOMENTS moments of SEED, and on full disks (a quarter of an hour)
+	$(BIN)/python -m tests.faults --moments $(MOMENTS) --seed $(SEED)
 
 docs: $(VENV)/.installed ## the generated parts of the documentation
 	$(BIN)/python docs/make.py

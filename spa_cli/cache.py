@@ -82,7 +82,7 @@ class Cache:
             report: dict[str, Any] = found["report"]
             if not places.keys() <= found["files"].keys():
                 return None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
         with ExitStack() as stack:
             copies: dict[str, Path] = {}

@@ -161,6 +161,8 @@ def run(
     errors, count = place.root / "stderr", place.root / "steps"
     count.write_text("")
     begun = time.perf_counter()
+    # what comes before the child is itself waits
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS[1:])
     child = os.fork()
     if not child:
         try:
@@ -171,6 +173,7 @@ def run(
             traceback.print_exc()
         finally:
             os._exit(70)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS[1:])
     if after is not None:
         time.sleep(max(0.0, begun + after - time.perf_counter()))
         os.kill(child, stop)
@@ -187,7 +190,8 @@ def run(
 def _be(arguments: list[str], place: Place, errors: Path, count: Path, stop: int, step: int) -> None:
     """What the child does; never returns."""
     for number in STOPS[1:]:
-        signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS[1:])
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     counted = os.open(count, os.O_WRONLY | os.O_APPEND)

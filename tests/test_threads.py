@@ -65,8 +65,9 @@ def test_commands_come_before_numpy() -> None:
         ("digits_mlp", ("--method", "l1")),
         ("digits_mlp", ()),
         ("digits_vit", ("--calib", calib_path("digits_vit"))),
+        ("digits_resnet", ("--method", "l1", "--tidy")),
     ],
-    ids=["weights alone", "made-up samples", "samples and a repair"],
+    ids=["weights alone", "made-up samples", "samples and a repair", "tidied"],
 )
 def test_the_same_bytes(tmp_path, name, options) -> None:
     """On one thread and two, on one core and all, with other hashes, in another folder, and once more."""

@@ -76,7 +76,7 @@ def _read(file: str) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or error
         raise UsageError(f"the device '{file}' can't be read: {why}; name another with --device") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"the device '{file}' is not TOML: {error}; write it anew") from error
 
 

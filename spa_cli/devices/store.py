@@ -67,7 +67,7 @@ def fetch(key: str) -> Table | None:
     """What was measured before, ``None`` if nothing was or it can't be read."""
     try:
         return Table.of(json.loads((folder() / f"{key}.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -93,7 +93,7 @@ class Progress:
                 )
             self.points = {p["asked"]: Point(**{**p, "seconds": tuple(p["seconds"])}) for p in found["points"]}
             self.sensitivity = [Sensitivity(**s) for s in found["sensitivity"]]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(f"'{file}' is no sweep; use --force to replace it") from error
 
     def add(self, point: Point) -> None:

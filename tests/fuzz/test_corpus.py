@@ -134,3 +134,24 @@ def test_samples_of_any_length_that_a_model_does_not_take(tmp_path) -> None:
     file.write_bytes(build(text, one=[1, 5], wa=(5, 8), wb=(8, 3)).SerializeToString())
     for more in ((), ("--calib", tmp_path / "calib.npz")):
         _ends("prune", file, "-o", tmp_path / "small.onnx", "--ratio", 0.4, "--force", *more)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("spa.toml", ("--config",)), ("device.toml", ("--device",))],
+    ids=["configuration", "device"],
+)
+@pytest.mark.parametrize("text", ["x = " + "[" * 100_000, "x = " + "{a=" * 100_000], ids=["lists", "tables"])
+def test_toml_that_is_nested_too_deeply(name, options, text, tmp_path) -> None:
+    file = tmp_path / name
+    file.write_text(text)
+    ran = _ends("prune", MLP, "-o", tmp_path / "small.onnx", "--ratio", 0.4, *options, file)
+    assert ran.code == 2
+    assert "TOML: " in ran.err
+
+
+def test_a_sweep_that_is_nested_too_deeply(tmp_path) -> None:
+    (tmp_path / "sweep.json").write_text('{"key": ' + "[" * 100_000)
+    ran = _ends("sweep", MLP, "-o", tmp_path, "--points", "0.8", "--method", "l1")
+    assert ran.code == 2
+    assert "sweep.json' is no sweep; use --force to replace it" in ran.err
