@@ -60,6 +60,7 @@ CAUGHT = {
     "Exit": (("spa_cli/cli/",), "Typer leaves with a code"),
     "NoAdjoint": (("spa_cli/adjoints/",), "a tensor has no gradient, and layers are scored without"),
     "Unfit": (("spa_cli/obspa/",), "a layer keeps the weights that the cut left it"),
+    "_Misfit": (("spa_cli/graph/shapes.py",), "no shape is known of what the node gives"),
     "OSError": (
         (
             *("spa_cli/graph/data_file.py", "spa_cli/graph/external.py", "spa_cli/devices/store.py"),
