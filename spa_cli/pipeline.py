@@ -119,6 +119,29 @@ def apply(
     return result
 
 
+def tune(
+    pruned: Model,
+    teacher: Model,
+    options: Options,
+    asked: Training,
+    files: Files = Files(),
+    *,
+    step_done: Callable[[Point], None] | None = None,
+) -> TuneResult:
+    """Train ``pruned`` to give what ``teacher``, which it was made of, gives. Raises the errors of ``spa_cli.errors``."""
+    with running_on(options.provider), allowing(options.memory_size):
+        stage("reading the models")
+        small, original = load(pruned), load(teacher)
+        for source in (small, original):
+            files.check(source)
+        pair = Pair.of(original, small, options)
+        found = tuned(pair.subject, small, pair.samples, asked, options.seed, step_done)
+        with written(pair, found, files.out) as result:
+            if result.out is not None:
+                result.staged.publish(files.out)
+    return result
+
+
 def _page(result: Result, small: Trial, ranked: Ranked, choice: Choice, request: Request) -> str:
     # what it is made with is an extra
     from spa_cli.report.page.prune import prune_page

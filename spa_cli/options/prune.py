@@ -16,6 +16,8 @@ from spa_cli.options.words import Numbers, SampleSource
 
 # how images and text are read
 READING = ("mean", "std", "layout", "color", "image_range", "tokenizer", "max_length")
+# what else is said of samples to fit to
+SAMPLES = ("focus", "calib_samples", "memory", "test", "seed")
 # the budgets of a sweep
 POINTS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 
