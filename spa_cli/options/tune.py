@@ -28,6 +28,7 @@ class Training:
     augment: str = option(
         "auto", "What is made of samples: crop, flip, mix (with commas), none; auto: what suits the inputs.", TRAINING
     )
+    samples: int = option(10_000, "Samples to train on at most.", TRAINING)
     batch: int | None = option(None, "Samples a step (default: 8 to 64, by how many there are).", TRAINING)
     trainable: tuple[str, ...] = option((), "Train only weights with these names.", TRAINING, read=words.texts)
 
@@ -37,7 +38,7 @@ class Training:
             raise UsageError("--minutes and --epochs both say how long to train; give one of them")
         if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise UsageError(f"--minutes has to be a positive number, not {self.minutes:g}")
-        for name in ("epochs", "batch"):
+        for name in ("epochs", "batch", "samples"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"--{name} has to be at least 1, not {value}")

@@ -11,20 +11,37 @@ from rich.markup import escape
 from spa_cli.report.tables import new_table
 from spa_cli.text import drift_text, shorten
 from spa_cli.tuning.result import TuneResult
+from spa_cli.tuning.tune import Tuned
+from spa_cli.verification.drift import Drift
 
 
 def tune_json(result: TuneResult) -> dict[str, Any]:
     """``spa.tune/1``."""
-    tuned = result.tuned
-    training = tuned.training
     return {
         "schema": "spa.tune/1",
         "input": result.pruned.name,
         "teacher": result.original.name,
         "output": str(result.out) if result.out else None,
+        "drift": {
+            "before": _drift(result.drift[0]),
+            "after": _drift(result.drift[1]),
+            "on": result.tuned.judged_on,
+        },
+        "tuned": tuned_json(result.tuned),
+        "warnings": result.warnings,
+    }
+
+
+def _drift(drift: Drift) -> dict[str, float | None]:
+    return {"relative_l2": drift.relative_l2, "agreement": drift.agreement}
+
+
+def tuned_json(tuned: Tuned) -> dict[str, Any]:
+    """How weights were trained: the same of ``tune`` and of ``prune --tune``."""
+    training = tuned.training
+    return {
         "improved": training.weights is not None,
         "loss": training.best,
-        "drift": {"before": _drift(result, 0), "after": _drift(result, 1), "on": tuned.judged_on},
         "steps": training.steps,
         "seconds": training.seconds,
         "interrupted": training.interrupted,
@@ -32,17 +49,14 @@ def tune_json(result: TuneResult) -> dict[str, Any]:
         "batch": tuned.batch,
         "augmented_by": list(tuned.ways),
         "trained_on": tuned.samples,
-        "matched": [asdict(term) for term in tuned.terms],
+        "matched": [
+            {"tensor": t.tensor, "as": t.form, "axis": t.axis, "start": t.start, "stop": t.stop, "inner": t.inner}
+            for t in tuned.terms
+        ],
         "trained": tuned.trained,
         "left": tuned.missing,
         "curve": [asdict(point) for point in training.curve],
-        "warnings": result.warnings,
     }
-
-
-def _drift(result: TuneResult, at: int) -> dict[str, float | None]:
-    drift = result.drift[at]
-    return {"relative_l2": drift.relative_l2, "agreement": drift.agreement}
 
 
 def tune_table(out: Console, report: dict[str, Any]) -> None:
@@ -51,23 +65,31 @@ def tune_table(out: Console, report: dict[str, Any]) -> None:
     table.add_column("")
     for column in ("before", "after"):
         table.add_column(column, justify="right", no_wrap=True)
-    before, after = report["drift"]["before"], report["drift"]["after"]
-    table.add_row("loss", "1", f"{min(report['loss'], 1.0):.3g}")
+    tuned, before, after = report["tuned"], report["drift"]["before"], report["drift"]["after"]
+    table.add_row("loss", "1", f"{min(tuned['loss'], 1.0):.3g}")
     if before["relative_l2"] is not None:
         table.add_row("drift", *(drift_text(d["relative_l2"]) for d in (before, after)))
     if before["agreement"] is not None:
         table.add_row("arg-max agreement", *(f"{d['agreement']:.1%}" for d in (before, after)))
     out.print(table)
-    ways = f", each changed by {' and '.join(report['augmented_by'])}" if report["augmented_by"] else ""
-    out.print(
-        f"{report['steps']} steps of {report['batch']} samples in {report['seconds']:.0f} s at a learning rate of "
-        f"{report['learning_rate']:.2g}; trained on {escape(report['trained_on'])}{ways}; measured on "
-        f"{escape(report['drift']['on'])}"
-    )
-    if report["left"]:
-        name, why = next(iter(report["left"].items()))
-        out.print(f"{report['trained']} weights trained, {len(report['left'])} left as they are: {escape(name)}: {escape(why)}")
+    for line in tuned_lines(tuned):
+        out.print(line)
+    out.print(f"measured on {escape(report['drift']['on'])}")
     if report["output"]:
         out.print(f"written to [bold]{escape(report['output'])}[/]", soft_wrap=True)
     else:
         out.print("nothing was written")
+
+
+def tuned_lines(tuned: dict[str, Any]) -> list[str]:
+    """How weights were trained, in words."""
+    ways = f", changed by {' and '.join(tuned['augmented_by'])}" if tuned["augmented_by"] else ""
+    found = [
+        f"trained for {tuned['steps']} steps of {tuned['batch']} samples in {tuned['seconds']:.0f} s at a learning "
+        f"rate of {tuned['learning_rate']:.2g}, on {escape(tuned['trained_on'])}{ways}"
+    ]
+    if tuned["left"]:
+        name, why = next(iter(tuned["left"].items()))
+        left = f"{tuned['trained']} weights were trained, {len(tuned['left'])} left as they are"
+        found.append(f"{left} ('{escape(name)}': {escape(why)})")
+    return found

@@ -9,6 +9,7 @@ from onnxruntime import InferenceSession
 
 from spa_cli.adjoints.weights import WeightGradients, computed, opened, weight_gradients
 from spa_cli.analysis import Analysis
+from spa_cli.calibration.focus import FOCUS
 from spa_cli.graph.model import Array
 from spa_cli.graph.shapes import interpret
 from spa_cli.graph.view import build
@@ -20,6 +21,8 @@ from spa_cli.tuning.terms import VALUES, Term
 Weights = dict[str, Array]
 # how much sums inside count together, an output being one
 _INNER = 0.5
+# a loss that is as good as none
+_NOTHING = 1e-9
 
 
 class Match:
@@ -49,14 +52,20 @@ class Match:
     def losses(self, feeds: Feeds, weights: Mapping[str, Array]) -> Array:
         """Every term's."""
         given = {self._inputs[t]: v for t, v in self._given(feeds).items()}
-        return np.array([*self.gradients.outputs({**feeds, **given}, weights).values()], np.float64)
+        found = np.array([*self.gradients.outputs({**feeds, **given}, weights).values()], np.float64)
+        # a divergence of next to nothing may be rounded to less
+        return np.maximum(found, 0)
 
-    def weigh(self, judges: Sequence[Feeds], weights: Mapping[str, Array]) -> None:
-        """Let every output count as much as another, by what it has lost now, and all sums inside as much as one."""
+    def weigh(self, judges: Sequence[Feeds], weights: Mapping[str, Array], focus: str = "") -> None:
+        """Let every loss of an output count as much as another, by what is lost now, and all sums inside half of that.
+
+        The output that is in ``focus`` counts ``FOCUS`` times.
+        """
         lost = np.mean([self.losses(feeds, weights) for feeds in judges], 0)
         inner = np.array([t.inner for t in self.terms])
         share = np.where(inner, _INNER / max(int(inner.sum()), 1), 1 / max(int((~inner).sum()), 1))
-        self.scale = share / np.maximum(lost, 1e-12)
+        share = share * np.array([FOCUS if t.tensor == focus else 1 for t in self.terms])
+        self.scale = share / np.maximum(lost, _NOTHING)
 
     def held(self, judges: Sequence[Feeds], weights: Mapping[str, Array]) -> float:
         """The weighted loss over samples, as ``weigh`` weighs it."""

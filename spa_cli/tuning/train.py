@@ -17,6 +17,8 @@ from spa_cli.tuning.rate import found_rate
 
 # how often the training is judged, and the part of it without an improvement after which it ends
 _JUDGED, _PATIENCE = 20, 0.35
+# of what every loss counts at the start, where it counts at all
+_ALIKE = 0.5
 # of the steps, those that the mean of the weights reaches back
 _MEMORY = 0.03
 
@@ -55,17 +57,21 @@ def train(
     asked: Asked,
     seed: int,
     rate: float | None = None,
+    focus: str = "",
     step_done: Callable[[Point], None] | None = None,
 ) -> Training:
     """Train ``match``'s pruned network; Ctrl-C ends it with the best so far. ``rate``: found by a test if not given.
 
-    Every loss counts as much as another at the start; ``step_done`` is told of every judgement.
+    ``focus``: the output that counts more. ``step_done`` is told of every judgement.
     """
     begun, rng = time.monotonic(), np.random.default_rng(seed)
     # the file's own may be read only
     weights = {name: value.copy() for name, value in match.gradients.start().items()}
-    match.weigh(judges, weights)
+    match.weigh(judges, weights, focus)
     start = match.held(judges, weights)
+    if start < _ALIKE:
+        # what it loses is less than counts: there is nothing to learn
+        return Training(rate or 0.0, seconds=time.monotonic() - begun)
     steps = batches(ways, rng)
     used = rate if rate is not None else found_rate(match, weights, steps)
     done, clock = Training(used), _Clock(asked, batches.steps, begun)

@@ -14,12 +14,14 @@ from onnx import helper
 
 from spa_cli.analysis import Analysis, analyse_model
 from spa_cli.calibration.chunks import Calibration
+from spa_cli.calibration.focus import Focus
 from spa_cli.derivatives.weights import weights_of
 from spa_cli.errors import ModelError, UsageError
 from spa_cli.graph.model import FLOAT_TYPES, Array
 from spa_cli.graph.parameters import set_parameters
 from spa_cli.graph.source import Source
 from spa_cli.memory import working_memory
+from spa_cli.options import Options
 from spa_cli.options.tune import Training as Asked
 from spa_cli.progress import stage
 from spa_cli.tuning.augment import ways_for
@@ -54,7 +56,7 @@ def tuned(
     pruned: Source,
     samples: Calibration,
     asked: Asked,
-    seed: int,
+    options: Options,
     step_done: Callable[[Point], None] | None = None,
 ) -> Tuned:
     """Train the weights of ``pruned`` so that it gives what the ``subject`` gives.
@@ -62,7 +64,9 @@ def tuned(
     Raises ModelError where no weight can be trained, UsageError for patterns that name none.
     """
     stage("finding what to train")
-    original = subject.analysis
+    original, seed, focus = subject.analysis, options.seed, Focus.of(options.focus)
+    # raises UsageError for an output that is not there
+    focus.emphasis(original.graph)
     small = analyse_model(pruned, original.input_shapes)
     names = _trainable(small, asked.trainable)
     batches = Batches.of(original.graph, samples, asked.batch or _batch(small, samples.samples))
@@ -75,7 +79,7 @@ def tuned(
     ways = ways_for(first) if asked.ways is None else asked.ways
     stage("training")
     rate = None if asked.lr == "auto" else float(asked.lr)
-    done = train(match, batches, judges.in_order(), ways, asked, seed, rate, step_done)
+    done = train(match, batches, judges.in_order(), ways, asked, seed, rate, focus.output, step_done)
     return Tuned(
         training=done,
         terms=match.terms,
