@@ -13,7 +13,13 @@ LOADERS = {"pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle", "yaml
 USED = {
     ("spa_cli/weights/torch_file.py", "pickle.UnpicklingError"),
     # --eval
-    ("spa_cli/verification/quality.py", "subprocess.run"),
+    ("spa_cli/verification/accuracy.py", "subprocess.run"),
+    # a Python of our own is started, and told its work by this process alone
+    *(
+        ("spa_cli/isolation.py", name)
+        for name in ("subprocess.Popen", "subprocess.PIPE", "subprocess.DEVNULL", "subprocess.TimeoutExpired")
+    ),
+    *(("spa_cli/isolation.py", name) for name in ("pickle.dumps", "pickle.loads")),
 }
 # FILE.py:FUNCTION
 CALLS_CODE = {"spa_cli/calibration/function.py"}
@@ -46,7 +52,7 @@ def test_nothing_makes_objects_of_files() -> None:
     assert not [f for f, name, _ in _calls() if name in ("eval", "exec", "compile", "os.system", "os.popen")]
     imports = {f for f, name, _ in _calls() if name.endswith((".exec_module", "importlib.import_module", "__import__"))}
     # the others import names that stand in the source
-    assert imports == CALLS_CODE | {"spa_cli/extras.py", "spa_cli/moved.py"}
+    assert imports == CALLS_CODE | {"spa_cli/extras.py", "spa_cli/isolation.py", "spa_cli/moved.py"}
 
 
 def test_arrays_and_weights_are_loaded_without_pickles() -> None:

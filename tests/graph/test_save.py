@@ -16,6 +16,7 @@ import spa_cli
 from spa_cli.atomic import write_text
 from spa_cli.errors import SpaError, UsageError, VerificationError
 from spa_cli.graph.save import check_writable
+from spa_cli.options import Options
 from spa_cli.runtime.load import load
 from spa_cli.runtime.timing import Timing
 from spa_cli.verification import compare
@@ -258,7 +259,7 @@ def test_verify_is_a_verb_like_the_others() -> None:
 def test_verify_takes_models_from_memory(monkeypatch) -> None:
     monkeypatch.setattr(compare, "latency", lambda *_: Timing(1.0, 1.0, 1.0, 1.0))
     small = spa_cli.prune(dense(), ratio=0.5, method="l1").model
-    report = compare.compare(dense(), small, None, None, {})
+    report = compare.compare(dense(), small, None, Options())
     assert report.params[1] < report.params[0]
     assert isinstance(report.drift, Drift)
 

@@ -46,7 +46,12 @@ def test_a_page_of_every_sample_model(tmp_path, name) -> None:
     page = well_made(file.read_text(encoding="utf-8"))
     found = prune_json(result, "spa.prune/1")
     latency = [found[side].pop("latency_ms") / 1e3 for side in ("before", "after")]
-    wanted = [*numbers([found["before"], found["after"], found["drift"]]), found["rf"], found["rp"], *latency]
+    wanted = [
+        *numbers([found["before"], found["after"], found["drift"], found["accuracy"]]),
+        found["rf"],
+        found["rp"],
+        *latency,
+    ]
     for number in wanted:
         assert any(np.isclose(number, v, rtol=1e-12) for v in page.values), number
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "small.onnx"]

@@ -55,6 +55,7 @@ def _environment() -> Environment:
     )
     found.filters |= {"count": count, "drift": drift_text}
     found.globals |= {"percent": percent, "count": count, "size": size, "duration": duration}
+    found.globals |= {"drifted": drift_text, "figured": lambda value: f"{value:.4g}"}
     found.tests["number"] = lambda value: isinstance(value, Number)
     return found
 
