@@ -12,7 +12,7 @@ from spa_cli.files import Files
 from spa_cli.finish import dearest, measure, provenance, require, warnings_of
 from spa_cli.memory import allowing
 from spa_cli.options import Options
-from spa_cli.options.tune import Training
+from spa_cli.options.tune import DEFAULT, Training
 from spa_cli.plan import Plan, to_selection
 from spa_cli.progress import stage
 from spa_cli.request import Request
@@ -148,7 +148,7 @@ def tune(
         small, original = load(pruned), load(teacher)
         for source in (small, original):
             files.check(source)
-        pair = Pair.of(original, small, replace(options, calib_samples=asked.samples))
+        pair = Pair.of(original, small, replace(options, calib_samples=asked.samples, tune=asked.seconds or DEFAULT))
         found = tuned(pair.subject, small, pair.samples, asked, options, step_done)
         with written(pair, found, files.out) as (result, staged):
             if files.out is not None:

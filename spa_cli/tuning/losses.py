@@ -58,6 +58,13 @@ def with_losses(graph: Graph, shapes: Shapes, terms: Sequence[Term], spread: Map
 def _loss(term: Term, ours: Value, theirs: Value, rank: int, spread: Mapping[str, Array]) -> Value:
     """The mean over all that is no channel."""
     e, axis = ours.emit, term.axis + rank
+    if term.form == VALUES and term.stop is None and not term.likely:
+        # without the copies that the rest makes
+        off, along = ours - theirs, [1] * rank
+        along[axis] = -1
+        each = off * off * (1.0 / spread[term.tensor]).reshape(along)
+        channels = len(spread[term.tensor])
+        return e.reduce(each, list(range(rank)), keepdims=False, op="ReduceMean") * float(channels)
     order = [*(i for i in range(rank) if i != axis), axis]
     ours, theirs = (e.transpose(v, order) for v in (ours, theirs))
     both = [_stretch(v, term.start, term.stop, rank) for v in (ours, theirs)]

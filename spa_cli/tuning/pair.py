@@ -33,7 +33,10 @@ class Pair:
 
     @staticmethod
     def of(original: Source, pruned: Source, options: Options) -> Pair:
-        """Raises VerificationError if the second can't take the place of the first, UsageError for unusable samples."""
+        """``options.tune`` has to be set: it says what is held back.
+
+        Raises VerificationError if the second can't take the place of the first, UsageError for unusable samples.
+        """
         focus = Focus.of(options.focus)
         stage("running the original")
         data = read_data(options, focus, Reading.of(options), original.graph)

@@ -10,25 +10,28 @@ from spa_cli.tuning.batches import Feeds
 from spa_cli.tuning.match import Match, Weights
 from spa_cli.tuning.optimiser import Adam
 
-# rates that are tried, one a step, and how many
-_LOWEST, _HIGHEST, TRIED = 3e-4, 3e-2, 24
-# the loss of a batch, relative to what it was before any step, from where on steps do harm
-_HARM = 1.5
-# of the rate at which the loss was least: what many steps bear
-_SHARE = 0.5
-_SMOOTH = 5
+# from the largest on; the last is taken untried
+RATES = (1e-2, 3e-3, 1e-3, 3e-4)
+# steps of a trial, and how many of the last ones are looked at
+TRIED, _LAST = 16, 6
+# a weight that was fitted in closed form lies in a narrow valley, and every first step leaves it: the loss of a batch,
+# relative to what it was before any step, that the training will win back
+_BORNE = 1.5
 
 
 def found_rate(match: Match, weights: Weights, steps: Iterator[list[Feeds]]) -> float:
-    """The learning rate, by a range test (Smith 2017): it grows from step to step until the loss does."""
-    tried = {name: value.copy() for name, value in weights.items()}
-    adam, rates, left = Adam(tried), np.geomspace(_LOWEST, _HIGHEST, TRIED), list[float]()
-    for rate, parts in zip(rates, steps, strict=False):
-        before = match.loss(parts, weights)
-        now, gradients = match.slope(parts, tried)
-        left.append(now / max(before, 1e-30))
-        if not left[-1] <= _HARM:
-            break
-        adam.step(tried, gradients, float(rate))
-    smooth = [float(np.mean(left[max(0, i - _SMOOTH + 1) : i + 1])) for i in range(len(left))]
-    return float(rates[int(np.argmin(smooth))]) * _SHARE
+    """The largest rate of a few that a short run bears (a range test from above; Smith 2017)."""
+    for rate in RATES[:-1]:
+        tried = {name: value.copy() for name, value in weights.items()}
+        adam, left = Adam(tried), list[float]()
+        for at, parts in zip(range(TRIED), steps, strict=False):
+            before = match.loss(parts, weights) if at >= TRIED - _LAST else 0.0
+            now, gradients = match.slope(parts, tried)
+            if not np.isfinite(now):
+                break
+            if before:
+                left.append(now / before)
+            adam.step(tried, gradients, rate * (at + 1) / TRIED)
+        if left and float(np.mean(left)) <= _BORNE:
+            return rate
+    return RATES[-1]

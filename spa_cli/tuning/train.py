@@ -16,7 +16,7 @@ from spa_cli.tuning.optimiser import Adam, warmed
 from spa_cli.tuning.rate import found_rate
 
 # how often the training is judged, and the part of it without an improvement after which it ends
-_JUDGED, _PATIENCE = 20, 0.35
+_JUDGED, _PATIENCE = 20, 0.6
 # of what every loss counts at the start, where it counts at all
 _ALIKE = 0.5
 # of the steps, those that the mean of the weights reaches back
