@@ -70,7 +70,7 @@ def tune_table(out: Console, report: dict[str, Any]) -> None:
     if before["relative_l2"] is not None:
         table.add_row("drift", *(drift_text(d["relative_l2"]) for d in (before, after)))
     if before["agreement"] is not None:
-        table.add_row("arg-max agreement", *(f"{d['agreement']:.1%}" for d in (before, after)))
+        table.add_row("agreement", *(f"{d['agreement']:.1%}" for d in (before, after)))
     out.print(table)
     for line in tuned_lines(tuned):
         out.print(line)

@@ -45,7 +45,8 @@ class Pair:
         first = None if held is None else first_of(analysis.graph, held, _SAMPLES)
         feeds, reference = first_run(original, analysis.graph, analysis.shapes_to_try, first)
         held = held or or_feeds(original, feeds, lambda: judging_samples(analysis, options, focus, data))
-        subject = Subject(original, analysis, feeds, reference, held, data)
+        subject = Subject(original, analysis, feeds, reference, held, data, said=options.judge_as)
+        subject.panel  # noqa: B018 - raises UsageError, before any work, for what --as says and is not so
         stage("running the pruned model")
         try:
             verify_file(openable(pruned), original.model, subject.checked, reference, feeds, free=analysis.free_sizes())

@@ -9,11 +9,14 @@ import numpy as np
 
 from spa_cli.analysis import Analysis
 from spa_cli.graph.model import FLOAT_TYPES
+from spa_cli.measures.classes import LOGITS
 from spa_cli.measures.recognise import Recogniser
 from spa_cli.runtime.floats import last_floats
 
 # what a tensor may hold beside scores of classes: probabilities that stand alone, and numbers
 CHANCES, VALUES = "chances", "values"
+# makes probabilities, or their logarithms, of logits
+_CHOOSING = frozenset({"Softmax", "LogSoftmax"})
 # sums of this rank at least have positions
 _POSITIONS = 3
 
@@ -41,17 +44,22 @@ def terms_of(original: Analysis, pruned: Analysis, reference: list[Any]) -> list
     floats = last_floats(original.graph, original.state.shapes)
     for at, name in enumerate(original.graph.outputs):
         if name in floats and isinstance(reference[at], np.ndarray):
-            found += _of_output(recogniser, at, name, reference[at])
+            found += _of_output(recogniser, at, name, reference[at], (original, pruned))
     # of an output that names classes what they are chosen by
     inner = [n for n in floats if n not in original.graph.outputs and _same(original, pruned, n)]
     found += [_numbers(name, len(original.state.shapes.shape[name] or ())) for name in inner]
     return found + _shared_sums(original, pruned)
 
 
-def _of_output(recogniser: Recogniser, at: int, name: str, value: np.ndarray) -> list[Term]:
+def _of_output(
+    recogniser: Recogniser, at: int, name: str, value: np.ndarray, pair: tuple[Analysis, Analysis]
+) -> list[Term]:
     taken = recogniser.output(at)
     if taken.form:
-        return [Term(name, taken.form, taken.axis)]
+        # what teaches most is how scores stand to each other, also of classes that are not likely: squares of logits
+        # (Kim et al. 2021) win back twice what the divergence of probabilities does (docs/tune.md)
+        logits = name if taken.form == LOGITS else _logits(*pair, name)
+        return [Term(logits, VALUES, taken.axis) if logits else Term(name, taken.form, taken.axis)]
     if not value.ndim:
         return [Term(name, VALUES)]
     plain = _numbers(name, value.ndim)
@@ -63,6 +71,15 @@ def _of_output(recogniser: Recogniser, at: int, name: str, value: np.ndarray) ->
         Term(name, form, plain.axis, start, stop, tuple(c for c in chances if c != (start, stop)))
         for form, start, stop in stretches
     ]
+
+
+def _logits(original: Analysis, pruned: Analysis, name: str) -> str:
+    """What probabilities are made of in both networks, "" if that can't be told."""
+    made = set()
+    for graph in (original.graph, pruned.graph):
+        node = graph.producers.get(name)
+        made.add(node.inputs[0] if node is not None and node.op in _CHOOSING and not node.domain else "")
+    return made.pop() if len(made) == 1 else ""
 
 
 def _stretches(recogniser: Recogniser, at: int, axis: int, size: int) -> list[tuple[str, int, int]]:

@@ -50,7 +50,7 @@ def written(pair: Pair, tuned: Tuned, out: Path | None) -> Iterator[tuple[TuneRe
 def _drift(pair: Pair, model: str | onnx.ModelProto) -> Drift:
     source = pair.subject.source
     before, after = (open_session(m, large=source.external, providers=chosen()) for m in (source, model))
-    return drift_over(before, after, pair.subject.judges.runs)
+    return drift_over(before, after, pair.subject.judges.runs, pair.subject.panel)
 
 
 def _warnings(pair: Pair, tuned: Tuned) -> list[str]:
