@@ -256,7 +256,7 @@ def tune(
     """Train ``pruned`` to give what ``teacher``, which it was made of, gives: no labels, no training code.
 
     ``options``: how long and how (``minutes`` to ``trainable``), and on which samples, as in ``prune``. ``step_done``
-    is told how far it is, some twenty times. ``result.model`` is the trained model; it is also written to ``out``.
+    is told how far it is, some twelve times. ``result.model`` is the trained model; it is also written to ``out``.
     """
     from spa_cli import pipeline
     from spa_cli.files import Files

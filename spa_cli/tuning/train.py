@@ -16,7 +16,7 @@ from spa_cli.tuning.optimiser import Adam, warmed
 from spa_cli.tuning.rate import found_rate
 
 # how often the training is judged, and the part of it without an improvement after which it ends
-_JUDGED, _PATIENCE = 20, 0.6
+_JUDGED, _PATIENCE = 12, 0.6
 # of what every loss counts at the start, where it counts at all
 _ALIKE = 0.5
 # of the steps, those that the mean of the weights reaches back
@@ -73,8 +73,13 @@ def train(
         # what it loses is less than counts: there is nothing to learn
         return Training(rate or 0.0, seconds=time.monotonic() - begun)
     steps = batches(ways, rng)
-    used = rate if rate is not None else found_rate(match, weights, steps)
-    done, clock = Training(used), _Clock(asked, batches.steps, begun)
+    clock = _Clock(asked, batches.steps, begun)
+    used = rate
+    if used is None:
+        began = time.monotonic()
+        match.slope(next(steps), weights)
+        used = found_rate(match, weights, steps, clock.expected(time.monotonic() - began))
+    done = Training(used)
     adam, mean = Adam(weights), _Mean(weights)
     done.curve.append(Point(0, clock.seconds, 1.0))
     judged = improved = 0.0
@@ -110,6 +115,13 @@ class _Clock:
     @property
     def seconds(self) -> float:
         return time.monotonic() - self._begun
+
+    def expected(self, each: float) -> float:
+        """How many steps there will be, if one takes so many seconds."""
+        if self._asked.epochs is not None:
+            return self._asked.epochs * self._steps
+        assert self._asked.seconds is not None
+        return self._asked.seconds / max(each, 1e-9)
 
     def part(self, steps: int) -> float:
         """Between 0 and 1."""

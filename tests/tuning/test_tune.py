@@ -1,4 +1,4 @@
-"""``spa tune`` and ``prune --tune`` on trained networks: nearer to the original, the same file otherwise, or untouched."""
+"""``spa tune`` and ``prune --tune`` on trained networks: nearer to the original, or untouched."""
 
 from __future__ import annotations
 
