@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TRAIN := .venv-train
 COMPARE := .venv-compare
 
-.PHONY: demo test lint docs pictures site bench bench-samples bench-accuracy bench-imagenet bench-tasks bench-ablation bench-depths train-depths bench-data bench-importance bench-latency bench-budgets bench-real bench-ecosystem bench-compare examples test-train fuzz faults clean
+.PHONY: demo test lint docs pictures site bench bench-samples bench-accuracy bench-imagenet bench-tasks bench-ablation bench-depths train-depths bench-data bench-tune bench-importance bench-latency bench-budgets bench-real bench-ecosystem bench-compare examples test-train fuzz faults clean
 BENCH ?= ../shared/bench
 REAL ?= ../shared/real
 MODELS ?= ../shared/zoo/models
@@ -65,6 +65,9 @@ train-depths: $(TRAIN)/.installed ## train these on CIFAR=.../cifar-10-batches-p
 
 bench-data: $(VENV)/.installed ## how many calibration samples, and of what kind: docs/data.md (five minutes)
 	$(BIN)/python benchmarks/bench_data.py
+
+bench-tune: $(VENV)/.installed ## what training towards the original wins back: docs/tune.md (data in $(BENCH); half an hour)
+	$(BIN)/python benchmarks/bench_tune.py --data $(BENCH) --minutes 5
 
 bench-real: $(VENV)/.installed ## drift of the trained models in $(REAL) at 1.5x MACs without data, against l2 (ten minutes)
 	$(BIN)/python benchmarks/bench_real.py --data $(REAL)

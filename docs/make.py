@@ -13,9 +13,10 @@ from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
-from spa_cli.options import BUDGETS, READING, Options
+from spa_cli.options import BUDGETS, READING, SAMPLES, Options
 from spa_cli.options.declare import About, declared
 from spa_cli.options.limits import Limits
+from spa_cli.options.tune import Training
 from spa_cli.report.operators import reference, summary
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -143,17 +144,20 @@ def arguments() -> str:
     options = {one.name: (one, about) for one, about in declared(Options)}
     shape, whole = ("input_shape",), ("run",)
     data = ("judge_as", "calib", *READING, "evaluate", "provider")
-    rest = [name for name in options if name not in (*shape, *whole, *data, *BUDGETS)]
-    limits = {one.name: (one, about) for one, about in declared(Limits)}
+    rest = [name for name in options if name not in (*shape, *whole, *data, *SAMPLES, *BUDGETS)]
+    limits, training = ({one.name: (one, about) for one, about in declared(of)} for of in (Limits, Training))
     parts = [
         HEAD,
         *_class("ShapeArguments", "TypedDict", "How a model is analysed.", [options[n] for n in shape]),
         *_class("RunArguments", "ShapeArguments", "How a model is checked.", [options[n] for n in whole]),
         *_class("DataArguments", "RunArguments", "What a model is run on.", [options[n] for n in data]),
-        *_class("SweepArguments", "DataArguments", "All of ``prune`` but its budget.", [options[n] for n in rest]),
+        *_class("SampleArguments", "DataArguments", "What is fitted to.", [options[n] for n in SAMPLES]),
+        *_class("SweepArguments", "SampleArguments", "All of ``prune`` but its budget.", [options[n] for n in rest]),
         *_class("PruneArguments", "SweepArguments", "All of ``prune``.", [options[n] for n in BUDGETS]),
         *_class("LimitArguments", "TypedDict", "The gates of ``verify``.", list(limits.values())),
         *_class("VerifyArguments", "DataArguments, LimitArguments", "All of ``verify``.", []),
+        *_class("TrainingArguments", "TypedDict", "How a pruned network is trained.", list(training.values())),
+        *_class("TuneArguments", "SampleArguments, TrainingArguments", "All of ``tune``.", []),
     ]
     return "\n".join(parts).rstrip() + "\n"
 

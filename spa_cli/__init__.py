@@ -8,6 +8,7 @@ The same verbs as the commands, taking a path or a ``ModelProto``::
     result = spa_cli.prune("model.onnx", "small.onnx", ratio=0.3, method="l1")
     spa_cli.apply("plan.json", "retrained.onnx", "small.onnx")
     curve = spa_cli.sweep("model.onnx", "sweep", points=(0.8, 0.5))
+    tuned = spa_cli.tune("small.onnx", "model.onnx", "tuned.onnx", minutes=5)
     report = spa_cli.verify("model.onnx", "small.onnx")
 
 ``prune_many`` takes many files, or folders of them; ``criteria``, ``devices``, ``operators`` and ``schema`` say what
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -34,13 +35,15 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from spa_cli.analysis import Analysis
-    from spa_cli.options.arguments import PruneArguments, SweepArguments, VerifyArguments
+    from spa_cli.options.arguments import PruneArguments, SweepArguments, TuneArguments, VerifyArguments
     from spa_cli.options.shapes import InputShapes
     from spa_cli.plan import Plan
     from spa_cli.report.operators import Operator
     from spa_cli.result import Outcome, Result
     from spa_cli.runtime.load import Model
     from spa_cli.sweeping.run import Sweep
+    from spa_cli.tuning.result import TuneResult
+    from spa_cli.tuning.train import Point
     from spa_cli.verification.compare import Comparison
     from spa_cli.weights.carry import Carried
 
@@ -56,6 +59,7 @@ __all__ = [
     "prune_many",
     "schema",
     "sweep",
+    "tune",
     "verify",
 ]
 
@@ -238,6 +242,32 @@ def sweep(
     for drawn in pictures:
         draw(found, drawn, force)
     return found
+
+
+def tune(
+    pruned: Model,
+    teacher: Model,
+    out: PathLike | None = None,
+    *,
+    force: bool = False,
+    step_done: Callable[[Point], None] | None = None,
+    **options: Unpack[TuneArguments],
+) -> TuneResult:
+    """Train ``pruned`` to give what ``teacher``, which it was made of, gives: no labels, no training code.
+
+    ``options``: how long and how (``minutes`` to ``trainable``), and on which samples, as in ``prune``. ``step_done``
+    is told how far it is, some twelve times. ``result.model`` is the trained model; it is also written to ``out``.
+    """
+    from spa_cli import pipeline
+    from spa_cli.files import Files
+    from spa_cli.options import Options
+    from spa_cli.options.arguments import TrainingArguments
+    from spa_cli.options.tune import Training
+
+    given: dict[str, Any] = dict(options)
+    asked = {name: given.pop(name) for name in TrainingArguments.__optional_keys__ & given.keys()}
+    files = Files(_file(out), force=force)
+    return pipeline.tune(pruned, teacher, Options.of(given), Training.of(asked), files, step_done=step_done)
 
 
 def verify(

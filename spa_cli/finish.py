@@ -26,6 +26,7 @@ from spa_cli.trial.choose import Choice, blocks_of
 from spa_cli.trial.prepare import Ranked
 from spa_cli.trial.target import LATENCY_TOLERANCE, unmeasured
 from spa_cli.trial.trials import Trial, Trials
+from spa_cli.tuning.tune import Tuned
 from spa_cli.verification.accuracy import Accuracy, by_command
 from spa_cli.verification.drift import NOTHING_COMPARED, Drift
 from spa_cli.verification.gates import Limits, check
@@ -46,10 +47,12 @@ def measure(
     timing: Timing | None = None,
     where: str = "",
     request: Request | None = None,
+    tuned: Tuned | None = None,
 ) -> Result:
     """Latency, drift, accuracy and costs of a verified trial; ``about``: how it came about, for the plan.
 
     ``where``: what is known of where its errors come from. ``request``: what was asked for, where it was pruned.
+    ``tuned``: how its weights were trained.
     """
     source, analysis = subject.source, subject.analysis
     warnings = [*source.warnings, *warnings]
@@ -82,6 +85,7 @@ def measure(
         judged_on=subject.judges.about,
         cut_groups=kept,
         timings=timings,
+        tuned=tuned,
         slower=slower(subject, small.model, timings[0].timing) if timings else "",
         not_verified=not_verified,
         warnings=warnings,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from spa_cli.analysis import analyse_model
 from spa_cli.calibration.judging import made_up, or_feeds
 from spa_cli.errors import CutError, UsageError, VerificationError
@@ -9,6 +12,7 @@ from spa_cli.files import Files
 from spa_cli.finish import dearest, measure, provenance, require, warnings_of
 from spa_cli.memory import allowing
 from spa_cli.options import Options
+from spa_cli.options.tune import DEFAULT, Training
 from spa_cli.plan import Plan, to_selection
 from spa_cli.progress import stage
 from spa_cli.request import Request
@@ -24,6 +28,12 @@ from spa_cli.trial.rounds import in_rounds
 from spa_cli.trial.search import choose_by_quality
 from spa_cli.trial.tidying import differs
 from spa_cli.trial.trials import Trial, Trials
+from spa_cli.tuning.after import train_trial
+from spa_cli.tuning.pair import Pair
+from spa_cli.tuning.result import TuneResult
+from spa_cli.tuning.train import Point
+from spa_cli.tuning.tune import tuned
+from spa_cli.tuning.written import written
 from spa_cli.verification.subject import Subject
 
 
@@ -53,11 +63,12 @@ def prune(
             small = trials.cut(choice.selection)
             trials.repair(small)
             trials.verify(small)
+            training = train_trial(subject, small, trials, request) if options.tune else None
             if options.tidy:
                 trials.fold_norms(small)
             about, warnings = provenance(ranked, request, choice), warnings_of(ranked, request, choice, trials)
             where = dearest(choice, subject.analysis.grouping)
-            result = measure(subject, small, about, warnings, files.out, choice.timing, where, request)
+            result = measure(subject, small, about, warnings, files.out, choice.timing, where, request, training)
             require(result, options.limits, where)
             files.save(result, small, lambda: _page(result, small, ranked, choice, request))
     return result
@@ -116,6 +127,34 @@ def apply(
             )
         result = measure(subject, small, about, warnings, files.out)
         files.save(result, small)
+    return result
+
+
+def tune(
+    pruned: Model,
+    teacher: Model,
+    options: Options,
+    asked: Training,
+    files: Files = Files(),
+    *,
+    step_done: Callable[[Point], None] | None = None,
+) -> TuneResult:
+    """Train ``pruned`` to give what ``teacher``, which it was made of, gives.
+
+    Raises the errors of ``spa_cli.errors``.
+    """
+    with running_on(options.provider), allowing(options.memory_size):
+        stage("reading the models")
+        small, original = load(pruned), load(teacher)
+        for source in (small, original):
+            files.check(source)
+        pair = Pair.of(original, small, replace(options, calib_samples=asked.samples, tune=asked.seconds or DEFAULT))
+        found = tuned(pair.subject, small, pair.samples, asked, options, step_done)
+        with written(pair, found, files.out) as (result, staged):
+            if files.out is not None:
+                staged.publish(files.out, files.force)
+            elif small.external:
+                staged.read_into(result.model)
     return result
 
 

@@ -54,6 +54,8 @@ class Request:
                 "--rounds goes part of the way to one budget of size or speed, which --max-drift, --min-agreement, "
                 "--min-accuracy and a sweep are not; leave it out"
             )
+        if options.tune is not None and options.sweeping:
+            raise UsageError("--tune trains one cut, a sweep makes many; leave it out, and tune the one you take")
         return request
 
     @property

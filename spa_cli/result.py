@@ -13,6 +13,7 @@ from spa_cli.channels.groups import Group
 from spa_cli.errors import SpaError
 from spa_cli.graph.source import Source
 from spa_cli.plan import Plan
+from spa_cli.tuning.tune import Tuned
 from spa_cli.verification.accuracy import Accuracy
 from spa_cli.verification.drift import Drift
 from spa_cli.verification.speed import Setting
@@ -36,7 +37,7 @@ class Result:
     ``accuracy``: where labels lie beside the samples, or ``evaluate`` decided.
     ``drift`` is that of ``samples`` samples, ``judged_on`` says of which; latency is that of one run
     on one sample, where the model leaves their number free. ``timings``: on other threads and with more samples, too;
-    ``slower`` says why it is no faster than the original, "" where it is.
+    ``slower`` says why it is no faster than the original, "" where it is. ``tuned``: how it was trained, if it was.
 
     ``not_verified``: what was not, because it was not run; then there is no latency, and the drift is not a number.
 
@@ -59,6 +60,7 @@ class Result:
     timings: list[Setting]
     slower: str
     not_verified: list[str]
+    tuned: Tuned | None = None
 
     @property
     def rf(self) -> float:

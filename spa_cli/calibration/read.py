@@ -11,12 +11,13 @@ from spa_cli.calibration.focus import Focus
 from spa_cli.calibration.function import read_function
 from spa_cli.calibration.images import read_images
 from spa_cli.calibration.reading import Reading
-from spa_cli.calibration.samples import JUDGES, Samples, SampleSource
+from spa_cli.calibration.samples import JUDGES, JUDGES_OF_TRAINING, Samples, SampleSource
 from spa_cli.calibration.saved_dataset import is_saved_dataset, read_saved_dataset
 from spa_cli.calibration.text import read_text
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Graph
 from spa_cli.options import Options
+from spa_cli.options.tune import Training
 from spa_cli.options.words import names_function
 
 _AS_IT_IS = Reading()
@@ -44,6 +45,8 @@ def read_data(options: Options, focus: Focus, reading: Reading, graph: Graph) ->
     if focus.samples is not None:
         # a slice counts the samples of the whole source
         limit = None
+    elif options.tune is not None:
+        limit = max(options.calib_samples, Training().samples) + JUDGES_OF_TRAINING
     elif options.test is None:
         # those to be held back come on top
         limit = options.calib_samples * 4 // 3 + 1 if options.holds_back else options.calib_samples + JUDGES

@@ -16,6 +16,8 @@ from spa_cli.progress import LOG
 
 # how many are held back to judge on, where nothing else asks for more
 JUDGES = 64
+# training looks at them again and again, and would find what suits a few
+JUDGES_OF_TRAINING = 256
 LABELS = ("labels", "label", "y", "targets")
 
 

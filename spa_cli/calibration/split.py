@@ -19,7 +19,7 @@ from spa_cli.calibration.chunks import (
     shortage,
 )
 from spa_cli.calibration.focus import FOCUS, Focus
-from spa_cli.calibration.samples import JUDGES, Samples
+from spa_cli.calibration.samples import JUDGES, JUDGES_OF_TRAINING, Samples
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array
 from spa_cli.options import Options
@@ -78,7 +78,7 @@ def held_back(analysis: Analysis, given: Samples, options: Options, focus: Focus
 
 def held_back_index(total: int, options: Options, focus: Focus) -> NDArray[np.int64]:
     """Which of so many samples nothing is fitted to, spread evenly: those over ``--calib-samples``, else an eighth, of
-    either ``JUDGES`` at most.
+    either ``JUDGES`` at most; of what is trained on an eighth.
 
     Every fourth where a budget depends on them; none where there are others to measure on. Of fewer than four none can
     be spared: they serve both ends.
@@ -89,6 +89,10 @@ def held_back_index(total: int, options: Options, focus: Focus) -> NDArray[np.in
         return np.arange(total)
     if options.measures_quality or options.sweeping:
         index = np.arange(3, total, 4)
+    elif options.tune is not None:
+        # however many are fitted to before: the same are held back from both
+        count = max(1, min(JUDGES_OF_TRAINING, total // 8))
+        index = (np.arange(count) * 2 + 1) * total // (2 * count)
     else:
         count = max(1, min(JUDGES, max(total - options.calib_samples, total // 8)))
         index = (np.arange(count) * 2 + 1) * total // (2 * count)

@@ -52,7 +52,7 @@ def _root(
 
 def commands() -> typer.Typer:
     """The application with all its commands."""
-    from spa_cli.cli import apply, inspect, lists, prune, sweep, verify
+    from spa_cli.cli import apply, inspect, lists, prune, sweep, tune, verify
 
     app = typer.Typer(
         cls=_Group,
@@ -67,7 +67,7 @@ def commands() -> typer.Typer:
     app.callback()(_root)
     for function in (
         *(apply.apply, lists.criteria, lists.devices, inspect.inspect, lists.operators),
-        *(prune.prune, lists.schema, sweep.sweep, verify.verify),
+        *(prune.prune, lists.schema, sweep.sweep, tune.tune, verify.verify),
     ):
         app.command()(function)
     return app

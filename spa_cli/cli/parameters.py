@@ -11,9 +11,10 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from spa_cli.options import Options
-from spa_cli.options.arguments import LimitArguments
+from spa_cli.options.arguments import LimitArguments, TrainingArguments
 from spa_cli.options.declare import About, declared
 from spa_cli.options.limits import Limits
+from spa_cli.options.tune import Training
 
 # those that name what is written
 WRITTEN = ("output", "plan_out", "report", "picture", "html", "junit", "cache", "log_file")
@@ -47,7 +48,7 @@ MemoryLimit = Annotated[
 
 def made_of(arguments: Any) -> list[inspect.Parameter]:
     """One parameter for each option in ``arguments``, a class of ``spa_cli.options.arguments``."""
-    of = Limits if arguments is LimitArguments else Options
+    of = {LimitArguments: Limits, TrainingArguments: Training}.get(arguments, Options)
     hints = get_type_hints(of)
     return [
         _parameter(one, about, kind(hints[one.name], about))

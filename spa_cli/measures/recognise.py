@@ -33,12 +33,17 @@ _INTEGERS = frozenset({TensorProto.INT32, TensorProto.INT64})
 
 @dataclass(frozen=True)
 class Taken:
-    """``outputs``: by index; ``make``: a measure of them, ``None`` for the generic one."""
+    """``outputs``: by index; ``make``: a measure of them, ``None`` for the generic one.
+
+    ``form``: of scores of classes what they are, "" of anything else; ``axis``: theirs, from the end.
+    """
 
     outputs: tuple[int, ...]
     kind: str
     why: str
     make: Callable[[], Measure] | None = None
+    form: str = ""
+    axis: int = -1
 
 
 class Recogniser:
@@ -93,14 +98,14 @@ class Recogniser:
     def _said(self, at: int, axis: int, form: str, why: str) -> Taken:
         value = self._reference[at]
         if axis == -1 and value.ndim == 3 and self._vocabulary(value.shape[-1]):
-            return Taken((at,), kinds.TOKENS, f"{why}, as many as tokens that go in", lambda: Tokens(form))
-        return Taken((at,), kinds.CLASSES, why, lambda: Classes(axis, form))
+            return Taken((at,), kinds.TOKENS, f"{why}, as many as tokens that go in", lambda: Tokens(form), form)
+        return Taken((at,), kinds.CLASSES, why, lambda: Classes(axis, form), form, axis)
 
     def _tokens(self, at: int, value: Array) -> Taken | None:
         if value.ndim != 3 or (name := self._vocabulary(value.shape[-1])) == "":
             return None
         why = f"scores of {value.shape[-1]} tokens, as many as '{name}' is looked up among"
-        return Taken((at,), kinds.TOKENS, why, lambda: Tokens(LOGITS))
+        return Taken((at,), kinds.TOKENS, why, lambda: Tokens(LOGITS), LOGITS)
 
     def _vocabulary(self, size: int) -> str:
         """The input whose integers are looked up in a table of so many rows, "" if there is none."""
@@ -145,7 +150,7 @@ class Recogniser:
         name = self._graph.outputs[at]
         if "logit" not in name.lower() or value.ndim not in (2, 3) or value.shape[-1] < 2:
             return None
-        return Taken((at,), kinds.CLASSES, f"it is called '{name}'", lambda: Classes(-1, LOGITS))
+        return Taken((at,), kinds.CLASSES, f"it is called '{name}'", lambda: Classes(-1, LOGITS), LOGITS)
 
     def _numbers(self, at: int, value: Array) -> Taken:
         axis = -1 if value.ndim < 4 else self._channels(at, value)

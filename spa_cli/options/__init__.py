@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spa_cli.options.prune import BUDGETS, POINTS, READING, Options
+from spa_cli.options.prune import BUDGETS, POINTS, READING, SAMPLES, Options
 from spa_cli.options.words import Numbers, SampleSource, numbers
 
-__all__ = ["BUDGETS", "POINTS", "READING", "Numbers", "Options", "SampleSource", "numbers"]
+__all__ = ["BUDGETS", "POINTS", "READING", "SAMPLES", "Numbers", "Options", "SampleSource", "numbers"]

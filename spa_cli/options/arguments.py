@@ -65,7 +65,23 @@ class DataArguments(RunArguments, total=False):
     """What onnxruntime calibrates and times on: cuda,cpu."""
 
 
-class SweepArguments(DataArguments, total=False):
+class SampleArguments(DataArguments, total=False):
+    """What is fitted to."""
+
+    focus: str | Iterable[str] | None
+    """What counts four times: output=NAME, classes=3,5, samples=0:100."""
+
+    memory: str | int | None
+    """What samples and activations may take, like 4GB: the rest lies on disk (default: a quarter of the machine's)."""
+
+    test: str | os.PathLike[str] | Callable[[], Any] | None
+    """Samples to measure drift on, with labels for accuracy (default: a part of --calib)."""
+
+    seed: int
+    """Seed of everything random."""
+
+
+class SweepArguments(SampleArguments, total=False):
     """All of ``prune`` but its budget."""
 
     method: str
@@ -83,26 +99,17 @@ class SweepArguments(DataArguments, total=False):
     role_weight: str | Iterable[str] | None
     """How much members count: producer=1, consumer=1, pass-through=0."""
 
-    focus: str | Iterable[str] | None
-    """What counts four times: output=NAME, classes=3,5, samples=0:100."""
-
     repair: bool | None
     """Refit what is left (default: with obspa only)."""
+
+    tune: str | float | None
+    """Then train it for so long to give what the original gives: 90s, 5m, 1h ('spa tune')."""
 
     rounds: int
     """Cut in so many steps, repairing and scoring again between them."""
 
     calib_samples: int
     """Calibration samples to use at most."""
-
-    memory: str | int | None
-    """What samples and activations may take, like 4GB: the rest lies on disk (default: a quarter of the machine's)."""
-
-    test: str | os.PathLike[str] | Callable[[], Any] | None
-    """Samples to measure drift on, with labels for accuracy (default: a part of --calib)."""
-
-    seed: int
-    """Seed of everything random."""
 
     ignore: str | Iterable[str] | None
     """Leave groups whole that match (group, tensor or node name)."""
@@ -184,3 +191,32 @@ class LimitArguments(TypedDict, total=False):
 
 class VerifyArguments(DataArguments, LimitArguments, total=False):
     """All of ``verify``."""
+
+
+class TrainingArguments(TypedDict, total=False):
+    """How a pruned network is trained."""
+
+    minutes: float | None
+    """Minutes to train, all in all (default: 5)."""
+
+    epochs: int | None
+    """Passes over the samples instead: the same file every time."""
+
+    lr: str | float
+    """How much of a weight a step changes: 0.003; auto: found by a short test."""
+
+    augment: str
+    """What is made of samples: crop, flip, mix (with commas), none; auto: what suits the inputs."""
+
+    samples: int
+    """Samples to train on at most."""
+
+    batch: int | None
+    """Samples a step (default: 8 to 64, by how many there are)."""
+
+    trainable: str | Iterable[str] | None
+    """Train only weights with these names."""
+
+
+class TuneArguments(SampleArguments, TrainingArguments, total=False):
+    """All of ``tune``."""

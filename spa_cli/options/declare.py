@@ -11,8 +11,15 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 # where --help shows an option
-BUDGET, IMPORTANCE, DATA, REMOVABLE, GATES = (
-    *("Budget (one, or several of size and speed)", "Importance", "Calibration data", "What may go", "Gates"),
+BUDGET, IMPORTANCE, DATA, REMOVABLE, GATES, TRAINING = (
+    *(
+        "Budget (one, or several of size and speed)",
+        "Importance",
+        "Calibration data",
+        "What may go",
+        "Gates",
+        "Training",
+    ),
 )
 
 

@@ -16,6 +16,8 @@ from spa_cli.options.words import Numbers, SampleSource
 
 # how images and text are read
 READING = ("mean", "std", "layout", "color", "image_range", "tokenizer", "max_length")
+# what else is said of samples to fit to
+SAMPLES = ("focus", "memory", "test", "seed")
 # the budgets of a sweep
 POINTS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 
@@ -75,6 +77,12 @@ class Options:
         (), "What counts four times: output=NAME, classes=3,5, samples=0:100.", IMPORTANCE, read=words.texts
     )
     repair: bool | None = option(None, "Refit what is left (default: with obspa only).", IMPORTANCE)
+    tune: float | None = option(
+        None,
+        "Then train it for so long to give what the original gives: 90s, 5m, 1h ('spa tune').",
+        IMPORTANCE,
+        read=words.duration,
+    )
     rounds: int = option(1, "Cut in so many steps, repairing and scoring again between them.", IMPORTANCE)
     calib: str | SampleSource | None = option(
         None,
@@ -270,7 +278,7 @@ class Options:
 
 BUDGETS = tuple(one.name for one, about in declared(Options) if about.panel == BUDGET and one.name != "exact_budget")
 # those for which the model has to run
-_RUNS = ("target_latency", "max_drift", "min_accuracy", "min_agreement", "calib", "test", "tidy")
+_RUNS = ("target_latency", "max_drift", "min_accuracy", "min_agreement", "calib", "test", "tidy", "tune")
 # how good the result is
 QUALITIES = ("max_drift", "min_agreement", "min_accuracy")
 # those that may be given together

@@ -102,3 +102,22 @@ def size(given: str | int | None, flag: str = "--memory") -> int | None:
     if number < 1:
         raise UsageError(f"{flag} '{given}' is no size; write one like 4GB or 500MB")
     return round(number)
+
+
+def rate(given: str | float) -> str | float:
+    """A number, also as text, or auto; raises UsageError where it is neither."""
+    try:
+        return given if given == "auto" else float(given)
+    except ValueError:
+        raise UsageError(f"--lr '{given}' is no number; write one like 0.003, or auto") from None
+
+
+def duration(given: str | float | None) -> float | None:
+    """Seconds, also as text with a unit: 90s, 5m, 1.5h; raises UsageError where it is no such thing."""
+    if given is None:
+        return None
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(s|m|h|min)?", str(given).strip().lower())
+    seconds = float(found[1]) * {"s": 1, "m": 60, "min": 60, "h": 3600}[found[2] or "s"] if found else 0.0
+    if not seconds:
+        raise UsageError(f"--tune '{given}' is no duration; write one like 90s, 5m or 1h")
+    return seconds

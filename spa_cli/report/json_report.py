@@ -9,6 +9,7 @@ from typing import Any
 from spa_cli.analysis import Analysis
 from spa_cli.measures.interval import Estimate
 from spa_cli.measures.judged import Judged
+from spa_cli.report.tune import tuned_json
 from spa_cli.result import Figures, Result
 from spa_cli.verification.accuracy import Accuracy
 from spa_cli.verification.compare import Comparison
@@ -86,6 +87,7 @@ def prune_json(result: Result, schema: str) -> dict[str, Any]:
         "blocks": result.plan.about.get("blocks", []),
         "tidied": result.plan.about.get("tidy", {}),
         "repair": result.plan.about.get("repair"),
+        "tuned": None if result.tuned is None else tuned_json(result.tuned),
         "warnings": result.warnings,
     }
 

@@ -78,6 +78,7 @@ _ACCURACY = _said(
     ),
     "null: there are no labels, and no --eval",
 )
+_CLOSE = _object(relative_l2=_L2, agreement=_AGREEMENT)
 _REPAIR = _object(
     calibration=TEXT,
     layers=COUNT,
@@ -87,6 +88,33 @@ _REPAIR = _object(
     kept_sliced=_said(_map(TEXT), "layer: why"),
 )
 _NOT_VERIFIED = _said(_list(TEXT), "what was not, as the model was not run (--no-run); empty: it was")
+_TUNED = _object(
+    improved=_said(FLAG, "false: nothing was better on held-back samples, and the weights are as they were"),
+    loss=_said(NUMBER, "the least on held-back samples, relative to that of the start"),
+    steps=COUNT,
+    seconds=NUMBER,
+    interrupted=FLAG,
+    learning_rate=_said(NUMBER, "how much of a weight a step changes"),
+    batch=COUNT,
+    augmented_by=_list(TEXT),
+    trained_on=TEXT,
+    matched=_said(
+        _list(
+            _object(
+                tensor=TEXT,
+                **{"as": TEXT},
+                axis=_said({"type": "integer"}, "of classes or channels, from the end"),
+                start=COUNT,
+                stop=_or_null(COUNT),
+                inner=_said(FLAG, "it is no output"),
+            )
+        ),
+        "what is to be as the original gives it",
+    ),
+    trained=_said(COUNT, "weights"),
+    left=_said(_map(TEXT), "weights without a gradient, and why"),
+    curve=_list(_object(step=COUNT, seconds=NUMBER, loss=NUMBER)),
+)
 _PRUNED = {
     "input": TEXT,
     "output": _said(_or_null(TEXT), "null: nothing was written"),
@@ -124,6 +152,7 @@ _PRUNED = {
     "blocks": _said(_list(TEXT), "residual blocks that went whole, each by the layer that ended it"),
     "tidied": _said(_map(COUNT), "step of --tidy: how much it did; empty: nothing, or it was not asked for"),
     "repair": _or_null(_REPAIR),
+    "tuned": _said(_or_null(_TUNED), "null: it was not trained"),
     "warnings": _list(TEXT),
 }
 _INDICES = {"anyOf": [_list(COUNT), _list(_list(COUNT))], "description": "kept; a list of lists: one per block"}
@@ -257,6 +286,14 @@ _BODIES: dict[str, dict[str, Schema]] = {
             },
             message=_said(TEXT, "the sentence on standard error"),
         )
+    },
+    "tune": {
+        "input": TEXT,
+        "teacher": TEXT,
+        "output": _said(_or_null(TEXT), "null: nothing was written"),
+        "drift": _object(before=_CLOSE, after=_CLOSE, on=TEXT),
+        "tuned": _TUNED,
+        "warnings": _list(TEXT),
     },
     "plan": {"kept": _said(_KEPT, "per initializer and axis, what stays")},
 }

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from spa_cli.report.tables import new_table
+from spa_cli.report.tune import tuned_lines
 from spa_cli.text import count, drift_text, duration, shorten, size, widths_text
 from spa_cli.tidy.steps import told
 
@@ -50,6 +51,11 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
         _accuracy(out, report)
     if report["repair"]:
         out.print(f"{', '.join(_repair(report['repair']))}; calibrated on {escape(report['repair']['calibration'])}")
+    if report["tuned"]:
+        improved = f"; the loss on held-back samples is {report['tuned']['loss']:.3g} of what it was"
+        done = improved if report["tuned"]["improved"] else "; nothing was better, so the weights are as they were"
+        for at, line in enumerate(tuned_lines(report["tuned"])):
+            out.print(line if at else f"{line}{done}")
     if report["blocks"]:
         names = ", ".join(shorten(name, 40) for name in report["blocks"])
         blocks = "1 block" if len(report["blocks"]) == 1 else f"{len(report['blocks'])} blocks"

@@ -178,11 +178,8 @@ class Trials:
         model, folded = with_norms_folded(trial.model, str(folder))
         if not folded:
             return
-        beside = self._out.parent if self._out else None
-        staged = Staged(trial.staged.path.name, str(folder), beside, self._subject.source.room)
-        self._files.callback(staged.discard)
         try:
-            outputs = self._verified(staged, model, trial.work)
+            staged, outputs = self._anew(trial, model)
             why = outputs_differ(self._subject.analysis.graph, trial.outputs, outputs, "what was cut")
         except VerificationError as error:
             why = str(error)
@@ -191,6 +188,18 @@ class Trials:
             self._warnings = [f"--tidy left BatchNormalization where it was: {why}"]
             return
         trial.staged, trial.finished, trial.folded, trial.outputs = staged, model, folded, outputs
+
+    def exchange(self, trial: Trial, model: onnx.ModelProto) -> None:
+        """Put a model with other weights in the place of a verified one; raises VerificationError if that can't be."""
+        trial.staged, trial.outputs = self._anew(trial, model)
+        trial.finished = model
+
+    def _anew(self, trial: Trial, model: onnx.ModelProto) -> tuple[Staged, list[Any]]:
+        """Another model in files of its own, and its outputs."""
+        beside = self._out.parent if self._out else None
+        staged = Staged(trial.staged.path.name, str(trial.staged.path.parent), beside, self._subject.source.room)
+        self._files.callback(staged.discard)
+        return staged, self._verified(staged, model, trial.work)
 
     def _check(self, trial: Trial) -> None:
         trial.finished, trial.folded = settled(trial.work.model, trial.work.held), 0

@@ -1,0 +1,75 @@
+"""What training towards the original wins back, without labels: the table of docs/tune.md.
+
+python benchmarks/bench_tune.py --data BENCH [--minutes M] [--loss divergence]
+
+The folder is that of bench_accuracy.py. ``--loss divergence``: of probabilities, instead of the squares of logits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from bench_accuracy import accuracy, normalised
+
+import spa_cli
+from spa_cli.measures.classes import LOGITS
+from spa_cli.tuning import terms
+
+SAMPLES = 2048
+# images of these, or none
+DATA = {"CIFAR-10": "cifar10_calib", "CIFAR-100": "cifar100_calib", "none": None}
+
+
+def by_divergence() -> None:
+    """Let scores of classes be compared as probabilities."""
+    terms._logits = lambda *_: ""  # type: ignore[assignment]
+    numbers = terms._of_output
+
+    def of_output(recogniser, at, name, value, pair):  # noqa: ANN001
+        taken = recogniser.output(at)
+        alone = taken.form == LOGITS
+        return [terms.Term(name, LOGITS, taken.axis)] if alone else numbers(recogniser, at, name, value, pair)
+
+    terms._of_output = of_output  # type: ignore[assignment]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--models", default="resnet20,resnet56")
+    parser.add_argument("--factors", default="2,3")
+    parser.add_argument("--images", default="CIFAR-10")
+    parser.add_argument("--loss", choices=("logits", "divergence"), default="logits")
+    args = parser.parse_args()
+    if args.loss == "divergence":
+        by_divergence()
+    images, labels = normalised(args.data / "cifar10_test.npz"), np.load(args.data / "cifar10_test.npz")["y"]
+    print("| network | MACs | images | pruned | tuned | steps | loss |\n|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        for kind in args.images.split(","):
+            calib = None
+            if DATA[kind] is not None:
+                calib = folder / f"{kind}.npz"
+                np.savez(calib, input=normalised(args.data / f"{DATA[kind]}.npz")[:SAMPLES])
+            for name in args.models.split(","):
+                dense = args.data / f"{name}.onnx"
+                for factor in map(float, args.factors.split(",")):
+                    small, out = folder / "small.onnx", folder / "tuned.onnx"
+                    samples = {} if calib is None else {"calib": calib, "calib_samples": 512}
+                    spa_cli.prune(dense, small, force=True, target_macs=1 / factor, round_to=1, **samples)
+                    given = {} if calib is None else {"calib": calib}
+                    result = spa_cli.tune(small, dense, out, force=True, minutes=args.minutes, **given)
+                    before, after = (accuracy(file, images, labels) for file in (small, out))
+                    done = result.tuned.training
+                    row = (name, f"1/{factor:g}", kind, f"{before:.2f}", f"{after:.2f}", done.steps, f"{done.best:.2f}")
+                    print(f"| {' | '.join(map(str, row))} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

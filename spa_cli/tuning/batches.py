@@ -1,0 +1,74 @@
+"""Batches of samples, every sample once before any comes again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from spa_cli.calibration.chunks import Calibration, fixed_size, samples_in
+from spa_cli.graph.model import Array, Graph
+from spa_cli.tuning.augment import augmented
+
+Feeds = dict[str, Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """``runs``: what the model takes at once; ``size``: samples of a step. ``free``: runs may be cut and joined."""
+
+    runs: list[Feeds]
+    size: int
+    free: bool
+
+    @staticmethod
+    def of(graph: Graph, samples: Calibration, size: int) -> Batches:
+        """Of samples in any number where the model takes that."""
+        chunks = samples.chunks
+        free = all(
+            np.ndim(v) and len(v) == samples_in(c) and not fixed_size(graph, n) for c in chunks for n, v in c.items()
+        )
+        alike = len({tuple(np.shape(v)[1:] for v in c.values()) for c in chunks}) == 1
+        if not (free and alike):
+            return Batches(chunks, size, False)
+        whole = {n: np.concatenate([c[n] for c in chunks]) for n in chunks[0]}
+        return Batches([whole], size, True)
+
+    @property
+    def samples(self) -> int:
+        """How many there are."""
+        return sum(samples_in(run) for run in self.runs)
+
+    @property
+    def steps(self) -> int:
+        """Steps until every sample was seen."""
+        return max(1, self.samples // self.size) if self.free else max(1, len(self.runs) // self._together)
+
+    @property
+    def _together(self) -> int:
+        """Runs of a step that can't be joined."""
+        return max(1, self.size // max(samples_in(self.runs[0]), 1))
+
+    def __call__(self, ways: tuple[str, ...], rng: np.random.Generator) -> Iterator[list[Feeds]]:
+        """Without end: what one step is made of, changed in these ways."""
+        while True:
+            if not self.free:
+                order = rng.permutation(len(self.runs))
+                for start in range(0, len(order) - self._together + 1, self._together):
+                    yield [augmented(self.runs[i], ways, rng) for i in order[start : start + self._together]]
+                continue
+            (whole,) = self.runs
+            order = rng.permutation(self.samples)
+            size = min(self.size, self.samples)
+            for start in range(0, self.samples - size + 1, size):
+                at = order[start : start + size]
+                yield [augmented({n: v[at] for n, v in whole.items()}, ways, rng)]
+
+    def in_order(self) -> list[Feeds]:
+        """All samples, as they are, in runs of ``size`` at most."""
+        if not self.free:
+            return self.runs
+        (whole,) = self.runs
+        cuts = range(0, self.samples, self.size)
+        return [{n: v[start : start + self.size] for n, v in whole.items()} for start in cuts]

@@ -1,0 +1,102 @@
+"""One network beside the one that it is to match: how far it is, and which way is nearer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from onnxruntime import InferenceSession
+
+from spa_cli.adjoints.weights import WeightGradients, computed, opened, weight_gradients
+from spa_cli.analysis import Analysis
+from spa_cli.calibration.focus import FOCUS
+from spa_cli.graph.model import Array
+from spa_cli.graph.shapes import interpret
+from spa_cli.graph.view import build
+from spa_cli.runtime.probe import probe
+from spa_cli.tuning.batches import Feeds
+from spa_cli.tuning.losses import with_losses
+from spa_cli.tuning.terms import VALUES, Term
+
+Weights = dict[str, Array]
+# how much sums inside count together, an output being one
+_INNER = 0.5
+# a loss that is as good as none
+_NOTHING = 1e-9
+
+
+class Match:
+    """``terms``: what is compared; ``samples``: some on which the original is seen first."""
+
+    def __init__(
+        self, original: Analysis, pruned: Analysis, terms: Sequence[Term], weights: Sequence[str], samples: Feeds
+    ) -> None:
+        self.terms = tuple(terms)
+        self._tensors = list(dict.fromkeys(t.tensor for t in terms))
+        self._original: InferenceSession = opened(probe(original.graph.in_memory(), self._tensors))
+        seen = self._given(samples)
+        spread = {t.tensor: _spread(seen[t.tensor], t.axis) for t in terms if t.form == VALUES}
+        losses = with_losses(pruned.graph, pruned.state.shapes, self.terms, spread)
+        self._inputs = losses.given
+        graph = build(losses.model, pruned.graph.folder)
+        sizes = {n: tuple(np.shape(v)) for n, v in samples.items()}
+        sizes |= {losses.given[t]: tuple(np.shape(v)) for t, v in seen.items()}
+        self.gradients: WeightGradients = weight_gradients(graph, interpret(graph, sizes), weights, losses.names)
+        self._names = losses.names
+        # what every loss counts; one until it is known how large it is
+        self.scale = np.ones(len(terms))
+
+    def _given(self, feeds: Feeds) -> Feeds:
+        return dict(zip(self._tensors, self._original.run(self._tensors, feeds), strict=True))
+
+    def losses(self, feeds: Feeds, weights: Mapping[str, Array]) -> Array:
+        """Every term's."""
+        given = {self._inputs[t]: v for t, v in self._given(feeds).items()}
+        found = np.array([*self.gradients.outputs({**feeds, **given}, weights).values()], np.float64)
+        # a divergence of next to nothing may be rounded to less
+        return np.maximum(found, 0)
+
+    def weigh(self, judges: Sequence[Feeds], weights: Mapping[str, Array], focus: str = "") -> None:
+        """Let every loss of an output count as much as another, by what is lost now, and all sums inside half of that.
+
+        The output that is in ``focus`` counts ``FOCUS`` times.
+        """
+        lost = np.mean([self.losses(feeds, weights) for feeds in judges], 0)
+        inner = np.array([t.inner for t in self.terms])
+        share = np.where(inner, _INNER / max(int(inner.sum()), 1), 1 / max(int((~inner).sum()), 1))
+        share = share * np.array([FOCUS if t.tensor == focus else 1 for t in self.terms])
+        self.scale = share / np.maximum(lost, _NOTHING)
+
+    def held(self, judges: Sequence[Feeds], weights: Mapping[str, Array]) -> float:
+        """The weighted loss over samples, as ``weigh`` weighs it."""
+        return float(np.mean([self.losses(feeds, weights) @ self.scale for feeds in judges]))
+
+    def loss(self, parts: Sequence[Feeds], weights: Mapping[str, Array]) -> float:
+        """The weighted loss of one step's samples."""
+        return self.held(parts, weights)
+
+    def slope(self, parts: Sequence[Feeds], weights: Mapping[str, Array]) -> tuple[float, Weights]:
+        """The weighted loss of one step's samples, and its gradient, by weight."""
+        loss, total = 0.0, Weights()
+        for feeds in parts:
+            value, gradients = self._slope(feeds, weights)
+            loss += value / len(parts)
+            for name, gradient in gradients.items():
+                total[name] = total[name] + gradient / len(parts) if name in total else gradient / len(parts)
+        return loss, total
+
+    def _slope(self, feeds: Feeds, weights: Mapping[str, Array]) -> tuple[float, Weights]:
+        found = self.gradients
+        given = {self._inputs[t]: v for t, v in self._given(feeds).items()}
+        slopes = {found.adjoint.cotangents[n]: np.float32(s) for n, s in zip(self._names, self.scale, strict=True)}
+        names = [*self._names, *(found.adjoint.gradients[n] for n in found.names)]
+        values = computed(found.backward, found.adjoint.model, names, {**feeds, **given, **weights, **slopes})
+        loss = sum(float(values.pop(n)) * s for n, s in zip(self._names, self.scale, strict=True))
+        return loss, dict(zip(found.names, values.values(), strict=True))
+
+
+def _spread(values: Array, axis: int) -> Array:
+    """Variance of every channel; of those that hardly vary what is small beside the rest."""
+    rows = np.moveaxis(values, axis, -1).reshape(-1, values.shape[axis]).astype(np.float64)
+    variance = rows.var(0)
+    return np.asarray(np.maximum(variance, max(1e-3 * float(variance.mean()), 1e-12)))

@@ -1,0 +1,57 @@
+"""A pruned model and the one it came from, read and run side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spa_cli.analysis import analyse_model
+from spa_cli.calibration.chunks import Calibration
+from spa_cli.calibration.fitting import fitted_to
+from spa_cli.calibration.focus import Focus
+from spa_cli.calibration.judging import first_of, judging_samples, or_feeds
+from spa_cli.calibration.read import read_data
+from spa_cli.calibration.reading import Reading
+from spa_cli.errors import VerificationError
+from spa_cli.graph.source import Source
+from spa_cli.options import Options
+from spa_cli.progress import stage
+from spa_cli.runtime.first_run import first_run
+from spa_cli.runtime.session import openable
+from spa_cli.verification.check import verify_file
+from spa_cli.verification.subject import Subject
+
+_SAMPLES = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """``subject``: the original, with samples that no training sees; ``samples``: those to train on."""
+
+    subject: Subject
+    pruned: Source
+    samples: Calibration
+
+    @staticmethod
+    def of(original: Source, pruned: Source, options: Options) -> Pair:
+        """``options.tune`` has to be set: it says what is held back.
+
+        Raises VerificationError if the second can't take the place of the first, UsageError for unusable samples.
+        """
+        focus = Focus.of(options.focus)
+        stage("running the original")
+        data = read_data(options, focus, Reading.of(options), original.graph)
+        analysis = analyse_model(original, options.input_shape, data.shapes)
+        held = judging_samples(analysis, options, focus, data) if data.fit is not None else None
+        first = None if held is None else first_of(analysis.graph, held, _SAMPLES)
+        feeds, reference = first_run(original, analysis.graph, analysis.shapes_to_try, first)
+        held = held or or_feeds(original, feeds, lambda: judging_samples(analysis, options, focus, data))
+        subject = Subject(original, analysis, feeds, reference, held, data, said=options.judge_as)
+        subject.panel  # noqa: B018 - raises UsageError, before any work, for what --as says and is not so
+        stage("running the pruned model")
+        try:
+            verify_file(openable(pruned), original.model, subject.checked, reference, feeds, free=analysis.free_sizes())
+        except VerificationError as error:
+            raise VerificationError(
+                f"'{pruned.name}' is no pruned '{original.name}': {error}; give the original as --teacher"
+            ) from error
+        return Pair(subject, pruned, fitted_to(analysis, options, focus, data))

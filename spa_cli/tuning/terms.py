@@ -1,0 +1,121 @@
+"""What the pruned network is to give as the original does: every output in its own terms, and sums inside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spa_cli.analysis import Analysis
+from spa_cli.graph.model import FLOAT_TYPES
+from spa_cli.measures.classes import LOGITS
+from spa_cli.measures.recognise import Recogniser
+from spa_cli.runtime.floats import last_floats
+
+# what a tensor may hold beside scores of classes: probabilities that stand alone, and numbers
+CHANCES, VALUES = "chances", "values"
+# makes probabilities, or their logarithms, of logits
+_CHOOSING = frozenset({"Softmax", "LogSoftmax"})
+# sums of this rank at least have positions
+_POSITIONS = 3
+
+
+@dataclass(frozen=True)
+class Term:
+    """Of a tensor the channels from ``start`` to ``stop`` along ``axis`` (from the end), and what they are.
+
+    ``likely``: stretches (start, stop) of chances in the same tensor that say where these channels mean something.
+    ``inner``: it is no output.
+    """
+
+    tensor: str
+    form: str
+    axis: int = -1
+    start: int = 0
+    stop: int | None = None
+    likely: tuple[tuple[int, int], ...] = ()
+    inner: bool = False
+
+
+def terms_of(original: Analysis, pruned: Analysis, reference: list[Any]) -> list[Term]:
+    """``reference``: what the original gave in its first run."""
+    recogniser, found = Recogniser(original.graph, original.state.shapes, reference), list[Term]()
+    floats = last_floats(original.graph, original.state.shapes)
+    for at, name in enumerate(original.graph.outputs):
+        if name in floats and isinstance(reference[at], np.ndarray):
+            found += _of_output(recogniser, at, name, reference[at], (original, pruned))
+    # of an output that names classes what they are chosen by
+    inner = [n for n in floats if n not in original.graph.outputs and _same(original, pruned, n)]
+    found += [_numbers(name, len(original.state.shapes.shape[name] or ())) for name in inner]
+    return found + _shared_sums(original, pruned)
+
+
+def _of_output(
+    recogniser: Recogniser, at: int, name: str, value: np.ndarray, pair: tuple[Analysis, Analysis]
+) -> list[Term]:
+    taken = recogniser.output(at)
+    if taken.form:
+        # what teaches most is how scores stand to each other, also of classes that are not likely: squares of logits
+        # (Kim et al. 2021) win back twice what the divergence of probabilities does (docs/tune.md)
+        logits = name if taken.form == LOGITS else _logits(*pair, name)
+        return [Term(logits, VALUES, taken.axis) if logits else Term(name, taken.form, taken.axis)]
+    if not value.ndim:
+        return [Term(name, VALUES)]
+    plain = _numbers(name, value.ndim)
+    stretches = _stretches(recogniser, at, plain.axis, value.shape[plain.axis])
+    chances = [(start, stop) for form, start, stop in stretches if form == CHANCES]
+    if not chances:
+        return [plain]
+    return [
+        Term(name, form, plain.axis, start, stop, tuple(c for c in chances if c != (start, stop)))
+        for form, start, stop in stretches
+    ]
+
+
+def _logits(original: Analysis, pruned: Analysis, name: str) -> str:
+    """What probabilities are made of in both networks, "" if that can't be told."""
+    made = set()
+    for graph in (original.graph, pruned.graph):
+        node = graph.producers.get(name)
+        made.add(node.inputs[0] if node is not None and node.op in _CHOOSING and not node.domain else "")
+    return made.pop() if len(made) == 1 else ""
+
+
+def _stretches(recogniser: Recogniser, at: int, axis: int, size: int) -> list[tuple[str, int, int]]:
+    """Form, start and end of what different operators made along an axis; none where that can't be told."""
+    found, start = list[tuple[str, int, int]](), 0
+    for part in recogniser.made(at, axis):
+        if part.size is None:
+            return []
+        form = CHANCES if part.op == "Sigmoid" and part.straight else VALUES
+        found.append((form, start, start + part.size))
+        start += part.size
+    return found if start == size else []
+
+
+def _numbers(name: str, rank: int) -> Term:
+    """Channels lie last, of pictures second."""
+    return Term(name, VALUES, 1 - rank if rank > _POSITIONS else -1)
+
+
+def _shared_sums(original: Analysis, pruned: Analysis) -> list[Term]:
+    """Sums inside both networks that have the same name and shape: where a residual stream was left whole."""
+    found = []
+    for node in pruned.graph.nodes:
+        if node.op not in ("Add", "Sum") or node.domain or node.outputs[0] in pruned.graph.outputs:
+            continue
+        name, twin = node.outputs[0], original.graph.producers.get(node.outputs[0])
+        summed = [i for i in node.inputs if i in pruned.graph.producers]
+        if twin is None or twin.op != node.op or len(summed) < 2 or not _same(original, pruned, name):
+            continue
+        term = _numbers(name, len(pruned.state.shapes.shape[name] or ()))
+        found.append(Term(name, VALUES, term.axis, inner=True))
+    return found
+
+
+def _same(original: Analysis, pruned: Analysis, name: str) -> bool:
+    """Whether both have a tensor of numbers of this name, with positions, of one shape."""
+    shapes = [a.state.shapes.shape.get(name) for a in (original, pruned)]
+    kinds = {a.state.shapes.dtype.get(name) for a in (original, pruned)}
+    return shapes[0] is not None and len(shapes[0]) >= _POSITIONS and shapes[0] == shapes[1] and kinds <= FLOAT_TYPES

@@ -1,0 +1,130 @@
+"""Training one network towards another: what is matched, on which samples, how long."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from spa_cli.analysis import Analysis, analyse_model
+from spa_cli.calibration.chunks import Calibration
+from spa_cli.calibration.focus import Focus
+from spa_cli.derivatives.weights import weights_of
+from spa_cli.errors import ModelError, UsageError
+from spa_cli.graph.model import FLOAT_TYPES, Array
+from spa_cli.graph.parameters import set_parameters
+from spa_cli.graph.source import Source
+from spa_cli.memory import working_memory
+from spa_cli.options import Options
+from spa_cli.options.tune import Training as Asked
+from spa_cli.progress import stage
+from spa_cli.tuning.augment import ways_for
+from spa_cli.tuning.batches import Batches
+from spa_cli.tuning.match import Match, Weights
+from spa_cli.tuning.terms import Term, terms_of
+from spa_cli.tuning.train import Point, Training, train
+from spa_cli.verification.subject import Subject
+
+# samples of a step: so that there are about so many steps in a pass, within these bounds
+_STEPS, _FEWEST, _MOST = 32, 8, 64
+# tensors that a step holds beside every activation: its gradient, and what both are made of
+_COPIES = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """What training did. ``missing``: weights that were left as they are, and why; ``samples``: what was trained on."""
+
+    training: Training
+    terms: tuple[Term, ...]
+    trained: int
+    missing: dict[str, str]
+    samples: str
+    judged_on: str
+    ways: tuple[str, ...]
+    batch: int
+
+
+def tuned(
+    subject: Subject,
+    pruned: Source,
+    samples: Calibration,
+    asked: Asked,
+    options: Options,
+    step_done: Callable[[Point], None] | None = None,
+) -> Tuned:
+    """Train the weights of ``pruned`` so that it gives what the ``subject`` gives.
+
+    Raises ModelError where no weight can be trained, UsageError for patterns that name none.
+    """
+    stage("finding what to train")
+    original, seed, focus = subject.analysis, options.seed, Focus.of(options.focus)
+    # raises UsageError for an output that is not there
+    focus.emphasis(original.graph)
+    small = analyse_model(pruned, original.input_shapes)
+    names = _trainable(small, asked.trainable)
+    batches = Batches.of(original.graph, samples, asked.batch or _batch(small, samples.samples))
+    first = next(batches((), np.random.default_rng(seed)))[0]
+    match = Match(original, small, terms_of(original, small, subject.reference), names, first)
+    if not match.gradients.names:
+        reason = next(iter(match.gradients.missing.values()))
+        raise ModelError(f"no weight of '{pruned.name}' can be trained: {reason}; use the file as it is")
+    judges = Batches.of(original.graph, subject.judges, batches.size)
+    ways = ways_for(first) if asked.ways is None else asked.ways
+    stage("training")
+    rate = None if asked.lr == "auto" else float(asked.lr)
+    done = train(match, batches, judges.in_order(), ways, asked, seed, rate, focus.output, step_done)
+    return Tuned(
+        training=done,
+        terms=match.terms,
+        trained=len(match.gradients.names),
+        missing=match.gradients.missing,
+        samples=samples.about,
+        judged_on=subject.judges.about,
+        ways=ways,
+        batch=batches.size,
+    )
+
+
+def with_weights(pruned: Source, weights: Weights) -> onnx.ModelProto:
+    """A copy of the model with these weights, in the types that they are stored in."""
+    copy, stored = onnx.ModelProto(), pruned.graph.parameters
+    copy.CopyFrom(pruned.model)
+    set_parameters(
+        copy.graph, lambda name: _as_stored(weights[name], stored[name].data_type) if name in weights else None
+    )
+    return copy
+
+
+def _as_stored(value: Array, element: int) -> Array:
+    dtype = helper.tensor_dtype_to_np_dtype(element)
+    if element in FLOAT_TYPES:
+        return value.astype(dtype)
+    limits = np.iinfo(dtype)
+    return np.clip(np.round(value), limits.min, limits.max).astype(dtype)
+
+
+def _trainable(pruned: Analysis, patterns: tuple[str, ...]) -> list[str]:
+    """The weights that patterns name; all where there are none."""
+    found = weights_of(pruned.graph)
+    for pattern in patterns:
+        if not any(fnmatch.fnmatchcase(name, pattern) for name in found):
+            near = " or ".join(f"'{n}'" for n in difflib.get_close_matches(pattern, found, 2))
+            advice = f"did you mean {near}?" if near else "'spa inspect' lists the tensors"
+            raise UsageError(f"--trainable '{pattern}' names no weight of '{pruned.graph.model.graph.name}'; {advice}")
+    return [n for n in found if not patterns or any(fnmatch.fnmatchcase(n, p) for p in patterns)]
+
+
+def _batch(pruned: Analysis, samples: int) -> int:
+    """Samples of a step: as few as make some steps of a pass, no more than memory holds."""
+    shapes = pruned.state.shapes.shape
+    batch = max((s[0] for s in pruned.input_shapes.values() if s), default=1)
+    each = sum(4 * math.prod(d or 1 for d in s) for n, s in shapes.items() if s and n in pruned.graph.producers)
+    room = working_memory() // max(1, _COPIES * each // max(batch, 1))
+    return int(max(1, min(room, max(_FEWEST, min(_MOST, samples // _STEPS)))))

@@ -1,0 +1,55 @@
+"""Every sample once before any comes again, in what the model takes."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+
+from spa_cli.calibration.chunks import Calibration
+from spa_cli.tuning.batches import Batches
+from tests.builders import build
+
+FREE = build("(float[N,2] x) => (y) { y = Relu(x) }")
+FIXED = build("(float[2,2] x) => (y) { y = Relu(x) }")
+
+
+def _of(model, chunks, size) -> Batches:
+    from spa_cli.runtime.load import load
+
+    return Batches.of(load(model).graph, Calibration(chunks, ""), size)
+
+
+def _numbers(count) -> np.ndarray:
+    return np.repeat(np.arange(count, dtype=np.float32)[:, None], 2, 1)
+
+
+def test_chunks_are_joined_and_cut_where_the_batch_is_free() -> None:
+    batches = _of(FREE, [{"x": _numbers(7)[:4]}, {"x": _numbers(7)[4:]}], 3)
+    assert batches.samples == 7 and batches.steps == 2
+    first = [parts[0]["x"][:, 0] for parts in islice(batches((), np.random.default_rng(0)), 2)]
+    assert [len(f) for f in first] == [3, 3]
+    assert len(set(np.concatenate(first))) == 6
+    assert [len(f["x"]) for f in batches.in_order()] == [3, 3, 1]
+    np.testing.assert_array_equal(np.concatenate([f["x"] for f in batches.in_order()]), _numbers(7))
+
+
+def test_runs_of_a_fixed_size_make_a_step_together() -> None:
+    batches = _of(FIXED, [{"x": _numbers(8)[i : i + 2]} for i in range(0, 8, 2)], 4)
+    assert batches.steps == 2
+    steps = list(islice(batches((), np.random.default_rng(0)), 2))
+    assert [len(parts) for parts in steps] == [2, 2]
+    assert sorted(v for parts in steps for f in parts for v in f["x"][:, 0]) == [*range(8)]
+
+
+def test_fewer_samples_than_a_step_takes_are_one_step() -> None:
+    batches = _of(FREE, [{"x": _numbers(3)}], 8)
+    assert batches.steps == 1
+    (parts,) = islice(batches((), np.random.default_rng(0)), 1)
+    assert sorted(parts[0]["x"][:, 0]) == [0, 1, 2]
+
+
+def test_scalars_beside_samples_keep_chunks_as_they_are() -> None:
+    chunks = [{"x": _numbers(2), "k": np.array(1.0, np.float32)}] * 3
+    model = build("(float[N,2] x, float k) => (y) { y = Mul(x, k) }")
+    assert not _of(model, chunks, 4).free

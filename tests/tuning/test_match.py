@@ -1,0 +1,40 @@
+"""The slope of the loss is that of finite differences, in every weight."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spa_cli.measures.classes import LOGITS
+from spa_cli.tuning.match import Match
+from spa_cli.tuning.terms import VALUES, Term
+from tests.tuning.nets import analysed, images, net
+
+
+def _match(form=LOGITS) -> Match:
+    (_, original), (_, small) = analysed(net(8)), analysed(net(3, seed=5))
+    return Match(original, small, [Term("logits", form)], ["w1", "b1", "w2", "b2"], {"x": images(4)})
+
+
+@pytest.mark.parametrize("form", [LOGITS, VALUES])
+def test_slopes(form) -> None:
+    match, parts = _match(form), [{"x": images(4)}, {"x": images(4, seed=2)}]
+    weights = {n: w.copy() for n, w in match.gradients.start().items()}
+    match.weigh(parts, weights)
+    loss, slopes = match.slope(parts, weights)
+    assert loss == pytest.approx(1, rel=1e-4)
+    assert loss == pytest.approx(match.held(parts, weights), rel=1e-5)
+    rng = np.random.default_rng(0)
+    for name, slope in slopes.items():
+        way = rng.normal(size=slope.shape).astype(np.float32)
+        sides = [match.held(parts, {**weights, name: weights[name] + s * 1e-3 * way}) for s in (1, -1)]
+        assert (sides[0] - sides[1]) / 2e-3 == pytest.approx(float((slope * way).sum()), rel=2e-2, abs=1e-3)
+
+
+def test_all_outputs_count_alike_at_the_start_and_what_is_inside_as_half_of_one() -> None:
+    (_, original), (_, small) = analysed(net(8)), analysed(net(8, seed=5))
+    terms = [Term("logits", LOGITS), Term("p", VALUES, -3), Term("r", VALUES, -3, inner=True)]
+    match = Match(original, small, terms, ["w1"], {"x": images(4)})
+    weights, parts = match.gradients.start(), [{"x": images(8)}]
+    match.weigh(parts, weights)
+    np.testing.assert_allclose(match.losses(parts[0], weights) * match.scale, [0.5, 0.5, 0.5], rtol=1e-4)

@@ -1,0 +1,104 @@
+"""``spa tune`` and ``prune --tune`` on trained networks: nearer to the original, or untouched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+
+import spa_cli
+from spa_cli.errors import UsageError, VerificationError
+from tests.cli.running import refused, spa
+from tests.samples import calib_path, model_path
+
+RESNET, CALIB = model_path("digits_resnet"), calib_path("digits_resnet")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Path:
+    """Half of it, its weights as they were."""
+    out = tmp_path_factory.mktemp("tune") / "small.onnx"
+    spa_cli.prune(RESNET, out, target_macs=0.5, method="l1", round_to=1)
+    return out
+
+
+def test_it_comes_nearer_and_nothing_else_changes(small, tmp_path) -> None:
+    out = tmp_path / "tuned.onnx"
+    points = []
+    result = spa_cli.tune(small, RESNET, out, calib=CALIB, epochs=4, lr=0.01, step_done=points.append)
+    before, after = result.drift
+    assert after.relative_l2 < 0.7 * before.relative_l2
+    assert [p.step for p in points] == sorted({p.step for p in points}) and len(points) > 3
+    one, other = onnx.load(small), onnx.load(out)
+    changed = [a.name for a, b in zip(one.graph.initializer, other.graph.initializer, strict=True) if a != b]
+    assert len(changed) == result.tuned.trained > 5
+    for side in (one, other):
+        for tensor in side.graph.initializer:
+            tensor.ClearField("raw_data")
+            tensor.ClearField("float_data")
+    assert one.graph == other.graph
+    assert spa_cli.verify(RESNET, out, calib=CALIB).drift.relative_l2 < 0.7 * before.relative_l2
+
+
+def test_the_same_seed_gives_the_same_file(small, tmp_path) -> None:
+    files = [tmp_path / f"{i}.onnx" for i in range(2)]
+    for file in files:
+        spa_cli.tune(small, RESNET, file, calib=CALIB, epochs=1)
+    assert files[0].read_bytes() == files[1].read_bytes() != small.read_bytes()
+
+
+def test_where_nothing_is_lost_the_weights_stay(tmp_path) -> None:
+    ran = spa("tune", RESNET, "--teacher", RESNET, "-o", tmp_path / "t.onnx", "--calib", CALIB, "--epochs", 1)
+    assert ran.code == 0
+    assert "nothing that was tried was better on held-back samples: the weights are as they were" in ran.err
+    assert onnx.load(tmp_path / "t.onnx").graph == onnx.load(RESNET).graph
+
+
+def test_only_what_is_named_is_trained(small) -> None:
+    (name, *_) = [t.name for t in onnx.load(small).graph.initializer if len(t.dims) == 4]
+    result = spa_cli.tune(small, RESNET, calib=CALIB, epochs=1, lr=0.003, trainable=(name,))
+    pairs = zip(onnx.load(small).graph.initializer, result.model.graph.initializer, strict=True)
+    assert {a.name for a, b in pairs if a != b} == {name}
+
+
+def test_without_data_it_is_trained_on_synthetic_samples(small) -> None:
+    result = spa_cli.tune(small, RESNET, epochs=1, samples=64, lr=0.003)
+    assert "synthetic" in result.tuned.samples
+    assert result.drift[1].relative_l2 <= result.drift[0].relative_l2
+
+
+def test_pruning_may_end_with_it(tmp_path) -> None:
+    out = tmp_path / "s.onnx"
+    asked = ("--target-macs", 0.5, "--method", "l1", "--calib", CALIB, "--round-to", 1)
+    report = json.loads(spa("prune", RESNET, "-o", out, *asked, "--tune", "4s", "--json").out)
+    plain = json.loads(spa("prune", RESNET, "-o", tmp_path / "p.onnx", *asked, "--json").out)
+    assert report["tuned"]["improved"] and report["tuned"]["steps"] > 10
+    assert report["drift"]["relative_l2"] < plain["drift"]["relative_l2"]
+    assert plain["tuned"] is None
+    shapes = [[(t.name, tuple(t.dims)) for t in onnx.load(f).graph.initializer] for f in (out, tmp_path / "p.onnx")]
+    assert shapes[0] == shapes[1]
+
+
+def test_what_is_no_pruned_version_of_the_teacher(tmp_path) -> None:
+    with pytest.raises(VerificationError, match=r"is no pruned 'digits_resnet.onnx': .*; give the original as --teach"):
+        spa_cli.tune(model_path("digits_lstm"), RESNET, calib=CALIB)
+    assert "names no weight" in refused(
+        2, "tune", RESNET, "--teacher", RESNET, "-o", tmp_path / "t.onnx", "--calib", CALIB, "--trainable", "none*"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"minutes": 1, "epochs": 1}, "--minutes and --epochs both say how long to train; give one of them"),
+        ({"minutes": 0}, "--minutes has to be a positive number"),
+        ({"epochs": 0}, "--epochs has to be at least 1"),
+        ({"lr": 2.0}, "--lr has to lie between 0 and 1"),
+        ({"augment": "turn"}, "--augment 'turn' is nothing that is done; use crop, flip, mix, none or auto"),
+    ],
+)
+def test_options_out_of_range(options, says) -> None:
+    with pytest.raises(UsageError, match=says):
+        spa_cli.tune(RESNET, RESNET, **options)
