@@ -142,20 +142,26 @@ from spa_cli.options.words import Numbers
 def arguments() -> str:
     """Python: the declared options as dictionaries with types, each in the smallest that has it."""
     options = {one.name: (one, about) for one, about in declared(Options)}
-    shape, whole = ("input_shape",), ("run",)
-    data = ("judge_as", "calib", *READING, "evaluate", "provider")
-    rest = [name for name in options if name not in (*shape, *whole, *data, *SAMPLES, *BUDGETS)]
+    shape, whole, judge = ("input_shape",), ("run",), ("evaluate",)
+    data = ("judge_as", "calib", *READING, "provider")
+    rest = [name for name in options if name not in (*shape, *whole, *judge, *data, *SAMPLES, *BUDGETS)]
     limits, training = ({one.name: (one, about) for one, about in declared(of)} for of in (Limits, Training))
     parts = [
         HEAD,
         *_class("ShapeArguments", "TypedDict", "How a model is analysed.", [options[n] for n in shape]),
         *_class("RunArguments", "ShapeArguments", "How a model is checked.", [options[n] for n in whole]),
-        *_class("DataArguments", "RunArguments", "What a model is run on.", [options[n] for n in data]),
+        *_class("DataArguments", "ShapeArguments", "What a model is run on.", [options[n] for n in data]),
+        *_class("JudgeArguments", "DataArguments, RunArguments", "How it is judged.", [options[n] for n in judge]),
         *_class("SampleArguments", "DataArguments", "What is fitted to.", [options[n] for n in SAMPLES]),
-        *_class("SweepArguments", "SampleArguments", "All of ``prune`` but its budget.", [options[n] for n in rest]),
+        *_class(
+            "SweepArguments",
+            "SampleArguments, JudgeArguments",
+            "All of ``prune`` but its budget.",
+            [options[n] for n in rest],
+        ),
         *_class("PruneArguments", "SweepArguments", "All of ``prune``.", [options[n] for n in BUDGETS]),
         *_class("LimitArguments", "TypedDict", "The gates of ``verify``.", list(limits.values())),
-        *_class("VerifyArguments", "DataArguments, LimitArguments", "All of ``verify``.", []),
+        *_class("VerifyArguments", "JudgeArguments, LimitArguments", "All of ``verify``.", []),
         *_class("TrainingArguments", "TypedDict", "How a pruned network is trained.", list(training.values())),
         *_class("TuneArguments", "SampleArguments, TrainingArguments", "All of ``tune``.", []),
     ]

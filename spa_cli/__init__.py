@@ -290,7 +290,7 @@ def verify(
     from spa_cli.atomic import write_text
     from spa_cli.errors import SpaError
     from spa_cli.options import Options
-    from spa_cli.options.arguments import DataArguments
+    from spa_cli.options.arguments import JudgeArguments
     from spa_cli.options.limits import Limits
     from spa_cli.report.json_report import verify_json
     from spa_cli.report.pipelines import check_junit
@@ -298,7 +298,7 @@ def verify(
     from spa_cli.verification.compare import compare
 
     given: dict[str, Any] = dict(options)
-    data = {name: given.pop(name) for name in DataArguments.__optional_keys__ & given.keys()}
+    data = {name: given.pop(name) for name in JudgeArguments.__optional_keys__ & given.keys()}
     gates, name = Limits(**given), Path(pruned).name if isinstance(pruned, str | os.PathLike) else "model"
     target = _file(junit)
     if target is not None:

@@ -12,7 +12,7 @@ from spa_cli.cli.command import command
 from spa_cli.cli.parameters import Json, ModelFile
 from spa_cli.cli.show import show, warn
 from spa_cli.cli.streams import say
-from spa_cli.options.arguments import DataArguments, LimitArguments
+from spa_cli.options.arguments import JudgeArguments, LimitArguments
 
 _OUTPUT = "Output"
 
@@ -29,7 +29,7 @@ def verify(
         int | None,
         typer.Option(help="Look at so many samples, spread over --calib (default: all).", show_default=False),
     ] = None,
-    options: DataArguments,
+    options: JudgeArguments,
     limits: LimitArguments,
     junit: Annotated[
         Path | None,

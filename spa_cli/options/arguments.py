@@ -24,7 +24,7 @@ class RunArguments(ShapeArguments, total=False):
     """Whether to run the model; without, it is cut and checked by structure, and in what onnxruntime can run of it."""
 
 
-class DataArguments(RunArguments, total=False):
+class DataArguments(ShapeArguments, total=False):
     """What a model is run on."""
 
     judge_as: str | Iterable[str] | None
@@ -58,11 +58,15 @@ class DataArguments(RunArguments, total=False):
     max_length: int | None
     """Tokens a text has at most (default: what the model takes, or 128)."""
 
-    evaluate: str | None
-    """A command that prints accuracy last: 'python eval.py {model}'."""
-
     provider: str | Sequence[str]
     """What onnxruntime calibrates and times on: cuda,cpu."""
+
+
+class JudgeArguments(DataArguments, RunArguments, total=False):
+    """How it is judged."""
+
+    evaluate: str | None
+    """A command that prints accuracy last: 'python eval.py {model}'."""
 
 
 class SampleArguments(DataArguments, total=False):
@@ -81,7 +85,7 @@ class SampleArguments(DataArguments, total=False):
     """Seed of everything random."""
 
 
-class SweepArguments(SampleArguments, total=False):
+class SweepArguments(SampleArguments, JudgeArguments, total=False):
     """All of ``prune`` but its budget."""
 
     method: str
@@ -189,7 +193,7 @@ class LimitArguments(TypedDict, total=False):
     """Fail above this fraction of the original's latency, measured here side by side."""
 
 
-class VerifyArguments(DataArguments, LimitArguments, total=False):
+class VerifyArguments(JudgeArguments, LimitArguments, total=False):
     """All of ``verify``."""
 
 

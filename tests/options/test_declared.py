@@ -16,9 +16,10 @@ import spa_cli
 from spa_cli.cli import parameters
 from spa_cli.cli.app import commands
 from spa_cli.errors import UsageError
-from spa_cli.options import BUDGETS, POINTS, READING, Options, arguments
+from spa_cli.options import BUDGETS, POINTS, READING, SAMPLES, Options, arguments
 from spa_cli.options.declare import declared
 from spa_cli.options.limits import Limits
+from spa_cli.options.tune import Training
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = typer.main.get_command(commands()).commands
@@ -42,6 +43,11 @@ def test_commands_have_them_in_the_order_of_the_declaration() -> None:
     assert _options("sweep") == [name for name in NAMES if name not in BUDGETS]
     assert _options("verify") == [*(name for name in NAMES if name in DATA), *LIMITS]
     assert _options("inspect") == ["input_shape"]
+    training = [one.name for one, _ in declared(Training)]
+    tune = [p.name for p in COMMANDS["tune"].params if p.name in {*NAMES, *training}]
+    # nothing that would do nothing
+    taken = (DATA | {*SAMPLES}) - {"evaluate", "run"}
+    assert sorted(tune) == sorted([*(name for name in NAMES if name in taken), *training])
     assert _options("apply") == ["input_shape", "run"]
 
 
