@@ -14,6 +14,8 @@ from spa_cli.interrupts import SIGNALS, heed, uninterrupted
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    # a shell lets what runs in the background ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
 import spa_cli
-from spa_cli.errors import UsageError, VerificationError
+from spa_cli.errors import ModelError, UsageError, VerificationError
+from tests.builders import build
 from tests.cli.running import refused, spa
 from tests.samples import calib_path, model_path
 
@@ -95,6 +97,7 @@ def test_what_is_no_pruned_version_of_the_teacher(tmp_path) -> None:
         ({"minutes": 1, "epochs": 1}, "--minutes and --epochs both say how long to train; give one of them"),
         ({"minutes": 0}, "--minutes has to be a positive number"),
         ({"epochs": 0}, "--epochs has to be at least 1"),
+        ({"lr": "fast"}, "--lr 'fast' is no number; write one like 0.003, or auto"),
         ({"lr": 2.0}, "--lr has to lie between 0 and 1"),
         ({"augment": "turn"}, "--augment 'turn' is nothing that is done; use crop, flip, mix, none or auto"),
     ],
@@ -102,3 +105,18 @@ def test_what_is_no_pruned_version_of_the_teacher(tmp_path) -> None:
 def test_options_out_of_range(options, says) -> None:
     with pytest.raises(UsageError, match=says):
         spa_cli.tune(RESNET, RESNET, **options)
+
+
+def test_what_pruning_does_not_train(tmp_path) -> None:
+    asked = {"calib": CALIB, "tune": "soon"}
+    with pytest.raises(UsageError, match="--tune 'soon' is no duration; write one like 90s, 5m or 1h"):
+        spa_cli.prune(RESNET, target_macs=0.5, **asked)
+    with pytest.raises(UsageError, match="--tune trains one cut, a sweep makes many; leave it out, and tune the one"):
+        spa_cli.sweep(RESNET, tmp_path / "s", points=(0.5,), calib=CALIB, tune="5s")
+
+
+def test_weights_behind_an_operator_without_a_gradient() -> None:
+    text = "(float[N,4,6] x) => (y) { h = MatMul(x, wa)  y = Shrink<lambd=0.1>(h) }"
+    teacher, small = build(text, wa=(6, 8)), build(text, wa=np.zeros((6, 8), np.float32))
+    with pytest.raises(ModelError, match=r"no weight of 'model' can be trained: .*Shrink.*; use the file as it is"):
+        spa_cli.tune(small, teacher, epochs=1)
