@@ -8,9 +8,9 @@ from typing import TypeAlias
 import numpy as np
 
 from spa_cli.graph.model import Array
+from spa_cli.options.tune import WAYS
 
-CROP, FLIP, MIX = "crop", "flip", "mix"
-WAYS = (CROP, FLIP, MIX)
+CROP, FLIP, MIX = WAYS
 # of an image's size, how far it may be moved
 _SHIFT = 1 / 8
 # of the samples, those that are mixed with another

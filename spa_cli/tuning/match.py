@@ -67,13 +67,9 @@ class Match:
         share = share * np.array([FOCUS if t.tensor == focus else 1 for t in self.terms])
         self.scale = share / np.maximum(lost, _NOTHING)
 
-    def held(self, judges: Sequence[Feeds], weights: Mapping[str, Array]) -> float:
+    def held(self, parts: Sequence[Feeds], weights: Mapping[str, Array]) -> float:
         """The weighted loss over samples, as ``weigh`` weighs it."""
-        return float(np.mean([self.losses(feeds, weights) @ self.scale for feeds in judges]))
-
-    def loss(self, parts: Sequence[Feeds], weights: Mapping[str, Array]) -> float:
-        """The weighted loss of one step's samples."""
-        return self.held(parts, weights)
+        return float(np.mean([self.losses(feeds, weights) @ self.scale for feeds in parts]))
 
     def slope(self, parts: Sequence[Feeds], weights: Mapping[str, Array]) -> tuple[float, Weights]:
         """The weighted loss of one step's samples, and its gradient, by weight."""

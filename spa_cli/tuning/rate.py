@@ -29,7 +29,7 @@ def found_rate(match: Match, weights: Weights, steps: Iterator[list[Feeds]], exp
         tried = {name: value.copy() for name, value in weights.items()}
         adam, left = Adam(tried), list[float]()
         for at, parts in zip(range(TRIED), steps, strict=False):
-            before = match.loss(parts, weights) if at >= TRIED - _LAST else 0.0
+            before = match.held(parts, weights) if at >= TRIED - _LAST else 0.0
             now, gradients = match.slope(parts, tried)
             if not np.isfinite(now):
                 break

@@ -31,3 +31,4 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
             print("found")
         # what comes later goes nowhere, and is no error either
         print("more", flush=True)
+        assert os.path.samestat(os.fstat(pipe.fileno()), os.stat(os.devnull))
