@@ -212,6 +212,9 @@ class TrainingArguments(TypedDict, total=False):
     augment: str
     """What is made of samples: crop, flip, mix (with commas), none; auto: what suits the inputs."""
 
+    labels: bool
+    """Learn the labels beside the samples, too."""
+
     samples: int
     """Samples to train on at most."""
 

@@ -28,6 +28,7 @@ class Training:
     augment: str = option(
         "auto", "What is made of samples: crop, flip, mix (with commas), none; auto: what suits the inputs.", TRAINING
     )
+    labels: bool = option(False, "Learn the labels beside the samples, too.", TRAINING)
     samples: int = option(10_000, "Samples to train on at most.", TRAINING)
     batch: int | None = option(None, "Samples a step (default: 8 to 64, by how many there are).", TRAINING)
     trainable: tuple[str, ...] = option((), "Train only weights with these names.", TRAINING, read=words.texts)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -17,14 +16,16 @@ _SHIFT = 1 / 8
 _MIXED = 0.5
 # more are no colours
 _COLOURS = 4
-Change: TypeAlias = Callable[[Array, np.random.Generator], Array]
+# beside the inputs of a run what its samples were told; no tensor is called so
+TOLD = "what samples were told"
 
 
 def ways_for(feeds: Mapping[str, Array]) -> tuple[str, ...]:
     """What can be done to these inputs: images are cropped, flipped and mixed, other numbers mixed, tokens left."""
-    if len(feeds) != 1:
+    values = [value for name, value in feeds.items() if name != TOLD]
+    if len(values) != 1:
         return ()
-    (value,) = feeds.values()
+    (value,) = values
     if colours_of(value) is not None:
         return WAYS
     return (MIX,) if value.dtype.kind == "f" and value.ndim > 1 else ()
@@ -37,19 +38,20 @@ def colours_of(value: Array) -> int | None:
     return next((axis for axis in (1, 3) if value.shape[axis] <= _COLOURS), None)
 
 
-def augmented(feeds: Mapping[str, Array], ways: tuple[str, ...], rng: np.random.Generator) -> dict[str, Array]:
-    """The same number of other samples."""
+def augmented(feeds: dict[str, Array], ways: tuple[str, ...], rng: np.random.Generator) -> dict[str, Array]:
+    """The same number of other samples; what has no image stays where it is, all is mixed alike."""
     found = dict(feeds)
-    for name, value in feeds.items():
-        colours = colours_of(value)
-        if colours is not None:
+    if CROP in ways or FLIP in ways:
+        for name, value in feeds.items():
+            colours = colours_of(value)
+            if colours is None or name == TOLD:
+                continue
             # height and width last
             image = np.moveaxis(value, colours, 1)
             image = _cropped(image, rng) if CROP in ways else image
             image = _flipped(image, rng) if FLIP in ways else image
-            value = np.moveaxis(image, 1, colours)
-        found[name] = np.ascontiguousarray(_mixed(value, rng) if MIX in ways else value)
-    return found
+            found[name] = np.ascontiguousarray(np.moveaxis(image, 1, colours))
+    return _mixed(found, rng) if MIX in ways else found
 
 
 def _cropped(images: Array, rng: np.random.Generator) -> Array:
@@ -71,9 +73,13 @@ def _flipped(images: Array, rng: np.random.Generator) -> Array:
     return np.where(turn[:, None, None, None], images[..., ::-1], images)
 
 
-def _mixed(values: Array, rng: np.random.Generator) -> Array:
+def _mixed(feeds: dict[str, Array], rng: np.random.Generator) -> dict[str, Array]:
     """Some of them a mean of two, in any proportion (Zhang et al. 2018)."""
-    count = len(values)
-    part = np.where(rng.random(count) < _MIXED, rng.random(count), 1.0).reshape(-1, *[1] * (values.ndim - 1))
-    mixed = part * values + (1 - part) * values[rng.permutation(count)]
-    return np.asarray(np.round(mixed) if values.dtype.kind in "iu" else mixed, dtype=values.dtype)
+    count = len(next(iter(feeds.values())))
+    share = np.where(rng.random(count) < _MIXED, rng.random(count), 1.0)
+    other, found = rng.permutation(count), {}
+    for name, value in feeds.items():
+        part = share.reshape(-1, *[1] * (value.ndim - 1))
+        mixed = part * value + (1 - part) * value[other]
+        found[name] = np.asarray(np.round(mixed) if value.dtype.kind in "iu" else mixed, dtype=value.dtype)
+    return found

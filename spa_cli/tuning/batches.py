@@ -9,7 +9,7 @@ import numpy as np
 
 from spa_cli.calibration.chunks import Calibration, fixed_size, samples_in
 from spa_cli.graph.model import Array, Graph
-from spa_cli.tuning.augment import augmented
+from spa_cli.tuning.augment import TOLD, augmented
 
 Feeds = dict[str, Array]
 
@@ -23,12 +23,14 @@ class Batches:
     free: bool
 
     @staticmethod
-    def of(graph: Graph, samples: Calibration, size: int) -> Batches:
-        """Of samples in any number where the model takes that."""
+    def of(graph: Graph, samples: Calibration, size: int, told: list[Array] | None = None) -> Batches:
+        """Of samples in any number where the model takes that; ``told``: by run, what goes with them."""
         chunks = samples.chunks
         free = all(
             np.ndim(v) and len(v) == samples_in(c) and not fixed_size(graph, n) for c in chunks for n, v in c.items()
         )
+        if told is not None:
+            chunks = [{**chunk, TOLD: goals} for chunk, goals in zip(chunks, told, strict=True)]
         alike = len({tuple(np.shape(v)[1:] for v in c.values()) for c in chunks}) == 1
         if not (free and alike):
             return Batches(chunks, size, False)
@@ -56,7 +58,7 @@ class Batches:
             if not self.free:
                 order = rng.permutation(len(self.runs))
                 for start in range(0, len(order) - self._together + 1, self._together):
-                    yield [augmented(self.runs[i], ways, rng) for i in order[start : start + self._together]]
+                    yield _changed([self.runs[i] for i in order[start : start + self._together]], ways, rng)
                 continue
             (whole,) = self.runs
             order = rng.permutation(self.samples)
@@ -72,3 +74,13 @@ class Batches:
         (whole,) = self.runs
         cuts = range(0, self.samples, self.size)
         return [{n: v[start : start + self.size] for n, v in whole.items()} for start in cuts]
+
+
+def _changed(runs: list[Feeds], ways: tuple[str, ...], rng: np.random.Generator) -> list[Feeds]:
+    """Runs of a step, whose samples are mixed with those of others where they are of one shape."""
+    shapes = {tuple(np.shape(v) for v in run.values()) for run in runs}
+    if len(shapes) > 1 or any(not shape for shape in shapes.pop()):
+        return [augmented(run, ways, rng) for run in runs]
+    whole = augmented({n: np.concatenate([run[n] for run in runs]) for n in runs[0]}, ways, rng)
+    apart = {n: np.split(value, len(runs)) for n, value in whole.items()}
+    return [{n: parts[i] for n, parts in apart.items()} for i in range(len(runs))]

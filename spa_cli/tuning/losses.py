@@ -23,12 +23,13 @@ _NOWHERE = 0.05
 @dataclass(frozen=True, eq=False)
 class Losses:
     """``model`` gives one number per term, ``names``, beside its outputs; it takes what the other gave for each tensor
-    as the input ``given[tensor]``.
+    as the input ``given[tensor]``, and what samples were told, if a term asks for that, as ``told``.
     """
 
     model: onnx.ModelProto
     names: tuple[str, ...]
     given: Mapping[str, str]
+    told: str | None
 
 
 def with_losses(graph: Graph, shapes: Shapes, terms: Sequence[Term], spread: Mapping[str, Array]) -> Losses:
@@ -37,14 +38,19 @@ def with_losses(graph: Graph, shapes: Shapes, terms: Sequence[Term], spread: Map
     taken = {n for node in graph.all_nodes for n in (*node.inputs, *node.outputs, node.name)}
     emit = Emitter(graph.opset, taken | set(graph.parameters) | set(graph.inputs) | set(graph.outputs))
     given: dict[str, str] = {}
-    names = []
+    names, told = [], None
     for term in terms:
         element = shapes.dtype.get(term.tensor, onnx.TensorProto.FLOAT)
         rank = len(shapes.shape[term.tensor] or ())
-        if term.tensor not in given:
-            given[term.tensor] = emit.fresh(f"original/{term.tensor}")
-            model.graph.input.append(helper.make_tensor_value_info(given[term.tensor], element, [None] * rank))
-        ours, theirs = (Value(emit, n, element) for n in (term.tensor, given[term.tensor]))
+        other = told if term.told else given.get(term.tensor)
+        if other is None:
+            other = emit.fresh(f"{'labels' if term.told else 'original'}/{term.tensor}")
+            model.graph.input.append(helper.make_tensor_value_info(other, element, [None] * rank))
+        if term.told:
+            told = other
+        else:
+            given[term.tensor] = other
+        ours, theirs = (Value(emit, n, element) for n in (term.tensor, other))
         loss = _loss(term, ours, theirs, rank, spread)
         names.append(emit.fresh(f"loss/{term.tensor}"))
         emit.ops("Identity", [loss], 1, names=[names[-1]])
@@ -52,7 +58,7 @@ def with_losses(graph: Graph, shapes: Shapes, terms: Sequence[Term], spread: Map
     model.graph.initializer.extend(emit.constants)
     del model.graph.output[:]
     model.graph.output.extend(helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, []) for n in names)
-    return Losses(model, tuple(names), given)
+    return Losses(model, tuple(names), given, told)
 
 
 def _loss(term: Term, ours: Value, theirs: Value, rank: int, spread: Mapping[str, Array]) -> Value:
@@ -73,6 +79,9 @@ def _loss(term: Term, ours: Value, theirs: Value, rank: int, spread: Mapping[str
         each = off * off * (1.0 / spread[term.tensor][term.start : term.stop])
     elif term.form == CHANCES:
         each = _relative(both[1], both[0]) + _relative(1.0 - both[1], 1.0 - both[0])
+    elif term.told:
+        # chances that may be 0
+        each = both[1] * (e.op("Log", both[1] + _LEAST) - _logarithms(both[0], term.form, rank))
     else:
         logs = [_logarithms(v, term.form, rank) for v in both]
         each = e.op("Exp", logs[1]) * (logs[1] - logs[0])

@@ -14,6 +14,7 @@ from spa_cli.graph.model import Array
 from spa_cli.graph.shapes import interpret
 from spa_cli.graph.view import build
 from spa_cli.runtime.probe import probe
+from spa_cli.tuning.augment import TOLD
 from spa_cli.tuning.batches import Feeds
 from spa_cli.tuning.losses import with_losses
 from spa_cli.tuning.terms import VALUES, Term
@@ -32,27 +33,35 @@ class Match:
         self, original: Analysis, pruned: Analysis, terms: Sequence[Term], weights: Sequence[str], samples: Feeds
     ) -> None:
         self.terms = tuple(terms)
-        self._tensors = list(dict.fromkeys(t.tensor for t in terms))
+        self._tensors = list(dict.fromkeys(t.tensor for t in terms if not t.told))
+        self._takes = tuple(original.graph.inputs)
         self._original: InferenceSession = opened(probe(original.graph.in_memory(), self._tensors))
-        seen = self._given(samples)
+        seen = self.seen(samples)
         spread = {t.tensor: _spread(seen[t.tensor], t.axis) for t in terms if t.form == VALUES}
         losses = with_losses(pruned.graph, pruned.state.shapes, self.terms, spread)
-        self._inputs = losses.given
+        self._inputs, self._told = losses.given, losses.told
         graph = build(losses.model, pruned.graph.folder)
-        sizes = {n: tuple(np.shape(v)) for n, v in samples.items()}
-        sizes |= {losses.given[t]: tuple(np.shape(v)) for t, v in seen.items()}
+        sizes = {n: tuple(np.shape(v)) for n, v in self._all(samples, seen).items()}
         self.gradients: WeightGradients = weight_gradients(graph, interpret(graph, sizes), weights, losses.names)
         self._names = losses.names
         # what every loss counts; one until it is known how large it is
         self.scale = np.ones(len(terms))
 
-    def _given(self, feeds: Feeds) -> Feeds:
-        return dict(zip(self._tensors, self._original.run(self._tensors, feeds), strict=True))
+    def seen(self, feeds: Feeds) -> Feeds:
+        """What the original gives for these, by tensor that is compared."""
+        taken = {name: feeds[name] for name in self._takes if name in feeds}
+        return dict(zip(self._tensors, self._original.run(self._tensors, taken), strict=True))
+
+    def _all(self, feeds: Feeds, seen: Feeds | None = None) -> Feeds:
+        """What the pruned network and its losses take: samples, what the original gives, what they were told."""
+        seen = self.seen(feeds) if seen is None else seen
+        found = {name: feeds[name] for name in self._takes if name in feeds}
+        found |= {self._inputs[tensor]: value for tensor, value in seen.items()}
+        return found if self._told is None else {**found, self._told: feeds[TOLD]}
 
     def losses(self, feeds: Feeds, weights: Mapping[str, Array]) -> Array:
         """Every term's."""
-        given = {self._inputs[t]: v for t, v in self._given(feeds).items()}
-        found = np.array([*self.gradients.outputs({**feeds, **given}, weights).values()], np.float64)
+        found = np.array([*self.gradients.outputs(self._all(feeds), weights).values()], np.float64)
         # a divergence of next to nothing may be rounded to less
         return np.maximum(found, 0)
 
@@ -83,10 +92,9 @@ class Match:
 
     def _slope(self, feeds: Feeds, weights: Mapping[str, Array]) -> tuple[float, Weights]:
         found = self.gradients
-        given = {self._inputs[t]: v for t, v in self._given(feeds).items()}
         slopes = {found.adjoint.cotangents[n]: np.float32(s) for n, s in zip(self._names, self.scale, strict=True)}
         names = [*self._names, *(found.adjoint.gradients[n] for n in found.names)]
-        values = computed(found.backward, found.adjoint.model, names, {**feeds, **given, **weights, **slopes})
+        values = computed(found.backward, found.adjoint.model, names, {**self._all(feeds), **weights, **slopes})
         loss = sum(float(values.pop(n)) * s for n, s in zip(self._names, self.scale, strict=True))
         return loss, dict(zip(found.names, values.values(), strict=True))
 

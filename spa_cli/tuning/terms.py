@@ -26,7 +26,7 @@ class Term:
     """Of a tensor the channels from ``start`` to ``stop`` along ``axis`` (from the end), and what they are.
 
     ``likely``: stretches (start, stop) of chances in the same tensor that say where these channels mean something.
-    ``inner``: it is no output.
+    ``inner``: it is no output. ``told``: it is to meet labels, not what the original gives.
     """
 
     tensor: str
@@ -36,6 +36,7 @@ class Term:
     stop: int | None = None
     likely: tuple[tuple[int, int], ...] = ()
     inner: bool = False
+    told: bool = False
 
 
 def terms_of(original: Analysis, pruned: Analysis, reference: list[Any]) -> list[Term]:
@@ -49,6 +50,26 @@ def terms_of(original: Analysis, pruned: Analysis, reference: list[Any]) -> list
     inner = [n for n in floats if n not in original.graph.outputs and _same(original, pruned, n)]
     found += [_numbers(name, len(original.state.shapes.shape[name] or ())) for name in inner]
     return found + _shared_sums(original, pruned)
+
+
+def classes_in(original: Analysis, pruned: Analysis, reference: list[Any]) -> list[tuple[Term, tuple[int, ...]]]:
+    """What gives scores of classes, logits where there are, and its shape."""
+    recogniser, found = Recogniser(original.graph, original.state.shapes, reference), []
+    for at, name in enumerate(original.graph.outputs):
+        taken = recogniser.output(at)
+        if not taken.form:
+            continue
+        logits = name if taken.form == LOGITS else _logits(original, pruned, name)
+        term = Term(logits, LOGITS, taken.axis) if logits else Term(name, taken.form, taken.axis)
+        found.append((term, np.shape(reference[at])))
+    return found
+
+
+def numbers_in(original: Analysis, reference: list[Any]) -> list[tuple[Term, tuple[int, ...]]]:
+    """Outputs of numbers, and their shapes."""
+    floats = last_floats(original.graph, original.state.shapes)
+    pairs = zip(original.graph.outputs, reference, strict=True)
+    return [(_numbers(n, v.ndim), v.shape) for n, v in pairs if n in floats and isinstance(v, np.ndarray) and v.ndim]
 
 
 def _of_output(

@@ -24,10 +24,12 @@ from spa_cli.memory import working_memory
 from spa_cli.options import Options
 from spa_cli.options.tune import Training as Asked
 from spa_cli.progress import stage
-from spa_cli.tuning.augment import ways_for
-from spa_cli.tuning.batches import Batches
+from spa_cli.tuning.augment import CROP, FLIP, MIX, TOLD, ways_for
+from spa_cli.tuning.batches import Batches, Feeds
+from spa_cli.tuning.familiar import borne
 from spa_cli.tuning.match import Match, Weights
 from spa_cli.tuning.terms import Term, terms_of
+from spa_cli.tuning.told import Told
 from spa_cli.tuning.train import Point, Training, train
 from spa_cli.verification.subject import Subject
 
@@ -69,14 +71,19 @@ def tuned(
     focus.emphasis(original.graph)
     small = analyse_model(pruned, original.input_shapes)
     names = _trainable(small, asked.trainable)
-    batches = Batches.of(original.graph, samples, asked.batch or _batch(small, samples.samples))
+    terms, told = terms_of(original, small, subject.reference), None
+    if asked.labels:
+        told = Told.of(subject, small, samples)
+        terms.append(told.term)
+    size = asked.batch or _batch(small, samples.samples)
+    batches = Batches.of(original.graph, samples, size, None if told is None else told.fitted)
     first = next(batches((), np.random.default_rng(seed)))[0]
-    match = Match(original, small, terms_of(original, small, subject.reference), names, first)
+    match = Match(original, small, terms, names, first)
     if not match.gradients.names:
         reason = next(iter(match.gradients.missing.values()))
         raise ModelError(f"no weight of '{pruned.name}' can be trained: {reason}; use the file as it is")
-    judges = Batches.of(original.graph, subject.judges, batches.size)
-    ways = ways_for(first) if asked.ways is None else asked.ways
+    judges = Batches.of(original.graph, subject.judges, batches.size, None if told is None else told.judged)
+    ways = _ways(asked, match, first, judges, seed)
     stage("training")
     rate = None if asked.lr == "auto" else float(asked.lr)
     done = train(match, batches, judges.in_order(), ways, asked, seed, rate, focus.output, step_done)
@@ -90,6 +97,18 @@ def tuned(
         ways=ways,
         batch=batches.size,
     )
+
+
+def _ways(asked: Asked, match: Match, first: Feeds, judges: Batches, seed: int) -> tuple[str, ...]:
+    """What is done to samples; raises UsageError where labels of places would not go along."""
+    ways = ways_for(first) if asked.ways is None else asked.ways
+    if np.ndim(first.get(TOLD, ())) > 2:
+        if moved := {CROP, FLIP} & {*(asked.ways or ())}:
+            raise UsageError(
+                f"--augment {moved.pop()} moves what is in images, but not the labels of their places; use mix or none"
+            )
+        ways = tuple(way for way in ways if way == MIX)
+    return borne(ways, match, judges.in_order(), seed) if asked.ways is None else ways
 
 
 def with_weights(pruned: Source, weights: Weights) -> onnx.ModelProto:

@@ -53,3 +53,12 @@ def test_scalars_beside_samples_keep_chunks_as_they_are() -> None:
     chunks = [{"x": _numbers(2), "k": np.array(1.0, np.float32)}] * 3
     model = build("(float[N,2] x, float k) => (y) { y = Mul(x, k) }")
     assert not _of(model, chunks, 4).free
+
+
+def test_samples_of_one_step_are_mixed_whatever_a_run_takes() -> None:
+    chunks = [{"x": np.full((2, 2), i, np.float32)} for i in range(4)]
+    batches = _of(FIXED, chunks, 8)
+    (parts,) = islice(batches(("mix",), np.random.default_rng(0)), 1)
+    assert [p["x"].shape for p in parts] == [(2, 2)] * 4
+    seen = {float(v) for p in parts for v in p["x"][:, 0]}
+    assert seen - {0.0, 1.0, 2.0, 3.0}
