@@ -249,6 +249,7 @@ def tune(
     teacher: Model,
     out: PathLike | None = None,
     *,
+    report: PathLike | None = None,
     force: bool = False,
     step_done: Callable[[Point], None] | None = None,
     **options: Unpack[TuneArguments],
@@ -256,7 +257,8 @@ def tune(
     """Train ``pruned`` to give what ``teacher``, which it was made of, gives: no labels, no training code.
 
     ``options``: how long and how (``minutes`` to ``trainable``), and on which samples, as in ``prune``. ``step_done``
-    is told how far it is, some twelve times. ``result.model`` is the trained model; it is also written to ``out``.
+    is told how far it is, some twelve times. ``result.model`` is the trained model; it is also written to ``out``, and
+    how training went to ``report``, an HTML page (extra ``report``).
     """
     from spa_cli import pipeline
     from spa_cli.files import Files
@@ -266,7 +268,7 @@ def tune(
 
     given: dict[str, Any] = dict(options)
     asked = {name: given.pop(name) for name in TrainingArguments.__optional_keys__ & given.keys()}
-    files = Files(_file(out), force=force)
+    files = Files(_file(out), report=_file(report), force=force)
     return pipeline.tune(pruned, teacher, Options.of(given), Training.of(asked), files, step_done=step_done)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from spa_cli.atomic import fill, put, refusing, under_way
 from spa_cli.errors import UsageError
 from spa_cli.graph.pair import data_name
-from spa_cli.graph.save import check_writable
+from spa_cli.graph.save import Staged, check_writable
 from spa_cli.graph.source import Source
 from spa_cli.interrupts import uninterrupted
 from spa_cli.report.page.render import check_page
@@ -55,6 +55,12 @@ class Files:
             if page is None:
                 raise UsageError("there is no report of a plan that was carried out; leave it out")
             texts[self.report] = page()
+        self.put(texts, small.staged)
+        if self.out is None and result.source.external:
+            small.staged.read_into(result.model)
+
+    def put(self, texts: Mapping[Path, str], staged: Staged) -> None:
+        """Write these and what is ``staged``, if an output was asked for: all or none; raises UsageError."""
         with ExitStack() as stack:
             steps: dict[Path, Callable[[], None]] = {}
             for file, text in texts.items():
@@ -63,9 +69,7 @@ class Files:
                     fill(ready, text)
                 steps[file] = partial(place, ready, file, self.force)
             if self.out is not None:
-                steps[self.out] = partial(small.staged.publish, self.out, self.force)
-            elif result.source.external:
-                small.staged.read_into(result.model)
+                steps[self.out] = partial(staged.publish, self.out, self.force)
             all_in_place(steps, self.force)
 
 

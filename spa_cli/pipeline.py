@@ -151,11 +151,16 @@ def tune(
         pair = Pair.of(original, small, replace(options, calib_samples=asked.samples, tune=asked.seconds or DEFAULT))
         found = tuned(pair.subject, small, pair.samples, asked, options, step_done)
         with written(pair, found, files.out) as (result, staged):
-            if files.out is not None:
-                staged.publish(files.out, files.force)
-            elif small.external:
+            files.put({} if files.report is None else {files.report: _tune_page(result)}, staged)
+            if files.out is None and small.external:
                 staged.read_into(result.model)
     return result
+
+
+def _tune_page(result: TuneResult) -> str:
+    from spa_cli.report.page.training import tune_page
+
+    return tune_page(result)
 
 
 def _page(result: Result, small: Trial, ranked: Ranked, choice: Choice, request: Request) -> str:

@@ -21,6 +21,10 @@ def tune(
     output: Out,
     training: TrainingArguments,
     options: SampleArguments,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Also write how it went as one HTML page (extra report).", show_default=False),
+    ] = None,
     json: Json = False,
     force: Force = False,
 ) -> None:
@@ -29,10 +33,10 @@ def tune(
     from spa_cli.report.tables import console
     from spa_cli.report.tune import tune_json, tune_table
 
-    found = spa_cli.tune(pruned, teacher, output, force=force, **training, **options)
-    report = tune_json(found)
-    warn(report["warnings"])
+    found = spa_cli.tune(pruned, teacher, output, report=report, force=force, **training, **options)
+    told = tune_json(found)
+    warn(told["warnings"])
     if json:
-        print_json(report)
+        print_json(told)
     else:
-        tune_table(console(), report)
+        tune_table(console(), told)

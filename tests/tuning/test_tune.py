@@ -83,6 +83,26 @@ def test_pruning_may_end_with_it(tmp_path) -> None:
     assert shapes[0] == shapes[1]
 
 
+def test_a_page_shows_how_it_went(small, tmp_path) -> None:
+    out, page = tmp_path / "t.onnx", tmp_path / "t.html"
+    asked = ("--teacher", RESNET, "-o", out, "--calib", CALIB, "--epochs", 2, "--lr", 0.01, "--report", page)
+    told = json.loads(spa("tune", small, *asked, "--json").out)
+    text = page.read_text()
+    assert text.count('id="figure-training"') == 1
+    assert f'<data value="{told["tuned"]["loss"]}">' in text
+    for point in told["tuned"]["curve"]:
+        assert f'<data value="{point["loss"]}">' in text
+    out.unlink()
+    assert "exists" in refused(2, "tune", small, *asked)
+    assert not out.exists()
+
+
+def test_the_page_of_pruning_shows_it_too(tmp_path) -> None:
+    page = tmp_path / "p.html"
+    spa_cli.prune(RESNET, tmp_path / "s.onnx", report=page, target_macs=0.5, method="l1", calib=CALIB, tune="2s")
+    assert page.read_text().count('id="figure-training"') == 1
+
+
 def test_what_is_no_pruned_version_of_the_teacher(tmp_path) -> None:
     with pytest.raises(VerificationError, match=r"is no pruned 'digits_resnet.onnx': .*; give the original as --teach"):
         spa_cli.tune(model_path("digits_lstm"), RESNET, calib=CALIB)

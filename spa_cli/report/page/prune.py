@@ -12,6 +12,8 @@ from spa_cli.report.page.curves import importance, moved, sensitivity, trade
 from spa_cli.report.page.layers import layers
 from spa_cli.report.page.render import render
 from spa_cli.report.page.structure import structure
+from spa_cli.report.page.training import curve
+from spa_cli.report.tune import tuned_lines
 from spa_cli.request import Request
 from spa_cli.result import Result
 from spa_cli.text import widths_text
@@ -35,13 +37,14 @@ def prune_page(result: Result, small: Trial, ranked: Ranked, choice: Choice, req
     here = (analysis.costs.left(selection), result.drift.relative_l2)
     differences = measure.differences(subject.reference, small.outputs or [])
     samples = "the first of these samples"
+    report, points = prune_json(result, "spa.prune/1"), [] if result.tuned is None else result.tuned.training.curve
     groups, gone = analysis.grouping.groups, selection.gone
     strips = [(groups[i].name, choice.menu.priority(i), gone.get(i, 0)) for i in choice.menu.eligible]
     per = "loss of the removal" if request.recipe.only_obspa else "score of the removed channel"
     ops = {n.label: n.op for n in analysis.graph.all_nodes}
     return render(
         "prune.html.j2",
-        json=prune_json(result, "spa.prune/1"),
+        json=report,
         result=result,
         how=_how(result, request.options),
         widths=parts.widths(found, True),
@@ -54,6 +57,8 @@ def prune_page(result: Result, small: Trial, ranked: Ranked, choice: Choice, req
         sensitivity=sensitivity(quality.sensitivities) if quality.sensitivities else None,
         trade=trade(quality.curve, here, coin, ranked.curvature is not None) if quality.curve else None,
         problems=quality.problems,
+        training=curve(points) if len(points) > 1 else None,
+        trained=tuned_lines(report["tuned"]) if report["tuned"] else [],
         moved=moved(differences, samples) if len(differences) else None,
         structure=structure(analysis),
         groups=parts.groups_table(analysis, selection),

@@ -53,11 +53,15 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: one_line(value) if type(value) is str else value,
     )
-    found.filters |= {"count": count, "drift": drift_text}
+    found.filters |= {"count": count, "drift": drift_text, "figured": _figured}
     found.globals |= {"percent": percent, "count": count, "size": size, "duration": duration}
-    found.globals |= {"drifted": drift_text, "figured": lambda value: f"{value:.4g}"}
+    found.globals |= {"drifted": drift_text, "figured": _figured}
     found.tests["number"] = lambda value: isinstance(value, Number)
     return found
+
+
+def _figured(value: float) -> str:
+    return f"{value:.4g}"
 
 
 def _versions() -> list[tuple[str, str]]:
