@@ -131,11 +131,12 @@ HEAD = '''"""What functions of ``spa_cli`` take by keyword, for editors and type
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypedDict
+from collections.abc import Iterable, Sequence
+from typing import TypedDict
 
 from spa_cli.options.shapes import InputShapes
-from spa_cli.options.words import Numbers
+from spa_cli.options.sources import SampleData
+from spa_cli.options.words import Evaluation, Numbers
 '''
 
 

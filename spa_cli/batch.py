@@ -15,6 +15,7 @@ from spa_cli.files import Files
 from spa_cli.graph.pair import data_name
 from spa_cli.isolation import Bounds, calling
 from spa_cli.options import Options
+from spa_cli.options.sources import InMemory
 from spa_cli.progress import LOG, stage, within
 from spa_cli.report.json_report import prune_json
 from spa_cli.request import Request
@@ -89,6 +90,13 @@ def prune_files(
     """
     Request.of(options)
     files = _found(models, wanted.out)
+    for name in ("calib", "test"):
+        source = getattr(options, name)
+        if len(files) > 1 and isinstance(source, InMemory) and source.once:
+            raise UsageError(
+                f"--{name} is an iterator, which can be read once, and there are {len(files)} models; give a list, or "
+                "a function that makes it"
+            )
     for flag, folder in (("--output", wanted.out), ("--plan-out", wanted.plan_out), ("--report", wanted.report)):
         if folder is not None and folder.suffix in (".onnx", ".json", ".html") and not folder.is_dir():
             raise UsageError(f"several models go to a folder, and {flag} '{folder}' names a file; name a folder")

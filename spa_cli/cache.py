@@ -22,6 +22,7 @@ from spa_cli.fingerprint import choices, contents, program
 from spa_cli.graph.save import place_model
 from spa_cli.graph.source import Source
 from spa_cli.options import Options
+from spa_cli.options.sources import InMemory
 from spa_cli.progress import LOG
 from spa_cli.request import Request
 from spa_cli.staging import private
@@ -37,6 +38,8 @@ def uncacheable(options: Options) -> str:
         return "--target-latency is measured each time"
     if options.evaluate is not None:
         return "what --eval says may change"
+    if any(isinstance(source, InMemory) and source.fleeting for source in (options.calib, options.test)):
+        return "what an iterable gives as samples may change"
     if callable(options.calib) or callable(options.test) or ":" in f"{options.calib}{options.test}":
         return "what a function gives as samples may change"
     return ""

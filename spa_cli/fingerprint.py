@@ -24,6 +24,8 @@ def choices(request: Request) -> dict[str, Any]:
     found = {k: v for k, v in vars(request.options).items() if k not in {*BUDGETS, "sweeping"}}
     for name in ("calib", "test", "tokenizer"):
         found[name] = found[name] and digest(found[name])
+    if callable(request.options.evaluate):
+        found["evaluate"] = digest(request.options.evaluate)
     if is_file(request.options.device):
         found["device"] = digest(Path(request.options.device))
     scores = [p.argument for p in request.recipe.parts if p.argument]

@@ -44,7 +44,8 @@ class Request:
                 f"--focus classes and samples say nothing to --method {options.method}, which looks at no data; "
                 "use obspa or another criterion that does ('spa criteria')"
             )
-        if (options.test or options.evaluate) and not (options.measures_quality or options.sweeping):
+        judged = options.test is not None or options.evaluate is not None
+        if judged and not (options.measures_quality or options.sweeping):
             raise UsageError(
                 "--test and --eval serve --max-drift, --min-agreement and --min-accuracy; give one of those, or leave "
                 "them out"

@@ -1,8 +1,8 @@
-"""What a user's function gave, as one array per input."""
+"""What a user has in memory, or their function gave, as one array per input."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,10 +25,14 @@ def gather(given: Any, graph: Graph, where: str, limit: int | None) -> Samples:
 
     An iterable is taken no further than ``limit`` samples, or what fits in memory. Raises UsageError for anything else.
     """
+    whole = [given]
     if isinstance(given, Mapping) or hasattr(given, "__array__") or _is_pair(given):
-        items: Iterable[Any] = [given]
+        items: Iterable[Any] = whole
     elif isinstance(given, Iterable) and not isinstance(given, str | bytes):
         items = given
+    elif hasattr(type(given), "__getitem__") and hasattr(given, "__len__") and not isinstance(given, str | bytes):
+        # a data set of PyTorch says how many it has, and need not stop there
+        items = (given[at] for at in range(len(given)))
     else:
         raise UsageError(f"'{where}' gave a {type(given).__name__}; it has to give {_FORMS}")
     parts: dict[str, list[Array]] = {}
@@ -36,7 +40,7 @@ def gather(given: Any, graph: Graph, where: str, limit: int | None) -> Samples:
     count, size, more = 0, 0, False
     for number, item in enumerate(items):
         full = size >= working_memory()
-        if given is items and (full or (limit is not None and count >= limit)):
+        if items is not whole and (full or (limit is not None and count >= limit)):
             more = True
             if full:
                 LOG.warning("%s", too_many(count, limit or "all"))
@@ -64,7 +68,7 @@ def gather(given: Any, graph: Graph, where: str, limit: int | None) -> Samples:
             f"what '{where}' gave does not fit together: {error}; give batches of one shape but for axis 0"
         ) from error
     data = checked(stacked, graph, where)
-    most = limit if given is items else None
+    most = limit if items is not whole else None
     found = joined(labels, [f"item {i} of '{where}'" for i in range(len(labels))], where)
     kept = found if found is None or isinstance(found, UsageError) else found[:most]
     return Samples({n: a[:most] for n, a in data.items()}, f"{where} (its first)" if more else where, kept)
@@ -78,11 +82,13 @@ def _is_pair(given: Any) -> bool:
 def _split(item: Any, graph: Graph, where: str) -> tuple[dict[str, Array], Array | None]:
     """An item's arrays by input, and its label."""
     label = None
-    # torch's loaders give lists
-    if isinstance(item, tuple | list) and len(item) == 2:
-        item, label = item[0], _array(item[1])
+    # torch's loaders give lists, of one where there are no labels
+    if isinstance(item, tuple | list) and len(item) == 2 and not (isinstance(item, list) and _numbers(item)):
+        item, label = item[0], as_array(item[1])
+    elif isinstance(item, tuple | list) and len(item) == 1 and not _numbers(item):
+        item = item[0]
     if isinstance(item, Mapping):
-        data = {str(name): _array(value) for name, value in item.items()}
+        data = {str(name): as_array(value) for name, value in item.items()}
         name = label_name(data, graph)
         return data, data.pop(name) if name is not None and label is None else label
     if len(graph.inputs) != 1:
@@ -90,7 +96,7 @@ def _split(item: Any, graph: Graph, where: str) -> tuple[dict[str, Array], Array
             f"'{where}' gives arrays without names, the model has {len(graph.inputs)} inputs; give dicts that name "
             f"{', '.join(graph.inputs)}"
         )
-    return {next(iter(graph.inputs)): _array(item)}, label
+    return {next(iter(graph.inputs)): as_array(item)}, label
 
 
 def _batch(name: str, array: Array, graph: Graph, where: str, number: int) -> tuple[Array, bool]:
@@ -106,8 +112,15 @@ def _batch(name: str, array: Array, graph: Graph, where: str, number: int) -> tu
     return array, False
 
 
-def _array(value: Any) -> Array:
-    """Also of a tensor that a gradient or another device holds."""
+def _numbers(item: Sequence[Any]) -> bool:
+    """Whether it is a sample as it stands, not data and perhaps a label."""
+    return all(isinstance(value, int | float) for value in item)
+
+
+def as_array(value: Any) -> Array:
+    """Also of a tensor that a gradient or another device holds, or of a type that NumPy has not."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
+    if str(getattr(value, "dtype", "")).endswith("bfloat16"):
+        value = value.float() if hasattr(value, "float") else value.astype(np.float32)
     return np.asarray(value)

@@ -17,6 +17,7 @@ from spa_cli.calibration.batches import gather
 from spa_cli.calibration.samples import Samples, SampleSource
 from spa_cli.errors import SpaError, UsageError, first_line
 from spa_cli.graph.model import Graph
+from spa_cli.options.sources import InMemory
 
 
 def read_function(source: SampleSource, graph: Graph, limit: int | None) -> Samples:
@@ -31,7 +32,13 @@ def read_function(source: SampleSource, graph: Graph, limit: int | None) -> Samp
             return gather(function(), graph, name, limit)
 
 
-def called(source: SampleSource) -> str:
+def read_given(source: InMemory, graph: Graph, limit: int | None) -> Samples:
+    """Samples that a program has; raises UsageError where they are none, or fail to be given."""
+    with _told(str(source), None):
+        return gather(source.value, graph, str(source), limit)
+
+
+def called(source: SampleSource | Callable[..., Any]) -> str:
     """What to call it in a message."""
     if not callable(source):
         return str(source)
@@ -53,7 +60,7 @@ def find(text: str) -> Callable[[], Any]:
     return function  # type: ignore[no-any-return]
 
 
-def file_of(function: Callable[[], Any]) -> str | None:
+def file_of(function: Callable[..., Any]) -> str | None:
     """The file of its module, if it has one."""
     with contextlib.suppress(TypeError):
         return inspect.getsourcefile(function if hasattr(function, "__qualname__") else type(function))

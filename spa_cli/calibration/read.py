@@ -8,7 +8,7 @@ from pathlib import Path
 from spa_cli.calibration import arrays, images, text
 from spa_cli.calibration.arrays import read_arrays
 from spa_cli.calibration.focus import Focus
-from spa_cli.calibration.function import read_function
+from spa_cli.calibration.function import read_function, read_given
 from spa_cli.calibration.images import read_images
 from spa_cli.calibration.reading import Reading
 from spa_cli.calibration.samples import JUDGES, JUDGES_OF_TRAINING, Samples, SampleSource
@@ -17,8 +17,8 @@ from spa_cli.calibration.text import read_text
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Graph
 from spa_cli.options import Options
+from spa_cli.options.sources import InMemory, names_function
 from spa_cli.options.tune import Training
-from spa_cli.options.words import names_function
 
 _AS_IT_IS = Reading()
 
@@ -63,6 +63,8 @@ def read_samples(
     An existing path wins over ``module:function``. Raises UsageError for what can't be read or doesn't fit the model.
     """
     source = Path(source) if isinstance(source, str) else source
+    if isinstance(source, InMemory):
+        return read_given(source, graph, limit)
     if callable(source):
         return read_function(source, graph, limit)
     if not source.exists():

@@ -15,7 +15,7 @@ from spa_cli.errors import UsageError
 from spa_cli.options import BUDGETS, Options, words
 from spa_cli.options.arguments import PruneArguments
 from spa_cli.options.declare import declared
-from spa_cli.options.words import names_function
+from spa_cli.options.sources import names_function, samples
 from spa_cli.text import one_line
 
 if sys.version_info >= (3, 11):
@@ -25,12 +25,12 @@ else:
 
 OWN, SHARED = "spa.toml", "pyproject.toml"
 # what is read: a relative path of these is looked for beside the configuration
-_READ = {one.name for one, about in declared(Options) if about.read in (words.file, words.samples)} | {"plan"}
+_READ = {one.name for one, about in declared(Options) if about.read in (words.file, samples)} | {"plan"}
 # a name, or a file
 _EITHER = {one.name for one, about in declared(Options) if about.read is words.device}
 _NEVER = {"config", "help"}
 # what may be a function, and what is a command
-_CALLED = {one.name for one, about in declared(Options) if about.read is words.samples}
+_CALLED = {one.name for one, about in declared(Options) if about.read is samples}
 _RUN = {"eval"}
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypedDict
+from collections.abc import Iterable, Sequence
+from typing import TypedDict
 
 from spa_cli.options.shapes import InputShapes
-from spa_cli.options.words import Numbers
+from spa_cli.options.sources import SampleData
+from spa_cli.options.words import Evaluation, Numbers
 
 
 class ShapeArguments(TypedDict, total=False):
@@ -32,7 +33,7 @@ class DataArguments(ShapeArguments, total=False):
     detections, any; or OUTPUT=KIND.
     """
 
-    calib: str | os.PathLike[str] | Callable[[], Any] | None
+    calib: SampleData | None
     """Samples: .npz with an array per input, .npy, a folder of them or of images, .txt, .jsonl, a saved dataset, or
     module:function.
     """
@@ -65,7 +66,7 @@ class DataArguments(ShapeArguments, total=False):
 class JudgeArguments(DataArguments, RunArguments, total=False):
     """How it is judged."""
 
-    evaluate: str | None
+    evaluate: str | Evaluation | None
     """A command that prints accuracy last: 'python eval.py {model}'."""
 
 
@@ -78,7 +79,7 @@ class SampleArguments(DataArguments, total=False):
     memory: str | int | None
     """What samples and activations may take, like 4GB: the rest lies on disk (default: a quarter of the machine's)."""
 
-    test: str | os.PathLike[str] | Callable[[], Any] | None
+    test: SampleData | None
     """Samples to measure drift on, with labels for accuracy (default: a part of --calib)."""
 
     seed: int

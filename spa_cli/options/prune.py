@@ -12,7 +12,8 @@ from spa_cli.options import words
 from spa_cli.options.declare import BUDGET, DATA, GATES, IMPORTANCE, REMOVABLE, declared, option, read_all
 from spa_cli.options.limits import Limits, bytes_of
 from spa_cli.options.shapes import shapes
-from spa_cli.options.words import Numbers, SampleSource
+from spa_cli.options.sources import SampleSource, samples
+from spa_cli.options.words import Evaluation, Numbers
 
 # how images and text are read
 READING = ("mean", "std", "layout", "color", "image_range", "tokenizer", "max_length")
@@ -84,12 +85,12 @@ class Options:
         read=words.duration,
     )
     rounds: int = option(1, "Cut in so many steps, repairing and scoring again between them.", IMPORTANCE)
-    calib: str | SampleSource | None = option(
+    calib: SampleSource | None = option(
         None,
         "Samples: .npz with an array per input, .npy, a folder of them or of images, .txt, .jsonl, a saved dataset, "
         "or module:function.",
         DATA,
-        read=words.samples,
+        read=samples,
     )
     calib_samples: int = option(512, "Calibration samples to use at most.", DATA)
     memory: str | int | None = option(
@@ -107,14 +108,18 @@ class Options:
     image_range: int = option(1, "Pixels go from 0 to this: 1 or 255.", DATA)
     tokenizer: str | os.PathLike[str] | None = option(None, "The tokenizer.json for text.", DATA, read=words.file)
     max_length: int | None = option(None, "Tokens a text has at most (default: what the model takes, or 128).", DATA)
-    test: str | SampleSource | None = option(
+    test: SampleSource | None = option(
         None,
         "Samples to measure drift on, with labels for accuracy (default: a part of --calib).",
         DATA,
-        read=words.samples,
+        read=samples,
     )
-    evaluate: str | None = option(
-        None, "A command that prints accuracy last: 'python eval.py {model}'.", None, "--eval"
+    evaluate: str | Evaluation | None = option(
+        None,
+        "A command that prints accuracy last: 'python eval.py {model}'.",
+        None,
+        "--eval",
+        read=words.evaluation,
     )
     provider: str | tuple[str, ...] = option(
         "cpu", "What onnxruntime calibrates and times on: cuda,cpu.", DATA, read=words.providers
@@ -180,8 +185,6 @@ class Options:
         for name in ("round_to", "min_channels", "calib_samples", "rounds"):
             if getattr(self, name) != "auto" and getattr(self, name) < 1:
                 raise UsageError(f"{_flag(name)} has to be at least 1, not {getattr(self, name)}")
-        if self.evaluate is not None and "{model}" not in self.evaluate:
-            raise UsageError("--eval names no {model}, the file to evaluate; write --eval 'python eval.py {model}'")
         compared = [name for name in ("max_drift", "min_agreement") if name in self.budgets]
         if self.evaluate is not None and (compared or self.max_drift is not None):
             name = _flag(compared[0] if compared else "max_drift")
@@ -263,7 +266,7 @@ class Options:
     def _check_not_run(self) -> None:
         if self.sweeping:
             raise UsageError("a sweep runs every model it makes; leave out --no-run")
-        given = {_flag(name) for name in _RUNS if getattr(self, name) not in (None, False)}
+        given = {_flag(name) for name in _RUNS if getattr(self, name) is not None and getattr(self, name) is not False}
         given |= {"--repair"} if self.repair else set()
         given |= {"--eval"} if self.evaluate is not None else set()
         given |= {"--as"} if self.judge_as else set()

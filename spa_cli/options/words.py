@@ -7,13 +7,12 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from spa_cli.errors import UsageError
 
 Numbers: TypeAlias = str | float | Sequence[float]
-SampleSource: TypeAlias = Path | Callable[[], Any]
-_FUNCTION = re.compile(r"(.+\.py|[^\W\d][\w.]*):[^\W\d]\w*")
+Evaluation: TypeAlias = Callable[[str], float]
 
 
 def numbers(flag: str, given: Numbers) -> tuple[float, ...]:
@@ -64,14 +63,11 @@ def device(given: str | os.PathLike[str]) -> str:
     return os.fspath(given)
 
 
-def samples(given: str | os.PathLike[str] | Callable[[], Any] | None) -> SampleSource | None:
-    """A path, or the function that gives samples."""
-    return Path(given) if isinstance(given, str | os.PathLike) else given
-
-
-def names_function(text: str) -> bool:
-    """Whether this is ``module:function`` or ``path/to/file.py:function``."""
-    return _FUNCTION.fullmatch(text) is not None
+def evaluation(given: str | Evaluation | None) -> str | Evaluation | None:
+    """A command, or a function; raises UsageError for a command that does not name the file."""
+    if isinstance(given, str) and "{model}" not in given:
+        raise UsageError("--eval names no {model}, the file to evaluate; write --eval 'python eval.py {model}'")
+    return given
 
 
 def multiple(given: str | int) -> int | str:

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spa_cli.errors import VerificationError
+from spa_cli.errors import VerificationError, first_line
 from spa_cli.graph.model import Array
 from spa_cli.measures.interval import Estimate, Tally, share
+from spa_cli.options.words import Evaluation
 
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
@@ -115,11 +116,14 @@ def _classes(output: Array, labels: Array) -> Array | None:
     return None
 
 
-def evaluate(command: str, model: Path) -> float:
-    """The last number that a command prints on stdout, ``{model}`` replaced by the file.
+def evaluate(command: str | Evaluation, model: Path) -> float:
+    """The last number that a command prints on stdout, ``{model}`` replaced by the file; or what a function gives,
+    called with the file.
 
-    Raises VerificationError if it fails or prints no number.
+    Raises VerificationError if it fails or gives no number.
     """
+    if not isinstance(command, str):
+        return _called(command, model)
     line = command.replace("{model}", shlex.quote(str(model)))
     done = subprocess.run(line, shell=True, capture_output=True, text=True)
     if done.returncode:
@@ -131,7 +135,22 @@ def evaluate(command: str, model: Path) -> float:
     return float(numbers[-1])
 
 
-def by_command(command: str, before: Path | None, after: Path) -> Accuracy:
+def _called(function: Evaluation, model: Path) -> float:
+    try:
+        found = function(str(model))
+    except Exception as error:
+        raise VerificationError(
+            f"the function of --eval failed with {type(error).__name__}: {first_line(error)}; mend it"
+        ) from error
+    try:
+        return float(found)
+    except (TypeError, ValueError):
+        raise VerificationError(
+            f"the function of --eval gave a {type(found).__name__}; give the accuracy as a number"
+        ) from None
+
+
+def by_command(command: str | Evaluation, before: Path | None, after: Path) -> Accuracy:
     """What the user's command says of both files; raises VerificationError where it fails."""
     dense = None if before is None else Estimate(evaluate(command, before))
-    return Accuracy(dense, Estimate(evaluate(command, after)), "--eval")
+    return Accuracy(dense, Estimate(evaluate(command, after)), "--eval" if isinstance(command, str) else "evaluate")
