@@ -14,7 +14,8 @@ The same verbs as the commands, taking a path or a ``ModelProto``::
 ``prune_many`` takes many files, or folders of them; ``criteria``, ``devices``, ``operators`` and ``schema`` say what
 the commands of that name print. What goes on is logged to the logger ``spa_cli``.
 
-All raise subclasses of ``spa_cli.errors.SpaError``.
+All raise subclasses of ``spa_cli.SpaError``: ``OptionError`` (a ``UsageError``) for arguments that can't be used,
+``ModelError``, ``VerificationError``, ``UnreachableError``, ``ResourceError``.
 """
 
 from __future__ import annotations
@@ -27,8 +28,19 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from spa_cli import moved
+from spa_cli.errors import (
+    ModelError,
+    OptionError,
+    ResourceError,
+    SpaError,
+    UnreachableError,
+    UsageError,
+    VerificationError,
+)
 from spa_cli.options import POINTS
+from spa_cli.options.wording import spoken as _spoken
 from spa_cli.options.words import file as _file
+from spa_cli.shown import tables_by
 from spa_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -38,6 +50,7 @@ if TYPE_CHECKING:
     from spa_cli.options.arguments import PruneArguments, SweepArguments, TuneArguments, VerifyArguments
     from spa_cli.options.shapes import InputShapes
     from spa_cli.plan import Plan
+    from spa_cli.progress import Progress
     from spa_cli.report.operators import Operator
     from spa_cli.result import Outcome, Result
     from spa_cli.runtime.load import Model
@@ -48,6 +61,13 @@ if TYPE_CHECKING:
     from spa_cli.weights.carry import Carried
 
 __all__ = [
+    "ModelError",
+    "OptionError",
+    "ResourceError",
+    "SpaError",
+    "UnreachableError",
+    "UsageError",
+    "VerificationError",
     "__version__",
     "apply",
     "apply_weights",
@@ -66,6 +86,15 @@ __all__ = [
 moved.install()
 
 
+def _html(found: object) -> str:
+    from spa_cli.report.notebook import html
+
+    return html(found)
+
+
+tables_by(_html)
+
+
 class _Package(ModuleType):
     """The package has functions ``devices`` and ``operators`` and rooms of these names: importing one leaves them be.
 
@@ -82,8 +111,14 @@ sys.modules[__name__].__class__ = _Package
 PathLike = str | os.PathLike[str]
 
 
+@_spoken
 def inspect(
-    model: Model, *, input_shape: InputShapes = None, html: PathLike | None = None, force: bool = False
+    model: Model,
+    *,
+    input_shape: InputShapes = None,
+    html: PathLike | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
 ) -> Analysis:
     """Groups of coupled channels, frozen axes with reasons, and costs of ``model``.
 
@@ -110,6 +145,7 @@ def inspect(
     return analysis
 
 
+@_spoken
 def prune(
     model: Model,
     out: PathLike | None = None,
@@ -118,6 +154,7 @@ def prune(
     plan_out: PathLike | None = None,
     report: PathLike | None = None,
     dry_run: bool = False,
+    progress: Progress | None = None,
     **options: Unpack[PruneArguments],
 ) -> Result:
     """Prune ``model``; ``options`` are the fields of ``spa_cli.options.Options``, named as on the command line.
@@ -133,6 +170,7 @@ def prune(
     return pipeline.prune(model, Options.of(options), files, dry_run=dry_run)
 
 
+@_spoken
 def prune_many(
     models: Sequence[PathLike],
     out: PathLike,
@@ -145,6 +183,7 @@ def prune_many(
     isolate: bool = True,
     time_limit: float = 3600.0,
     memory_limit: str | int | None = None,
+    progress: Progress | None = None,
     **options: Unpack[PruneArguments],
 ) -> Iterator[Outcome]:
     """Prune files, and every .onnx file under folders, into the folder ``out``; one ``Outcome`` each, as they are made.
@@ -164,6 +203,7 @@ def prune_many(
     return prune_files([Path(m) for m in models], Options.of(options), wanted, bounds)
 
 
+@_spoken
 def apply(
     plan: PathLike | Plan,
     model: Model,
@@ -172,6 +212,7 @@ def apply(
     force: bool = False,
     input_shape: InputShapes = None,
     run: bool = True,
+    progress: Progress | None = None,
 ) -> Result:
     """Carry out ``plan`` on the model it was made for, or on a retrained one with the same nodes.
 
@@ -186,6 +227,7 @@ def apply(
     return pipeline.apply(chosen, model, Files(_file(out), force=force), input_shape=shapes(input_shape), run=run)
 
 
+@_spoken
 def apply_weights(
     plan: PathLike | Plan,
     weights: PathLike | Mapping[str, Any],
@@ -207,6 +249,7 @@ def apply_weights(
     return carry(chosen, weights, _file(out), model=model, exported_with=exported_with, force=force)
 
 
+@_spoken
 def sweep(
     model: Model,
     folder: PathLike,
@@ -216,6 +259,7 @@ def sweep(
     picture: PathLike | Sequence[PathLike] = (),
     keep_models: bool = False,
     force: bool = False,
+    progress: Progress | None = None,
     **options: Unpack[SweepArguments],
 ) -> Sweep:
     """Try many budgets in ``macs``, ``params``, ``ratio`` or ``latency``; go on in ``folder`` if it was interrupted.
@@ -224,7 +268,6 @@ def sweep(
     extra ``report``). ``options``: those of ``prune`` but its budget.
     """
     from spa_cli.atomic import write_text
-    from spa_cli.errors import UsageError
     from spa_cli.options import Options
     from spa_cli.report.curve import check_picture, draw
     from spa_cli.report.sweep import sweep_csv
@@ -232,7 +275,7 @@ def sweep(
 
     chosen, budgets = Options.of(options), run.budgets_in(points)
     if chosen.budgets:
-        raise UsageError(f"a sweep tries the budgets of --points; leave out {', '.join(chosen.budgets)}")
+        raise OptionError(f"a sweep tries the budgets of --points; leave out {', '.join(chosen.budgets)}")
     pictures = [Path(picture)] if isinstance(picture, str | os.PathLike) else [Path(p) for p in picture]
     for drawn in pictures:
         check_picture(drawn, force)
@@ -244,6 +287,7 @@ def sweep(
     return found
 
 
+@_spoken
 def tune(
     pruned: Model,
     teacher: Model,
@@ -252,6 +296,7 @@ def tune(
     report: PathLike | None = None,
     force: bool = False,
     step_done: Callable[[Point], None] | None = None,
+    progress: Progress | None = None,
     **options: Unpack[TuneArguments],
 ) -> TuneResult:
     """Train ``pruned`` to give what ``teacher``, which it was made of, gives: no labels, no training code.
@@ -272,6 +317,7 @@ def tune(
     return pipeline.tune(pruned, teacher, Options.of(given), Training.of(asked), files, step_done=step_done)
 
 
+@_spoken
 def verify(
     model: Model,
     pruned: Model,
@@ -279,6 +325,7 @@ def verify(
     plan: PathLike | None = None,
     junit: PathLike | None = None,
     samples: int | None = None,
+    progress: Progress | None = None,
     **options: Unpack[VerifyArguments],
 ) -> Comparison:
     """Compare a model with its pruned version: signature, drift, size, latency.
@@ -290,9 +337,9 @@ def verify(
     ``Comparison.gates`` what each found.
     """
     from spa_cli.atomic import write_text
-    from spa_cli.errors import SpaError
     from spa_cli.options import Options
     from spa_cli.options.arguments import JudgeArguments
+    from spa_cli.options.declare import made
     from spa_cli.options.limits import Limits
     from spa_cli.report.json_report import verify_json
     from spa_cli.report.pipelines import check_junit
@@ -301,7 +348,8 @@ def verify(
 
     given: dict[str, Any] = dict(options)
     data = {name: given.pop(name) for name in JudgeArguments.__optional_keys__ & given.keys()}
-    gates, name = Limits(**given), Path(pruned).name if isinstance(pruned, str | os.PathLike) else "model"
+    name = Path(pruned).name if isinstance(pruned, str | os.PathLike) else "model"
+    gates = made(Limits, given, beside=JudgeArguments.__optional_keys__)
     target = _file(junit)
     if target is not None:
         check_junit(target, (model, pruned), (plan, data.get("calib")))
@@ -341,12 +389,12 @@ def operators(name: str = "") -> list[Operator]:
     return [o for o in known() if name.lower() in o.name.lower()]
 
 
+@_spoken
 def schema(name: str) -> dict[str, Any]:
     """The JSON Schema of what ``--json`` of a command prints ("prune", "verify", ...), or of plans ("plan").
 
     Raises UsageError for a name that has none, with those that do.
     """
-    from spa_cli.errors import UsageError
     from spa_cli.report import schemas
 
     wanted = name.removeprefix("spa.").removesuffix("/1")

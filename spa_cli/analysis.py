@@ -25,7 +25,9 @@ from spa_cli.operators.blocks import Block, find_blocks
 from spa_cli.operators.rewrite import cut
 from spa_cli.runtime.inputs import declared, input_dims, input_shapes
 from spa_cli.runtime.observe import observe
+from spa_cli.shown import Shown
 from spa_cli.surgery.cut import Cut
+from spa_cli.text import count, one_line
 
 # axes of an input that may be free where the file does not say, the most first; channels are axis 1, or the last
 _FREE: tuple[Callable[[int], set[int]], ...] = (
@@ -37,8 +39,8 @@ _FREE: tuple[Callable[[int], set[int]], ...] = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Analysis:
+@dataclass(frozen=True, eq=False, repr=False)
+class Analysis(Shown):
     """Everything that is known of a model before anything is chosen; ``source`` is the model as it was read."""
 
     source: Source
@@ -48,6 +50,15 @@ class Analysis:
     state: Channels
     grouping: Grouping
     costs: Costs
+
+    @property
+    def line(self) -> str:
+        """How much there is, and how much of it can go."""
+        costs, groups = self.costs, len(self.grouping.groups)
+        return one_line(
+            f"{self.source.name}: {groups} groups, {self.channels} removable channels, "
+            f"{count(costs.params)} parameters, {count(costs.macs)} MACs"
+        )
 
     @property
     def shapes_to_try(self) -> list[dict[str, tuple[int, ...]]]:

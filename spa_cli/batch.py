@@ -10,7 +10,7 @@ from typing import Any
 
 from spa_cli import pipeline
 from spa_cli.cache import Cache, key_of, uncacheable
-from spa_cli.errors import SpaError, UsageError, first_line, of_memory
+from spa_cli.errors import OptionError, SpaError, UsageError, first_line, of_memory
 from spa_cli.files import Files
 from spa_cli.graph.pair import data_name
 from spa_cli.isolation import Bounds, calling
@@ -93,7 +93,7 @@ def prune_files(
     for name in ("calib", "test"):
         source = getattr(options, name)
         if len(files) > 1 and isinstance(source, InMemory) and source.once:
-            raise UsageError(
+            raise OptionError(
                 f"--{name} is an iterator, which can be read once, and there are {len(files)} models; give a list, or "
                 "a function that makes it"
             )

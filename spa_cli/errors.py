@@ -35,6 +35,10 @@ class UsageError(SpaError):
     kind = "usage"
 
 
+class OptionError(UsageError):
+    """An option is not known, is not of its type, is out of range or does not go with another (exit 2)."""
+
+
 class ModelError(SpaError):
     """The model is missing, unreadable, invalid, or has nothing prunable (exit 3)."""
 

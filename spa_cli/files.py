@@ -10,7 +10,7 @@ from itertools import combinations
 from pathlib import Path
 
 from spa_cli.atomic import fill, put, refusing, under_way
-from spa_cli.errors import UsageError
+from spa_cli.errors import OptionError, UsageError
 from spa_cli.graph.pair import data_name
 from spa_cli.graph.save import Staged, check_writable
 from spa_cli.graph.source import Source
@@ -44,7 +44,7 @@ class Files:
         given = [(flag, file) for flag, file in flags.items() if file is not None]
         for (flag, file), (other, same) in combinations(given, 2):
             if file.resolve() == same.resolve():
-                raise UsageError(f"{flag} and {other} are the same file '{same}'; give two names")
+                raise OptionError(f"{flag} and {other} are the same file '{same}'; give two names")
 
     def save(self, result: Result, small: Trial, page: Callable[[], str] | None = None) -> None:
         """Write all that was asked for; raises UsageError where that fails. ``page`` makes the report."""

@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from spa_cli import errors, written
-from spa_cli.errors import ModelError, SpaError, UsageError, first_line
+from spa_cli.errors import ModelError, OptionError, SpaError, UsageError, first_line
 from spa_cli.interrupts import heed
 from spa_cli.memory import whole_memory
-from spa_cli.progress import LOG, PART, within
+from spa_cli.progress import LOG, PART, level, tell, within
 from spa_cli.threads import on_one_thread
 
 # seconds that one file may take unless said otherwise
@@ -50,7 +50,7 @@ class Bounds:
 
     def __post_init__(self) -> None:
         if not 0 < self.seconds < float("inf"):
-            raise UsageError(f"--time-limit has to be a positive number of seconds, not {self.seconds:g}")
+            raise OptionError(f"--time-limit has to be a positive number of seconds, not {self.seconds:g}")
 
     @property
     def bytes(self) -> int:
@@ -82,7 +82,7 @@ class Isolated:
         raises; ModelError if it ends the process or takes too long; UsageError if arguments can't be handed over.
         """
         try:
-            job = pickle.dumps((sys.path, LOG.level, self._bounds.bytes, step, function, arguments))
+            job = pickle.dumps((sys.path, level(), self._bounds.bytes, step, function, arguments))
         except Exception as error:
             raise UsageError(
                 f"samples of a function that only this program knows can't go to a process of its own "
@@ -100,7 +100,7 @@ class Isolated:
                 if "begun" in answer:
                     deadline = time.monotonic() + self._bounds.seconds
                 elif "log" in answer:
-                    _logged(**answer["log"])
+                    tell(**answer["log"])
                 elif "written" in answer:
                     for file in answer["written"]:
                         written.note(Path(file))
@@ -207,10 +207,6 @@ def _listen(stream: IO[bytes], said: queue.Queue[bytes]) -> None:
     said.put(b"")
 
 
-def _logged(level: int, text: str, part: float | None) -> None:
-    LOG.log(level, "%s", text, extra={PART: part} if part is not None else None)
-
-
 def _raised(kind: str, text: str) -> SpaError:
     found = getattr(errors, kind, None)
     return found(text) if isinstance(found, type) and issubclass(found, SpaError) else SpaError(text)
@@ -243,8 +239,8 @@ def serve() -> None:
 
 def _work(job: tuple[list[str], int, int, str, str, tuple[Any, ...]]) -> Callable[[], dict[str, Any]]:
     """Get ready for a job; what does it, and gives the answer."""
-    sys.path[:], level, memory, step, function, arguments = job
-    LOG.setLevel(level)
+    sys.path[:], heard, memory, step, function, arguments = job
+    LOG.setLevel(heard)
     _limit(memory)
     module, _, name = function.partition(":")
     found = getattr(importlib.import_module(module), name)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from spa_cli.analysis import analyse_model
 from spa_cli.calibration.judging import made_up, or_feeds
-from spa_cli.errors import CutError, UsageError, VerificationError
+from spa_cli.errors import CutError, OptionError, UsageError, VerificationError
 from spa_cli.files import Files
 from spa_cli.finish import dearest, measure, provenance, require, warnings_of
 from spa_cli.memory import allowing
@@ -51,7 +51,7 @@ def prune(
         source = load(model)
         files.check(source)
         if files.report is not None and not options.run:
-            raise UsageError("--report shows what the model gives, which --no-run does not ask it for; leave one out")
+            raise OptionError("--report shows what the model gives, which --no-run does not ask it for; leave one out")
         files = Files() if dry_run else files
         subject = analyse(source, request, of_many=of_many)
         ranked = score(subject, request)

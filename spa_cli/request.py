@@ -8,7 +8,7 @@ from spa_cli.budget.constraints import Constraints
 from spa_cli.calibration.focus import Focus
 from spa_cli.calibration.reading import Reading
 from spa_cli.devices.profiles import profile_of
-from spa_cli.errors import UsageError
+from spa_cli.errors import OptionError
 from spa_cli.importance.recipe import Recipe
 from spa_cli.importance.registry import WEIGHTS
 from spa_cli.options import Options
@@ -35,28 +35,28 @@ class Request:
         blind = all(part.criterion.needs == WEIGHTS for part in recipe.parts)
         if not options.run and not blind:
             looks = next(p.criterion for p in recipe.parts if p.criterion.needs != WEIGHTS)
-            raise UsageError(
+            raise OptionError(
                 f"--no-run can't be used with --method {looks.name}, which looks at what the model gives; use l2 or "
                 "another that looks at weights only ('spa criteria')"
             )
         if request.focus.on_data and blind and not request.repairs:
-            raise UsageError(
+            raise OptionError(
                 f"--focus classes and samples say nothing to --method {options.method}, which looks at no data; "
                 "use obspa or another criterion that does ('spa criteria')"
             )
         judged = options.test is not None or options.evaluate is not None
         if judged and not (options.measures_quality or options.sweeping):
-            raise UsageError(
+            raise OptionError(
                 "--test and --eval serve --max-drift, --min-agreement and --min-accuracy; give one of those, or leave "
                 "them out"
             )
         if options.rounds > 1 and (options.measures_quality or options.sweeping):
-            raise UsageError(
+            raise OptionError(
                 "--rounds goes part of the way to one budget of size or speed, which --max-drift, --min-agreement, "
                 "--min-accuracy and a sweep are not; leave it out"
             )
         if options.tune is not None and options.sweeping:
-            raise UsageError("--tune trains one cut, a sweep makes many; leave it out, and tune the one you take")
+            raise OptionError("--tune trains one cut, a sweep makes many; leave it out, and tune the one you take")
         return request
 
     @property

@@ -13,6 +13,8 @@ from spa_cli.channels.groups import Group
 from spa_cli.errors import SpaError
 from spa_cli.graph.source import Source
 from spa_cli.plan import Plan
+from spa_cli.shown import Shown
+from spa_cli.text import count, drift_text, one_line, size
 from spa_cli.tuning.tune import Tuned
 from spa_cli.verification.accuracy import Accuracy
 from spa_cli.verification.drift import Drift
@@ -30,8 +32,8 @@ class Figures:
     seconds: float | None
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Shown):
     """``model`` is the small model (also written to ``out`` if given); ``cut_groups`` tells what each group keeps.
 
     ``accuracy``: where labels lie beside the samples, or ``evaluate`` decided.
@@ -63,6 +65,16 @@ class Result:
     tuned: Tuned | None = None
 
     @property
+    def line(self) -> str:
+        """Costs before and after, and how far outputs moved."""
+        sides = zip((self.before.macs, self.before.params), (self.after.macs, self.after.params), strict=True)
+        macs, params = (f"{count(a)} -> {count(b)}" for a, b in sides)
+        bytes_left = f"{size(self.before.bytes)} -> {size(self.after.bytes)}"
+        moved = "not run" if self.not_verified else f"drift {drift_text(self.drift.relative_l2)}"
+        written = f", written to {self.out}" if self.out else ""
+        return one_line(f"{self.source.name}: MACs {macs}, parameters {params}, {bytes_left}, {moved}{written}")
+
+    @property
     def rf(self) -> float:
         """MACs before / after (the paper's RF)."""
         return self.before.macs / max(self.after.macs, 1)
@@ -73,13 +85,24 @@ class Result:
         return self.before.params / max(self.after.params, 1)
 
 
-@dataclass(frozen=True)
-class Outcome:
+@dataclass(frozen=True, repr=False)
+class Outcome(Shown):
     """What became of one file: its ``spa.prune/1``, or why there is none."""
 
     input: str
     report: dict[str, Any] | None
     error: SpaError | None = None
+
+    @property
+    def line(self) -> str:
+        """The file, and what is left of it, or what went wrong."""
+        if self.report is None:
+            return one_line(f"{self.input}: {self.error}")
+        before, after = self.report["before"], self.report["after"]
+        return one_line(f"{self.input}: MACs {count(before['macs'])} -> {count(after['macs'])}")
+
+    def _repr_html_(self) -> None:
+        """Many have a table, one has a line."""
 
     @property
     def exit_code(self) -> int:

@@ -28,7 +28,7 @@ def calib(tmp_path) -> str:
 
 def test_a_ruined_network_does_not_pass_min_agreement(tmp_path, calib) -> None:
     out = tmp_path / "small.onnx"
-    with pytest.raises(VerificationError, match=r"arg-max agreement 0\.\d+, not at least --min-agreement 0.95, on .*"):
+    with pytest.raises(VerificationError, match=r"arg-max agreement 0\.\d+, not at least min_agreement 0.95, on .*"):
         spa_cli.prune(_classifier(), out, ratio=0.5, calib=calib, round_to=1, min_agreement=0.95)
     assert not out.exists() and not list(tmp_path.glob("*.onnx*"))
 
@@ -51,7 +51,7 @@ def test_the_group_most_of_the_loss_is_expected_of_is_named(calib) -> None:
 
 
 def test_gates_out_of_range_are_refused() -> None:
-    with pytest.raises(UsageError, match="--min-agreement has to lie between 0 and 1, not 2"):
+    with pytest.raises(UsageError, match="min_agreement has to lie between 0 and 1, not 2"):
         spa_cli.prune(_classifier(), ratio=0.5, min_agreement=2.0)
     with pytest.raises(UsageError, match="together"):
         spa_cli.prune(_classifier(), ratio=0.5, min_accuracy=0.5, max_drift=0.2)

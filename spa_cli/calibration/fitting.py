@@ -8,7 +8,7 @@ from spa_cli.calibration.focus import Focus
 from spa_cli.calibration.read import Data
 from spa_cli.calibration.split import emphasised, from_user
 from spa_cli.calibration.synthetic import synthetic
-from spa_cli.errors import UsageError
+from spa_cli.errors import OptionError
 from spa_cli.options import Options
 from spa_cli.progress import stage
 
@@ -18,7 +18,7 @@ def fitted_to(analysis: Analysis, options: Options, focus: Focus, data: Data) ->
     if data.fit is not None:
         chosen = from_user(analysis, data.fit, options, focus)
     elif focus.samples is not None:
-        raise UsageError("--focus samples counts the samples of --calib; give the file")
+        raise OptionError("--focus samples counts the samples of --calib; give the file")
     else:
         stage("making samples")
         chosen = synthetic(analysis, options.calib_samples, options.seed)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spa_cli.errors import UsageError
+from spa_cli.errors import OptionError
 from spa_cli.graph.bodies import captured_names
 from spa_cli.graph.model import Graph
 
@@ -43,7 +43,7 @@ class Focus:
                 else:
                     raise ValueError
             except ValueError:
-                raise UsageError(
+                raise OptionError(
                     f"--focus '{text}' is not known; write output=NAME, classes=3,5 or samples=0:100 (of --calib)"
                 ) from None
         return Focus(output, classes, samples)
@@ -58,7 +58,7 @@ class Focus:
         if not self.output:
             return {}
         if self.output not in graph.outputs:
-            raise UsageError(
+            raise OptionError(
                 f"--focus output={self.output}: the model has no such output; name one of {', '.join(graph.outputs)}"
             )
         return dict.fromkeys(_upstream(graph, self.output), float(FOCUS))
@@ -69,7 +69,7 @@ class Focus:
         if self.samples is not None:
             times[self.samples] = FOCUS
             if not (times > 1).any():
-                raise UsageError(
+                raise OptionError(
                     f"--focus samples: the slice holds none of the {count} calibration samples; give one within them"
                 )
         return times

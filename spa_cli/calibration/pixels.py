@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from spa_cli.calibration.reading import Reading
-from spa_cli.errors import UsageError
+from spa_cli.errors import OptionError, UsageError
 from spa_cli.extras import extra
 from spa_cli.graph.model import Array, Graph
 from spa_cli.runtime.inputs import input_dims, input_dtype, input_shapes
@@ -78,7 +78,7 @@ class ImageInput:
             )
         for flag, values in (("--mean", reading.mean), ("--std", reading.std)):
             if len(values) not in (1, channels):
-                raise UsageError(
+                raise OptionError(
                     f"{flag} has {len(values)} values, input '{name}' has {channels} channels; give one or as many"
                 )
         return ImageInput(name, channels, axes, (sizes[0], sizes[1]), dtype, reading)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from spa_cli.errors import UsageError
+from spa_cli.errors import OptionError
 from spa_cli.options import READING, Options
 
 LAYOUTS, COLORS, RANGES = ("auto", "nchw", "nhwc"), ("rgb", "bgr"), (1, 255)
@@ -37,16 +37,16 @@ class Reading:
 
     def __post_init__(self) -> None:
         if not all(value > 0 for value in self.std):
-            raise UsageError(f"--std has to be positive, not {','.join(f'{v:g}' for v in self.std)}")
+            raise OptionError(f"--std has to be positive, not {','.join(f'{v:g}' for v in self.std)}")
         for name, value, known in (
             ("--layout", self.layout, LAYOUTS),
             ("--color", self.color, COLORS),
             ("--image-range", self.image_range, RANGES),
         ):
             if value not in known:
-                raise UsageError(f"{name} {value} is not known; use one of {', '.join(map(str, known))}")
+                raise OptionError(f"{name} {value} is not known; use one of {', '.join(map(str, known))}")
         if self.max_length is not None and self.max_length < 1:
-            raise UsageError(f"--max-length has to be at least 1, not {self.max_length}")
+            raise OptionError(f"--max-length has to be at least 1, not {self.max_length}")
 
     @property
     def normalises(self) -> bool:

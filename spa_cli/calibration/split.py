@@ -20,7 +20,7 @@ from spa_cli.calibration.chunks import (
 )
 from spa_cli.calibration.focus import FOCUS, Focus
 from spa_cli.calibration.samples import JUDGES, JUDGES_OF_TRAINING, Samples
-from spa_cli.errors import UsageError
+from spa_cli.errors import OptionError
 from spa_cli.graph.model import Array
 from spa_cli.options import Options
 from spa_cli.runtime.providers import chosen
@@ -41,7 +41,7 @@ def from_user(analysis: Analysis, given: Samples, options: Options, focus: Focus
         often = np.repeat(np.arange(total), focus.repeats(total))
         usable = often[np.isin(often, mixed)]
         if len(usable) == len(mixed):
-            raise UsageError(
+            raise OptionError(
                 "--focus samples: the slice holds only samples held back to measure on; widen it, or give --test"
             )
         index = np.random.default_rng(seed).permutation(usable)[: len(index)]
@@ -136,7 +136,7 @@ def emphasised(analysis: Analysis, calibration: Calibration, focus: Focus) -> Ca
     for at, chunk in enumerate(calibration.chunks):
         scores: Array = session.run([name], chunk)[0] if name else np.zeros(0)
         if scores.ndim != 2 or len(scores) != samples_in(chunk) or max(focus.classes) >= scores.shape[1]:
-            raise UsageError(
+            raise OptionError(
                 f"--focus classes={','.join(map(str, focus.classes))} needs an output with scores of these classes for "
                 f"every sample; name it with --focus output=NAME (of {', '.join(graph.outputs)})"
             )
@@ -152,7 +152,7 @@ def emphasised(analysis: Analysis, calibration: Calibration, focus: Focus) -> Ca
             chunks += [chunk for _ in often]
             index += [positions if positions is not None else often for _ in often]
     if not hits:
-        raise UsageError(
+        raise OptionError(
             f"--focus classes={','.join(map(str, focus.classes))}: the model says none of these of any sample; "
             "give samples of them, or other classes"
         )

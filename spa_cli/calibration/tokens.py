@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from spa_cli.calibration.reading import Reading
-from spa_cli.errors import UsageError
+from spa_cli.errors import OptionError, UsageError
 from spa_cli.extras import extra
 from spa_cli.graph.model import Array, Graph
 from spa_cli.runtime.inputs import input_dims
@@ -47,7 +47,7 @@ class TextInputs:
         fixed = length if isinstance(length, int) else (*given, 0)[0]
         longest = reading.max_length or fixed or _LONGEST
         if fixed and longest > fixed:
-            raise UsageError(
+            raise OptionError(
                 f"--max-length {longest} is more than the {fixed} tokens that input '{ids}' takes; give at most that"
             )
         return TextInputs(names, fixed, longest, _tokenizer(reading))

@@ -41,12 +41,12 @@ def apply(
 ) -> None:
     """Make the same cut on the same model or on a retrained one, or on the framework's own weights; nothing is repaired."""
     import spa_cli
-    from spa_cli.errors import UsageError
+    from spa_cli.errors import OptionError, UsageError
 
     if weights is not None:
         for flag, given in (("--input-shape", options["input_shape"]), ("--no-run", not options["run"])):
             if given:
-                raise UsageError(f"{flag} says nothing about --weights; leave it out")
+                raise OptionError(f"{flag} says nothing about --weights; leave it out")
         from spa_cli.report.weights import weights_json, weights_table
 
         carried = spa_cli.apply_weights(plan, weights, output, model=model, exported_with=exported_with, force=force)
@@ -54,7 +54,7 @@ def apply(
         show(json, lambda: weights_json(carried), lambda out: weights_table(out, carried))
         return
     if exported_with is not None:
-        raise UsageError("--exported-with belongs to --weights; give both, or neither")
+        raise OptionError("--exported-with belongs to --weights; give both, or neither")
     if model is None:
         raise UsageError("there is nothing to cut; give the model after the plan, or --weights")
     from spa_cli.report.json_report import prune_json

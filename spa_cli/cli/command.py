@@ -89,10 +89,11 @@ def command(kept: str | None = None, opens: str | None = None) -> Callable[[Call
             for name, options in groups.items():
                 given[name] = {o.name: given.pop(o.name) for o in options}
             from spa_cli.cli.listen import listening
+            from spa_cli.options.wording import COMMAND_LINE, speaking
             from spa_cli.progress import stage
             from spa_cli.threads import on_one_thread
 
-            with guarded(debug, kept, bool(given.get("json"))):
+            with guarded(debug, kept, bool(given.get("json"))), speaking(COMMAND_LINE):
                 # before the log file is made
                 _require_files({**given, "log_file": log_file})
                 on_one_thread()
@@ -115,13 +116,13 @@ def command(kept: str | None = None, opens: str | None = None) -> Callable[[Call
 
 
 def _require_files(given: dict[str, Any]) -> None:
-    """Raise UsageError where "-" is to be written to, as if it were standard output."""
-    from spa_cli.errors import UsageError
+    """Raise OptionError where "-" is to be written to, as if it were standard output."""
+    from spa_cli.errors import OptionError
 
     for name in WRITTEN:
         several = given.get(name) if isinstance(given.get(name), list) else [given.get(name)]
         if any(str(file) == "-" for file in several or ()):
-            raise UsageError(
+            raise OptionError(
                 f"--{name.replace('_', '-')} '-' is no file, and only tables and --json go to standard output; "
                 "give a file name"
             )

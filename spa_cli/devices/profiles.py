@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from spa_cli.devices.kinds import KINDS
-from spa_cli.errors import UsageError
+from spa_cli.errors import OptionError, UsageError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -66,7 +66,7 @@ def profile_of(device: str) -> Profile | None:
         advice = (
             f"did you mean '{near[0]}'?" if near else "'spa devices' lists all, and a file of your own ends in .toml"
         )
-        raise UsageError(f"there is no device '{device}'; {advice}")
+        raise OptionError(f"there is no device '{device}'; {advice}")
     return profiles()[device]
 
 

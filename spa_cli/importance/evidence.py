@@ -19,7 +19,7 @@ from spa_cli.channels.slices import sums
 from spa_cli.derivatives.differentiable import Differentiable
 from spa_cli.derivatives.loss import Loss
 from spa_cli.derivatives.network import Batch
-from spa_cli.errors import UsageError
+from spa_cli.errors import OptionError
 from spa_cli.graph.formulas import made_by_formula
 from spa_cli.graph.model import Array
 from spa_cli.obspa.curvature import Curvature
@@ -66,7 +66,7 @@ class Evidence:
     def curvature(self) -> Curvature:
         """Calibration samples and what the layers see of them; raises UsageError for data that can't be used."""
         if self.analysis.weight_bytes > _LARGEST:
-            raise UsageError(
+            raise OptionError(
                 f"--method {self.options.method} holds the model in memory, and {self.analysis.weight_bytes / 1e9:.3g} "
                 "GB of weights are more than onnxruntime takes from there (2 GB); use --method l2 --no-repair"
             )

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from spa_cli.channels.state import CONSUMER, PASS_THROUGH, PRODUCER
-from spa_cli.errors import UsageError
+from spa_cli.errors import OptionError
 from spa_cli.importance.aggregation import AGGREGATIONS
 from spa_cli.importance.criteria import CRITERIA, Criterion
 from spa_cli.importance.normalisation import NORMALISATIONS
@@ -54,16 +54,16 @@ class Recipe:
         _known("--aggregation", aggregation, AGGREGATIONS)
         _known("--normalisation", normalisation, NORMALISATIONS)
         if ensemble not in ENSEMBLES:
-            raise UsageError(f"--ensemble {ensemble} is not known; use {' or '.join(ENSEMBLES)}")
+            raise OptionError(f"--ensemble {ensemble} is not known; use {' or '.join(ENSEMBLES)}")
         for part in parts:
             for flag, given in (("--aggregation", aggregation), ("--role-weight", roles)):
                 if given and part.criterion.ranks:
-                    raise UsageError(
+                    raise OptionError(
                         f"{flag} does not apply to {part.criterion.name}, which orders a group's channels as a whole; "
                         "leave it out, or take another --method"
                     )
         if ensemble != ENSEMBLES[0] and len(parts) == 1:
-            raise UsageError(f"--ensemble {ensemble} adds up several criteria, --method {method} is one; add another")
+            raise OptionError(f"--ensemble {ensemble} adds up several criteria, --method {method} is one; add another")
         return Recipe(parts, aggregation, normalisation, ensemble, _roles(roles))
 
 
@@ -75,7 +75,7 @@ def _parts(method: str) -> tuple[Ingredient, ...]:
         wrong = next(t for t, p in zip(method.split("+"), found, strict=True) if p is None)
         if whole is None or not whole.argument:
             names = ", ".join(n for n in CRITERIA if n != "scores")
-            raise UsageError(
+            raise OptionError(
                 f"--method {method} is not known: '{wrong.strip()}' is no criterion; they are {names} and "
                 "scores:FILE.npz, alone or added up (l1+2*wanda); 'spa criteria' explains them"
             )
@@ -102,7 +102,7 @@ def _part(text: str) -> Ingredient | None:
 def _known(flag: str, name: str | None, table: object) -> None:
     assert isinstance(table, dict)
     if name is not None and name not in table:
-        raise UsageError(f"{flag} {name} is not known; it is one of {', '.join(table)}")
+        raise OptionError(f"{flag} {name} is not known; it is one of {', '.join(table)}")
 
 
 def _roles(texts: tuple[str, ...]) -> dict[str, float]:
@@ -114,10 +114,10 @@ def _roles(texts: tuple[str, ...]) -> dict[str, float]:
         except ValueError:
             value = -1.0
         if role not in ROLES or not 0 <= value < math.inf:
-            raise UsageError(
+            raise OptionError(
                 f"--role-weight '{text}' is not known; write ROLE=NUMBER with a role of {', '.join(ROLES)}"
             )
         roles[role] = value
     if not any(roles.values()):
-        raise UsageError("--role-weight leaves no role with a weight; give one of them more than 0")
+        raise OptionError("--role-weight leaves no role with a weight; give one of them more than 0")
     return roles

@@ -11,7 +11,7 @@ from spa_cli.channels.groups import Group
 from spa_cli.channels.ranking import Ranking, Scores
 from spa_cli.channels.slices import shape_of
 from spa_cli.channels.state import PRODUCER
-from spa_cli.errors import UsageError
+from spa_cli.errors import OptionError
 from spa_cli.graph.finite import not_finite
 from spa_cli.graph.model import Array
 from spa_cli.importance.aggregation import AGGREGATIONS, RELATIVE, SIGNLESS
@@ -98,7 +98,7 @@ def _aggregate(recipe: Recipe, members: list[Scored], name: str) -> Scores:
         weights = np.ones(len(members))
     used = np.flatnonzero(weights)
     if name in SIGNLESS and any((members[i].scores < 0).any() for i in used):
-        raise UsageError(f"--aggregation {name} needs scores that are not negative, and some are; use sum or dynamic")
+        raise OptionError(f"--aggregation {name} needs scores that are not negative, and some are; use sum or dynamic")
     return AGGREGATIONS[name](np.stack([members[i].scores for i in used]), weights[used])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from spa_cli.errors import UsageError
+from spa_cli.errors import OptionError
 
 CLASSES, TOKENS, LABELS, MASKS = "classes", "tokens", "labels", "masks"
 EMBEDDINGS, VALUES, DETECTIONS = "embeddings", "values", "detections"
@@ -30,9 +30,9 @@ def asked(given: Sequence[str], outputs: Sequence[str]) -> Mapping[str, str]:
     for text in given:
         name, _, kind = text.rpartition("=")
         if kind not in KINDS:
-            raise UsageError(f"--as {text} names no kind; use one of {', '.join(KINDS)}, or OUTPUT=KIND")
+            raise OptionError(f"--as {text} names no kind; use one of {', '.join(KINDS)}, or OUTPUT=KIND")
         if name and name not in outputs:
-            raise UsageError(
+            raise OptionError(
                 f"--as names output '{name}', which the model does not give; name one of {', '.join(outputs)}"
             )
         found |= {name: kind} if name else dict.fromkeys(outputs, kind)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from spa_cli.errors import UsageError
+from spa_cli.errors import OptionError
 from spa_cli.graph.known import Shapes
 from spa_cli.graph.model import Graph
 from spa_cli.measures import kinds
@@ -42,7 +42,7 @@ class Panel:
         covered = {at for one in found for at in one.outputs}
         lacking = [at for at, kind in asked.items() if kind == kinds.DETECTIONS]
         if lacking and not covered & set(lacking):
-            raise UsageError(
+            raise OptionError(
                 f"--as detections: no boxes with scores can be made out in '{names[lacking[0]]}'; leave it out, or "
                 "name the outputs that hold them"
             )

@@ -6,9 +6,17 @@ all made of these fields.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
-from typing import Any
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from spa_cli.errors import OptionError
+from spa_cli.text import shorten
+
+Made = TypeVar("Made")
 
 # where --help shows an option
 BUDGET, IMPORTANCE, DATA, REMOVABLE, GATES, TRAINING = (
@@ -52,8 +60,54 @@ def declared(of: Any) -> Iterator[tuple[Field[Any], About]]:
 
 
 def read_all(options: Any) -> None:
-    """Bring what the user gave into the form that is kept; raises UsageError where it can't be read."""
+    """Bring what the user gave into the form that is kept; raises OptionError where it is of another type."""
+    hints = get_type_hints(type(options))
     for one, about in declared(options):
+        given = getattr(options, one.name)
+        # numbers of NumPy (which takes long to import) are numbers
+        kept = given.item() if getattr(given, "ndim", None) == 0 and hasattr(given, "item") else given
+        taken = str(one.type)
         if about.read is not None:
-            # frozen, and still being made
-            object.__setattr__(options, one.name, about.read(getattr(options, one.name)))
+            taken = inspect.signature(about.read).parameters["given"].annotation
+            try:
+                kept = about.read(kept)
+            except (TypeError, ValueError, AttributeError):
+                raise _other(one.name, taken, given) from None
+        # what is not given is not read, if it need not be
+        if not (kept is None and one.default is None) and not _fits(kept, hints[one.name]):
+            raise _other(one.name, taken, given)
+        # frozen, and still being made
+        object.__setattr__(options, one.name, kept)
+
+
+def made(of: Callable[..., Made], given: Mapping[str, Any], beside: Iterable[str] = ()) -> Made:
+    """A dataclass of options out of keyword arguments; raises OptionError for one that it does not declare.
+
+    ``beside``: what else the user might have meant.
+    """
+    known = [*(one.name for one, _ in declared(of)), *beside]
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            advice = f"did you mean '{near[0]}'?" if near else "name one that the function takes, or leave it out"
+            raise OptionError(f"there is no option '{name}' here; {advice}")
+    return of(**given)
+
+
+def _other(name: str, taken: str, given: Any) -> OptionError:
+    # the command line gives them the right types
+    return OptionError(f"'{name}' has to be of type {taken}, not {shorten(repr(given), 60)}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type; a whole number is a number, and only truths are truths."""
+    origin, inside = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in inside)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(one, inside[0]) for one in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(k, inside[0]) and _fits(v, inside[1]) for k, v in value.items())
+    if hint in (int, float):
+        return isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
+    return isinstance(value, origin or hint)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from spa_cli.errors import UsageError
-from spa_cli.options.declare import GATES, option
+from spa_cli.errors import OptionError
+from spa_cli.options.declare import GATES, option, read_all
 
 _UNITS = {"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
@@ -26,14 +26,15 @@ class Limits:
     )
 
     def __post_init__(self) -> None:
+        read_all(self)
         if self.min_agreement is not None and not 0 <= self.min_agreement <= 1:
-            raise UsageError(f"--min-agreement has to lie between 0 and 1, not {self.min_agreement:g}")
+            raise OptionError(f"--min-agreement has to lie between 0 and 1, not {self.min_agreement:g}")
         if self.min_accuracy is not None and not 0 < self.min_accuracy < math.inf:
-            raise UsageError(f"--min-accuracy has to be a positive number, not {self.min_accuracy:g}")
+            raise OptionError(f"--min-accuracy has to be a positive number, not {self.min_accuracy:g}")
         if self.max_drift is not None and not self.max_drift >= 0:
-            raise UsageError(f"--max-drift has to be at least 0, not {self.max_drift:g}")
+            raise OptionError(f"--max-drift has to be at least 0, not {self.max_drift:g}")
         if self.max_latency_ratio is not None and not 0 < self.max_latency_ratio < math.inf:
-            raise UsageError(f"--max-latency-ratio has to be a positive number, not {self.max_latency_ratio:g}")
+            raise OptionError(f"--max-latency-ratio has to be a positive number, not {self.max_latency_ratio:g}")
         if self.max_size is not None:
             bytes_of(self.max_size, 1)
 
@@ -48,5 +49,5 @@ def bytes_of(text: str | int, original: int) -> int:
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf or unit not in {*_UNITS, "%"}:
-        raise UsageError(f"'{text}' is no file size; write bytes, a size like 500kB or 1.5MB, or a part like 60%")
+        raise OptionError(f"'{text}' is no file size; write bytes, a size like 500kB or 1.5MB, or a part like 60%")
     return int(value / 100 * original if unit == "%" else value * _UNITS[unit])

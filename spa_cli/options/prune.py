@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from spa_cli.errors import UsageError
+from spa_cli.errors import OptionError
 from spa_cli.options import words
-from spa_cli.options.declare import BUDGET, DATA, GATES, IMPORTANCE, REMOVABLE, declared, option, read_all
+from spa_cli.options.declare import BUDGET, DATA, GATES, IMPORTANCE, REMOVABLE, declared, made, option, read_all
 from spa_cli.options.limits import Limits, bytes_of
 from spa_cli.options.shapes import shapes
 from spa_cli.options.sources import SampleSource, samples
@@ -179,26 +179,26 @@ class Options:
         self._check_budget()
         self.limits  # noqa: B018 - raises UsageError out of range
         if not 0 < self.max_group_ratio <= 1:
-            raise UsageError(f"--max-group-ratio has to lie between 0 and 1, not {self.max_group_ratio:g}")
+            raise OptionError(f"--max-group-ratio has to lie between 0 and 1, not {self.max_group_ratio:g}")
         if isinstance(self.round_to, str) and self.round_to != "auto":
-            raise UsageError(f"--round-to has to be a number or auto, not {self.round_to}")
+            raise OptionError(f"--round-to has to be a number or auto, not {self.round_to}")
         for name in ("round_to", "min_channels", "calib_samples", "rounds"):
             if getattr(self, name) != "auto" and getattr(self, name) < 1:
-                raise UsageError(f"{_flag(name)} has to be at least 1, not {getattr(self, name)}")
+                raise OptionError(f"{_flag(name)} has to be at least 1, not {getattr(self, name)}")
         compared = [name for name in ("max_drift", "min_agreement") if name in self.budgets]
         if self.evaluate is not None and (compared or self.max_drift is not None):
             name = _flag(compared[0] if compared else "max_drift")
-            raise UsageError(f"--eval says nothing to {name}, which compares outputs; use --min-accuracy")
+            raise OptionError(f"--eval says nothing to {name}, which compares outputs; use --min-accuracy")
         if not self.run:
             self._check_not_run()
         both = set(self.ignore) & set(self.only)
         if both:
-            raise UsageError(f"'{sorted(both)[0]}' is in both --ignore and --only; take it out of one")
+            raise OptionError(f"'{sorted(both)[0]}' is in both --ignore and --only; take it out of one")
 
     @staticmethod
     def of(given: Mapping[str, Any]) -> Options:
-        """Out of keyword arguments, whose types are wider than those of the fields."""
-        return Options(**given)
+        """Out of keyword arguments, whose types are wider than those of the fields; raises OptionError for others."""
+        return made(Options, given)
 
     @property
     def measures_quality(self) -> bool:
@@ -235,7 +235,7 @@ class Options:
     def check_budget(self) -> None:
         """Raises UsageError where there is no budget to prune to."""
         if not self.budgets:
-            raise UsageError(f"give one of {', '.join(map(_flag, BUDGETS))}")
+            raise OptionError(f"give one of {', '.join(map(_flag, BUDGETS))}")
 
     def target_bytes(self, original: int) -> int | None:
         """``target_size`` in bytes, of a file that has so many."""
@@ -245,7 +245,7 @@ class Options:
         if len(self.budgets) > 1 and not self.budgets.keys() <= _COSTS:
             alone = next(name for name in self.budgets if name not in _COSTS)
             other = next(name for name in self.budgets if name != alone)
-            raise UsageError(
+            raise OptionError(
                 f"{_flag(alone)} and {_flag(other)} can't be given together; give one of them, or several of "
                 f"{', '.join(_flag(n) for n in BUDGETS if n in _COSTS)}"
             )
@@ -257,22 +257,22 @@ class Options:
                 Limits(min_agreement=value)
             elif name in QUALITIES:
                 if not 0 < value < float("inf"):
-                    raise UsageError(f"{_flag(name)} has to be a positive number, not {value:g}")
+                    raise OptionError(f"{_flag(name)} has to be a positive number, not {value:g}")
             elif not 0 < value < 1:
-                raise UsageError(
+                raise OptionError(
                     f"{_flag(name)} has to lie between 0 and 1 (both excluded; 0.5 is half), not {value:g}"
                 )
 
     def _check_not_run(self) -> None:
         if self.sweeping:
-            raise UsageError("a sweep runs every model it makes; leave out --no-run")
+            raise OptionError("a sweep runs every model it makes; leave out --no-run")
         given = {_flag(name) for name in _RUNS if getattr(self, name) is not None and getattr(self, name) is not False}
         given |= {"--repair"} if self.repair else set()
         given |= {"--eval"} if self.evaluate is not None else set()
         given |= {"--as"} if self.judge_as else set()
         given |= {"--provider"} if self.provider != "cpu" else set()
         if given:
-            raise UsageError(f"--no-run can't be used with {min(given)}, for which the model is run; leave one out")
+            raise OptionError(f"--no-run can't be used with {min(given)}, for which the model is run; leave one out")
 
     def with_budget(self, name: str, value: float) -> Options:
         """The same with one budget instead of its own."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
-from spa_cli.errors import UsageError
+from spa_cli.errors import OptionError
 
 InputShapes: TypeAlias = Mapping[str, Sequence[int]] | str | Iterable[str] | None
 
@@ -38,7 +38,7 @@ def parse_shapes(texts: Iterable[str] | None) -> dict[str, tuple[int, ...]]:
         for part in _parts(text):
             name, shape = _one(part)
             if found.get(name, shape) != shape:
-                raise UsageError(f"--input-shape gives '{name}' two shapes; give one")
+                raise OptionError(f"--input-shape gives '{name}' two shapes; give one")
             found[name] = shape
     return found
 
@@ -54,7 +54,7 @@ def _one(text: str) -> tuple[str, tuple[int, ...]]:
     found = _SIZES.fullmatch(sizes)
     shape = tuple(int(d) for d in re.split("[,x]", found[1] or found[2])) if found else ()
     if not name or not shape or any(d < 1 for d in shape):
-        raise UsageError(
+        raise OptionError(
             f"--input-shape '{text}' is not NAME:1,3,224,224; write the input's name, a colon and its sizes"
         )
     return name, shape

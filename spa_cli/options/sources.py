@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from spa_cli.errors import UsageError
+from spa_cli.errors import OptionError
 
 _FUNCTION = re.compile(r"(.+\.py|[^\W\d][\w.]*):[^\W\d]\w*")
 
@@ -71,7 +71,7 @@ def samples(given: SampleData | None) -> SampleSource | None:
         return InMemory(given)
     if callable(given):
         return given
-    raise UsageError(
+    raise OptionError(
         f"samples can't be taken from {given!r}; give a path, an array, a dict of arrays, an iterable of samples or "
         "batches, or a function that gives one of them"
     )

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spa_cli.errors import UsageError
+from spa_cli.errors import OptionError
 from spa_cli.options import words
-from spa_cli.options.declare import TRAINING, option, read_all
+from spa_cli.options.declare import TRAINING, made, option, read_all
 
 # seconds, where nothing is said
 DEFAULT = 300.0
@@ -36,21 +36,21 @@ class Training:
     def __post_init__(self) -> None:
         read_all(self)
         if self.minutes is not None and self.epochs is not None:
-            raise UsageError("--minutes and --epochs both say how long to train; give one of them")
+            raise OptionError("--minutes and --epochs both say how long to train; give one of them")
         if self.minutes is not None and not 0 < self.minutes < math.inf:
-            raise UsageError(f"--minutes has to be a positive number, not {self.minutes:g}")
+            raise OptionError(f"--minutes has to be a positive number, not {self.minutes:g}")
         for name in ("epochs", "batch", "samples"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise UsageError(f"--{name} has to be at least 1, not {value}")
+                raise OptionError(f"--{name} has to be at least 1, not {value}")
         if self.lr != "auto" and not 0 < float(self.lr) < 1:
-            raise UsageError(f"--lr has to lie between 0 and 1, not {float(self.lr):g}")
+            raise OptionError(f"--lr has to lie between 0 and 1, not {float(self.lr):g}")
         self.ways  # noqa: B018 - raises UsageError for what is none
 
     @staticmethod
     def of(given: Mapping[str, Any]) -> Training:
         """Out of keyword arguments, whose types are wider than those of the fields."""
-        return Training(**given)
+        return made(Training, given)
 
     @property
     def ways(self) -> tuple[str, ...] | None:
@@ -60,7 +60,7 @@ class Training:
         asked = [part.strip() for part in self.augment.split(",")] if self.augment != "none" else []
         for part in asked:
             if part not in WAYS:
-                raise UsageError(f"--augment '{part}' is nothing that is done; use {', '.join(WAYS)}, none or auto")
+                raise OptionError(f"--augment '{part}' is nothing that is done; use {', '.join(WAYS)}, none or auto")
         return tuple(asked)
 
     @property

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from spa_cli.errors import UsageError
+from spa_cli.errors import OptionError
 
 Numbers: TypeAlias = str | float | Sequence[float]
 Evaluation: TypeAlias = Callable[[str], float]
@@ -29,7 +29,7 @@ def numbers(flag: str, given: Numbers) -> tuple[float, ...]:
     except (TypeError, ValueError):
         found = ()
     if not found or not all(map(math.isfinite, found)):
-        raise UsageError(f"{flag} '{given}' is no number; write one, or one a channel like 0.485,0.456,0.406")
+        raise OptionError(f"{flag} '{given}' is no number; write one, or one a channel like 0.485,0.456,0.406")
     return found
 
 
@@ -66,7 +66,7 @@ def device(given: str | os.PathLike[str]) -> str:
 def evaluation(given: str | Evaluation | None) -> str | Evaluation | None:
     """A command, or a function; raises UsageError for a command that does not name the file."""
     if isinstance(given, str) and "{model}" not in given:
-        raise UsageError("--eval names no {model}, the file to evaluate; write --eval 'python eval.py {model}'")
+        raise OptionError("--eval names no {model}, the file to evaluate; write --eval 'python eval.py {model}'")
     return given
 
 
@@ -85,7 +85,7 @@ def fraction(given: str | float | None) -> float | None:
     try:
         found = float(given.strip().removesuffix("%"))
     except ValueError:
-        raise UsageError(f"'{given}' is no fraction; write one like 0.7 or 70%") from None
+        raise OptionError(f"'{given}' is no fraction; write one like 0.7 or 70%") from None
     return found / 100 if given.strip().endswith("%") else found
 
 
@@ -96,7 +96,7 @@ def size(given: str | int | None, flag: str = "--memory") -> int | None:
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?", str(given).strip().lower())
     number = float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2] or " ") if found else 0
     if number < 1:
-        raise UsageError(f"{flag} '{given}' is no size; write one like 4GB or 500MB")
+        raise OptionError(f"{flag} '{given}' is no size; write one like 4GB or 500MB")
     return round(number)
 
 
@@ -105,7 +105,7 @@ def rate(given: str | float) -> str | float:
     try:
         return given if given == "auto" else float(given)
     except ValueError:
-        raise UsageError(f"--lr '{given}' is no number; write one like 0.003, or auto") from None
+        raise OptionError(f"--lr '{given}' is no number; write one like 0.003, or auto") from None
 
 
 def duration(given: str | float | None) -> float | None:
@@ -115,5 +115,5 @@ def duration(given: str | float | None) -> float | None:
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(s|m|h|min)?", str(given).strip().lower())
     seconds = float(found[1]) * {"s": 1, "m": 60, "min": 60, "h": 3600}[found[2] or "s"] if found else 0.0
     if not seconds:
-        raise UsageError(f"--tune '{given}' is no duration; write one like 90s, 5m or 1h")
+        raise OptionError(f"--tune '{given}' is no duration; write one like 90s, 5m or 1h")
     return seconds

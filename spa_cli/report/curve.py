@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spa_cli.atomic import replacing, write_text
-from spa_cli.errors import UsageError
+from spa_cli.errors import OptionError, UsageError
 from spa_cli.report.page.curves import sensitivity
 from spa_cli.report.page.render import render
 from spa_cli.report.page.theme import (
@@ -37,7 +37,7 @@ def check_picture(path: Path, force: bool) -> None:
     if path.exists() and not force:
         raise UsageError(f"the picture '{path}' exists; use --force to draw it anew")
     if path.suffix not in SUFFIXES:
-        raise UsageError(f"--picture '{path}' has to end in one of {', '.join(SUFFIXES)}")
+        raise OptionError(f"--picture '{path}' has to end in one of {', '.join(SUFFIXES)}")
     require()
 
 

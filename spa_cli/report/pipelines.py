@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from spa_cli.errors import UsageError
+from spa_cli.errors import OptionError
 from spa_cli.text import drift_text, duration, one_line, size
 
 # what means something in GitHub's Markdown; "." and "/" would make a link of a name, "@" a mention
@@ -21,11 +21,11 @@ def check_junit(file: Path, models: tuple[object, ...], others: tuple[object, ..
     ``models`` and ``others`` (a plan, samples) are paths, or what is in memory.
     """
     if file.is_dir() or not file.absolute().parent.is_dir():
-        raise UsageError(f"--junit '{file}' can't be written: it is a folder, or in none; name a file")
+        raise OptionError(f"--junit '{file}' can't be written: it is a folder, or in none; name a file")
     if any(_same(file, given) for given in models):
-        raise UsageError(f"--junit '{file}' is one of the models; name another file")
+        raise OptionError(f"--junit '{file}' is one of the models; name another file")
     if any(_same(file, given) for given in others):
-        raise UsageError(f"--junit '{file}' is the plan, or the samples; name another file")
+        raise OptionError(f"--junit '{file}' is the plan, or the samples; name another file")
 
 
 def _same(file: Path, given: object) -> bool:

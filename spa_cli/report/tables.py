@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import IO, Any
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -40,8 +40,13 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-def console(stderr: bool = False) -> Console:
-    """Colours on a terminal (unless NO_COLOR), at least 80 columns and no wrapping surprises in a pipe."""
+def console(stderr: bool = False, file: IO[str] | None = None) -> Console:
+    """Colours on a terminal (unless NO_COLOR), at least 80 columns and no wrapping surprises in a pipe.
+
+    ``file``: what is printed is recorded, with its colours, to be exported.
+    """
+    if file is not None:
+        return _Console(file=file, record=True, highlight=False, width=100, force_terminal=True, legacy_windows=False)
     found = _Console(stderr=stderr, highlight=False, soft_wrap=False)
     if not found.is_terminal:
         found = _Console(stderr=stderr, highlight=False, width=100, no_color=True)

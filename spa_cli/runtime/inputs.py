@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 import onnx
 
-from spa_cli.errors import ModelError, UsageError
+from spa_cli.errors import ModelError, OptionError
 from spa_cli.graph.model import Array, Graph
 from spa_cli.memory import whole_memory
 from spa_cli.runtime.session import Feeds
@@ -59,17 +59,17 @@ def input_shapes(
     """
     for name, shape in given.items():
         if name not in graph.inputs:
-            raise UsageError(
+            raise OptionError(
                 f"--input-shape names '{name}', which is not an input; name one of {', '.join(graph.inputs)}"
             )
         declared = input_dims(graph.inputs[name])
         if declared is not None and len(declared) != len(shape):
-            raise UsageError(
+            raise OptionError(
                 f"--input-shape gives '{name}' {len(shape)} dimensions, the model has {len(declared)}; give as many"
             )
         for i, (dim, size) in enumerate(zip(declared or [], shape, strict=False)):
             if isinstance(dim, int) and dim != size:
-                raise UsageError(
+                raise OptionError(
                     f"--input-shape gives '{name}' size {size} on axis {i}, the model fixes it at {dim}; give that"
                 )
     free = {n: input_dims(i) for n, i in graph.inputs.items() if i.type.HasField("tensor_type")}

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 
 import onnxruntime as ort
 
-from spa_cli.errors import UsageError
+from spa_cli.errors import OptionError
 
 CPU = ("CPUExecutionProvider",)
 _SUFFIX = "ExecutionProvider"
@@ -32,7 +32,7 @@ def named(given: str | Sequence[str]) -> tuple[str, ...]:
     names = given.split(",") if isinstance(given, str) else given
     for name in (n.strip() for n in names if n.strip()):
         if name.lower() not in there:
-            raise UsageError(
+            raise OptionError(
                 f"--provider {name} is not in this onnxruntime, which has {short}; install the package that has it "
                 "(onnxruntime-gpu, onnxruntime-openvino, ...)"
             )

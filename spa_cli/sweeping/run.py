@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from spa_cli.errors import ModelError, UnreachableError, UsageError, VerificationError
+from spa_cli.errors import ModelError, OptionError, UnreachableError, UsageError, VerificationError
 from spa_cli.fingerprint import choices, contents, program
 from spa_cli.graph.save import check_writable
 from spa_cli.graph.source import Source
@@ -16,8 +16,10 @@ from spa_cli.progress import within
 from spa_cli.request import Request
 from spa_cli.runtime.load import Model, load
 from spa_cli.runtime.providers import running_on
+from spa_cli.shown import Shown
 from spa_cli.sweeping.points import Point, Progress, Sensitivity, mark_pareto
 from spa_cli.sweeping.sensitivity import sensitivities
+from spa_cli.text import drift_text, one_line
 from spa_cli.trial.choose import choose_by_budget
 from spa_cli.trial.prepare import Ranked, analyse, score
 from spa_cli.trial.target import unmeasured
@@ -27,8 +29,8 @@ from spa_cli.verification.quality import Measured, Quality
 COINS = ("ratio", "target_macs", "target_params", "target_latency")
 
 
-@dataclass(frozen=True, eq=False)
-class Sweep:
+@dataclass(frozen=True, eq=False, repr=False)
+class Sweep(Shown):
     """All points, largest model first, and the groups, most sensitive first; ``about``: what they were measured on."""
 
     model: str
@@ -38,6 +40,16 @@ class Sweep:
     original: Measured
     about: str
     warnings: list[str]
+
+    @property
+    def line(self) -> str:
+        """How many budgets, and the drift at the ends."""
+        met = [p for p in self.points if p.drift is not None]
+        ends = [f"{p.asked:g} ({drift_text(p.drift)})" for p in (met[:1] + met[1:][-1:]) if p.drift is not None]
+        coin = self.coin.removeprefix("target_")
+        return one_line(
+            f"{self.model}: {len(met)} of {len(self.points)} budgets in {coin}, drift at {' to '.join(ends)}"
+        )
 
 
 def sweep(
@@ -57,7 +69,7 @@ def sweep(
     """
     if coin not in COINS:
         names = ", ".join(c.removeprefix("target_") for c in COINS)
-        raise UsageError(f"--by {coin.removeprefix('target_')} can't be swept; use one of {names}")
+        raise OptionError(f"--by {coin.removeprefix('target_')} can't be swept; use one of {names}")
     wanted = sorted(set(budgets), reverse=coin != "ratio")
     request = Request.of(replace(options.with_budget(coin, wanted[0]), sweeping=True))
     for value in wanted[1:]:
@@ -71,7 +83,7 @@ def budgets_in(points: str | Sequence[float]) -> tuple[float, ...]:
     try:
         return tuple(float(p) for p in (points.split(",") if isinstance(points, str) else points))
     except ValueError:
-        raise UsageError(
+        raise OptionError(
             f"--points '{points}' is not a list of numbers like 0.9,0.5,0.2; write them with commas between"
         ) from None
 

@@ -12,7 +12,7 @@ from spa_cli.budget.bill import BYTES, CHANNELS, MACS, PARAMS, SECONDS, Bill
 from spa_cli.budget.menu import Menu
 from spa_cli.budget.solve import TOLERANCE, Solver
 from spa_cli.channels.selection import Selection
-from spa_cli.errors import UnreachableError, UsageError
+from spa_cli.errors import OptionError, UnreachableError
 from spa_cli.request import Request
 from spa_cli.runtime.timing import Timing
 from spa_cli.trial.trials import Trial, Trials
@@ -84,11 +84,11 @@ class Target:
         options, source = self._options, subject.source
         size = options.target_bytes(source.bytes)
         if size is not None and size >= source.bytes:
-            raise UsageError(
+            raise OptionError(
                 f"--target-size {size} is no less than the {source.bytes} bytes that '{source.name}' has; ask for less"
             )
         if options.target_macs is not None and not self._analysis.costs.macs:
-            raise UsageError(
+            raise OptionError(
                 f"--target-macs can't be used: '{source.name}' has no operator that multiplies and adds; "
                 "use --target-params"
             )

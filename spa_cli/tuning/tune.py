@@ -16,7 +16,7 @@ from spa_cli.analysis import Analysis, analyse_model
 from spa_cli.calibration.chunks import Calibration
 from spa_cli.calibration.focus import Focus
 from spa_cli.derivatives.weights import weights_of
-from spa_cli.errors import ModelError, UsageError
+from spa_cli.errors import ModelError, OptionError
 from spa_cli.graph.model import FLOAT_TYPES, Array
 from spa_cli.graph.parameters import set_parameters
 from spa_cli.graph.source import Source
@@ -136,7 +136,7 @@ def _trainable(pruned: Analysis, patterns: tuple[str, ...]) -> list[str]:
         if not any(fnmatch.fnmatchcase(name, pattern) for name in found):
             near = " or ".join(f"'{n}'" for n in difflib.get_close_matches(pattern, found, 2))
             advice = f"did you mean {near}?" if near else "'spa inspect' lists the tensors"
-            raise UsageError(f"--trainable '{pattern}' names no weight of '{pruned.graph.model.graph.name}'; {advice}")
+            raise OptionError(f"--trainable '{pattern}' names no weight of '{pruned.graph.model.graph.name}'; {advice}")
     return [n for n in found if not patterns or any(fnmatch.fnmatchcase(n, p) for p in patterns)]
 
 

@@ -140,13 +140,13 @@ def _called(function: Evaluation, model: Path) -> float:
         found = function(str(model))
     except Exception as error:
         raise VerificationError(
-            f"the function of --eval failed with {type(error).__name__}: {first_line(error)}; mend it"
+            f"the function that evaluates failed with {type(error).__name__} ({first_line(error)}); mend it"
         ) from error
     try:
         return float(found)
     except (TypeError, ValueError):
         raise VerificationError(
-            f"the function of --eval gave a {type(found).__name__}; give the accuracy as a number"
+            f"the function that evaluates gave a {type(found).__name__}; give the accuracy as a number"
         ) from None
 
 

@@ -14,7 +14,7 @@ from spa_cli.calibration.read import read_samples
 from spa_cli.calibration.reading import Reading
 from spa_cli.calibration.samples import JUDGES, Samples
 from spa_cli.calibration.split import whole
-from spa_cli.errors import CutError, UsageError, VerificationError
+from spa_cli.errors import CutError, OptionError, UsageError, VerificationError
 from spa_cli.graph.source import Source
 from spa_cli.measures.panel import Panel
 from spa_cli.options import Options
@@ -26,7 +26,9 @@ from spa_cli.runtime.load import Model, load
 from spa_cli.runtime.providers import named, running_on
 from spa_cli.runtime.session import open_session, passes_checker, run
 from spa_cli.runtime.timing import Timing, latency
+from spa_cli.shown import Shown
 from spa_cli.surgery.cut import Cut
+from spa_cli.text import count, drift_text, size
 from spa_cli.tidy.steps import tidied
 from spa_cli.verification.accuracy import Accuracy, by_command
 from spa_cli.verification.check import verify_file, zeroing_differs
@@ -39,8 +41,8 @@ from spa_cli.verification.structure import Structure
 _MOST = 50_000
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
     """``drift`` is that of all ``samples``, latency that of one run of the first of them.
 
     ``zeroing``: with a plan, "equal" or how the plan's cut differs from zeroing what it removes. ``gates``: those that
@@ -58,6 +60,16 @@ class Comparison:
     gates: tuple[Gate, ...] = ()
     accuracy: Accuracy | None = None
     not_verified: tuple[str, ...] = ()
+
+    @property
+    def line(self) -> str:
+        """Gates, drift and what is left."""
+        kept = sum(g.passed for g in self.gates)
+        gates = f"{kept} of {len(self.gates)} gates passed, " if self.gates else ""
+        moved = "not run" if self.not_verified else f"drift {drift_text(self.drift.relative_l2)}"
+        left = f", {self.timing.left:.2f} of the latency" if self.timing else ""
+        sizes = f"{size(self.bytes[0])} -> {size(self.bytes[1])}"
+        return f"{gates}{moved}, {sizes}, MACs {count(self.macs[0])} -> {count(self.macs[1])}{left}"
 
     @property
     def passed(self) -> bool:
@@ -80,7 +92,7 @@ def compare(
     """
     named(options.provider)
     if count is not None and count < 1:
-        raise UsageError(f"--samples has to be at least 1, not {count}")
+        raise OptionError(f"--samples has to be at least 1, not {count}")
     if not options.run:
         _check_limits(limits, count)
     stage("reading the models")
@@ -167,7 +179,7 @@ def _check_limits(limits: Limits, count: int | None) -> None:
     asked = [n for one, _ in declared(Limits) if getattr(limits, n := one.name) is not None and n != "max_size"]
     for name in (*asked, *(["samples"] if count is not None else [])):
         flag = name.replace("_", "-")
-        raise UsageError(f"--no-run can't be used with --{flag}, for which both models are run; leave one out")
+        raise OptionError(f"--no-run can't be used with --{flag}, for which both models are run; leave one out")
 
 
 def _by_structure(
@@ -219,7 +231,7 @@ def _check_accuracy(options: Options, limits: Limits, after: Source, given: Samp
 
 
 def _unlabelled() -> UsageError:
-    return UsageError(
+    return OptionError(
         "--min-accuracy can't be measured without labels that fit an output; give an array 'labels' in --calib, class "
         "indices or one-hot, or --eval 'command {model}' that prints a number"
     )

@@ -14,7 +14,7 @@ from onnxruntime import InferenceSession
 
 from spa_cli.calibration.chunks import samples_in
 from spa_cli.calibration.focus import Focus
-from spa_cli.errors import UsageError
+from spa_cli.errors import OptionError
 from spa_cli.graph.model import Array
 from spa_cli.memory import working_memory
 from spa_cli.options import Options
@@ -51,17 +51,17 @@ class Quality:
         self._reference = [[store.put(v) for v in outputs] for outputs in self._outputs(session)]
         self._scores = self._fitting(focus.output)
         if options.max_drift is not None and not floats(_got(self._reference[0])):
-            raise UsageError(
+            raise OptionError(
                 "--max-drift can't be measured: the model has no output of floating-point numbers; use --min-accuracy"
             )
         if options.min_accuracy is not None and self._scores is None and self._command is None:
-            raise UsageError(
+            raise OptionError(
                 "--min-accuracy needs labels that fit an output; give an array 'labels' in --test (or --calib) beside "
                 "the inputs, class indices or one-hot, or --eval 'command {model}' that prints a number"
             )
 
         if options.min_accuracy is not None and self._command is None and self.of_original().accuracy is None:
-            raise UsageError(
+            raise OptionError(
                 "--min-accuracy can't be measured: all labels are negative, which stands for none; give class indices "
                 "from 0 on"
             )

@@ -10,11 +10,13 @@ from typing import Any, TypeAlias
 
 import onnx
 
-from spa_cli.errors import UsageError
+from spa_cli.errors import OptionError, UsageError
 from spa_cli.graph.model import Graph
 from spa_cli.plan import Plan, to_selection
 from spa_cli.progress import stage
 from spa_cli.runtime.load import load
+from spa_cli.shown import Shown
+from spa_cli.text import count, one_line
 from spa_cli.tidy.steps import tidied
 from spa_cli.weights.constants import settle
 from spa_cli.weights.cut import Cutter
@@ -27,8 +29,8 @@ from spa_cli.weights.warnings import warnings_of
 Given: TypeAlias = str | os.PathLike[str] | Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Carried:
+@dataclass(frozen=True, repr=False)
+class Carried(Shown):
     """What was done: for every initializer of the plan the keys it is made of and how that was told (``"name"``,
     ``"value"``, ``"sibling"``); the shapes before and after of every key that was cut; how many numbers there were and
     are. ``weights`` are the smaller ones, ``weights.state`` is what a framework loads.
@@ -42,6 +44,13 @@ class Carried:
     out: Path | None
     weights: Weights = field(repr=False)
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def line(self) -> str:
+        """How much was cut."""
+        written = f", written to {self.out}" if self.out else ""
+        before, after = map(count, self.params)
+        return one_line(f"{self.source}: {len(self.shapes)} weights cut, {before} -> {after} numbers{written}")
 
 
 def carry(
@@ -61,7 +70,7 @@ def carry(
     can't be read. Nothing is written then.
     """
     if exported_with is not None and model is None:
-        raise UsageError("--exported-with needs the model that was exported from it; give the model after the plan")
+        raise OptionError("--exported-with needs the model that was exported from it; give the model after the plan")
     if out is not None:
         given = (plan, weights, model, exported_with)
         check_output(out, [Path(g) for g in given if isinstance(g, (str, os.PathLike))], force)

@@ -154,7 +154,7 @@ def test_no_layer_is_ever_emptied(name) -> None:
 
 
 def test_everything_at_once_is_unreachable_and_says_what_is_not() -> None:
-    with pytest.raises(UnreachableError, match=r"--ratio 0\.99 can't be reached: 0\.875 of the 16 removable channels"):
+    with pytest.raises(UnreachableError, match=r"ratio 0\.99 can't be reached: 0\.875 of the 16 removable channels"):
         spa_cli.prune(_mlp(4, 8, 8, 3), ratio=0.99, method="l1")
 
 

@@ -178,5 +178,5 @@ def test_in_python_the_function_itself(tmp_path) -> None:
     by_function = spa_cli.verify(RESNET, result.model, calib=lambda: iter([given]))
     by_file = spa_cli.verify(RESNET, result.model, calib=tmp_path / "c.npz")
     assert by_function.drift == by_file.drift
-    with pytest.raises(UsageError, match="--std has to be positive"):
+    with pytest.raises(UsageError, match="std has to be positive"):
         spa_cli.verify(RESNET, result.model, calib=lambda: given, std=0)

@@ -9,13 +9,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import get_type_hints
 
+import numpy as np
 import pytest
 import typer
 
 import spa_cli
 from spa_cli.cli import parameters
 from spa_cli.cli.app import commands
-from spa_cli.errors import UsageError
+from spa_cli.errors import OptionError, UsageError
 from spa_cli.options import BUDGETS, POINTS, READING, SAMPLES, Options, arguments
 from spa_cli.options.declare import declared
 from spa_cli.options.limits import Limits
@@ -110,13 +111,13 @@ def test_text_is_read_as_on_the_command_line() -> None:
 
 def test_a_sweep_and_a_comparison_have_no_budget_but_prune_does(tmp_path) -> None:
     assert Options().budgets == {}
-    with pytest.raises(UsageError, match=r"give one of --ratio, .*, --min-accuracy$"):
+    with pytest.raises(UsageError, match=r"give one of ratio, .*, min_accuracy$"):
         spa_cli.prune("none.onnx")
-    with pytest.raises(UsageError, match=r"give one of --ratio, .*, --min-accuracy$"):
+    with pytest.raises(UsageError, match=r"give one of ratio, .*, min_accuracy$"):
         spa_cli.prune_many(["none.onnx"], tmp_path / "out")
-    with pytest.raises(UsageError, match="a sweep tries the budgets of --points; leave out ratio"):
+    with pytest.raises(UsageError, match="a sweep tries the budgets of points; leave out ratio"):
         spa_cli.sweep("none.onnx", tmp_path / "sweep", ratio=0.5)
-    with pytest.raises(TypeError, match="unexpected keyword argument 'ratio'"):
+    with pytest.raises(OptionError, match="there is no option 'ratio' here; name one that the function takes"):
         spa_cli.verify("none.onnx", "none.onnx", ratio=0.5)
     assert list(tmp_path.iterdir()) == []
 
@@ -124,14 +125,43 @@ def test_a_sweep_and_a_comparison_have_no_budget_but_prune_does(tmp_path) -> Non
 def test_points_of_a_sweep_are_numbers_or_text(tmp_path) -> None:
     (points,) = [p.default for p in COMMANDS["sweep"].params if p.name == "points"]
     assert tuple(float(p) for p in points.split(",")) == POINTS
-    with pytest.raises(UsageError, match=r"--points '0.5;0.2' is not a list of numbers"):
+    with pytest.raises(UsageError, match=r"points '0.5;0.2' is not a list of numbers"):
         spa_cli.sweep("none.onnx", tmp_path, points="0.5;0.2")
-    with pytest.raises(UsageError, match=r"--picture 'a.jpg' has to end in one of"):
+    with pytest.raises(UsageError, match=r"picture 'a.jpg' has to end in one of"):
         spa_cli.sweep("none.onnx", tmp_path, picture="a.jpg")
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"target_mac": 0.5}, r"there is no option 'target_mac' here; did you mean 'target_macs'\?"),
+        ({"sweeping": True}, "there is no option 'sweeping' here; name one that the function takes, or leave it out"),
+        ({"rounds": "x"}, "'rounds' has to be of type int, not 'x'"),
+        ({"rounds": True}, "'rounds' has to be of type int, not True"),
+        ({"only": [1]}, r"'only' has to be of type str \| Iterable\[str\] \| None, not \[1\]"),
+        ({"ignore": 3}, r"'ignore' has to be of type str \| Iterable\[str\] \| None, not 3"),
+        ({"ratio": [1]}, r"'ratio' has to be of type str \| float \| None, not \[1\]"),
+        ({"run": 0}, "'run' has to be of type bool, not 0"),
+        ({"input_shape": 3}, "'input_shape' has to be of type InputShapes, not 3"),
+        ({"evaluate": 3}, r"'evaluate' has to be of type str \| Evaluation \| None, not 3"),
+        ({"max_drift": "little"}, r"'max_drift' has to be of type float \| None, not 'little'"),
+    ],
+)
+def test_what_is_no_option_or_of_another_type_is_refused(given, says) -> None:
+    with pytest.raises(OptionError, match=says):
+        spa_cli.prune("none.onnx", **given)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    found = Options(ratio=np.float32(0.5), seed=np.int64(3), exact_only=np.bool_(True))
+    assert (found.ratio, type(found.seed), found.exact_only) == (0.5, int, True)
+    assert Limits(max_drift=np.float64(0.1)).max_drift == 0.1
+    with pytest.raises(OptionError, match=r"'max_drift' has to be of type float \| None"):
+        spa_cli.verify("none.onnx", "none.onnx", max_drift="little")
+
+
 SNIPPET = """
-import spa_cli
+import numpy as np, spa_cli
 spa_cli.prune("m.onnx", target_macs=0.5, only="fc", ignore=["a"], calib="c.npz", input_shape={"x": [1, 3]})
 spa_cli.sweep("m.onnx", "out", points=(0.5,), method="l1")
 spa_cli.verify("m.onnx", "s.onnx", mean=0.5, max_size="60%", provider=["cpu"])
@@ -139,6 +169,9 @@ spa_cli.prune("m.onnx", target_mac=0.5)
 spa_cli.prune("m.onnx", rounds="x")
 spa_cli.sweep("m.onnx", "out", ratio=0.5)
 spa_cli.verify("m.onnx", "s.onnx", max_drift="little")
+spa_cli.prune("m.onnx", calib=3)
+spa_cli.prune("m.onnx", calib=np.zeros(3), test=[np.zeros(3)], evaluate=lambda file: 0.5, progress=lambda s, f: None)
+spa_cli.prune("m.onnx", evaluate=3)
 """
 
 
@@ -153,6 +186,6 @@ def test_a_type_checker_sees_every_option(tmp_path) -> None:
         timeout=600,
     )
     told = [line.partition("use.py:")[2] for line in ran.stdout.splitlines() if "error: " in line]
-    assert [line.partition(":")[0] for line in told] == ["6", "7", "8", "9"], ran.stdout
+    assert [line.partition(":")[0] for line in told] == ["6", "7", "8", "9", "10", "12"], ran.stdout
     assert 'Unexpected keyword argument "target_mac"' in told[0]
     assert 'Argument "rounds" to "prune" has incompatible type "str"' in told[1]

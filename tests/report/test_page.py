@@ -192,7 +192,7 @@ def test_what_is_refused_before_any_work(tmp_path, monkeypatch, command) -> None
 
 
 def test_the_page_and_the_output_are_two_files(tmp_path) -> None:
-    with pytest.raises(UsageError, match="--plan-out and --report are the same file"):
+    with pytest.raises(UsageError, match="plan_out and report are the same file"):
         spa_cli.prune(RESNET, None, plan_out=tmp_path / "a.html", report=tmp_path / "a.html", ratio=0.3)
 
 

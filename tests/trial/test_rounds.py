@@ -91,7 +91,7 @@ def test_rounds_by_attention_heads() -> None:
 
 def test_rounds_are_counted_from_one() -> None:
     model = build("(float[N,6] x) => (y) { h = MatMul(x, wa)  y = MatMul(h, wb) }", wa=(6, 8), wb=(8, 3))
-    with pytest.raises(spa_cli.errors.UsageError, match="--rounds has to be at least 1, not 0"):
+    with pytest.raises(spa_cli.errors.UsageError, match="rounds has to be at least 1, not 0"):
         spa_cli.prune(model, ratio=0.3, rounds=0)
 
 

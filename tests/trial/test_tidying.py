@@ -138,7 +138,7 @@ def test_weights_that_are_inputs_are_said_unless_they_are_taken_off() -> None:
 
 def test_a_latency_that_tidying_alone_gives(monkeypatch) -> None:
     monkeypatch.setattr("spa_cli.trial.trials.Trials.latency_left", lambda *_: 0.3)
-    with pytest.raises(UnreachableError, match=r"--target-latency 0.5 needs no cut: --tidy alone leaves 0.300 .* ask"):
+    with pytest.raises(UnreachableError, match=r"target_latency 0.5 needs no cut: tidy=True alone leaves 0.300 .* ask"):
         spa_cli.prune(verbose(), tidy=True, target_latency=0.5, method="l1")
 
 

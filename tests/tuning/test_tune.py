@@ -129,9 +129,9 @@ def test_options_out_of_range(options, says) -> None:
 
 def test_what_pruning_does_not_train(tmp_path) -> None:
     asked = {"calib": CALIB, "tune": "soon"}
-    with pytest.raises(UsageError, match="--tune 'soon' is no duration; write one like 90s, 5m or 1h"):
+    with pytest.raises(UsageError, match="tune 'soon' is no duration; write one like 90s, 5m or 1h"):
         spa_cli.prune(RESNET, target_macs=0.5, **asked)
-    with pytest.raises(UsageError, match="--tune trains one cut, a sweep makes many; leave it out, and tune the one"):
+    with pytest.raises(UsageError, match="tune trains one cut, a sweep makes many; leave it out, and tune the one"):
         spa_cli.sweep(RESNET, tmp_path / "s", points=(0.5,), calib=CALIB, tune="5s")
 
 

@@ -114,7 +114,7 @@ def test_the_smallest_model_that_finds_most_boxes_again(pictures, tmp_path) -> N
     result = spa_cli.prune(model, min_agreement=0.9, calib=pictures, method="l2", round_to=1, judge_as="detections")
     assert result.drift.agreement >= 0.9
     assert result.after.channels < result.before.channels
-    with pytest.raises(spa_cli.errors.UnreachableError, match=r"--min-agreement 1 can't be kept: share of boxes found"):
+    with pytest.raises(spa_cli.errors.UnreachableError, match=r"min_agreement 1 can't be kept: share of boxes found"):
         spa_cli.prune(model, min_agreement=1.0, calib=pictures, method="l2", round_to=1, judge_as="detections")
 
 
@@ -159,7 +159,7 @@ def test_accuracy_is_a_gate(classifier) -> None:
         UsageError, match="--min-accuracy can't be measured without labels that fit an output; give an ar"
     ):
         spa_cli.verify(*models, calib=classifier / "bare.npz", min_accuracy=0.5)
-    with pytest.raises(UsageError, match=r"--min-accuracy has to be a positive number, not -1"):
+    with pytest.raises(UsageError, match=r"min_accuracy has to be a positive number, not -1"):
         spa_cli.verify(*models, min_accuracy=-1)
 
 
@@ -174,7 +174,9 @@ def test_accuracy_by_a_command(classifier) -> None:
     ran = spa("verify", *models, "--eval", command, "--min-accuracy", 0.7, "--json")
     assert ran.code == 0
     assert json.loads(ran.out)["accuracy"]["pruned"] == 0.75
-    with pytest.raises(UsageError, match="--eval reads a file, and this model is in memory; write it to a file first"):
+    with pytest.raises(
+        UsageError, match="evaluate reads a file, and this model is in memory; write it to a file first"
+    ):
         spa_cli.verify(models[0], onnx.load(models[1]), evaluate=command)
 
 
@@ -202,7 +204,7 @@ def test_so_many_samples_of_all_that_are_given(classifier, count, about) -> None
 
 
 def test_samples_that_are_none(classifier) -> None:
-    with pytest.raises(UsageError, match="--samples has to be at least 1, not 0"):
+    with pytest.raises(UsageError, match="samples has to be at least 1, not 0"):
         spa_cli.verify(classifier / "a.onnx", classifier / "b.onnx", samples=0)
     few = spa_cli.verify(classifier / "a.onnx", classifier / "b.onnx", samples=5)
     assert few.samples.startswith("5 synthetic samples")

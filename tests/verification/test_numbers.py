@@ -195,7 +195,7 @@ def test_scores_too_large_to_be_compared() -> None:
         wa=wide,
         wy=np.random.default_rng(1).standard_normal((8, 4)),
     )
-    with pytest.raises(ModelError, match="its scores by --method l2 are too large to be compared, or no numbers"):
+    with pytest.raises(ModelError, match="its scores by method l2 are too large to be compared, or no numbers"):
         spa_cli.prune(model, method="l2", ratio=0.3, round_to=1)
     assert spa_cli.prune(model, method="l1", ratio=0.3, round_to=1).after.channels < 8
 

@@ -60,7 +60,7 @@ def test_what_can_not_be_kept_is_refused_with_what_was_found() -> None:
         UnreachableError, match=r"accuracy is 0\.9\d+ \(the original's is 0\.9916\) at \d+% of the original"
     ):
         spa_cli.prune(RESNET, method="l1", min_accuracy=0.9999, test=TEST)
-    with pytest.raises(UnreachableError, match=r"--max-drift 1e-09 can't be kept: drift is"):
+    with pytest.raises(UnreachableError, match=r"max_drift 1e-09 can't be kept: drift is"):
         spa_cli.prune(RESNET, method="l1", max_drift=1e-9)
 
 
@@ -80,7 +80,7 @@ def test_drift_that_can_not_be_measured_is_not_zero() -> None:
     result = spa_cli.prune(net, method="l1", ratio=0.5)
     assert np.isnan(result.drift.relative_l2)
     assert 0 <= result.drift.agreement <= 1
-    with pytest.raises(UsageError, match="--max-drift can't be measured"):
+    with pytest.raises(UsageError, match="max_drift can't be measured"):
         spa_cli.prune(net, method="l1", max_drift=0.1)
 
 
@@ -109,7 +109,7 @@ def test_what_makes_no_sense_is_refused(options, says) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"calib": calib_path("digits_resnet")}])
 def test_accuracy_needs_labels_or_a_command(options) -> None:
-    with pytest.raises(UsageError, match="--min-accuracy needs labels"):
+    with pytest.raises(UsageError, match="min_accuracy needs labels"):
         spa_cli.prune(RESNET, method="l1", min_accuracy=0.9, **options)
 
 

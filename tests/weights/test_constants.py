@@ -207,7 +207,7 @@ def test_a_constant_that_is_no_weight() -> None:
     assert any("'s' is a constant that the weights don't have" in w for w in result.warnings)
     # retrained weights may hold it under another name: that would be a guess
     trained = {"w": arrays["w"] + 1, "v": arrays["v"], "scale": positive(6)}
-    with pytest.raises(UsageError, match=r"the plan cuts 's' \[6\], which no tensor .*nearest: scale.*--exported-with"):
+    with pytest.raises(UsageError, match=r"the plan cuts 's' \[6\], which no tensor .*nearest: scale.*exported_with"):
         spa_cli.apply_weights(plan, trained, model=model)
 
 

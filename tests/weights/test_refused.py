@@ -85,7 +85,7 @@ def test_retrained_under_other_names() -> None:
     plan, arrays = planned(model)
     before = {f"dense_{i}": a.T.copy() for i, a in enumerate(arrays.values())}
     after = {k: a + np.float32(1) for k, a in before.items()}
-    with pytest.raises(UsageError, match=r"\[8, 5\], which no tensor .*nearest: dense_0.*--exported-with"):
+    with pytest.raises(UsageError, match=r"\[8, 5\], which no tensor .*nearest: dense_0.*exported_with"):
         spa_cli.apply_weights(plan, after, model=model)
     result = spa_cli.apply_weights(plan, after, model=model, exported_with=before)
     wanted = {f"dense_{i}": a.T + np.float32(1) for i, a in enumerate(smaller(plan, arrays).values())}

@@ -1,0 +1,70 @@
+"""Results at a prompt and in a notebook."""
+
+from __future__ import annotations
+
+import re
+
+import onnx
+import pytest
+
+import spa_cli
+from spa_cli import shown
+from tests.samples import model_path
+
+MLP = model_path("digits_mlp")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> dict[str, object]:
+    folder = tmp_path_factory.mktemp("notebook")
+    small = folder / "small.onnx"
+    vit = model_path("digits_vit")
+    cut = spa_cli.prune(vit, ratio=0.1, method="l2").model
+    return {
+        "Result": spa_cli.prune(MLP, small, ratio=0.3, method="l2"),
+        "Analysis": spa_cli.inspect(MLP),
+        "Comparison": spa_cli.verify(MLP, small, max_drift=0.01),
+        "Sweep": spa_cli.sweep(MLP, folder / "sweep", points=[0.9, 0.8], method="l2"),
+        "TuneResult": spa_cli.tune(cut, vit, epochs=1, samples=8),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "table"),
+    [
+        ("Result", r"digits_mlp\.onnx: MACs 17 k -> .*, drift .*, written to .*small\.onnx", "pruned digits_mlp.onnx"),
+        ("Analysis", r"digits_mlp\.onnx: 2 groups, 192 removable channels, .* parameters, .* MACs", "2 groups"),
+        ("Comparison", r"0 of 1 gates passed, drift .*, 70\.9 kB -> .*, MACs .* of the latency", "not verified"),
+        ("Sweep", r"digits_mlp\.onnx: 2 of 2 budgets in macs, drift at 0\.9 \(.*\) to 0\.8 \(.*\)", "digits_mlp.onnx"),
+        ("TuneResult", r".*: drift .* -> .*", "drift"),
+    ],
+)
+def test_one_line_and_a_table(results, name, line, table) -> None:
+    found = results[name]
+    assert re.fullmatch(rf"<{name} {line}>", repr(found))
+    shown_as = found._repr_html_()
+    assert shown_as.startswith("<pre")
+    assert table in re.sub(r"<[^>]*>", "", shown_as)
+
+
+def test_weights_that_were_cut(results) -> None:
+    plan = results["Result"].plan
+    state = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(MLP).graph.initializer}
+    carried = spa_cli.apply_weights(plan, state)
+    assert re.fullmatch(r"<Carried .*: \d+ weights cut, .* -> .* numbers>", repr(carried))
+    assert carried._repr_html_().startswith("<pre")
+
+
+def test_a_name_can_be_no_markup() -> None:
+    model = onnx.load(MLP)
+    model.graph.input[0].name = "<script>alert(1)</script>"
+    for node in model.graph.node:
+        node.input[:] = ["<script>alert(1)</script>" if n == "pixels" else n for n in node.input]
+    found = spa_cli.inspect(model)._repr_html_()
+    assert "<script>" not in found
+    assert "&lt;script&gt;" in found
+
+
+def test_without_tables_there_is_the_line(results, monkeypatch) -> None:
+    monkeypatch.setattr(shown, "_tables", [])
+    assert results["Result"]._repr_html_() is None

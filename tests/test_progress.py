@@ -1,0 +1,57 @@
+"""Who asks for it is told what goes on."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+import spa_cli
+from spa_cli.progress import LOG, level, listened, stage, tracked, within
+from tests.samples import model_path
+
+MLP = model_path("digits_mlp")
+
+
+def test_stages_and_fractions_are_told() -> None:
+    told = []
+    with listened(lambda *heard: told.append(heard)), within("1 of 2"):
+        stage("reading")
+        assert list(tracked("ab")) == ["a", "b"]
+        LOG.info("no stage")
+        stage("")
+    assert told == [("1 of 2: reading", 0.0), ("1 of 2: reading", 0.0), ("1 of 2: reading", 0.5), ("done", 1.0)]
+
+
+def test_nobody_else_hears_more_for_it(caplog) -> None:
+    before = level()
+    with caplog.at_level(logging.WARNING, "spa_cli"):
+        with listened(lambda *_: None):
+            stage("reading")
+            assert level() == logging.DEBUG
+        assert caplog.records == []
+    assert level() == before
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_functions_take_a_listener(tmp_path, isolate) -> None:
+    told = []
+    found = list(
+        spa_cli.prune_many(
+            [MLP], tmp_path, ratio=0.3, method="l2", isolate=isolate, progress=lambda *heard: told.append(heard)
+        )
+    )
+    assert found[0].exit_code == 0
+    stages = [name for name, _ in told]
+    assert f"1 of 1, {MLP.name}: reading the model" in stages
+    assert stages[-1] == "done"
+    assert all(0 <= part <= 1 for _, part in told)
+
+
+def test_a_listener_can_stop_the_work() -> None:
+    def stop(name: str, part: float) -> None:
+        if name.startswith("scoring"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        spa_cli.prune(MLP, ratio=0.3, method="l2", progress=stop)
