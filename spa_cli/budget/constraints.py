@@ -32,7 +32,7 @@ class Constraints:
 def names(group: Group, makers: bool) -> set[str]:
     """What a pattern may call a group; ``makers``: leave out those that only read its channels."""
     members = [m for m in group.members if not makers or m.role != CONSUMER]
-    return {group.name, *(m.tensor for m in members), *(m.node for m in members)}
+    return {group.name, group.tensor, *(m.tensor for m in members), *(m.node for m in members)}
 
 
 def _any_match(names: set[str], patterns: tuple[str, ...]) -> bool:

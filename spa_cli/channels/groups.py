@@ -9,45 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spa_cli.channels.factors import digits
+from spa_cli.channels.group import Group as Group
+from spa_cli.channels.group import Member as Member
 from spa_cli.channels.ids import Reason, Rows
-from spa_cli.channels.state import PASS_THROUGH, Axis, Channels
-
-
-@dataclass(frozen=True)
-class Member:
-    """An axis of a parameter that loses ``rows`` indices with every channel of the group."""
-
-    tensor: str
-    axis: int
-    role: str
-    node: str
-    rows: int
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """Coupled channels of the same pattern.
-
-    ``ids`` (c,): one representative id per coupled channel. ``blocks`` (b,): if not empty, the ids of equal blocks
-    (heads, groups, directions) each of which may keep *different* channels, as long as all keep the same number.
-    ``inexact`` is the reason why removing is not zeroing, empty if it is.
-    """
-
-    name: str
-    ids: NDArray[np.int64]
-    blocks: NDArray[np.int64]
-    members: tuple[Member, ...]
-    inexact: Reason | None
-
-    @property
-    def channels(self) -> int:
-        """How many coupled channels there are (per block)."""
-        return len(self.ids)
-
-    @property
-    def exact(self) -> bool:
-        """Whether removing a channel equals zeroing it."""
-        return self.inexact is None
+from spa_cli.channels.naming import BLOCKS, INSIDE, named
+from spa_cli.channels.state import PASS_THROUGH, PRODUCER, Axis, Channels
 
 
 @dataclass(frozen=True)
@@ -97,7 +63,9 @@ def build_groups(state: Channels) -> Grouping:
         ordered, blocks = blocked.get(frozenset(ids.tolist()), (ids, ids[:0]))
         groups.append(Group("", ordered, blocks, members, inexact))
     groups.sort(key=lambda g: (min(order[m.tensor] for m in g.members), int(g.ids[0])))
-    groups = _named(groups, table.rows)
+    parts = [_part(g, table.rows) for g in groups]
+    held = [sorted({name for owners in table.holding(int(g.ids[0])) for name, _ in owners}) for g in groups]
+    groups = named(_by_tensor(groups, parts), parts, held, state.graph)
     return Grouping(groups, list(_frozen(state, table, groups)), table.rows, state.ids.count, table.occurrences(groups))
 
 
@@ -306,29 +274,30 @@ def _has_blocks(state: Channels, table: _Table, name: str, at: int, parent: NDAr
     return False
 
 
-def _named(groups: list[Group], rows: dict[tuple[str, int], Rows]) -> list[Group]:
-    """Names a person can read and ``--only`` can match: the first producer, and what of it is cut.
-
-    Where an axis is cut in two ways, ``/blocks`` are whole blocks (heads), ``/inside`` is the same of every block
-    (head dims).
-    """
+def _by_tensor(groups: list[Group], parts: list[str]) -> list[Group]:
+    """The groups by their first weight, and what of it is cut; those that are the same are counted."""
     counts: dict[str, int] = {}
-    named = []
-    for group in groups:
-        first = next((m for m in group.members if m.role == "producer"), group.members[0])
-        base = first.tensor + _part(rows[first.tensor, first.axis], group.ids)
+    found = []
+    for group, part in zip(groups, parts, strict=True):
+        base = _first(group).tensor + part
         counts[base] = counts.get(base, 0) + 1
-        named.append(replace(group, name=base if counts[base] == 1 else f"{base}#{counts[base]}"))
-    return named
+        found.append(replace(group, tensor=base if counts[base] == 1 else f"{base}#{counts[base]}"))
+    return found
 
 
-def _part(rows: Rows, ids: NDArray[np.int64]) -> str:
+def _first(group: Group) -> Member:
+    return next((m for m in group.members if m.role == PRODUCER), group.members[0])
+
+
+def _part(group: Group, rows_of: dict[tuple[str, int], Rows]) -> str:
+    """Where an axis is cut in two ways: whole blocks (heads), or the same of every block (head dims)."""
+    rows, ids = rows_of[_first(group).tensor, _first(group).axis], group.ids
     own = np.isin(rows, ids)
     line = np.where(own, rows, 0).max(1)[own.any(1)]
     beside = rows[own.any(1)][:, ~own.any(0)]
     if not beside.any():
         return ""
-    return "/inside" if len(line) > 1 and line[0] != line[1] else "/blocks"
+    return INSIDE if len(line) > 1 and line[0] != line[1] else BLOCKS
 
 
 def _frozen(state: Channels, table: _Table, groups: list[Group]) -> Iterator[FrozenAxis]:

@@ -25,6 +25,7 @@ def inspect_json(analysis: Analysis, source_bytes: int) -> dict[str, Any]:
         groups.append(
             {
                 "id": group.name,
+                "tensor": group.tensor,
                 "channels": group.channels,
                 "exact": group.exact,
                 "inexact_because": group.inexact.text if group.inexact else None,

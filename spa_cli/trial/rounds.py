@@ -61,11 +61,12 @@ def _scored_again(ranked: Ranked, request: Request, part: Selection, small: Sour
     analysis = analyse_model(small, subject.analysis.input_shapes)
     evidence = Evidence(analysis, request.options, request.focus, subject.data, subject.judges)
     again, unscored = rank_groups(evidence, request.recipe)
-    by_name = {g.name: i for i, g in enumerate(analysis.grouping.groups) if i not in unscored}
+    # what a group is called may change with others: its first weight does not
+    by_tensor = {g.tensor: i for i, g in enumerate(analysis.grouping.groups) if i not in unscored}
     found = []
     for index, (group, before) in enumerate(zip(subject.analysis.grouping.groups, ranked.rankings, strict=True)):
         mask = part.kept.get(index, np.ones(before.order.shape, bool))
-        at = by_name.get(group.name)
+        at = by_tensor.get(group.tensor)
         found.append(_continued(before, mask, None if at is None else again[at]))
     return replace(ranked, rankings=found)
 
