@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 # controls, marks that turn the direction of what follows, halves of characters, lines and paragraphs
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -28,6 +29,11 @@ def size(n: float) -> str:
         if n >= limit:
             return f"{n / limit:.3g} {unit}"
     return f"{n:.0f} B"
+
+
+def plural(n: int, one: str, several: str = "") -> str:
+    """3, "sample" -> '3 samples'; 2, "axis", "axes" -> '2 axes'."""
+    return f"{n} {one if n == 1 else several or one + 's'}"
 
 
 def duration(seconds: float | None) -> str:
@@ -57,6 +63,20 @@ def shorten(text: str, width: int) -> str:
         return text
     head = (width - 2) // 2
     return f"{text[:head]}..{text[len(text) - (width - 2 - head) :]}"
+
+
+def shortened(names: Sequence[str], width: int) -> list[str]:
+    """Each cut in the middle; of those that would then look alike, what they begin with alike goes instead."""
+    found = [shorten(name, width) for name in names]
+    for shown in set(found):
+        alike = [at for at, one in enumerate(found) if one == shown]
+        if len({names[at] for at in alike}) > 1:
+            start = os.path.commonprefix([names[at] for at in alike])  # noqa: RUF071 - letters, not folders
+            # whole words stay
+            same = max(start.rfind(c) for c in "/.:_-") + 1
+            for at in alike:
+                found[at] = shorten(f"..{names[at][same:]}", width)
+    return found
 
 
 def first_sentence(function: object) -> str:

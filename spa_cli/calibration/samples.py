@@ -13,6 +13,7 @@ from spa_cli.graph.model import Array, Graph
 from spa_cli.memory import more_than_fits, working_memory
 from spa_cli.options import SampleSource as SampleSource
 from spa_cli.progress import LOG
+from spa_cli.text import plural
 
 # how many are held back to judge on, where nothing else asks for more
 JUDGES = 64
@@ -56,7 +57,8 @@ class Samples:
             raise UsageError(f"the labels in '{self.about}' are not all finite numbers; give class indices or values")
         if len(self.found) != self.count:
             raise UsageError(
-                f"'{self.about}' holds {len(self.found)} labels for {self.count} samples; give one label a sample"
+                f"'{self.about}' holds {plural(len(self.found), 'label')} for {plural(self.count, 'sample')}; give one "
+                "label a sample"
             )
         return self.found
 
@@ -107,5 +109,5 @@ def too_many(count: int, wanted: int | str) -> str:
 
 
 def part(count: int, total: int, kind: str) -> str:
-    """What was read, in words: "512 of 50000 images", "256 images"."""
-    return f"{total} {kind}" if count == total else f"{count} of {total} {kind}"
+    """What was read, in words: "512 of 50000 images", "1 image"; ``kind`` ends in s."""
+    return plural(total, kind.removesuffix("s")) if count == total else f"{count} of {total} {kind}"

@@ -25,6 +25,7 @@ from spa_cli.graph.model import Array
 from spa_cli.options import Options
 from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.session import open_session
+from spa_cli.text import plural
 
 # the fewest samples of which some can be spared
 _FEWEST = 4
@@ -58,8 +59,8 @@ def _sameness(given: Samples) -> str:
         if len(different) >= _FEWEST:
             return ""
     return (
-        f"what is fitted to {len(different)} different samples may hold for no others, and drift on them says little: "
-        "give more with --calib"
+        f"what is fitted to {plural(len(different), 'different sample')} may hold for no others, and drift on them "
+        "says little: give more with --calib"
     )
 
 
@@ -118,7 +119,8 @@ def _picked(analysis: Analysis, given: Samples, index: NDArray[np.int64], kind: 
         seen[at] = True
     # the others of --samples; what is held back is said by its kind
     of = f" of {given.count}" if not kind and len(index) < given.count and (np.diff(index) > 0).all() else ""
-    about = f"{int(seen.sum())}{of} {kind}samples of {given.about}"
+    seen_of = f"{int(seen.sum())}{of} {kind}samples" if of else plural(int(seen.sum()), f"{kind}sample")
+    about = f"{seen_of} of {given.about}"
     chunks = chunks_at(graph, data, [{n: index[at] for n, at in c.items()} for c in cuts])
     return Calibration(chunks, about, index=[index[c[first]] for c in cuts], new=new)
 

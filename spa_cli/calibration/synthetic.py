@@ -13,6 +13,7 @@ from spa_cli.calibration.kinds import Input, Kind
 from spa_cli.calibration.rules import kind_of
 from spa_cli.calibration.selection import class_scores, evenly_spread, like_training, stored
 from spa_cli.calibration.store import Store
+from spa_cli.text import plural
 
 # one in so many samples is kept, where running them costs no more multiply-accumulates and drawing them no more numbers
 _POOL, _POOL_MACS, _POOL_NUMBERS = 4, 2e12, 1.6e8
@@ -41,7 +42,7 @@ def synthetic(analysis: Analysis, samples: int, seed: int, spread: bool = True) 
     about = "; ".join(f"{name}: {kind.told}" for name, kind in kinds.items())
     noise = any(kind.noise for kind in kinds.values())
     chunks = [chunk for _, chunk in store.chunks(analysis)]
-    return Calibration(chunks, f"{count} synthetic samples ({about}{chosen})", noise, warning=_doubts(kinds))
+    return Calibration(chunks, f"{plural(count, 'synthetic sample')} ({about}{chosen})", noise, warning=_doubts(kinds))
 
 
 def _kinds(analysis: Analysis) -> dict[str, Kind]:

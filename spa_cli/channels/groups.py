@@ -15,6 +15,18 @@ from spa_cli.channels.ids import Reason, Rows
 from spa_cli.channels.naming import BLOCKS, INSIDE, named
 from spa_cli.channels.state import PASS_THROUGH, PRODUCER, Axis, Channels
 
+# what runs along an axis that has no channels
+_NO_CHANNELS = frozenset(
+    [
+        "has a single channel",
+        "is the window of a convolution",
+        "runs over the directions of a recurrent layer",
+        "holds indices",
+        "holds positions",
+        "is the mask of an attention",
+    ]
+)
+
 
 @dataclass(frozen=True)
 class FrozenAxis:
@@ -23,6 +35,11 @@ class FrozenAxis:
     tensor: str
     axis: int
     reason: Reason
+
+    @property
+    def counts(self) -> bool:
+        """Whether anybody would look for channels along it: not along a window, or a single index."""
+        return self.reason.text not in _NO_CHANNELS
 
 
 @dataclass(eq=False)

@@ -25,7 +25,7 @@ from spa_cli.report.page.theme import (
 )
 from spa_cli.report.sweep import sweep_csv
 from spa_cli.sweeping.run import Sweep
-from spa_cli.text import one_line, shorten
+from spa_cli.text import one_line, shortened
 
 SUFFIXES = (".html", ".pdf", ".png", ".svg")
 _GROUPS = 15
@@ -82,7 +82,7 @@ def _figure(sweep: Sweep, places: int) -> Any:
 def _sensitive(sweep: Sweep, axes: Any) -> None:
     groups = sweep.sensitivity[:_GROUPS][::-1]
     axes.barh(range(len(groups)), [s.drift or 0.0 for s in groups], color=ACCENT)
-    axes.set_yticks(range(len(groups)), [shorten(one_line(s.group), 32) for s in groups], fontsize=8)
+    axes.set_yticks(range(len(groups)), shortened([one_line(s.group) for s in groups], 32), fontsize=8)
     axes.set_xlabel("drift when half of the group goes, alone", fontsize=8)
     axes.set_title("most sensitive groups", fontsize=9)
 

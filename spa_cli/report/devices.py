@@ -13,8 +13,7 @@ from spa_cli.devices.costs import costs_by_kind
 from spa_cli.devices.kinds import KINDS
 from spa_cli.devices.profiles import profiles
 from spa_cli.devices.table import CLASSES
-from spa_cli.report.tables import new_table
-from spa_cli.text import shorten
+from spa_cli.report.tables import new_table, put, short
 
 
 def devices_json(forgotten: int = 0) -> dict[str, Any]:
@@ -63,16 +62,16 @@ def devices_tables(out: Console, found: dict[str, Any]) -> None:
 def _measured(out: Console, measured: list[dict[str, Any]]) -> None:
     table = new_table(out, "measured: what layers take at widths that are multiples of")
     width = max(12, min(out.width - 56, 40))
-    table.add_column("model", no_wrap=True, max_width=width)
+    table.add_column("model", no_wrap=True)
     table.add_column("layers", no_wrap=True)
     for multiple in CLASSES:
         table.add_column(str(multiple), justify="right", no_wrap=True)
     for one in measured:
         for number, (kind, costs) in enumerate(one["costs"].items()):
-            name = "" if number else shorten(one["model"], width)
+            name = "" if number else short(out, [one["model"]], width)[0]
             cells = (f"{costs[str(m)]:.2f}" if str(m) in costs else "-" for m in CLASSES)
             table.add_row(Text(name), kind, *cells)
-    out.print(table)
+    put(out, table)
     for machine in sorted({one["machine"] for one in measured}):
         models = sum(one["machine"] == machine for one in measured)
         out.print(Text(f"{models} of {len(measured)} on {machine}"))

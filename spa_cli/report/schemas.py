@@ -181,7 +181,8 @@ _POINT = _object(
     refused=TEXT,
 )
 _GROUP = _object(
-    id=TEXT,
+    id=_said(TEXT, "where it is, and what"),
+    tensor=_said(TEXT, "the first weight that makes it, and what of it is cut"),
     channels=COUNT,
     exact=FLAG,
     inexact_because=_or_null(TEXT),

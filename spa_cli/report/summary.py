@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from spa_cli.report.tables import new_table
+from spa_cli.report.tables import new_table, put, short
 from spa_cli.report.tune import tuned_lines
-from spa_cli.text import count, drift_text, duration, shorten, size, widths_text
+from spa_cli.text import count, drift_text, duration, plural, size, widths_text
 from spa_cli.tidy.steps import told
 
 if TYPE_CHECKING:
@@ -50,14 +50,15 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
         _moved(out, report["drift"], report["drift"]["on"])
         _accuracy(out, report)
     if report["repair"]:
-        out.print(f"{', '.join(_repair(report['repair']))}; calibrated on {escape(report['repair']['calibration'])}")
+        done = f"{', '.join(repaired(report['repair']))}; calibrated on {report['repair']['calibration']}"
+        out.print(escape(done))
     if report["tuned"]:
         improved = f"; the loss on held-back samples is {report['tuned']['loss']:.3g} of what it was"
         done = improved if report["tuned"]["improved"] else "; nothing was better, so the weights are as they were"
         for at, line in enumerate(tuned_lines(report["tuned"])):
             out.print(line if at else f"{line}{done}")
     if report["blocks"]:
-        names = ", ".join(shorten(name, 40) for name in report["blocks"])
+        names = ", ".join(short(out, report["blocks"], 40))
         blocks = "1 block" if len(report["blocks"]) == 1 else f"{len(report['blocks'])} blocks"
         out.print(f"{blocks} went whole: {escape(names)}")
     if report["multiples"]:
@@ -98,12 +99,13 @@ def verify_table(out: Console, report: dict[str, Any]) -> None:
 def batch_table(out: Console, outcomes: Sequence[Outcome]) -> None:
     """One line a file."""
     table = new_table(out, f"{sum(o.report is not None for o in outcomes)} of {len(outcomes)} models pruned")
-    table.add_column("model", no_wrap=True, max_width=max(18, out.width - 64))
+    table.add_column("model", no_wrap=True)
     for column in ("MACs", "size", "latency", "drift", "agrees"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    for outcome in outcomes:
-        name = Text(shorten(Path(outcome.input).name, max(18, out.width - 64)))
+    shown = short(out, [Path(outcome.input).name for outcome in outcomes], max(18, out.width - 64))
+    for file, outcome in zip(shown, outcomes, strict=True):
+        name = Text(file)
         report = outcome.report
         if report is None:
             table.add_row(name, *["-"] * 5, f"[red]exit {outcome.exit_code}[/]")
@@ -116,7 +118,7 @@ def batch_table(out: Console, outcomes: Sequence[Outcome]) -> None:
         note = ", ".join(n for n, so in (("not run", report["not_verified"]), ("cached", report["cached"])) if so)
         note = "[red]ruined[/]" if report["drift"]["resembles"] is False else note
         table.add_row(name, *cells, drift, kept, note)
-    out.print(table)
+    put(out, table)
 
 
 def batch_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -163,7 +165,7 @@ def _moved(out: Console, drift: dict[str, Any], on: str) -> None:
     moved = float("nan") if drift["relative_l2"] is None else drift["relative_l2"]
     out.print(f"output drift {drift_text(moved)}{_between(drift['interval'])} (relative L2) on {escape(on)}")
     for one in drift["outputs"][:_OUTPUTS]:
-        names = ", ".join(f"'{shorten(name, 40)}'" for name in one["outputs"])
+        names = ", ".join(f"'{name}'" for name in short(out, one["outputs"], 40))
         text = f": {one['text']}" if one["text"] else ""
         colour = "red" if one["ruined"] else "default"
         out.print(f"[{colour}]{escape(names)}{escape(text)}[/] [dim]({escape(one['kind'])}: {escape(one['why'])})[/]")
@@ -184,15 +186,20 @@ def _accuracy(out: Console, report: dict[str, Any]) -> None:
         out.print(f"{shown} (by {escape(found['by'])})")
 
 
-def _repair(repair: dict[str, Any]) -> list[str]:
-    parts = [f"{repair['refitted']} of {repair['layers']} layers refitted"]
+def repaired(repair: dict[str, Any]) -> list[str]:
+    """What was done to how many layers; what was refitted, what was kept and what needed nothing are all of them."""
+    kept = len(repair["kept_sliced"])
+    parts = [f"{repair['refitted']} of {plural(repair['layers'], 'layer')} refitted"]
     if repair["refined"]:
-        parts.append(f"{repair['refined']} of them refined for the next layer")
-    if repair["recalibrated"]:
-        parts.append(f"{repair['recalibrated']} layers or norms recalibrated")
-    if repair["kept_sliced"]:
+        parts[0] += f" ({repair['refined']} of them refined for the next layer)"
+    if kept:
         why, _ = Counter(repair["kept_sliced"].values()).most_common(1)[0]
-        parts.append(f"{len(repair['kept_sliced'])} kept as cut ({escape(why)})")
+        parts.append(f"{kept} kept as cut ({why})")
+    if (rest := repair["layers"] - repair["refitted"] - kept) > 0:
+        parts.append(f"{rest} had nothing to make up for")
+    if repair["recalibrated"]:
+        several = plural(repair["recalibrated"], "layer or norm", "layers or norms")
+        parts.append(f"{several} recalibrated")
     return parts
 
 

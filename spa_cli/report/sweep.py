@@ -11,10 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from spa_cli.report.tables import new_table
+from spa_cli.report.tables import new_table, put, short
 from spa_cli.sweeping.points import Point
 from spa_cli.sweeping.run import Sweep
-from spa_cli.text import shorten
 
 _GROUPS = 10
 
@@ -84,13 +83,13 @@ def sweep_table(out: Console, sweep: Sweep) -> None:
     shown = sweep.sensitivity[:_GROUPS]
     groups = new_table(out, f"the {len(shown)} most sensitive of {len(sweep.sensitivity)} groups")
     width = max(18, out.width - 48)
-    groups.add_column("half of the channels of", no_wrap=True, max_width=width)
+    groups.add_column("half of the channels of", no_wrap=True)
     for column in ("drift", "MACs saved", "params saved"):
         groups.add_column(column, justify="right", no_wrap=True)
-    for each in shown:
+    for name, each in zip(short(out, [each.group for each in shown], width), shown, strict=True):
         moved = "-" if each.drift is None else f"{each.drift:.3f}"
-        groups.add_row(Text(shorten(each.group, width)), moved, f"{each.macs:.1%}", f"{each.params:.1%}")
-    out.print(groups)
+        groups.add_row(Text(name), moved, f"{each.macs:.1%}", f"{each.params:.1%}")
+    put(out, groups)
 
 
 def _accuracy(point: Point) -> str:

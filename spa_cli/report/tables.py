@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import IO, Any
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -17,7 +18,9 @@ from spa_cli.analysis import Analysis
 from spa_cli.channels.groups import Group
 from spa_cli.operators.registry import APPROXIMATE, FOLLOWED, FROZEN
 from spa_cli.report.operators import Operator
-from spa_cli.text import count, one_line, shorten, size
+from spa_cli.text import count, one_line, plural, shortened, size
+
+_NO_LIMIT = 100_000
 
 
 def _seen(text: Text) -> Text:
@@ -49,8 +52,24 @@ def console(stderr: bool = False, file: IO[str] | None = None) -> Console:
         return _Console(file=file, record=True, highlight=False, width=100, force_terminal=True, legacy_windows=False)
     found = _Console(stderr=stderr, highlight=False, soft_wrap=False)
     if not found.is_terminal:
-        found = _Console(stderr=stderr, highlight=False, width=100, no_color=True)
+        found = _Console(stderr=stderr, highlight=False, width=80, no_color=True)
     return found
+
+
+def short(out: Console, names: Sequence[str], width: int) -> list[str]:
+    """Names as they fit a column of a terminal; in a pipe, where others look for them, the whole of them."""
+    return shortened(names, width) if out.is_terminal else list(names)
+
+
+def put(out: Console, table: Table) -> None:
+    """Print a table; in a pipe as wide as its names are."""
+    if out.is_terminal:
+        out.print(table)
+        return
+    width = out.width
+    out.width = max(width, Measurement.get(out, out.options.update(max_width=_NO_LIMIT), table).maximum)
+    out.print(table)
+    out.width = width
 
 
 def new_table(out: Console, title: str) -> Table:
@@ -63,15 +82,15 @@ def operators_table(out: Console, found: list[Operator]) -> None:
     """One line an operator."""
     colour = {FOLLOWED: "green", APPROXIMATE: "yellow", FROZEN: "red"}
     table = new_table(out, f"{len(found)} operators")
-    table.add_column("operator", no_wrap=True, max_width=34)
+    table.add_column("operator", no_wrap=True)
     table.add_column("behaviour", no_wrap=True)
     table.add_column("gradient", no_wrap=True)
     table.add_column("how, or why not", overflow="fold")
-    for operator in found:
-        name = operator.name if operator.domain == "ai.onnx" else f"{operator.domain}.{operator.name}"
+    full = [o.name if o.domain == "ai.onnx" else f"{o.domain}.{o.name}" for o in found]
+    for name, operator in zip(short(out, full, 34), found, strict=True):
         behaviour = Text(operator.behaviour, colour[operator.behaviour])
-        table.add_row(Text(shorten(name, 34)), behaviour, operator.gradient, Text(operator.note.replace("``", "")))
-    out.print(table)
+        table.add_row(Text(name), behaviour, operator.gradient, Text(operator.note.replace("``", "")))
+    put(out, table)
 
 
 def inspect_table(out: Console, analysis: Analysis, name: str, source_bytes: int, everything: bool) -> None:
@@ -82,29 +101,26 @@ def inspect_table(out: Console, analysis: Analysis, name: str, source_bytes: int
         f"opset {analysis.graph.opset}, {len(analysis.graph.nodes)} nodes"
     )
     shapes = ", ".join(f"{n} {'x'.join(map(str, s)) or 'scalar'}" for n, s in analysis.input_shapes.items())
-    out.print(f"[dim]costs at input {escape(shapes)}[/]", soft_wrap=True)
+    out.print(f"[dim]costs at input {escape(shapes)}[/]")
     groups = analysis.grouping.groups
     if groups:
         shown = len(groups) if everything else min(len(groups), 40)
-        table = new_table(out, f"{len(groups)} groups, {analysis.channels} removable channels")
-        width = max(18, min(out.width - 52, 44))
-        table.add_column("group", no_wrap=True, max_width=width)
-        table.add_column("channels", justify="right", no_wrap=True)
-        table.add_column("axes", justify="right", no_wrap=True)
-        table.add_column("params/ch", justify="right", no_wrap=True)
-        table.add_column("MACs/ch", justify="right", no_wrap=True)
-        table.add_column("", no_wrap=True)
+        table = new_table(out, f"{plural(len(groups), 'group')}, {plural(analysis.channels, 'removable channel')}")
+        # a narrow terminal has room for what a channel costs, or for names
+        wide = out.width >= 70
+        width = max(18, min(out.width - (52 if wide else 22), 44))
+        for name in ("group", "channels", *(("axes", "params/ch", "MACs/ch") if wide else ()), ""):
+            table.add_column(name, justify="left" if name in ("group", "") else "right", no_wrap=True)
+        if everything and not out.is_terminal:
+            table.add_column("weight", no_wrap=True)
+        names = short(out, [group.name for group in groups[:shown]], width)
         for index, group in enumerate(groups[:shown]):
             params, macs = costs.per_channel(index, group)
-            table.add_row(
-                Text(shorten(group.name, width)),
-                _channels(group),
-                str(len(group.members)),
-                count(params),
-                count(macs),
-                "[green]exact[/]" if group.exact else "[yellow]approx[/]",
-            )
-        out.print(table)
+            cells = (str(len(group.members)), count(params), count(macs)) if wide else ()
+            kind = "[green]exact[/]" if group.exact else "[yellow]approx[/]"
+            weight = (Text(group.tensor),) if everything and not out.is_terminal else ()
+            table.add_row(Text(names[index]), _channels(group), *cells, kind, *weight)
+        put(out, table)
         if shown < len(groups):
             out.print(f"[dim]... and {len(groups) - shown} more groups; --all lists them, --json has every member[/]")
         _legend(out, groups)
@@ -117,7 +133,9 @@ def _channels(group: Group) -> str:
 
 def _legend(out: Console, groups: list[Group]) -> None:
     if any(len(g.blocks) for g in groups):
-        out.print("[dim]b x n: each of b blocks (heads, groups) may keep different channels, all the same number[/]")
+        out.print("[dim]b x n: b blocks that may keep different channels, the same number each[/]")
+    if any(g.name.endswith("/heads") for g in groups):
+        out.print("[dim]heads: whole heads; v, qk: dimensions of each; see --only '*/heads'[/]")
     if any("/blocks" in g.name or "/inside" in g.name for g in groups):
         out.print("[dim]/blocks: whole blocks; /inside: channels within each; see --only '*/blocks'[/]")
     reasons = Counter(g.inexact.text for g in groups if g.inexact)
@@ -126,20 +144,20 @@ def _legend(out: Console, groups: list[Group]) -> None:
 
 
 def _frozen(out: Console, analysis: Analysis, everything: bool) -> None:
-    frozen = [f for f in analysis.grouping.frozen if f.reason.text != "has a single channel"]
+    frozen = [f for f in analysis.grouping.frozen if f.counts]
     if not frozen:
         return
-    table = new_table(out, f"{len(frozen)} frozen axes of weights")
+    table = new_table(out, f"{plural(len(frozen), 'frozen axis', 'frozen axes')} of weights")
     table.add_column("why", overflow="fold")
     table.add_column("axes", justify="right", no_wrap=True)
-    table.add_column("for example", no_wrap=True, max_width=30)
+    table.add_column("for example", no_wrap=True)
     by_reason: dict[str, list[str]] = {}
-    for f in frozen:
-        by_reason.setdefault(f.reason.text, []).append(f"{shorten(f.tensor, 24)}[{f.axis}]")
+    for name, f in zip(short(out, [f.tensor for f in frozen], 24), frozen, strict=True):
+        by_reason.setdefault(f.reason.text, []).append(f"{name}[{f.axis}]")
     ranked = sorted(by_reason.items(), key=lambda item: -len(item[1]))
     shown = ranked if everything else ranked[:12]
     for text, places in shown:
         table.add_row(Text(text), str(len(places)), Text(places[0]))
-    out.print(table)
+    put(out, table)
     if len(shown) < len(ranked):
         out.print(f"[dim]... and {len(ranked) - len(shown)} more reasons; --all lists them[/]")

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from spa_cli.report.tables import new_table
-from spa_cli.text import count, shorten
+from spa_cli.report.tables import new_table, put, short
+from spa_cli.text import count
 from spa_cli.weights.carry import Carried
 
 _MOST_ROWS = 20
@@ -24,22 +24,23 @@ def weights_table(out: Console, result: Carried) -> None:
     width = max(18, (out.width - 48) // 2)
     table = new_table(out, escape(f"applied the plan to {result.source}"))
     for column in ("tensor", "in the model"):
-        table.add_column(column, no_wrap=True, max_width=width)
+        table.add_column(column, no_wrap=True)
     table.add_column("by", no_wrap=True)
     for column in ("before", "after"):
         table.add_column(column, justify="right", no_wrap=True)
     shown = list(result.shapes.items())[:_MOST_ROWS]
-    for key, (before, after) in shown:
+    short_keys = short(out, [key for key, _ in shown], width)
+    for (key, (before, after)), short_key in zip(shown, short_keys, strict=True):
         names = owners.get(key, [])
         more = f" +{len(names) - 1}" if len(names) > 1 else ""
         table.add_row(
-            Text(shorten(key, width)),
-            Text("the same" if names == [key] else shorten(names[0], width - len(more)) + more if names else ""),
+            Text(short_key),
+            Text("the same" if names == [key] else short(out, names[:1], width - len(more))[0] + more if names else ""),
             " ".join(dict.fromkeys(result.how[n] for n in names)),
             "x".join(map(str, before)),
             "x".join(map(str, after)),
         )
-    out.print(table)
+    put(out, table)
     if len(shown) < len(result.shapes):
         out.print(f"[dim]... and {len(result.shapes) - len(shown)} more tensors; --json has every one[/]")
     old, new = result.params

@@ -111,11 +111,11 @@ def _require_prunable(source: Source, analysis: Analysis) -> None:
         return
     if not analysis.graph.weights():
         raise ModelError(f"nothing in '{source.name}' can be pruned: it has no weights; export it with them")
-    reasons = [f.reason.text for f in analysis.grouping.frozen if f.reason.text != "has a single channel"]
+    reasons = [f.reason.text for f in analysis.grouping.frozen if f.counts]
     ranked = sorted(set(reasons), key=lambda r: (-reasons.count(r), r))
     why = (
         f"{reasons.count(ranked[0])} of {len(reasons)} axes: {ranked[0]}"
         if ranked
-        else "every axis is a single channel"
+        else "no axis of a weight has channels that could go"
     )
     raise ModelError(f"nothing in '{source.name}' can be pruned ({why}); 'spa inspect' tells why, axis by axis")

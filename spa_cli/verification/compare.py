@@ -28,7 +28,7 @@ from spa_cli.runtime.session import open_session, passes_checker, run
 from spa_cli.runtime.timing import Timing, latency
 from spa_cli.shown import Shown
 from spa_cli.surgery.cut import Cut
-from spa_cli.text import count, drift_text, size
+from spa_cli.text import count, drift_text, plural, size
 from spa_cli.tidy.steps import tidied
 from spa_cli.verification.accuracy import Accuracy, by_command
 from spa_cli.verification.check import verify_file, zeroing_differs
@@ -113,7 +113,7 @@ def compare(
     feeds, reference = first_run(
         before, analysis.graph, analysis.shapes_to_try, samples.chunks[0] if samples else None, seed=1
     )
-    samples = samples or Calibration([feeds], f"{samples_in(feeds)} synthetic samples")
+    samples = samples or Calibration([feeds], plural(samples_in(feeds), "synthetic sample"))
     panel = Panel.of(analysis.graph, analysis.state.shapes, feeds, reference, options.judge_as)
     checked = passes_checker(before)
     stage("checking and running the pruned model")

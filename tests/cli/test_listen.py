@@ -120,3 +120,34 @@ def test_one_of_many_says_which(tmp_path) -> None:
     ran = spa("prune", RESNET, model_path("digits_mlp"), "-o", tmp_path, "--ratio", 0.3, "--method", "l1", "-v")
     assert "1 of 2, digits_resnet.onnx: scoring channels" in ran.err
     assert "2 of 2, digits_mlp.onnx: measuring latency" in ran.err
+
+
+def test_what_is_left_falls_and_is_not_said_when_it_is_over() -> None:
+    clock = [0.0]
+    pace = Pace(lambda: clock[0])
+    assert pace.left is None
+    clock[0] = 10.0
+    pace.reached(0.25)
+    left = [pace.left]
+    for clock[0] in (20.0, 39.5, 60.0):
+        left.append(pace.left)
+    assert left == [30.0, 20.0, None, None]
+    # the same stage from its start
+    pace.reached(0.0)
+    clock[0] = 61.0
+    pace.reached(0.5)
+    assert pace.left == 1.0
+
+
+@pytest.mark.parametrize("columns", [45, 80, 120])
+def test_a_bar_is_one_line_however_narrow(columns) -> None:
+    ran = _terminal(
+        *("prune", RESNET, "-o", os.devnull + ".onnx", "--target-macs", 0.5, "--dry-run", "--calib-samples", 64),
+        columns=columns,
+    )
+    # a bar of more than one line goes up to draw itself again
+    assert "\x1b[2A" not in ran
+    drawn = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line) for line in re.split(r"[\r\n]+", ran)]
+    bars = [line for line in drawn if re.search(r" \d+ s", line) and "latency" not in line]
+    assert bars
+    assert max(map(len, bars)) <= columns

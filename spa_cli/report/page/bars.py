@@ -19,7 +19,7 @@ from spa_cli.report.page.theme import (
     drawing,
     inline,
 )
-from spa_cli.text import one_line, shorten
+from spa_cli.text import one_line, shortened
 
 # inches a bar takes, and those of the axis and the legend together
 _ROW, _REST = 0.22, 0.75
@@ -63,7 +63,7 @@ def _figure(bars: list[Bar], show: Show, unit: str) -> Any:
         text = show(before) if same else f"{show(before)} → {show(after or 0)}"
         end = max(before, after or 0) + 0.012 * most
         axes.text(end, place, text, va="center", color=MUTED if same and both else INK, fontsize=8)
-    axes.set_yticks(places, [shorten(one_line(n), _NAME) for n, _, _ in bars], fontsize=8)
+    axes.set_yticks(places, shortened([one_line(n) for n, _, _ in bars], _NAME), fontsize=8)
     axes.tick_params("y", length=0)
     axes.tick_params("x", labelsize=8)
     axes.set_ylim(len(bars) - 0.4, -0.6)

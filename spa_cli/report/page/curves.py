@@ -21,7 +21,7 @@ from spa_cli.report.page.theme import (
     inline,
 )
 from spa_cli.sweeping.points import Sensitivity
-from spa_cli.text import count, one_line, shorten
+from spa_cli.text import count, one_line, shortened
 
 # marks a group has at most, groups that are drawn at most
 _MARKS, _GROUPS, _SENSITIVE = 48, 160, 30
@@ -61,7 +61,7 @@ def importance(strips: list[Strip], per: str) -> Drawn:
             # the usual labels are formulas, which a page can't show
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("e-0", "e-"))
             axes.xaxis.set_minor_formatter(lambda *_: "")
-        axes.set_yticks(range(len(shown)), [shorten(one_line(n), _NAME) for n, _, _ in shown], fontsize=8)
+        axes.set_yticks(range(len(shown)), shortened([one_line(n) for n, _, _ in shown], _NAME), fontsize=8)
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.tick_params("y", length=0)
         axes.tick_params("x", labelsize=8)
@@ -103,7 +103,7 @@ def sensitivity(found: list[Sensitivity]) -> Drawn:
         most = max((d for _, d in shown), default=0.0) or 1.0
         for place, (_, drift) in enumerate(shown):
             axes.text(drift + 0.012 * most, place, f"{drift:.3g}", va="center", fontsize=8, color=INK)
-        axes.set_yticks(range(len(shown)), [shorten(one_line(s.group), _NAME) for s, _ in shown], fontsize=8)
+        axes.set_yticks(range(len(shown)), shortened([one_line(s.group) for s, _ in shown], _NAME), fontsize=8)
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.set_xlim(0, most * 1.12)
         axes.tick_params("y", length=0)

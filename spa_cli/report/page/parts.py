@@ -44,6 +44,7 @@ def groups_table(analysis: Analysis, selection: Selection | None = None) -> list
             [
                 Number(index + 1, str(index + 1)),
                 group.name,
+                group.tensor,
                 Number(
                     group.channels,
                     f"{len(group.blocks)} x {group.channels}" if len(group.blocks) else str(group.channels),

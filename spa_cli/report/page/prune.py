@@ -13,6 +13,7 @@ from spa_cli.report.page.layers import layers
 from spa_cli.report.page.render import render
 from spa_cli.report.page.structure import structure
 from spa_cli.report.page.training import curve
+from spa_cli.report.summary import repaired
 from spa_cli.report.tune import tuned_lines
 from spa_cli.request import Request
 from spa_cli.result import Result
@@ -94,13 +95,4 @@ def _how(result: Result, options: Options) -> list[tuple[str, str]]:
 
 
 def _repair(repair: dict[str, Any] | None) -> str:
-    if repair is None:
-        return "none"
-    found = [f"{repair['refitted']} of {repair['layers']} layers refitted"]
-    if repair["refined"]:
-        found.append(f"{repair['refined']} of them refined for the next layer")
-    if repair["recalibrated"]:
-        found.append(f"{repair['recalibrated']} layers or norms recalibrated")
-    if repair["kept_sliced"]:
-        found.append(f"{len(repair['kept_sliced'])} kept as cut")
-    return ", ".join(found)
+    return "none" if repair is None else ", ".join(repaired(repair))

@@ -23,7 +23,7 @@ from spa_cli.report.page.theme import (
     drawing,
     inline,
 )
-from spa_cli.text import one_line, shorten
+from spa_cli.text import one_line, shortened
 
 # inches: a row, a lane, the arcs, a character of a name at most; how many of those
 _ROW, _LANE, _ARCS, _LETTER = 0.19, 0.3, 1.15, 0.068
@@ -120,7 +120,7 @@ def _figure(names: list[str], arcs: list[tuple[int, int]], lanes: list[Lane]) ->
     from matplotlib.figure import Figure
 
     columns = 1 + max((lane.column for lane in lanes), default=0)
-    shown = [shorten(one_line(name), _NAME) for name in names]
+    shown = shortened([one_line(name) for name in names], _NAME)
     beside = 0.25 + _LETTER * max(map(len, shown), default=0)
     spine = beside + _ARCS
     width = max(WIDTH, spine + 0.5 + columns * _LANE)
