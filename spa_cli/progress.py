@@ -17,6 +17,8 @@ LOG = logging.getLogger("spa_cli")
 LOG.addHandler(logging.NullHandler())
 # attribute of a record: which fraction of the stage is done
 PART = "spa_part"
+# and of one that stays where it is shown
+NOTE = "spa_note"
 
 Progress: TypeAlias = Callable[[str, float], None]
 _heard: ContextVar[_Heard | None] = ContextVar("heard", default=None)
@@ -62,6 +64,11 @@ def listened(listener: Progress | None) -> Iterator[None]:
 def level() -> int:
     """From which level on somebody listens."""
     return LOG.level if _heard.get() is None else logging.DEBUG
+
+
+def note(text: str) -> None:
+    """Something that a user wants to see while there is time to stop; it stays where it is shown."""
+    LOG.info("%s", text, extra={NOTE: True})
 
 
 def stage(text: str) -> None:

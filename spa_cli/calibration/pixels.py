@@ -18,6 +18,8 @@ from spa_cli.runtime.inputs import input_dims, input_dtype, input_shapes
 
 # Pillow's name of what a model with so many channels sees
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+# of borders: what YOLO and its kin pad with
+_GREY = 114
 
 
 def pillow() -> Any:
@@ -96,15 +98,14 @@ class ImageInput:
         return self.size[0] or height, self.size[1] or width
 
     def array(self, image: Any, size: tuple[int, int]) -> Array:
-        """A Pillow image: its shorter side resized, its middle cut out, pixels in the model's order and range."""
+        """A Pillow image in the model's size (``--fit``), its pixels in the model's order and range."""
         if image.mode == "F":
             raise ValueError("its pixels are floating-point numbers; give an .npz")
         if image.mode.startswith("I"):
             # 16 bits a pixel: Pillow would clip instead of scale
             image = pillow().fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
         image = image.convert(_MODES[self.channels])
-        fit = extra("PIL.ImageOps", "images need Pillow", "pillow").fit
-        image = fit(image, (size[1], size[0]), pillow().Resampling.BILINEAR)
+        image = _FITTED[self.reading.fit](image, (size[1], size[0]))
         pixels = np.asarray(image).reshape(*size, self.channels)
         if self.reading.color == "bgr" and self.channels >= 3:
             pixels = pixels[..., [2, 1, 0, *range(3, self.channels)]]
@@ -114,6 +115,29 @@ class ImageInput:
         if self.axes == "nchw":
             pixels = pixels.transpose(2, 0, 1)
         return pixels[..., 0] if self.axes == "nhw" else np.ascontiguousarray(pixels)
+
+
+def _operations() -> Any:
+    return extra("PIL.ImageOps", "images need Pillow", "pillow")
+
+
+def _crop(image: Any, size: tuple[int, int]) -> Any:
+    """Its shorter side resized, its middle cut out."""
+    return _operations().fit(image, size, pillow().Resampling.BILINEAR)
+
+
+def _letterbox(image: Any, size: tuple[int, int]) -> Any:
+    """All of it in its own proportions, grey at both sides, as detectors are trained."""
+    grey = {"L": _GREY, "RGB": (_GREY,) * 3, "RGBA": (*(_GREY,) * 3, 255)}[image.mode]
+    return _operations().pad(image, size, pillow().Resampling.BILINEAR, color=grey)
+
+
+def _stretch(image: Any, size: tuple[int, int]) -> Any:
+    """All of it, in the proportions of the model's input."""
+    return image.resize(size, pillow().Resampling.BILINEAR)
+
+
+_FITTED = {"crop": _crop, "letterbox": _letterbox, "stretch": _stretch}
 
 
 def _axes(name: str, dims: list[int | str], layout: str) -> str:

@@ -9,6 +9,7 @@ from spa_cli.errors import OptionError
 from spa_cli.options import READING, Options
 
 LAYOUTS, COLORS, RANGES = ("auto", "nchw", "nhwc"), ("rgb", "bgr"), (1, 255)
+FITS = ("crop", "letterbox", "stretch")
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Reading:
     layout: str = "auto"
     color: str = "rgb"
     image_range: int = 1
+    fit: str = "crop"
     tokenizer: Path | None = None
     max_length: int | None = None
     input_shape: tuple[tuple[str, tuple[int, ...]], ...] = ()
@@ -42,6 +44,7 @@ class Reading:
             ("--layout", self.layout, LAYOUTS),
             ("--color", self.color, COLORS),
             ("--image-range", self.image_range, RANGES),
+            ("--fit", self.fit, FITS),
         ):
             if value not in known:
                 raise OptionError(f"{name} {value} is not known; use one of {', '.join(map(str, known))}")

@@ -12,7 +12,7 @@ from typing import Any
 
 from spa_cli.cli.streams import say
 from spa_cli.errors import UsageError
-from spa_cli.progress import LOG, PART
+from spa_cli.progress import LOG, NOTE, PART
 from spa_cli.text import one_line
 
 
@@ -126,6 +126,9 @@ class _Bar(logging.Handler):
         self.close()
         if record.levelno == logging.WARNING:
             say(one_line(f"warning: {text}"))
+        elif getattr(record, NOTE, False):
+            if sys.stderr.isatty():
+                say(one_line(text))
         elif record.levelno == logging.INFO and text and sys.stderr.isatty():
             self._pace = Pace()
             self._shown = _progress(self._pace)

@@ -53,6 +53,9 @@ class DataArguments(ShapeArguments, total=False):
     image_range: int
     """Pixels go from 0 to this: 1 or 255."""
 
+    fit: str
+    """How an image comes to the model's size: crop (its middle), letterbox (all of it, with borders) or stretch."""
+
     tokenizer: str | os.PathLike[str] | None
     """The tokenizer.json for text."""
 

@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass
 
 from spa_cli.errors import OptionError
+from spa_cli.options import words
 from spa_cli.options.declare import GATES, option, read_all
-
-_UNITS = {"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
 @dataclass(frozen=True)
@@ -40,14 +39,13 @@ class Limits:
 
 
 def bytes_of(text: str | int, original: int) -> int:
-    """``500000``, ``500kB``, ``1.5MiB``, or ``60%`` of the original, as bytes; raises UsageError."""
+    """A size (``words.in_bytes``), or ``60%`` of the original, as bytes; raises OptionError."""
     given = str(text).strip()
-    number = given.rstrip("%abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
-    unit = given[len(number) :].strip().lower()
-    try:
-        value = float(number)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf or unit not in {*_UNITS, "%"}:
+    if given.endswith("%"):
+        found = words.in_percent(given)
+        value = None if found is None else int(found * original)
+    else:
+        value = words.in_bytes(given)
+    if value is None:
         raise OptionError(f"'{text}' is no file size; write bytes, a size like 500kB or 1.5MB, or a part like 60%")
-    return int(value / 100 * original if unit == "%" else value * _UNITS[unit])
+    return value

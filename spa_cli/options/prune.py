@@ -16,7 +16,7 @@ from spa_cli.options.sources import SampleSource, samples
 from spa_cli.options.words import Evaluation, Numbers
 
 # how images and text are read
-READING = ("mean", "std", "layout", "color", "image_range", "tokenizer", "max_length")
+READING = ("mean", "std", "layout", "color", "image_range", "fit", "tokenizer", "max_length")
 # what else is said of samples to fit to
 SAMPLES = ("focus", "memory", "test", "seed")
 # the budgets of a sweep
@@ -106,6 +106,11 @@ class Options:
     layout: str = option("auto", "Order of an image's axes: nchw, nhwc or auto.", DATA)
     color: str = option("rgb", "Order of an image's channels: rgb or bgr.", DATA)
     image_range: int = option(1, "Pixels go from 0 to this: 1 or 255.", DATA)
+    fit: str = option(
+        "crop",
+        "How an image comes to the model's size: crop (its middle), letterbox (all of it, with borders) or stretch.",
+        DATA,
+    )
     tokenizer: str | os.PathLike[str] | None = option(None, "The tokenizer.json for text.", DATA, read=words.file)
     max_length: int | None = option(None, "Tokens a text has at most (default: what the model takes, or 128).", DATA)
     test: SampleSource | None = option(

@@ -89,15 +89,27 @@ def fraction(given: str | float | None) -> float | None:
     return found / 100 if given.strip().endswith("%") else found
 
 
+def in_bytes(given: str | int) -> int | None:
+    """Of a size as every option takes it: 500000, 20kB, 1.5 MB, 3GiB, 4g; ``None`` for what is none."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([kmgt]?)(i?)b?", str(given).strip().lower())
+    number = float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2] or " ") if found else 0
+    return round(number) if number >= 1 else None
+
+
+def in_percent(given: str) -> float | None:
+    """The fraction that ``60%`` is, above none; ``None`` for other words."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*%", given)
+    return (float(found[1]) / 100 or None) if found else None
+
+
 def size(given: str | int | None, flag: str = "--memory") -> int | None:
-    """Bytes, also as text with a unit: 4GB, 512MB, 3GiB."""
+    """Bytes, also as text with a unit."""
     if given is None:
         return None
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?", str(given).strip().lower())
-    number = float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2] or " ") if found else 0
-    if number < 1:
+    found = in_bytes(given)
+    if found is None:
         raise OptionError(f"{flag} '{given}' is no size; write one like 4GB or 500MB")
-    return round(number)
+    return found
 
 
 def rate(given: str | float) -> str | float:

@@ -198,3 +198,29 @@ def test_without_pillow(folder, monkeypatch) -> None:
         UsageError, match=r"images need Pillow \(.*\); install it in spa's own environment: pip install pillow"
     ):
         read_samples(folder, image_graph("n", 3, 6, 4))
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("RGBA", 4)])
+def test_ways_to_fit_a_wide_image(tmp_path, mode, channels) -> None:
+    """White on the left, black in the middle, white on the right."""
+    wide = np.full((4, 12, channels), 255, np.uint8)
+    wide[:, 4:8, :3] = 0
+    Image.fromarray(wide.squeeze(), mode).save(tmp_path / "0.png")
+    found = {}
+    for fit in ("crop", "letterbox", "stretch"):
+        data = read_samples(tmp_path, image_graph("n", channels, 6, 6), Reading(image_range=255, fit=fit)).data["image"]
+        found[fit] = data[0, 0]
+    # its middle
+    assert found["crop"].max() < 60
+    # all of it, with grey above and below
+    assert (found["letterbox"][[0, 1, 4, 5]] == 114).all()
+    assert found["letterbox"][2:4, 0].min() > 200
+    assert found["letterbox"][2:4, 2:4].max() < 60
+    # all of it, in other proportions
+    assert found["stretch"][:, 0].min() > 200
+    assert found["stretch"][:, 2:4].max() < 60
+
+
+def test_a_way_to_fit_that_is_not_known() -> None:
+    with pytest.raises(UsageError, match="--fit squeeze is not known; use one of crop, letterbox, stretch"):
+        Reading(fit="squeeze")

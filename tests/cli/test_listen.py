@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from spa_cli.cli.listen import Pace
 from tests.cli.running import contents, refused, spa
 from tests.cli.test_terminal import ROOT, _terminal
 from tests.samples import model_path

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 
 from spa_cli import __version__
@@ -41,7 +42,9 @@ def test_piped_output_is_plain_and_narrow(tmp_path) -> None:
         ran = _process(*arguments)
         assert ran.returncode == 0, ran.stderr
         assert "\x1b" not in ran.stdout + ran.stderr
-        assert max(len(line) for line in ran.stdout.splitlines() if "written to" not in line) <= 100
+        # a table is as wide as the names in it
+        others = [line for line in ran.stdout.splitlines() if not line.startswith(("|", "+", "written to"))]
+        assert max(map(len, map(str.rstrip, others))) <= 80
 
 
 def _terminal(*arguments: object, columns: int = 80, **environment: str) -> str:
@@ -157,3 +160,29 @@ def test_the_result_does_not_depend_on_the_order_of_sets(name, tmp_path) -> None
         assert _process(*arguments, module="tests.quick", PYTHONHASHSEED=seed).returncode == 0
         made.add((tmp_path / "s.onnx").read_bytes())
     assert len(made) == 1
+
+
+def test_names_are_whole_in_a_pipe_and_other_lines_are_narrow(tmp_path) -> None:
+    model = onnx.load(model_path("digits_mobilenet"))
+    long = "a/layer/with/a/name/that/is/longer/than/any/terminal/is/wide/and/goes/on/and/on/at/its/end"
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [n.replace("digits_mobilenet_1/block4_se_reduce_1", long) for n in names]
+    for tensor in model.graph.initializer:
+        tensor.name = tensor.name.replace("digits_mobilenet_1/block4_se_reduce_1", long)
+    named = tmp_path / "m.onnx"
+    onnx.save(model, named)
+    lines = _process("inspect", named, "--all").stdout.splitlines()
+    assert any("and/on/at/its/end" in line for line in lines if line.startswith("|"))
+    assert max(len(line) for line in lines if not line.startswith(("|", "+"))) <= 80
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", _terminal("inspect", named, columns=45))
+    assert max(len(line) for line in re.split(r"[\r\n]+", plain)) <= 45
+
+
+def test_only_axes_that_could_have_channels_are_counted_as_frozen() -> None:
+    shown = spa("inspect", RESNET).out
+    assert "2 frozen axes of weights" in shown
+    assert "window" not in shown
+    assert "graph output 'logits' keeps its shape" in shown
+    # every axis of every weight is told to programs
+    assert "is the window of a convolution" in spa("inspect", RESNET, "--json").out

@@ -19,8 +19,9 @@ from spa_cli.cli.app import commands
 from spa_cli.errors import OptionError, UsageError
 from spa_cli.options import BUDGETS, POINTS, READING, SAMPLES, Options, arguments
 from spa_cli.options.declare import declared
-from spa_cli.options.limits import Limits
+from spa_cli.options.limits import Limits, bytes_of
 from spa_cli.options.tune import Training
+from spa_cli.options.words import size
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = typer.main.get_command(commands()).commands
@@ -189,3 +190,22 @@ def test_a_type_checker_sees_every_option(tmp_path) -> None:
     assert [line.partition(":")[0] for line in told] == ["6", "7", "8", "9", "10", "12"], ran.stdout
     assert 'Unexpected keyword argument "target_mac"' in told[0]
     assert 'Argument "rounds" to "prune" has incompatible type "str"' in told[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_"),
+    [("20kB", 20_000), ("20 kb", 20_000), ("20k", 20_000), ("20000", 20_000), (20_000, 20_000), ("20KiB", 20_480)],
+)
+def test_all_sizes_take_the_same_spellings(text, bytes_) -> None:
+    assert Options(target_size=text).target_bytes(10**6) == bytes_
+    assert Options(memory=text).memory == bytes_
+    assert bytes_of(text, 10**6) == bytes_
+    assert size(text, "--memory-limit") == bytes_
+
+
+@pytest.mark.parametrize("text", ["20 kilobytes", "0", "-1", "", "0%", "1.2.3MB"])
+def test_what_is_no_size(text) -> None:
+    with pytest.raises(OptionError, match=r"is no file size; write bytes, a size like 500kB or 1\.5MB, or a part"):
+        Options(target_size=text)
+    with pytest.raises(OptionError, match="is no size; write one like 4GB or 500MB"):
+        Options(memory=text)

@@ -10,6 +10,7 @@ from spa_cli.report.json_report import prune_json
 from spa_cli.report.page import measure, parts
 from spa_cli.report.page.curves import importance, moved, sensitivity, trade
 from spa_cli.report.page.layers import layers
+from spa_cli.report.page.pictures import pictures
 from spa_cli.report.page.render import render
 from spa_cli.report.page.structure import structure
 from spa_cli.report.page.training import curve
@@ -60,6 +61,7 @@ def prune_page(result: Result, small: Trial, ranked: Ranked, choice: Choice, req
         problems=quality.problems,
         training=curve(points) if len(points) > 1 else None,
         trained=tuned_lines(report["tuned"]) if report["tuned"] else [],
+        samples=pictures(subject.judges, request.reading.color),
         moved=moved(differences, samples) if len(differences) else None,
         structure=structure(analysis),
         groups=parts.groups_table(analysis, selection),

@@ -1,0 +1,46 @@
+"""What samples are, as the model is given them: in a line, and as pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spa_cli.calibration.chunks import Calibration
+from spa_cli.graph.model import Array
+
+# channels of a picture; a side of fewer pixels is none
+_CHANNELS, _SMALL = (1, 3, 4), 4
+
+
+def told(samples: Calibration) -> str:
+    """Which samples, and per input what one is: its kind, shape, and the values of the first ones."""
+    first = samples.chunks[0]
+    return f"{samples.about}; {', '.join(_told(name, array) for name, array in first.items())}"
+
+
+def _told(name: str, array: Array) -> str:
+    shape = "x".join(map(str, array.shape[1:])) or "single numbers"
+    if array.dtype.kind not in "fiu" or not array.size:
+        return f"'{name}' {shape}"
+    kind = "pictures of " if pictured(array) is not None else ""
+    return f"'{name}' {kind}{shape}, values {array.min():.3g} to {array.max():.3g}"
+
+
+def pictured(array: Array, color: str = "rgb") -> Array | None:
+    """(n, height, width, 3), from 0 to 1, of samples that can be shown; ``None`` for what is no picture.
+
+    Their values are spread between the least and the largest of all: what normalised them does not matter.
+    """
+    if array.ndim == 3:
+        array = array[..., None]
+    if array.ndim != 4 or array.dtype.kind not in "fiu":
+        return None
+    # four in front of one or three are a side
+    if array.shape[1] in (1, 3) or (array.shape[1] in _CHANNELS and array.shape[3] not in _CHANNELS):
+        array = array.transpose(0, 2, 3, 1)
+    if array.shape[3] not in _CHANNELS or min(array.shape[1:3]) < _SMALL:
+        return None
+    shown = array[..., :3].astype(np.float64)
+    if color == "bgr":
+        shown = shown[..., ::-1]
+    low, high = shown.min(), shown.max()
+    return np.broadcast_to((shown - low) / ((high - low) or 1.0), (*shown.shape[:3], 3))
