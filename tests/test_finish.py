@@ -36,7 +36,7 @@ def test_a_ruined_network_does_not_pass_min_agreement(tmp_path, calib) -> None:
 def test_max_drift_beside_a_budget_is_a_gate(tmp_path, calib) -> None:
     out = tmp_path / "small.onnx"
     with pytest.raises(
-        VerificationError, match=r"; ask for less, or give more samples with --calib \(nothing was written\)"
+        VerificationError, match=r"; ask for less, or give more samples with calib \(nothing was written\)"
     ):
         spa_cli.prune(_classifier(), out, ratio=0.5, calib=calib, round_to=1, max_drift=0.1)
     assert not out.exists()

@@ -11,7 +11,7 @@ from spa_cli.graph.model import Array
 _CHANNELS, _SMALL = (1, 3, 4), 4
 
 
-def told(samples: Calibration) -> str:
+def in_a_line(samples: Calibration) -> str:
     """Which samples, and per input what one is: its kind, shape, and the values of the first ones."""
     first = samples.chunks[0]
     return f"{samples.about}; {', '.join(_told(name, array) for name, array in first.items())}"

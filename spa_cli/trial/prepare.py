@@ -8,7 +8,7 @@ from spa_cli.analysis import Analysis, analyse_model
 from spa_cli.budget.patterns import check_patterns
 from spa_cli.calibration.judging import first_of, judging_samples, or_feeds
 from spa_cli.calibration.read import read_data
-from spa_cli.calibration.seen import told
+from spa_cli.calibration.seen import in_a_line
 from spa_cli.channels.ranking import Ranking
 from spa_cli.errors import ModelError
 from spa_cli.graph.source import Source
@@ -86,7 +86,7 @@ def _analyse(source: Source, request: Request, of_many: bool) -> Subject:
     )
     subject = Subject(source, analysis, feeds, reference, held, data, tuple(warnings), said=options.judge_as)
     subject.panel  # noqa: B018 - raises UsageError, before any work, for what --as says and is not so
-    note(f"runs on {told(held)}")
+    note(f"runs on {in_a_line(held)}")
     return subject
 
 

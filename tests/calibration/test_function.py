@@ -147,7 +147,7 @@ def test_a_function_that_is_gone_is_not_taken_for_the_next() -> None:
 
 @pytest.mark.parametrize(
     "labels, says",
-    [([1, 2], "holds 2 labels for 6 samples"), (["a"] * 6, "not all finite numbers")],
+    [([1, 2], "holds 2 labels for 6 samples; give one label a sample"), (["a"] * 6, "not all finite numbers")],
 )
 def test_labels_that_do_not_fit(labels, says) -> None:
     found = read_samples(lambda: {"x": X, "labels": labels}, ONE)

@@ -7,7 +7,7 @@ import pytest
 
 import spa_cli
 from spa_cli.calibration.chunks import Calibration
-from spa_cli.calibration.seen import pictured, told
+from spa_cli.calibration.seen import in_a_line, pictured
 from tests.cli.running import spa
 from tests.samples import calib_path, model_path
 
@@ -40,7 +40,7 @@ def test_blue_is_blue() -> None:
 
 def test_in_a_line() -> None:
     first = {"image": RAMP, "ids": np.array([[3, 9], [1, 0]]), "n": np.array([True, False])}
-    said = told(Calibration([first], "2 samples of a.npz"))
+    said = in_a_line(Calibration([first], "2 samples of a.npz"))
     assert said == (
         "2 samples of a.npz; 'image' pictures of 3x4x5, values -2 to 2, 'ids' 2, values 0 to 9, 'n' single numbers"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spa_cli.calibration.chunks import Calibration
-from spa_cli.calibration.seen import pictured, told
+from spa_cli.calibration.seen import in_a_line, pictured
 from spa_cli.report.page.theme import Drawn, drawing, inline
 
 # how many, and inches of a side
@@ -27,5 +27,5 @@ def pictures(samples: Calibration, color: str) -> Drawn | None:
             axes.imshow(picture, interpolation="nearest")
             axes.set_axis_off()
         svg = inline(figure, "samples", label)
-    caption = f"Of {told(samples)}. Values are spread over black to white: look at crop, colours and proportions."
+    caption = f"Of {in_a_line(samples)}. Values are spread over black to white: look at crop, colours and proportions."
     return Drawn("samples", label, svg, caption, fits=True)
