@@ -115,7 +115,7 @@ def test_gather_of_blocks() -> None:
 
 
 def _group_plan(analysis: Analysis, name: str, kept: list[int]) -> dict[str, dict[str, list[int]]]:
-    group = next(g for g in analysis.grouping.groups if g.name == name)
+    group = next(g for g in analysis.grouping.groups if g.tensor == name)
     plan: dict[str, dict[str, list[int]]] = {}
     for member in group.members:
         plan.setdefault(member.tensor, {})[str(member.axis)] = kept

@@ -45,14 +45,14 @@ def no_work(monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("option", "pattern", "says"),
     [
-        ("only", "wah", "--only 'wah' names no group, tensor or node of 'model'; did you mean 'wa'?"),
+        ("only", "wah", "only 'wah' names no group, tensor or node of 'model'; did you mean 'wa'?"),
         ("only", "Matmul_a", "did you mean 'MatMul_a'?"),
-        ("only", "nothing*", "names no group, tensor or node of 'model'; 'spa inspect' lists the groups"),
-        ("only", "wy", "'wy' names nothing in 'model' that makes channels which can go; 'spa inspect' lists"),
+        ("only", "nothing*", "names no group, tensor or node of 'model'; spa_cli.inspect() lists the groups"),
+        ("only", "wy", "'wy' names nothing in 'model' that makes channels which can go; spa_cli.inspect() lists"),
         ("only", "Softmax_s", "'Softmax_s' names nothing in 'model' that makes channels which can go"),
-        ("ignore", "nothing*", "--ignore 'nothing*' names no group, tensor or node of 'model'; 'spa inspect' lists"),
+        ("ignore", "nothing*", "ignore 'nothing*' names no group, tensor or node of 'model'; spa_cli.inspect() lists"),
         ("ignore", "MatMul_hh", "did you mean 'MatMul_h' or 'MatMul_a'?"),
-        ("ignore", "Relu_r", "--ignore 'Relu_r' names only what channels of group 'wa' pass through; name the group"),
+        ("ignore", "Relu_r", "ignore 'Relu_r' names only what channels of group 'wa' pass through; name the group"),
         ("ignore", "r", "'r' names only what channels of group 'wa' pass through"),
     ],
 )
@@ -114,8 +114,8 @@ def test_of_many_models_a_name_may_be_anothers(tmp_path) -> None:
     assert [o.exit_code for o in found.values()] == [0, 0]
     every = (found[n].report["warnings"] for n in ("digits_mlp", "digits_resnet"))
     mlp, resnet = ([text for text in texts if " names no " in text] for texts in every)
-    assert [w.partition(" names no ")[0] for w in mlp] == ["--only 'stage*'", "--ignore 'stem.*'"]
-    assert [w.partition(" names no ")[0] for w in resnet] == ["--only 'coefficient'"]
+    assert [w.partition(" names no ")[0] for w in mlp] == ["only 'stage*'", "ignore 'stem.*'"]
+    assert [w.partition(" names no ")[0] for w in resnet] == ["only 'coefficient'"]
     # alone it is refused, whatever the cache remembers
     shutil.rmtree(tmp_path / "out")
     asked = {"cache": tmp_path / "cache", "ignore": ("stem.*",), "only": ("coefficient", "stage*")}
@@ -126,7 +126,7 @@ def test_of_many_models_a_name_may_be_anothers(tmp_path) -> None:
 def test_a_model_that_has_nothing_of_all_of_only_is_refused(tmp_path) -> None:
     found = _many(tmp_path, only=("stage*", "stem*"))
     assert [found[n].exit_code for n in ("digits_mlp", "digits_resnet")] == [2, 0]
-    assert "--only 'stage*' names no group" in str(found["digits_mlp"].error)
+    assert "only 'stage*' names no group" in str(found["digits_mlp"].error)
 
 
 def test_the_command_says_it_of_many(tmp_path) -> None:

@@ -265,7 +265,7 @@ def test_a_focus_that_can_not_be_read(text) -> None:
     "options, says",
     [
         ({"method": "l1", "focus": ("classes=1",)}, "looks at no data"),
-        ({"focus": ("samples=0:5",)}, "counts the samples of --calib; give the file"),
+        ({"focus": ("samples=0:5",)}, "counts the samples of calib; give the file"),
         ({"focus": ("classes=77",)}, "scores of these classes"),
         ({"focus": ("output=nothing",)}, "the model has no such output; name one of"),
         (

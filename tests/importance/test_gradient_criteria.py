@@ -71,7 +71,7 @@ def test_a_group_without_gradients_is_left_whole_and_says_which_operator_has_non
     model = build(text, w1=(5, 8), w2=(8, 6), w3=(6, 7), w4=(7, 3))
     result = spa_cli.prune(model, ratio=0.3, method="snip", calib_samples=32, repair=False)
     told = next(text for text in result.warnings if "left whole" in text)
-    assert "none of its weights has a score by --method snip: operator Hardmax (node 'Hardmax_m')" in told
+    assert "none of its weights has a score by method snip: operator Hardmax (node 'Hardmax_m')" in told
 
 
 def test_gradients_need_no_other_package() -> None:

@@ -97,14 +97,12 @@ def test_rounds_are_counted_from_one() -> None:
 
 def test_rounds_need_one_budget(tmp_path) -> None:
     model = build("(float[N,6] x) => (y) { h = MatMul(x, wa)  y = MatMul(h, wb) }", wa=(6, 8), wb=(8, 3))
-    said = "--rounds goes part of the way to one budget of size or speed"
+    said = "rounds goes part of the way to one budget of size or speed"
     with pytest.raises(spa_cli.errors.UsageError, match=said):
         spa_cli.prune(model, max_drift=0.2, rounds=2)
     with pytest.raises(spa_cli.errors.UsageError, match=said):
         spa_cli.sweep(model, tmp_path / "sweep", rounds=2)
-    with pytest.raises(
-        spa_cli.errors.UsageError, match="a sweep tries the budgets of --points; leave out min_agreement"
-    ):
+    with pytest.raises(spa_cli.errors.UsageError, match="a sweep tries the budgets of points; leave out min_agreement"):
         spa_cli.sweep(model, tmp_path / "sweep", min_agreement=0.9)
 
 

@@ -71,7 +71,7 @@ TEXT = "(float[1,4] x) => (y) { h = MatMul(x, w1) r = Relu(h) y = MatMul(r, w2) 
 def test_what_only_coarse_steps_would_miss_is_met_from_below_and_said() -> None:
     result = spa_cli.prune(build(TEXT, **NET), ratio=0.4, round_to=4)
     assert result.before.channels - result.after.channels == 16
-    said = "--ratio 0.4 is met with 0.500 of the 32 removable channels removed, the nearest below it"
+    said = "ratio 0.4 is met with 0.500 of the 32 removable channels removed, the nearest below it"
     assert said in result.warnings
     with pytest.raises(UnreachableError, match=r"can't be met within 2 %: 0\.500 of the 32 removable channels"):
         spa_cli.prune(build(TEXT, **NET), ratio=0.4, round_to=4, exact_budget=True)
@@ -88,7 +88,7 @@ def test_several_budgets_hold_together() -> None:
 
 
 def test_budgets_that_exclude_each_other_name_the_one_that_is_out_of_reach() -> None:
-    with pytest.raises(UnreachableError, match=r"--target-params 0\.1 can't be reached: 0\.[0-9]+ of the original"):
+    with pytest.raises(UnreachableError, match=r"target_params 0\.1 can't be reached: 0\.[0-9]+ of the original"):
         prune("digits_resnet", target_macs=0.7, target_params=0.1, max_group_ratio=0.5)
 
 
@@ -120,7 +120,7 @@ def test_latency_is_confirmed_on_the_finished_file_in_one_run() -> None:
 
 def test_a_model_that_gives_no_profile_has_no_latency_to_aim_at(monkeypatch) -> None:
     monkeypatch.setattr("spa_cli.trial.choose.clock_of", lambda analysis, *_: None)
-    with pytest.raises(UnreachableError, match=r"gives no profile of '.*'; use --target-macs"):
+    with pytest.raises(UnreachableError, match=r"gives no profile of '.*'; use target_macs"):
         prune("digits_mlp", target_latency=0.7)
 
 
@@ -188,7 +188,7 @@ def test_a_latency_that_no_file_has_is_refused_with_the_closest(monkeypatch) -> 
     monkeypatch.setattr("spa_cli.trial.trials.latency", lambda *_, **__: Timing(1.0, 0.9, 1.0, 0.9))
     with pytest.raises(
         UnreachableError,
-        match=r"--target-latency 0\.85: 0\.900 of the original is the closest that was confirmed on the finished "
+        match=r"target_latency 0\.85: 0\.900 of the original is the closest that was confirmed on the finished "
         "model; ask for that, or try again on a quieter machine",
     ):
         prune("digits_resnet", target_latency=0.85)

@@ -109,7 +109,7 @@ def test_a_step_that_changes_the_outputs_is_left_out_with_a_warning(monkeypatch,
     monkeypatch.setitem(steps.STEPS, "idle", (broken, "idle"))
     result = spa_cli.prune(verbose(), tidy=True, plan_out=tmp_path / "plan.json", **ASKED)
     (warning,) = result.warnings
-    assert warning.startswith("--tidy went without its step 'idle': output 'y' differs by ")
+    assert warning.startswith("tidy=True went without its step 'idle': output 'y' differs by ")
     assert left(result.model) == {"Conv": 2, "Relu": 1, "Identity": 1}
     assert "idle" not in result.plan.about["tidy"]
     plan = spa_cli.prune(verbose(), **ASKED).plan
@@ -122,7 +122,7 @@ def test_norms_that_do_not_fold_stay_with_a_warning(monkeypatch) -> None:
     monkeypatch.setitem(steps.STEPS, "batch-norms", (broken, "BatchNormalization folded"))
     result = spa_cli.prune(verbose(), tidy=True, **ASKED)
     (warning,) = result.warnings
-    assert warning.startswith("--tidy left BatchNormalization where it was: output 'y' differs by ")
+    assert warning.startswith("tidy=True left BatchNormalization where it was: output 'y' differs by ")
     assert left(result.model) == {"Conv": 2, "Relu": 1, "BatchNormalization": 1}
 
 
@@ -130,9 +130,9 @@ def test_weights_that_are_inputs_are_said_unless_they_are_taken_off() -> None:
     model = with_initializer_inputs(verbose())
     model.ir_version = 8
     (warning,) = spa_cli.prune(model, **ASKED).warnings
-    assert warning.startswith("6 weights are also inputs, ") and "--tidy" in warning
+    assert warning.startswith("6 weights are also inputs, ") and "tidy=True" in warning
     result = spa_cli.prune(model, tidy=True, **ASKED)
-    assert result.warnings == ["6 weights were also inputs, and --tidy took them off: they can no longer be fed"]
+    assert result.warnings == ["6 weights were also inputs, and tidy=True took them off: they can no longer be fed"]
     assert [v.name for v in result.model.graph.input] == ["x"]
 
 

@@ -156,7 +156,7 @@ def test_accuracy_is_a_gate(classifier) -> None:
         assert (gate.name, gate.passed) == ("min-accuracy", passes)
         assert gate.found == found.accuracy.after.value
     with pytest.raises(
-        UsageError, match="--min-accuracy can't be measured without labels that fit an output; give an ar"
+        UsageError, match="min_accuracy can't be measured without labels that fit an output; give an ar"
     ):
         spa_cli.verify(*models, calib=classifier / "bare.npz", min_accuracy=0.5)
     with pytest.raises(UsageError, match=r"min_accuracy has to be a positive number, not -1"):
@@ -169,8 +169,8 @@ def test_accuracy_by_a_command(classifier) -> None:
     command = f"{sys.executable} {script} {{model}}"
     models = classifier / "a.onnx", classifier / "b.onnx"
     found = spa_cli.verify(*models, evaluate=command, min_accuracy=0.76)
-    assert (found.accuracy.before.value, found.accuracy.after.value, found.accuracy.by) == (0.8, 0.75, "--eval")
-    assert found.gates[0].text == "accuracy by --eval 0.75, not at least --min-accuracy 0.76"
+    assert (found.accuracy.before.value, found.accuracy.after.value, found.accuracy.by) == (0.8, 0.75, "evaluate")
+    assert found.gates[0].text == "accuracy by evaluate 0.75, not at least min_accuracy 0.76"
     ran = spa("verify", *models, "--eval", command, "--min-accuracy", 0.7, "--json")
     assert ran.code == 0
     assert json.loads(ran.out)["accuracy"]["pruned"] == 0.75
@@ -229,4 +229,4 @@ def test_numbers_that_mean_themselves_have_no_agreement(tmp_path) -> None:
     model = build("(float[N,8] x) => (y) { a = MatMul(x, w)  y = Tanh(a) }", w=(8, 3))
     found = spa_cli.verify(model, model, min_agreement=0.5)
     assert not found.passed
-    assert "of numbers that mean themselves --max-drift is the gate) can't be measured" in found.gates[0].text
+    assert "of numbers that mean themselves max_drift is the gate) can't be measured" in found.gates[0].text
