@@ -104,7 +104,7 @@ def _ways(asked: Asked, match: Match, first: Feeds, judges: Batches, seed: int) 
     ways = ways_for(first) if asked.ways is None else asked.ways
     if np.ndim(first.get(TOLD, ())) > 2:
         if moved := {CROP, FLIP} & {*(asked.ways or ())}:
-            raise UsageError(
+            raise OptionError(
                 f"--augment {moved.pop()} moves what is in images, but not the labels of their places; use mix or none"
             )
         ways = tuple(way for way in ways if way == MIX)
