@@ -45,7 +45,7 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
         out.print(f"tidied: {told(report['tidied'])}")
     if report["not_verified"]:
         ranked = f"ranked by {report['method']}, " if report["method"] else ""
-        out.print(f"{escape(ranked)}cut by structure only: signature and shapes are those of the original")
+        out.print(f"{escape(ranked)}cut by structure only: signature and shapes are the original's")
     else:
         _moved(out, report["drift"], report["drift"]["on"])
         _accuracy(out, report)

@@ -93,7 +93,7 @@ def test_tables_and_progress(model, made) -> None:
 
 def test_json_says_what_is_there(model) -> None:
     ran = _ran(spa("inspect", model, "--json"))
-    assert {f"{name}w" for name in NAMES[1:]} <= {g["id"] for g in json.loads(ran.out)["groups"]}
+    assert {f"{name}w" for name in NAMES[1:]} <= {g["tensor"] for g in json.loads(ran.out)["groups"]}
 
 
 def test_every_line_of_a_log_is_an_entry(made) -> None:

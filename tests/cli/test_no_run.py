@@ -59,7 +59,7 @@ def test_what_was_not_verified_is_said_everywhere(plugin) -> None:
     assert ran.code == 0, ran.err
     lines = ran.out.splitlines()
     assert lines[:2] == [f"not verified: {UNRUN}", f"not verified: {BUT}"]
-    assert "ranked by l2, cut by structure only: signature and shapes are those of the original" in lines
+    assert "ranked by l2, cut by structure only: signature and shapes are the original's" in lines
     assert not [line for line in lines if "drift" in line or "latency" in line]
     assert ran.err.startswith(
         "warning: widths were not chosen by the time they take, which is not known; give --round-to 8"
@@ -175,21 +175,21 @@ def _spoiled() -> onnx.ModelProto:
 @pytest.mark.parametrize(
     ("options", "flag"),
     [
-        ({"target_latency": 0.5}, "--target-latency"),
-        ({"max_drift": 0.5}, "--max-drift"),
-        ({"min_accuracy": 0.5}, "--min-accuracy"),
-        ({"ratio": 0.5, "min_agreement": 0.5}, "--min-agreement"),
-        ({"ratio": 0.5, "calib": "c.npz"}, "--calib"),
-        ({"ratio": 0.5, "test": "c.npz"}, "--test"),
-        ({"ratio": 0.5, "evaluate": "python {model}"}, "--eval"),
-        ({"ratio": 0.5, "repair": True}, "--repair"),
-        ({"ratio": 0.5, "tidy": True}, "--tidy"),
-        ({"ratio": 0.5, "provider": "cuda"}, "--provider"),
+        ({"target_latency": 0.5}, "target_latency"),
+        ({"max_drift": 0.5}, "max_drift"),
+        ({"min_accuracy": 0.5}, "min_accuracy"),
+        ({"ratio": 0.5, "min_agreement": 0.5}, "min_agreement"),
+        ({"ratio": 0.5, "calib": "c.npz"}, "calib"),
+        ({"ratio": 0.5, "test": "c.npz"}, "test"),
+        ({"ratio": 0.5, "evaluate": "python {model}"}, "evaluate"),
+        ({"ratio": 0.5, "repair": True}, "repair=True"),
+        ({"ratio": 0.5, "tidy": True}, "tidy=True"),
+        ({"ratio": 0.5, "provider": "cuda"}, "provider"),
     ],
 )
 def test_what_needs_a_run_is_refused_by_name(options, flag) -> None:
     with pytest.raises(
-        UsageError, match=f"^--no-run can't be used with {flag}, for which the model is run; leave one out$"
+        UsageError, match=f"^run=False can't be used with {flag}, for which the model is run; leave one out$"
     ):
         spa_cli.prune("m.onnx", run=False, **options)
 
@@ -199,7 +199,7 @@ def test_what_needs_a_run_is_refused_by_name(options, flag) -> None:
 )
 def test_criteria_that_need_a_run_are_refused_by_name(method, named) -> None:
     with pytest.raises(
-        UsageError, match=f"^--no-run can't be used with --method {named}, which looks at what the model"
+        UsageError, match=f"^run=False can't be used with method {named}, which looks at what the model"
     ):
         spa_cli.prune("m.onnx", run=False, method=method, ratio=0.5)
 
