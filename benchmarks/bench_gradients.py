@@ -28,8 +28,8 @@ from spa_cli.errors import SpaError, first_line
 from spa_cli.graph.formulas import made_by_formula
 from spa_cli.graph.model import FLOAT_TYPES
 from spa_cli.runtime.floats import last_floats
-from spa_cli.runtime.inputs import synthetic
 from spa_cli.runtime.load import load
+from spa_cli.runtime.made_up import synthetic
 from spa_cli.runtime.session import Feeds, open_session
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import spa_cli
 from spa_cli.operators import contracting
-from spa_cli.runtime.inputs import synthetic
+from spa_cli.runtime.made_up import synthetic
 from spa_cli.runtime.profile import profile
 
 SHARED = ("real/models", "imagenet", "tasks")

@@ -23,7 +23,8 @@ from spa_cli.operators import shape_rules
 from spa_cli.operators.analyse import analyse
 from spa_cli.operators.blocks import Block, find_blocks
 from spa_cli.operators.rewrite import cut
-from spa_cli.runtime.inputs import declared, input_dims, input_shapes
+from spa_cli.runtime.dimensions import input_shapes, other_sizes
+from spa_cli.runtime.inputs import declared, input_dims
 from spa_cli.runtime.observe import observe
 from spa_cli.shown import Shown
 from spa_cli.surgery.cut import Cut
@@ -192,14 +193,5 @@ def _declare(graph: Graph, shapes: dict[str, tuple[int, ...]], known: Shapes) ->
 
 def _elsewhere(graph: Graph, shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]] | None:
     """The same inputs with every free dimension of another size; ``None`` if there is none."""
-    other = {}
-    for name, shape in shapes.items():
-        dims = input_dims(graph.inputs[name])
-        if dims is None:
-            # not even the rank is declared: whatever was asked for holds
-            dims = list(shape)
-        other[name] = tuple(
-            size if isinstance(dim, int) else size + 1 if at == 0 else 2 * size
-            for at, (dim, size) in enumerate(zip(dims, shape, strict=True))
-        )
+    other = other_sizes(graph, shapes)
     return None if other == shapes else other

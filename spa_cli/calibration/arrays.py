@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from spa_cli.archives import UNREADABLE, check_unpacked
-from spa_cli.calibration.check import checked
+from spa_cli.calibration.check import samples_of
+from spa_cli.calibration.filling import alone
 from spa_cli.calibration.samples import Samples, joined, label_name
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array, Graph
@@ -38,7 +39,8 @@ def read_arrays(path: Path, graph: Graph) -> Samples:
         raise UsageError(
             f"the files in '{path}' don't fit together: {error}; give arrays that differ on axis 0 alone"
         ) from error
-    return Samples(checked(data, graph, str(path)), str(path), joined(labels, [f"'{f}'" for f in files], str(path)))
+    found = joined(labels, [f"'{f}'" for f in files], str(path))
+    return samples_of(data, graph, str(path), str(path), found)
 
 
 def _read(file: Path, graph: Graph) -> tuple[dict[str, Array], Array | UsageError | None]:
@@ -48,11 +50,11 @@ def _read(file: Path, graph: Graph) -> tuple[dict[str, Array], Array | UsageErro
         with file.open("rb") as stream:
             loaded = np.load(stream, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
-                if len(graph.inputs) != 1:
+                if (name := alone(graph)) is None:
                     raise UsageError(
                         f"'{file}' holds one array, the model has {len(graph.inputs)} inputs; give an .npz with all"
                     )
-                return {next(iter(graph.inputs)): loaded}, None
+                return {name: loaded}, None
             label = label_name(loaded.files, graph)
             # what is no input is never read: it is only named where an input is missing
             arrays = {k: loaded[k] if k in graph.inputs else np.empty(0) for k in loaded.files if k != label}

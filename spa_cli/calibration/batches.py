@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from spa_cli.calibration.check import checked, rank_of
+from spa_cli.calibration.check import rank_of, samples_of
+from spa_cli.calibration.filling import alone, needed
 from spa_cli.calibration.samples import Samples, joined, label_name, too_many
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array, Graph
@@ -35,6 +36,7 @@ def gather(given: Any, graph: Graph, where: str, limit: int | None) -> Samples:
         items = (given[at] for at in range(len(given)))
     else:
         raise UsageError(f"'{where}' gave a {type(given).__name__}; it has to give {_FORMS}")
+    required = needed(graph)
     parts: dict[str, list[Array]] = {}
     labels: list[Array | UsageError | None] = []
     count, size, more = 0, 0, False
@@ -47,7 +49,7 @@ def gather(given: Any, graph: Graph, where: str, limit: int | None) -> Samples:
             break
         data, label = _split(item, graph, where)
         batch = {n: _batch(n, a, graph, where, number) for n, a in data.items() if n in graph.inputs}
-        lacking = [n for n in graph.inputs if n not in batch]
+        lacking = [n for n in required if n not in batch]
         if lacking:
             raise UsageError(
                 f"item {number} of '{where}' lacks input '{lacking[0]}', it has {', '.join(data)}; "
@@ -67,11 +69,12 @@ def gather(given: Any, graph: Graph, where: str, limit: int | None) -> Samples:
         raise UsageError(
             f"what '{where}' gave does not fit together: {error}; give batches of one shape but for axis 0"
         ) from error
-    data = checked(stacked, graph, where)
     most = limit if items is not whole else None
     found = joined(labels, [f"item {i} of '{where}'" for i in range(len(labels))], where)
     kept = found if found is None or isinstance(found, UsageError) else found[:most]
-    return Samples({n: a[:most] for n, a in data.items()}, f"{where} (its first)" if more else where, kept)
+    return samples_of(
+        {n: a[:most] for n, a in stacked.items()}, graph, where, f"{where} (its first)" if more else where, kept
+    )
 
 
 def _is_pair(given: Any) -> bool:
@@ -91,12 +94,12 @@ def _split(item: Any, graph: Graph, where: str) -> tuple[dict[str, Array], Array
         data = {str(name): as_array(value) for name, value in item.items()}
         name = label_name(data, graph)
         return data, data.pop(name) if name is not None and label is None else label
-    if len(graph.inputs) != 1:
+    if (only := alone(graph)) is None:
         raise UsageError(
             f"'{where}' gives arrays without names, the model has {len(graph.inputs)} inputs; give dicts that name "
             f"{', '.join(graph.inputs)}"
         )
-    return {next(iter(graph.inputs)): as_array(item)}, label
+    return {only: as_array(item)}, label
 
 
 def _batch(name: str, array: Array, graph: Graph, where: str, number: int) -> tuple[Array, bool]:

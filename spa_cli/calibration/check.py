@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import onnx
 
+from spa_cli.calibration.filling import filled
+from spa_cli.calibration.samples import Samples
 from spa_cli.errors import UsageError
 from spa_cli.graph.finite import not_finite
 from spa_cli.graph.model import Array, Graph
@@ -18,6 +20,17 @@ def rank_of(info: onnx.ValueInfoProto) -> int | None:
     """Axes of a batch of this input (an input without any takes one number per sample); ``None`` if not declared."""
     dims = input_dims(info)
     return None if dims is None else len(dims) or 1
+
+
+def samples_of(
+    arrays: Mapping[str, Array], graph: Graph, where: str, about: str, labels: Array | UsageError | None = None
+) -> Samples:
+    """Samples of what ``arrays`` hold, with what they need not hold (``filling``).
+
+    ``where``: their name in a message; ``about``: that in what is told of them. Raises UsageError as ``checked`` does.
+    """
+    whole, clause = filled(arrays, graph)
+    return Samples(checked(whole, graph, where), about + clause, labels)
 
 
 def checked(arrays: Mapping[str, Array], graph: Graph, where: str) -> dict[str, Array]:

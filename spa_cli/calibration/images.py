@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from spa_cli.calibration.check import checked
+from spa_cli.calibration.check import samples_of
 from spa_cli.calibration.pixels import ImageInput, of_modest_size, pillow
 from spa_cli.calibration.reading import Reading
 from spa_cli.calibration.samples import Samples, part, spread
@@ -51,7 +51,7 @@ def read_images(path: Path, graph: Graph, reading: Reading, limit: int | None) -
     chosen = [files[at] for at in spread(len(files), limit, bytes_each)]
     data = {target.name: np.stack([_with(library, f, lambda image: target.array(image, size)) for f in chosen])}
     about = f"{path} ({part(len(chosen), len(files), 'images')}, {size[0]}x{size[1]})"
-    return Samples(checked(data, graph, str(path)), about, _labels(path, chosen))
+    return samples_of(data, graph, str(path), about, _labels(path, chosen))
 
 
 def _with(library: Any, file: Path, use: Callable[[Any], Found]) -> Found:

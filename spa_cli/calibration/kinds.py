@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -52,12 +53,16 @@ class Kind:
 
 @dataclass(frozen=True, eq=False)
 class Input:
-    """An input as the rules see it. ``shape``: of one sample; ``others``: those of the other inputs."""
+    """An input as the rules see it. ``shape``: of one sample; ``others``: those of the other inputs.
+
+    ``shapes``: of all inputs, with their samples, where they are known.
+    """
 
     graph: Graph
     name: str
     shape: tuple[int, ...]
     others: tuple[tuple[int, ...], ...] = ()
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     prepared: Preparation = field(init=False)
 
     def __post_init__(self) -> None:

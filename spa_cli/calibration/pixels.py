@@ -14,7 +14,8 @@ from spa_cli.calibration.reading import Reading
 from spa_cli.errors import OptionError, UsageError
 from spa_cli.extras import extra
 from spa_cli.graph.model import Array, Graph
-from spa_cli.runtime.inputs import input_dims, input_dtype, input_shapes
+from spa_cli.runtime.dimensions import input_shapes
+from spa_cli.runtime.inputs import input_dims, input_dtype
 
 # Pillow's name of what a model with so many channels sees
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}

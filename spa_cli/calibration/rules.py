@@ -13,6 +13,8 @@ from spa_cli.calibration.kinds import Input, Kind
 from spa_cli.calibration.noises import frames, noise, signals, sounds
 from spa_cli.calibration.ranges import stated
 from spa_cli.graph.model import Array, Graph
+from spa_cli.runtime.caches import is_state, pasts
+from spa_cli.runtime.follows import follows
 from spa_cli.runtime.inputs import input_dtype
 
 _SAME_VALUES = frozenset({"Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose", "Expand"})
@@ -30,6 +32,14 @@ def _strings(x: Input) -> Kind | None:
     if x.element != onnx.TensorProto.STRING:
         return None
     return Kind("constant strings", lambda count, shape, _: np.full((count, *shape), "a", object))
+
+
+def _followers(x: Input) -> Kind | None:
+    """What follows from the shapes of the inputs: positions, lengths of what is new and of what went before."""
+    found = follows(x.graph, x.name, {x.name: (1, *x.shape), **x.shapes})
+    if found is None:
+        return None
+    return Kind(found.about, lambda count, shape, _: np.broadcast_to(found.value, (count, *shape)))
 
 
 def _switches(x: Input) -> Kind | None:
@@ -73,13 +83,6 @@ def _segments(x: Input) -> Kind | None:
     return Kind("zeros, then ones", draw)
 
 
-def _positions(x: Input) -> Kind | None:
-    """Positions in order."""
-    if x.floating or not x.shape or "position" not in x.name.lower():
-        return None
-    return Kind("positions in order", lambda count, shape, _: np.broadcast_to(np.arange(shape[-1]), (count, *shape)))
-
-
 def _times(x: Input) -> Kind | None:
     """Whole steps of a diffusion: below 1000."""
     if x.floating or not x.named("time_?steps?") or x.shape not in ((), (1,)):
@@ -96,17 +99,20 @@ def _shares(x: Input) -> Kind | None:
 
 
 def _states(x: Input) -> Kind | None:
-    """A state, a cache: that of a start, zeros, and noise as what comes after."""
-    words = "past|cache|state|states|state_?ins?|hidden|key_?values?|h_?0|c_?0|h_?in|c_?in"
-    if not x.floating or not x.shape or not (x.named(words) or "past_key" in x.name.lower()):
+    """A state, a cache: an empty past where it may be; else that of a start, zeros, and noise as what comes after."""
+    if not is_state(x.graph, x.name):
         return None
+    if 0 in x.shape:
+        return Kind("an empty past", lambda count, shape, _: np.zeros((count, *shape)))
 
     def draw(count: int, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         values = rng.standard_normal((count, *shape), np.float32)
         values[::2] = 0
         return values
 
-    return Kind("a state: zeros and noise", draw, doubtful=True)
+    axis = pasts(x.graph).get(x.name)
+    what = "a state" if axis is None else f"a past of length {x.shape[axis - 1]}"
+    return Kind(f"{what}: zeros and noise", draw, doubtful=True)
 
 
 def _tokens(x: Input) -> Kind | None:
@@ -202,12 +208,12 @@ def _integers(x: Input) -> Kind | None:
 
 RULES: tuple[Callable[[Input], Kind | None], ...] = (
     _strings,
+    _followers,
     _switches,
     _masks,
     _rates,
     _lengths,
     _segments,
-    _positions,
     _times,
     _shares,
     _states,

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from spa_cli.calibration.check import checked
+from spa_cli.calibration.check import samples_of
+from spa_cli.calibration.filling import needed
 from spa_cli.calibration.images import LOOKED_AT, Found
 from spa_cli.calibration.pixels import ImageInput, of_modest_size, pillow
 from spa_cli.calibration.reading import Reading
@@ -53,7 +54,7 @@ def read_saved_dataset(path: Path, graph: Graph, reading: Reading, limit: int | 
     columns = _Columns(library, table, where, limit)
     data = columns.data(graph, reading)
     about = f"{where} ({part(len(columns.rows), len(table), 'rows')})"
-    return Samples(checked(data, graph, where), about, columns.labels(graph))
+    return samples_of(data, graph, where, about, columns.labels(graph))
 
 
 class _Columns:
@@ -68,9 +69,10 @@ class _Columns:
         features = self._table.features
         images = [n for n, f in features.items() if isinstance(f, self._library.Image)]
         texts = [n for n, f in features.items() if getattr(f, "dtype", "") in ("string", "large_string")]
-        if all(n in features and n not in (*images, *texts) for n in graph.inputs):
+        own = [n for n in graph.inputs if n in features and n not in (*images, *texts)]
+        if own and {*needed(graph)} <= {*own}:
             self.rows = spread(len(self._table), self._limit, _SAMPLE)
-            return {n: self._as_it_is(n) for n in graph.inputs}
+            return {n: self._as_it_is(n) for n in own}
         if images:
             return self._images(images[0], ImageInput.of(graph, reading), graph)
         if texts:

@@ -48,7 +48,15 @@ def synthetic(analysis: Analysis, samples: int, seed: int, spread: bool = True) 
 def _kinds(analysis: Analysis) -> dict[str, Kind]:
     shapes = {name: shape[1:] if shape else () for name, shape in analysis.input_shapes.items()}
     return {
-        name: kind_of(Input(analysis.graph, name, shape, tuple(s for n, s in shapes.items() if n != name)))
+        name: kind_of(
+            Input(
+                analysis.graph,
+                name,
+                shape,
+                tuple(s for n, s in shapes.items() if n != name),
+                analysis.input_shapes,
+            )
+        )
         for name, shape in shapes.items()
     }
 

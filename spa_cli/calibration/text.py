@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spa_cli.calibration.check import checked
+from spa_cli.calibration.check import samples_of
 from spa_cli.calibration.reading import Reading
 from spa_cli.calibration.samples import Samples, joined, part, spread
 from spa_cli.calibration.tokens import TextInputs
@@ -40,8 +40,8 @@ def read_text(path: Path, graph: Graph, reading: Reading, limit: int | None) -> 
         )
     else:
         texts = [line for _, line in rows]
-    data = checked(target.arrays(texts), graph, str(path))
-    return Samples(data, f"{path} ({part(len(texts), total, 'lines')})", labels)
+    about = f"{path} ({part(len(texts), total, 'lines')})"
+    return samples_of(target.arrays(texts), graph, str(path), about, labels)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from spa_cli.calibration.filling import fillable
 from spa_cli.calibration.reading import Reading
 from spa_cli.errors import OptionError, UsageError
 from spa_cli.extras import extra
@@ -34,7 +35,7 @@ class TextInputs:
             raise UsageError(f"'{where}' is text; give its tokenizer by --tokenizer tokenizer.json")
         # a single input of any name is the tokens themselves
         names = {n: n for n in graph.inputs} if len(graph.inputs) > 1 else dict.fromkeys(graph.inputs, FILLED[0])
-        strange = [n for n in names.values() if n not in FILLED]
+        strange = [n for n, kind in names.items() if kind not in FILLED and not fillable(graph, n)]
         if strange or FILLED[0] not in names.values():
             lacks = f"takes '{strange[0]}' too" if strange else f"takes no {FILLED[0]}"
             raise UsageError(f"text fills {', '.join(FILLED)}, this model {lacks}; give an .npz with an array for each")
@@ -76,7 +77,7 @@ class TextInputs:
         positions = np.maximum(np.arange(mask.shape[1]) - mask.argmax(1)[:, None], 0)
         ids, types = (np.array([getattr(e, n) for e in encoded], np.int64) for n in ("ids", "type_ids"))
         found = dict(zip(FILLED, (ids, mask, types, positions), strict=True))
-        return {name: found[kind] for name, kind in self.names.items()}
+        return {name: found[kind] for name, kind in self.names.items() if kind in found}
 
     def _padding(self) -> int:
         known = (self.tokenizer.token_to_id(token) for token in ("[PAD]", "<pad>", "<|endoftext|>", "</s>"))

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spa_cli.graph.model import Array, Graph
 from spa_cli.obspa.layers import Layer
@@ -72,6 +73,9 @@ class Recurrence:
     def repair(self) -> float | None:
         """Refit; the damping of the last fit that helped, ``None`` if none did."""
         self._pruned.run(self._proto)
+        if all(held.all() for held in self._held()):
+            # one sample: none is left to fit to
+            return None
         best, damping = self._missed(), None
         stored = self._weights(self._pruned)
         for turn in range(_ROUNDS):
@@ -97,11 +101,17 @@ class Recurrence:
     def _missed(self) -> float:
         """Squared distance from the dense states of the units that stay, on held-back samples."""
         error = total = 0.0
-        for dense, pruned in self._chunks(self._layer.node.outputs[0]):
-            wanted, found = dense[..., self._units][:, :, ::_HELD_BACK], pruned[:, :, ::_HELD_BACK]
+        for (dense, pruned), held in zip(self._chunks(self._layer.node.outputs[0]), self._held(), strict=True):
+            wanted, found = dense[..., self._units][:, :, held], pruned[:, :, held]
             error += float(np.square(wanted - found, dtype=np.float64).sum())
             total += float(np.square(wanted, dtype=np.float64).sum())
         return error / max(total, 1e-30)
+
+    def _held(self) -> list[NDArray[np.bool_]]:
+        """Which samples of every chunk are held back, counted over all of them: a chunk may have a single one."""
+        sizes = [dense.shape[2] for dense, _ in self._chunks(self._layer.node.outputs[0])]
+        starts = np.cumsum([0, *sizes])
+        return [(start + np.arange(size)) % _HELD_BACK == 0 for start, size in zip(starts, sizes, strict=False)]
 
     def _chunks(self, name: str) -> Iterator[tuple[Array, Array]]:
         pairs = zip(self._dense.values[name], self._pruned.values[name], strict=True)
@@ -136,12 +146,13 @@ class Recurrence:
         """Per chunk; the state before is that of the dense network, or the pruned one's own."""
         found = []
         outputs = list(self._chunks(self._layer.node.outputs[0]))
+        samples = self._held()
         for at, (x_dense, x) in enumerate(self._chunks(self._layer.x)):
             y_dense, y = outputs[at]
             before_dense = self._before(self._dense, y_dense, at)
             before = before_dense[..., self._units] if from_dense else self._before(self._pruned, y, at)
             steps, batch = x.shape[:2]
-            held = np.tile(np.arange(batch) % _HELD_BACK == 0, steps)
+            held = np.tile(samples[at], steps)
             keep = np.arange(0, len(held), max(1, len(held) * len(outputs) // self._limit))
             flat = [v.reshape(steps * batch, -1)[keep] for v in (x, x_dense)]
             states = [

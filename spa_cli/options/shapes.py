@@ -53,7 +53,7 @@ def _one(text: str) -> tuple[str, tuple[int, ...]]:
     name, _, sizes = (old["name"], "", old["sizes"]) if old else text.rpartition(":")
     found = _SIZES.fullmatch(sizes)
     shape = tuple(int(d) for d in re.split("[,x]", found[1] or found[2])) if found else ()
-    if not name or not shape or any(d < 1 for d in shape):
+    if not name or not shape or shape[0] < 1:
         raise OptionError(
             f"--input-shape '{text}' is not NAME:1,3,224,224; write the input's name, a colon and its sizes"
         )

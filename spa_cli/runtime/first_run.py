@@ -10,7 +10,7 @@ import numpy as np
 from spa_cli.errors import ModelError, UsageError
 from spa_cli.graph.model import Graph
 from spa_cli.graph.source import Source
-from spa_cli.runtime.inputs import synthetic
+from spa_cli.runtime.made_up import synthetic
 from spa_cli.runtime.said import mend, said
 from spa_cli.runtime.session import Feeds, open_session, run
 

@@ -7,7 +7,7 @@ from onnx import helper
 
 from spa_cli.graph.model import Graph
 from spa_cli.graph.shapes import Observed, Shapes
-from spa_cli.runtime.inputs import synthetic
+from spa_cli.runtime.made_up import synthetic
 from spa_cli.runtime.probe import probe
 from spa_cli.runtime.session import open_session
 

@@ -16,7 +16,7 @@ from onnx import helper
 from spa_cli.graph.bodies import captured_names
 from spa_cli.graph.known import Shapes
 from spa_cli.graph.model import Graph, Node
-from spa_cli.runtime.inputs import made_up, synthetic
+from spa_cli.runtime.made_up import made_up, synthetic
 from spa_cli.runtime.session import Feeds, open_session
 
 

@@ -9,8 +9,8 @@ from onnx import helper
 
 from spa_cli.adjoints.network import adjoint
 from spa_cli.analysis import analyse_model
-from spa_cli.runtime.inputs import synthetic
 from spa_cli.runtime.load import load
+from spa_cli.runtime.made_up import synthetic
 from spa_cli.runtime.session import open_session
 from tests.adjoints.differences import adjoint_of, check, model_of, noise
 

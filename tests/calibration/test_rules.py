@@ -16,12 +16,12 @@ TABLE = "a = Gather(w, {})  y = Cast<to=1>(a)"
 # type, name, how it is read, what it is taken for, and what all samples have to be
 CASES = {
     "_strings": ("string[N,3]", "x", "y = Identity({})", "constant strings", lambda v: (v == "a").all()),
+    "_followers": ("int64[N,7]", "position_ids", TABLE, "positions in order", lambda v: (v == np.arange(7)).all()),
     "_switches": ("bool", "on", READ, "true and false", lambda v: {*v.ravel().tolist()} == {0, 1}),
     "_masks": ("float[N,7]", "attention_mask", RELU, "ones", lambda v: (v == 1).all()),
     "_rates": ("int64", "sr", READ, "16000 Hz", lambda v: (v == 16000).all()),
     "_lengths": ("int64[N]", "seq_len", READ, "length 19", lambda v: (v == 19).all()),
     "_segments": ("int64[N,7]", "token_type_ids", TABLE, "zeros, then ones", lambda v: (np.diff(v) >= 0).all()),
-    "_positions": ("int64[N,7]", "position_ids", TABLE, "positions in order", lambda v: (v == np.arange(7)).all()),
     "_times": ("int64[N]", "timestep", READ, "steps below 1000", lambda v: 0 <= v.min() < 300 < v.max() < 1000),
     "_shares": ("float", "score_threshold", RELU, "numbers between 0 and 1", lambda v: 0 <= v.min() < v.max() < 1),
     "_states": ("float[N,2,4,9]", "past_keys.0", RELU, "a state: zeros and noise", lambda v: not v[::2].any()),

@@ -145,7 +145,7 @@ def test_fractions_out_of_range(place, option, value) -> None:
         (["--ratio", 0.3, "--input-shape", "image"], "is not NAME:1,3,224,224"),
         (["--ratio", 0.3, "--input-shape", "image:"], "is not NAME:1,3,224,224"),
         (["--ratio", 0.3, "--input-shape", "image:1,a"], "is not NAME:1,3,224,224"),
-        (["--ratio", 0.3, "--input-shape", "image:1,0,8,8"], "is not NAME:1,3,224,224"),
+        (["--ratio", 0.3, "--input-shape", "image:0,1,8,8"], "is not NAME:1,3,224,224"),
         (["--ratio", 0.3, "--input-shape", ":1,3"], "is not NAME:1,3,224,224"),
         (["--ratio", 0.3, "--input-shape", "picture:1,1,8,8"], "'picture', which is not an input"),
         (["--ratio", 0.3, "--input-shape", "image:1,8,8"], "3 dimensions, the model has 4"),

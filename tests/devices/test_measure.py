@@ -6,7 +6,7 @@ import pytest
 
 from spa_cli.devices import measure
 from spa_cli.devices.table import Table, class_of
-from spa_cli.runtime.inputs import synthetic
+from spa_cli.runtime.made_up import synthetic
 from tests.builders import analysed
 from tests.devices.nets import separable
 

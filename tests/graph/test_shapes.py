@@ -14,8 +14,9 @@ from spa_cli.analysis import analyse_model
 from spa_cli.graph.shapes import MAX_KNOWN, Shapes, constant, interpret
 from spa_cli.graph.source import Source
 from spa_cli.graph.view import build
-from spa_cli.runtime.inputs import input_shapes, synthetic
+from spa_cli.runtime.dimensions import input_shapes
 from spa_cli.runtime.load import load
+from spa_cli.runtime.made_up import synthetic
 from spa_cli.runtime.session import open_session
 from tests import architectures
 from tests.builders import build as from_text

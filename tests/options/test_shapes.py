@@ -26,6 +26,10 @@ def test_spellings(text, expected) -> None:
     assert parse_shapes([text]) == shapes(text) == expected
 
 
+def test_an_axis_behind_the_samples_may_be_empty() -> None:
+    assert parse_shapes(["past:1,2,0,4"]) == {"past": (1, 2, 0, 4)}
+
+
 def test_several_options_add_up() -> None:
     assert parse_shapes(["a:1,2", "b:3"]) == {"a": (1, 2), "b": (3,)}
     assert parse_shapes(None) == shapes(None) == {}
@@ -35,7 +39,7 @@ def test_python_may_give_them_as_they_are() -> None:
     assert shapes({"a": [1, 2]}) == shapes(["a:1,2"]) == {"a": (1, 2)}
 
 
-@pytest.mark.parametrize("text", ["image", "image:", ":1,3", "image:1,a", "image:1,0", "image:[1,3", "image:-1,3", ""])
+@pytest.mark.parametrize("text", ["image", "image:", ":1,3", "image:1,a", "image:0,1", "image:[1,3", "image:-1,3", ""])
 def test_what_is_no_shape(text) -> None:
     with pytest.raises(UsageError, match="is not NAME:1,3,224,224"):
         parse_shapes([text])

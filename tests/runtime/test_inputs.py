@@ -9,7 +9,8 @@ from onnx import TensorProto, helper
 from spa_cli.errors import ModelError
 from spa_cli.graph.model import Graph
 from spa_cli.graph.view import build
-from spa_cli.runtime.inputs import batch_of, synthetic
+from spa_cli.runtime.inputs import batch_of
+from spa_cli.runtime.made_up import synthetic
 
 
 def _graph(**inputs: tuple[int, list[int | str]]) -> Graph:

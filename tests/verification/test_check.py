@@ -16,8 +16,8 @@ from spa_cli.channels.selection import Selection
 from spa_cli.errors import SpaError, VerificationError
 from spa_cli.operators import registry
 from spa_cli.operators.rewrite import cut
-from spa_cli.runtime.inputs import synthetic
 from spa_cli.runtime.load import load
+from spa_cli.runtime.made_up import synthetic
 from spa_cli.runtime.session import open_session, run
 from spa_cli.runtime.timing import latency
 from spa_cli.surgery.remaining import removed_mask
