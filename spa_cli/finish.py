@@ -155,6 +155,8 @@ def provenance(ranked: Ranked, request: Request, choice: Choice) -> dict[str, An
         if getattr(options, name) is not None:
             about[name] = getattr(options, name)
     about["round_to"] = options.round_to
+    if options.uniform:
+        about["uniform"] = True
     if whole := choice.menu.whole(choice.selection.gone):
         about["blocks"] = [subject.analysis.blocks[i].name for i in whole]
     about["multiples"] = choice.menu.multiples(choice.selection)
@@ -189,6 +191,8 @@ def warnings_of(ranked: Ranked, request: Request, choice: Choice, trials: Trials
         many = f"{list(ranked.unscored.values()).count(why)} of {len(groups)} groups were left whole: {why}"
         found.append(f"{many} (the first is '{groups[index].name}')")
     found += [f"group '{groups[i].name}' was left whole: {why}" for i, why in choice.left_whole.items()]
+    if request.options.uniform and not choice.menu.ties:
+        found.append(f"--uniform changes nothing: no two groups of '{ranked.subject.source.name}' have the same role")
     if ranked.curvature is not None:
         found += ranked.curvature.warnings()
     if ranked.subject.structure is not None and request.options.round_to == "auto" and not request.elsewhere:

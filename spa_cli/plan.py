@@ -116,6 +116,7 @@ def _are_counts(value: Any) -> bool:
 _ABOUT: dict[str, Callable[[Any], bool]] = {
     "method": _is_text,
     "round_to": lambda value: _is_number(value) or _is_text(value),
+    "uniform": lambda value: isinstance(value, bool),
     "device": _is_text,
     "predicted_latency": lambda value: value is None or _is_number(value),
     "multiples": _are_counts,

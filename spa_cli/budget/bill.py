@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spa_cli.budget.costs import Costs
+from spa_cli.budget.ties import Ties
 from spa_cli.budget.widths import Widths, distinct
 from spa_cli.channels.groups import Grouping
 from spa_cli.channels.ids import Rows
 from spa_cli.graph.model import Node
 from spa_cli.operators.contracts import ShapeOf
 
+_NO_TIES = Ties()
 CHANNELS, MACS, PARAMS, BYTES, SECONDS = "channels", "macs", "params", "bytes", "seconds"
 Counts = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -47,12 +49,18 @@ class Bill:
     """Costs relative to the dense model's, by coin and by how many channels of each group (g,) are gone.
 
     ``clock``: how long nodes take, where seconds are a coin. ``blocks``: groups that may lose all their channels.
+    ``ties``: groups of which as many go as of the first of them, whatever is said of the others.
     """
 
     def __init__(
-        self, costs: Costs, grouping: Grouping, clock: Clock | None = None, blocks: Iterable[int] = ()
+        self,
+        costs: Costs,
+        grouping: Grouping,
+        clock: Clock | None = None,
+        blocks: Iterable[int] = (),
+        ties: Ties = _NO_TIES,
     ) -> None:
-        self._costs, self._grouping, self.clock = costs, grouping, clock
+        self._costs, self._grouping, self.clock, self._ties = costs, grouping, clock, ties
         self._widths = Widths(grouping)
         self._channels = sum(g.channels for g in grouping.groups)
         # what costs nothing where a group is gone whole
@@ -69,18 +77,21 @@ class Bill:
 
     def left(self, coin: str, gone: Sequence[int]) -> float:
         """What is left in a coin."""
+        gone = self._ties.spread(gone)
         if coin == CHANNELS:
             return 1 - sum(gone) / self._channels
         return sum(term.at(gone) for term in self._of(coin)) / self._whole[coin]
 
     def change(self, coin: str, group: int, counts: Counts, gone: Sequence[int]) -> Values:
         """By how much that changes if ``counts`` (k,) channels of a group were gone instead, (k,)."""
+        groups, gone = self._ties.of(group), self._ties.spread(gone)
         if coin == CHANNELS:
-            return np.asarray((gone[group] - counts) / self._channels, np.float64)
+            return np.asarray(len(groups) * (gone[group] - counts) / self._channels, np.float64)
         self._of(coin)
         found = np.zeros(len(counts))
-        for term in self._touching[coin][group]:
-            found += term.over(group, counts, gone) - term.at(gone)
+        # what several of them touch changes once
+        for term in dict.fromkeys(term for one in groups for term in self._touching[coin][one]):
+            found += term.over(groups, counts, gone) - term.at(gone)
         return found / self._whole[coin]
 
     def _of(self, coin: str) -> list[_Term]:
@@ -157,26 +168,30 @@ class _Term:
             self._costly[key] = float(self._timed(np.array([self._amount(key, gone)]), widths)[0])
         return self._costly[key]
 
-    def over(self, group: int, counts: Counts, gone: Sequence[int]) -> Values:
-        """With ``counts`` (k,) of one group gone instead, (k,)."""
-        key = (group, len(counts), int(counts[-1]), *(gone[i] for i in self.groups if i != group))
+    def over(self, groups: tuple[int, ...], counts: Counts, gone: Sequence[int]) -> Values:
+        """With ``counts`` (k,) of one group, or of each of several, gone instead, (k,)."""
+        key = (groups[0], len(counts), int(counts[-1]), *(gone[i] for i in self.groups if i not in groups))
         if key not in self._curves:
-            self._curves[key] = self._with_blocks(group, counts, gone)
+            self._curves[key] = self._with_blocks(groups, counts, gone)
         return self._curves[key]
 
-    def _with_blocks(self, group: int, counts: Counts, gone: Sequence[int]) -> Values:
+    def _with_blocks(self, groups: tuple[int, ...], counts: Counts, gone: Sequence[int]) -> Values:
         """Nothing is left where all channels of a group are gone that it dies with."""
-        if any(gone[i] == whole for i, whole in self._dies.items() if i != group):
+        if any(gone[i] == whole for i, whole in self._dies.items() if i not in groups):
             return np.zeros(len(counts))
-        if group not in self._dies or counts[-1] != self._dies[group]:
-            return self._curve(group, counts, gone)
-        return np.append(self._curve(group, counts[:-1], gone), 0.0)
+        if not any(counts[-1] == self._dies.get(group) for group in groups):
+            return self._curve(groups, counts, gone)
+        return np.append(self._curve(groups, counts[:-1], gone), 0.0)
 
-    def _curve(self, group: int, counts: Counts, gone: Sequence[int]) -> Values:
+    def _curve(self, groups: tuple[int, ...], counts: Counts, gone: Sequence[int]) -> Values:
         other = list(gone)
 
+        def change(count: int) -> None:
+            for group in groups:
+                other[group] = count
+
         def amount(count: int) -> float:
-            other[group] = count
+            change(count)
             return self._amount(tuple(other[i] for i in self.groups), other)
 
         work = _along(counts, amount)
@@ -184,7 +199,7 @@ class _Term:
             return work
 
         def width(rows: Rows, count: int) -> float:
-            other[group] = count
+            change(count)
             return self._widths.of(rows, other)
 
         widths = [_along(counts, lambda count, rows=rows: width(rows, count)) for rows in self._rows]  # type: ignore[misc]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spa_cli.budget.constraints import Constraints
+from spa_cli.budget.ties import Ties
 from spa_cli.channels.groups import Group, Grouping
 from spa_cli.channels.ranking import Ranking
 from spa_cli.channels.selection import Selection
@@ -19,6 +20,7 @@ from spa_cli.channels.selection import Selection
 # of a wider group not every width is an option
 _OPTIONS = 256
 _LARGEST = 16
+_NO_TIES = Ties()
 Counts = NDArray[np.int64]
 
 
@@ -35,7 +37,8 @@ class Menu:
 
     A channel of a group of blocks stands for one channel of each block: each block drops its own least. ``weights``:
     names of the parameters that are layers; ``excluded``: groups that stay whole, whatever the constraints say.
-    ``blocks``: groups that may lose all their channels, each with all groups that then go.
+    ``blocks``: groups that may lose all their channels, each with all groups that then go. ``ties``: groups of which as
+    many go as of each other, or none at all; they are one dish, under the first of them.
     """
 
     def __init__(
@@ -46,16 +49,20 @@ class Menu:
         weights: Collection[str],
         excluded: Collection[int] = (),
         blocks: Mapping[int, Collection[int]] = MappingProxyType({}),
+        ties: Ties = _NO_TIES,
     ) -> None:
-        self._grouping, self._rankings = grouping, rankings
-        self.eligible = [i for i, g in enumerate(grouping.groups) if i not in excluded and constraints.allows(g)]
+        self._grouping, self._rankings, self.ties = grouping, rankings, ties
+        able = {i for i, g in enumerate(grouping.groups) if i not in excluded and constraints.allows(g)}
+        self.eligible = [i for i in sorted(able) if able.issuperset(ties.of(i))]
         self._blocks = {i: set(b) for i, b in blocks.items() if i in self.eligible and {*b} <= {*self.eligible}}
         self.total = sum(grouping.groups[i].channels for i in self.eligible)
         self._axes = _axes(grouping, weights, constraints.min_channels)
         self.caps = {i: self._cap(i, constraints.max_group_ratio) for i in self.eligible}
         self._lost = {i: np.concatenate([[0.0], np.cumsum(rankings[i].loss)]) for i in self.eligible}
         self.dishes = {
-            i: self._dish(i, _multiple(grouping, grouping.groups[i], constraints.round_to)) for i in self.caps
+            i: self._together([self._dish(k, constraints.round_to) for k in ties.of(i)])
+            for i in self.caps
+            if ties.first(i) == i
         }
 
     def _cap(self, index: int, most: float) -> int:
@@ -63,8 +70,15 @@ class Menu:
         spare = [axis.spare for axis in self._axes if axis.owners == {index}]
         return max(min([math.floor(most * channels + 1e-9), *spare]), 0)
 
-    def _dish(self, index: int, step: int) -> Dish:
+    @staticmethod
+    def _together(dishes: list[Dish]) -> Dish:
+        """What all of these allow, and what is lost of all."""
+        counts = dishes[0].counts[[all(c in d.counts for d in dishes) for c in dishes[0].counts]]
+        return Dish(counts, np.sum([d.lost[np.searchsorted(d.counts, counts)] for d in dishes], 0))
+
+    def _dish(self, index: int, round_to: int) -> Dish:
         channels, cap = self._grouping.groups[index].channels, self.caps[index]
+        step = _multiple(self._grouping, self._grouping.groups[index], round_to)
         counts = np.array([0, *range(channels % step or step, cap + 1, step)], np.int64)
         while len(counts) > _OPTIONS:
             # rounder widths stay, and the least there can be
@@ -84,7 +98,7 @@ class Menu:
 
     def lost(self, gone: Mapping[int, int]) -> float:
         """What is lost, in the coin of the scores, with so many channels of each group."""
-        return float(sum(self._lost[i][count] for i, count in gone.items()))
+        return float(sum(self._lost[i][count] for i, count in self.ties.all(gone).items()))
 
     def dearest(self, gone: Mapping[int, int]) -> tuple[int, float] | None:
         """The group of which the most is lost, and its share of all that is; ``None`` where nothing is."""
@@ -96,14 +110,15 @@ class Menu:
     def crowded(self, gone: Mapping[int, int]) -> tuple[int, int] | None:
         """(group, how many of it may go at most) where an axis that several groups share would be left too narrow.
 
-        Of those the group is taken that gives the least up by it.
+        Of those the group is taken that gives the least up by it; all that are tied to it then keep as many.
         """
+        gone = self.ties.all(gone)
         for axis in self._axes:
             over = sum(gone.get(i, 0) for i in axis.owners) - axis.spare
             if over > 0 and len(axis.owners) > 1:
                 able = [i for i in axis.owners if gone.get(i, 0)]
                 least = min(able, key=lambda i: self._regained(i, gone[i], over))
-                return least, max(gone[least] - over, 0)
+                return self.ties.first(least), max(gone[least] - over, 0)
         return None
 
     def _regained(self, index: int, count: int, over: int) -> float:
@@ -113,7 +128,7 @@ class Menu:
     def selection(self, gone: Mapping[int, int]) -> Selection:
         """What stays where so many channels of each group go, the least important first."""
         result = Selection(self._grouping)
-        for index, count in gone.items():
+        for index, count in self.ties.all(gone).items():
             if count:
                 result.keep(index, kept(self._rankings[index], count))
         whole = self.whole(gone)

@@ -54,7 +54,7 @@ class Solver:
         gone = {i: int(d.counts[-1]) for i, d in self.menu.dishes.items()}
         while (crowded := self.menu.crowded(gone)) is not None:
             gone[crowded[0]] = crowded[1]
-        return gone
+        return self.menu.ties.all(gone)
 
     def solve(self, budgets: Mapping[str, float], hurry: float = 0.0, near: bool = False) -> Solution | None:
         """Least loss where no more than ``budgets`` (fractions, by coin) are left; ``None`` where that can't be.
@@ -136,7 +136,7 @@ class Solver:
         found = found or [self.menu.vector(self.most())]
         best = min(found, key=lambda gone: self._aim(gone, prices))
         final = {i: best[i] for i in dishes if best[i]}
-        return Solution(final, self.menu.lost(final), price)
+        return Solution(self.menu.ties.all(final), self.menu.lost(final), price)
 
     def _aim(self, gone: list[int], prices: Mapping[str, float]) -> float:
         lost = sum(self._weigh(i) * self.menu.lost({i: gone[i]}) for i in self.menu.dishes)

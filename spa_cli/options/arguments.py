@@ -131,6 +131,9 @@ class SweepArguments(SampleArguments, JudgeArguments, total=False):
     round_to: str | int
     """Keep layer widths multiples of this; auto: those whose time is worth what they lose; 1: any."""
 
+    uniform: bool
+    """Keep as many channels in every layer of the same role."""
+
     device: str | os.PathLike[str]
     """Whose time decides: here, as measured, a name of 'spa devices', or a TOML file of your own."""
 

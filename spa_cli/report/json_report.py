@@ -79,6 +79,7 @@ def prune_json(result: Result, schema: str) -> dict[str, Any]:
         "input_shapes": {n: list(s) for n, s in result.analysis.input_shapes.items()},
         "method": result.plan.about.get("method"),
         "round_to": result.plan.about.get("round_to", 1),
+        "uniform": result.plan.about.get("uniform", False),
         "device": result.plan.about.get("device", "here"),
         "predicted_latency": result.plan.about.get("predicted_latency"),
         "multiples": result.plan.about.get("multiples", {}),

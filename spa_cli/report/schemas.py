@@ -129,6 +129,7 @@ _PRUNED = {
     "input_shapes": _SHAPES,
     "method": _or_null(TEXT),
     "round_to": _said({"type": ["integer", "string"]}, "widths are multiples of this; auto: they were chosen by time"),
+    "uniform": _said(FLAG, "every layer of the same role keeps as many channels"),
     "device": _said(TEXT, "whose time decided: here, or a machine that is not at hand"),
     "predicted_latency": _said(
         _or_null(NUMBER), "fraction of the original's latency that is predicted for that machine; null: it is this one"

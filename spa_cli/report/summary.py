@@ -62,7 +62,8 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
         blocks = "1 block" if len(report["blocks"]) == 1 else f"{len(report['blocks'])} blocks"
         out.print(f"{blocks} went whole: {escape(names)}")
     if report["multiples"]:
-        out.print(f"widths: {widths_text(report['multiples'])}")
+        same = ", the same in every layer of a role" if report["uniform"] else ""
+        out.print(f"widths: {widths_text(report['multiples'])}{same}")
     if report["predicted_latency"] is not None:
         out.print(
             f"latency predicted for {escape(report['device'])}, not measured: {report['predicted_latency']:.3f} of the "

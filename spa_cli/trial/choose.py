@@ -9,6 +9,7 @@ from typing import Protocol
 from spa_cli.budget.bill import Bill
 from spa_cli.budget.menu import Menu
 from spa_cli.budget.solve import Solver
+from spa_cli.budget.ties import Ties, ties_of
 from spa_cli.channels.selection import Selection
 from spa_cli.devices.here import clock_of
 from spa_cli.errors import CutError, ModelError, UnreachableError, VerificationError
@@ -73,7 +74,7 @@ def bill_of(ranked: Ranked, request: Request) -> Bill:
             f"--target-latency can't be aimed at: onnxruntime gives no profile of '{ranked.subject.source.name}'; use "
             "--target-macs"
         )
-    return Bill(analysis.costs, analysis.grouping, clock, blocks_of(ranked, request))
+    return Bill(analysis.costs, analysis.grouping, clock, blocks_of(ranked, request), ties_by(ranked, request))
 
 
 def by_time(request: Request) -> bool:
@@ -83,10 +84,21 @@ def by_time(request: Request) -> bool:
 
 
 def blocks_of(ranked: Ranked, request: Request) -> dict[int, frozenset[int]]:
-    """Groups that may lose all their channels, each with all groups that then go; gates are no blocks."""
+    """Groups that may lose all their channels, each with all groups that then go; gates are no blocks.
+
+    Of layers that are to keep the same count none goes alone.
+    """
     if not request.blocks:
         return {}
-    return {i: block.groups for i, block in ranked.subject.analysis.blocks.items() if block.residual}
+    ties = ties_by(ranked, request)
+    found = {i: block.groups for i, block in ranked.subject.analysis.blocks.items() if block.residual}
+    return {i: groups for i, groups in found.items() if all(ties.of(k) == (k,) for k in (i, *groups))}
+
+
+def ties_by(ranked: Ranked, request: Request) -> Ties:
+    """Groups that keep the same count, if that was asked for."""
+    analysis = ranked.subject.analysis
+    return ties_of(analysis.grouping, analysis.graph) if request.options.uniform else Ties()
 
 
 def menu_of(ranked: Ranked, request: Request, whole: Collection[int] = ()) -> Menu:
@@ -95,7 +107,8 @@ def menu_of(ranked: Ranked, request: Request, whole: Collection[int] = ()) -> Me
     excluded = {*whole, *ranked.unscored}
     layers = {*analysis.graph.weights()}
     blocks = blocks_of(ranked, request)
-    return Menu(analysis.grouping, ranked.rankings, request.constraints, layers, excluded, blocks)
+    ties = ties_by(ranked, request)
+    return Menu(analysis.grouping, ranked.rankings, request.constraints, layers, excluded, blocks, ties)
 
 
 def solver_of(ranked: Ranked, request: Request, menu: Menu, bill: Bill | None = None) -> Solver:
@@ -105,7 +118,9 @@ def solver_of(ranked: Ranked, request: Request, menu: Menu, bill: Bill | None = 
     """
     analysis = ranked.subject.analysis
     known = worth(menu, analysis, analysis.costs.coin, request.recipe.only_obspa)
-    bill = bill or Bill(analysis.costs, analysis.grouping, blocks=blocks_of(ranked, request))
+    bill = bill or Bill(
+        analysis.costs, analysis.grouping, blocks=blocks_of(ranked, request), ties=ties_by(ranked, request)
+    )
     return Solver(menu, bill, known)
 
 
