@@ -114,6 +114,9 @@ def _slots(grouping: Grouping, layer: Layer, shape: tuple[int, ...], ids: NDArra
     grid = np.full([shape[a] for a in axes], -1, np.int64)
     for at, axis in enumerate(axes):
         rows = grouping.rows.get((layer.operand, axis))
+        if rows is not None and layer.packed and axis:
+            # an axis of blocks, each with the inputs that share its scale
+            rows = np.repeat(rows, layer.packed, 0)[: shape[axis]]
         if rows is not None:
             line = slot_of(rows, ids).reshape([-1 if i == at else 1 for i in range(len(axes))])
             grid = np.maximum(grid, line)

@@ -15,6 +15,7 @@ from spa_cli.graph.guard import guarded
 from spa_cli.graph.known import Read
 from spa_cli.graph.model import FLOAT_TYPES, QUANTIZED_TYPES, Array, Graph, Node
 from spa_cli.graph.shapes import Shapes
+from spa_cli.obspa.blocks import Blocks, blocks_of
 from spa_cli.obspa.epilogue import Epilogue, epilogue_of
 from spa_cli.obspa.integer import FloatView, float_view
 from spa_cli.obspa.parameter_path import ParameterPath, find_parameter
@@ -24,9 +25,10 @@ from spa_cli.operators import record_of
 from spa_cli.operators.contraction import Contraction, seen_from
 from spa_cli.operators.contracts import Scales, ShapeOf
 from spa_cli.operators.labelled import added_in, inner_range
-from spa_cli.operators.labels import axis_of, factors
-from spa_cli.operators.registry import contracts_of
+from spa_cli.operators.labels import axis_of, factors, parse
+from spa_cli.operators.registry import MICROSOFT, contracts_of
 
+PACKED = (MICROSOFT, "MatMulNBits")
 INTEGERS = "it computes with integers"
 SHARED = "its weight is shared"
 
@@ -73,7 +75,12 @@ class Layer:
     @property
     def recurrent(self) -> bool:
         """Whether it is a recurrent layer: solved for what the gates get from the input."""
-        return contracts_of(self.node).recurrence >= 0
+        return _recurs(self.node)
+
+    @property
+    def packed(self) -> int:
+        """How many inputs share a scale in a weight of a few bits, 0 of any other."""
+        return self.stored.size if isinstance(self.stored, Blocks) else 0
 
     @property
     def fused(self) -> bool:
@@ -93,6 +100,8 @@ class Layer:
     def groups(self, x: tuple[int, ...], operand: tuple[int, ...]) -> int:
         """Independent problems, for these shapes of input and operand."""
         # a cut changes how many there are; where shapes can't tell, it is what the node says
+        if self.packed:
+            return 1
         return self.terms.count(x, operand) or int(self.node.attr("group", 1))
 
     def weight(self, read: Read, shape_of: ShapeOf) -> Array | None:
@@ -190,6 +199,12 @@ def find_layers(graph: Graph, shapes: Shapes) -> list[Layer]:
 
 def find_layer(graph: Graph, shapes: Shapes, node: Node) -> Layer | None:
     """The layer that a node is, ``None`` if it multiplies by no constant weight."""
+    if (node.domain, node.op) == PACKED and not node.faults:
+        try:
+            with guarded(node, Unfit):
+                return _packed(graph, shapes, node)
+        except Unfit:
+            return None
     contracts = record_of(node).contracts
     if contracts is None or inner_range(node) is None or added_in(node) in graph.parameters:
         return None
@@ -200,6 +215,26 @@ def find_layer(graph: Graph, shapes: Shapes, node: Node) -> Layer | None:
             return next((layer for layer in candidates if layer is not None), None)
     except Unfit:
         return None
+
+
+def _packed(graph: Graph, shapes: Shapes, node: Node) -> Layer | None:
+    """A product with a weight of a few bits, whose operand stands for a matrix (outputs, inputs)."""
+    given, stored = shapes.shape.get(node.inputs[0]), blocks_of(graph, node)
+    if not given or stored is None or node.inputs[0] in graph.parameters:
+        return None
+    size = (graph.shape(stored.name)[0], stored.inputs)
+    terms = seen_from(parse("...k,nk->...n", (len(given), 2)), 1, size, given)
+    if terms is None:
+        return None
+    shared = any(len(graph.readers(n)) > 1 for n in (stored.name, stored.scale, stored.zero) if n)
+    unfit = "its packed weight is shared" if shared else "its weight is sparse" if stored.name in graph.hidden else ""
+    around = _around(graph, node, terms, size, node.input(5), None)
+    return Layer(node, node.inputs[0], stored.name, stored, around, terms, unfit=unfit)
+
+
+def _recurs(node: Node) -> bool:
+    contracts = record_of(node).contracts
+    return contracts is not None and contracts.recurrence >= 0
 
 
 def _seen_from(graph: Graph, shapes: Shapes, node: Node, at: int) -> Layer | None:
@@ -241,7 +276,7 @@ def _around(
     graph: Graph, node: Node, terms: Contraction, size: tuple[int, ...], bias: str, view: FloatView | None
 ) -> Epilogue:
     """What stands behind the node, whose output channels may lie on an axis of their own."""
-    if contracts_of(node).recurrence >= 0:
+    if _recurs(node):
         return Epilogue(next(o for o in node.outputs if o))
     made = [axis for axis in terms.w if axis not in terms.taps and {*factors([axis])} & {*terms.outer}]
     width = math.prod(size[terms.w.index(axis)] for axis in made)

@@ -36,6 +36,8 @@ class Pair:
 def find_pairs(graph: Graph, layers: list[Layer]) -> dict[str, Pair]:
     """Pairs by the key of the second layer."""
     firsts = {layer.around.output: layer for layer in layers if layer.around.join is None and _plain(layer)}
+    # a step is small, and rounded away
+    firsts = {name: layer for name, layer in firsts.items() if not layer.packed}
     found = {}
     for second in filter(_plain, layers):
         region = _region(graph, second, firsts)

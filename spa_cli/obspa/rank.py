@@ -63,7 +63,10 @@ def energy_share(
     The energy of the weights where nothing is known of the outputs.
     """
     share: Array | None = None
-    by_output = {layer.stored.name: layer for layer in layers if layer.key in statistics}
+    # the scales of a packed weight speak for its bytes
+    by_output = {
+        layer.stored.scale if layer.packed else layer.stored.name: layer for layer in layers if layer.key in statistics
+    }
     for member in group.members:
         layer = by_output.get(member.tensor)
         if layer is None or member.role != PRODUCER or len(group.blocks):

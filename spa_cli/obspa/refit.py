@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -153,18 +153,12 @@ def refit(
     ``shift_only``: the weights have to stay, intercepts may move (bias correction). ``rows``: independent ones among
     those to fit to (0: all).
     """
-    # an output that is off nearly always has hardly any: what it misses must not outweigh all others
-    spread = np.clip(0, held_back.low, held_back.high).var(1, dtype=np.float64)
-    scale = np.maximum(spread, max(1e-2 * float(spread.mean()), 1e-12))
-
-    def loss(w: Array, b: Array) -> float:
-        return float((held_back.missed(w, b) / scale).mean())
-
-    best, shifted = loss(w0, b0), False
+    loss = judged(held_back)
+    best, moves = loss(w0, b0), False
     damping: float | Array | None = None
     trial = w0, b0
-    if centred and (moved := loss(w0, _shifted(fit, w0, b0))) < best:
-        best, shifted = moved, True
+    if centred and (moved := loss(w0, shifted(fit, w0, b0))) < best:
+        best, moves = moved, True
     if not shift_only:
         part = Problem(fit, w0, b0, centred)
         n = fit.x.shape[1]
@@ -176,16 +170,24 @@ def refit(
             found = part.solve(candidate, 1, start)
             if (reached := loss(*found)) < best:
                 best, damping, trial = reached, candidate, found
-    if damping is None and not shifted:
+    if damping is None and not moves:
         return None
     everything = Observations.joined([fit, held_back])
     if damping is None:
-        return Fit(w0.copy(), _shifted(everything, w0, b0), None)
+        return Fit(w0.copy(), shifted(everything, w0, b0), None)
     whole = Problem(everything, w0, b0, centred)
     return Fit(*whole.solve(damping, _ROUNDS, whole.against(*trial)), float(np.mean(damping)))
 
 
-def _shifted(rows: Observations, w: Array, b: Array) -> Array:
+def judged(rows: Observations) -> Callable[[Array, Array], float]:
+    """What weights and intercepts miss on these rows, relative to the spread of each output."""
+    # an output that is off nearly always has hardly any: what it misses must not outweigh all others
+    spread = np.clip(0, rows.low, rows.high).var(1, dtype=np.float64)
+    scale = np.maximum(spread, max(1e-2 * float(spread.mean()), 1e-12))
+    return lambda w, b: float((rows.missed(w, b) / scale).mean())
+
+
+def shifted(rows: Observations, w: Array, b: Array) -> Array:
     """Intercepts for which the mean of what is missed is zero."""
     total = np.zeros(b.shape)
     for part in rows.blocks():

@@ -12,8 +12,9 @@ from spa_cli.obspa.layers import INTEGERS, Layer
 from spa_cli.obspa.pairs import Pair
 from spa_cli.obspa.recurrence import Recurrence, followed
 from spa_cli.obspa.refine import refine
-from spa_cli.obspa.refit import Observations, refit
+from spa_cli.obspa.refit import Fit, Observations, refit
 from spa_cli.obspa.regression import Regression, fitted
+from spa_cli.obspa.repair_blocks import repair_blocks
 from spa_cli.obspa.shrinkage import POSITIONS
 from spa_cli.obspa.sides import Sides
 from spa_cli.obspa.statistics import WIDEST
@@ -54,16 +55,24 @@ def repair_layer(sides: Sides, layer: Layer) -> None:
         return
     unfit = layer.unfit or ("it has too many inputs" if problem.matrix.shape[2] > WIDEST else "")
     fixed, independent = bool(unfit or layer.siblings), POSITIONS * _fitted(sides, layer)
-    found = refit(*rows, problem.matrix, problem.offset, problem.centred, fixed, independent)
-    if found is None:
-        if layer.node.label not in report.refitted:
-            report.kept[layer.node.label] = unfit or _NO_BETTER
+    if layer.packed and not fixed:
+        _tell(sides, layer, *repair_blocks(layer, problem, rows, independent, pruned))
         return
-    write(layer, problem, found, pruned, operand)
-    if found.damping is not None:
-        report.refitted[layer.node.label] = found.damping
-    elif layer.node.label not in report.refitted:
-        report.shifted.append(layer.node.label)
+    found = refit(*rows, problem.matrix, problem.offset, problem.centred, fixed, independent)
+    if found is not None:
+        write(layer, problem, found, pruned, operand)
+    _tell(sides, layer, found, unfit)
+
+
+def _tell(sides: Sides, layer: Layer, found: Fit | None, why: str) -> None:
+    """Report what was fitted of a layer; ``why`` not its weights, where that is not that nothing did better."""
+    report, label = sides.report, layer.node.label
+    if found is not None and found.damping is not None:
+        report.refitted[label] = found.damping
+    elif label not in report.refitted and found is not None:
+        report.shifted.append(label)
+    elif label not in report.refitted:
+        report.kept[label] = why or _NO_BETTER
 
 
 def _repair_recurrent(sides: Sides, layer: Layer) -> None:
