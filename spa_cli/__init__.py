@@ -235,18 +235,21 @@ def apply_weights(
     *,
     model: Model | None = None,
     exported_with: PathLike | Mapping[str, Any] | None = None,
+    repaired: Model | None = None,
     force: bool = False,
 ) -> Carried:
     """Carry out ``plan`` on the framework's own weights: a .safetensors, .npz or PyTorch file, or a state dict.
 
     ``model`` helps where names differ, ``exported_with`` if the weights were trained since the export (the weights as
-    they were then). ``result.weights.state`` is what the framework loads; it is also written to ``out`` if given.
+    they were then). ``repaired`` is the pruned model: the smaller weights then have the values that its repair gave
+    them, so that fine-tuning starts from those. ``result.weights.state`` is what the framework loads; it is also
+    written to ``out`` if given.
     """
     from spa_cli.plan import Plan
     from spa_cli.weights.carry import carry
 
     chosen = plan if isinstance(plan, Plan) else Path(plan)
-    return carry(chosen, weights, _file(out), model=model, exported_with=exported_with, force=force)
+    return carry(chosen, weights, _file(out), model=model, exported_with=exported_with, repaired=repaired, force=force)
 
 
 @_spoken

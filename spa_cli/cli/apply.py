@@ -35,11 +35,17 @@ def apply(
             help="With --weights that were retrained: the weights that MODEL was exported from.", show_default=False
         ),
     ] = None,
+    repaired: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --weights: the pruned .onnx, whose repaired values the smaller weights get.", show_default=False
+        ),
+    ] = None,
     options: RunArguments,
     json: Json = False,
     force: Force = False,
 ) -> None:
-    """Make the same cut on the same model or on a retrained one, or on the framework's own weights; nothing is repaired."""
+    """Make the same cut on the same model or on a retrained one, or on the framework's own weights; nothing is repaired anew."""
     import spa_cli
     from spa_cli.errors import OptionError, UsageError
 
@@ -49,12 +55,16 @@ def apply(
                 raise OptionError(f"{flag} says nothing about --weights; leave it out")
         from spa_cli.report.weights import weights_json, weights_table
 
-        carried = spa_cli.apply_weights(plan, weights, output, model=model, exported_with=exported_with, force=force)
+        carried = spa_cli.apply_weights(
+            plan, weights, output, model=model, exported_with=exported_with, repaired=repaired, force=force
+        )
         warn(carried.warnings)
         show(json, lambda: weights_json(carried), lambda out: weights_table(out, carried))
         return
     if exported_with is not None:
         raise OptionError("--exported-with belongs to --weights; give both, or neither")
+    if repaired is not None:
+        raise OptionError("--repaired says nothing without --weights; leave it out, or name the framework's file")
     if model is None:
         raise UsageError("there is nothing to cut; give the model after the plan, or --weights")
     from spa_cli.report.json_report import prune_json

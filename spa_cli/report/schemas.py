@@ -216,6 +216,7 @@ _BODIES: dict[str, dict[str, Schema]] = {
         "input": TEXT,
         "output": _or_null(TEXT),
         "params": _object(before=COUNT, after=COUNT),
+        "repaired": _said(_list(TEXT), "tensors that have the values of a repair"),
         "warnings": _list(TEXT),
     },
     "batch": {

@@ -45,6 +45,8 @@ def weights_table(out: Console, result: Carried) -> None:
         out.print(f"[dim]... and {len(result.shapes) - len(shown)} more tensors; --json has every one[/]")
     old, new = result.params
     out.print(f"{len(result.shapes)} tensors cut, {count(old)} -> {count(new)} numbers ({new / max(old, 1) - 1:+.1%})")
+    if result.repaired:
+        out.print(f"{count(len(result.repaired))} tensors have the values of the repair")
     if result.out:
         out.print(f"written to [bold]{escape(str(result.out))}[/]", soft_wrap=True)
     else:
@@ -60,5 +62,6 @@ def weights_json(result: Carried) -> dict[str, Any]:
         "matched": {n: {"keys": keys, "by": result.how.get(n)} for n, keys in result.matched.items()},
         "shapes": {k: {"before": list(a), "after": list(b)} for k, (a, b) in result.shapes.items()},
         "params": {"before": result.params[0], "after": result.params[1]},
+        "repaired": list(result.repaired),
         "warnings": result.warnings,
     }

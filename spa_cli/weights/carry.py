@@ -23,6 +23,7 @@ from spa_cli.weights.cut import Cutter
 from spa_cli.weights.files import check_output, of_mapping, read, write
 from spa_cli.weights.match import Matches, match_model, match_names
 from spa_cli.weights.missing import require_all
+from spa_cli.weights.repaired import put
 from spa_cli.weights.tensors import Weights
 from spa_cli.weights.warnings import warnings_of
 
@@ -33,7 +34,8 @@ Given: TypeAlias = str | os.PathLike[str] | Mapping[str, Any]
 class Carried(Shown):
     """What was done: for every initializer of the plan the keys it is made of and how that was told (``"name"``,
     ``"value"``, ``"sibling"``); the shapes before and after of every key that was cut; how many numbers there were and
-    are. ``weights`` are the smaller ones, ``weights.state`` is what a framework loads.
+    are. ``weights`` are the smaller ones, ``weights.state`` is what a framework loads. ``repaired``: the keys that have
+    the values of a repair.
     """
 
     source: str
@@ -44,6 +46,7 @@ class Carried(Shown):
     out: Path | None
     weights: Weights = field(repr=False)
     warnings: list[str] = field(default_factory=list)
+    repaired: tuple[str, ...] = ()
 
     @property
     def line(self) -> str:
@@ -60,19 +63,23 @@ def carry(
     *,
     model: str | os.PathLike[str] | onnx.ModelProto | None = None,
     exported_with: Given | None = None,
+    repaired: str | os.PathLike[str] | onnx.ModelProto | None = None,
     force: bool = False,
 ) -> Carried:
     """Cut ``weights`` as ``plan`` says.
 
     ``model`` is what the plan was made for, to match by values what names don't tell; ``exported_with`` the weights as
-    they were when it was exported, if they were trained since. Raises UsageError if the plan does not fit, a tensor of
+    they were when it was exported, if they were trained since. ``repaired`` is the pruned model, whose values the
+    smaller weights then have. Raises UsageError if the plan does not fit, a tensor of
     it is not found in the weights or can't be told from others, or the output can't be written; ModelError if the model
     can't be read. Nothing is written then.
     """
     if exported_with is not None and model is None:
         raise OptionError("--exported-with needs the model that was exported from it; give the model after the plan")
+    if repaired is not None:
+        _require_repairable(model, exported_with)
     if out is not None:
-        given = (plan, weights, model, exported_with)
+        given = (plan, weights, model, exported_with, repaired)
         check_output(out, [Path(g) for g in given if isinstance(g, (str, os.PathLike))], force)
     plan = plan if isinstance(plan, Plan) else Plan.read(plan)
     entries = {n: axes for n, axes in (plan.kept | plan.hidden).items() if axes}
@@ -100,6 +107,12 @@ def carry(
     else:
         axes_cut = {n: {int(a) for a in axes} | _block_axis(axes) for n, axes in entries.items()}
         matches = match_model(axes_cut, graph, reference)
+    fixed: tuple[str, ...] = ()
+    if graph is not None and repaired is not None:
+        stage("matching what the repair changed")
+        pruned = load(repaired)
+        found = put(entries, graph, pruned.graph, reference, pruned.name)
+        cut, fixed = found.weights, found.keys
     stage("cutting")
     cutter = Cutter(entries, matches, reference, cut, plan.widths)
     cutter.cut_matched()
@@ -111,16 +124,26 @@ def carry(
         warnings = require_all(missing, graph, reference, taken, bool(matches.retrained), exported_with is not None)
     small = cut.with_cut(cutter.new)
     repair = plan.about.get("repair")
-    if isinstance(repair, dict) and repair.get("refitted"):
+    if isinstance(repair, dict) and repair.get("refitted") and repaired is None:
         warnings.append(
-            "the plan only cuts: the weights that obspa refitted are in the pruned .onnx; read them back from there, "
-            "or fine-tune"
+            "the plan only cuts: the weights that obspa refitted are in the pruned .onnx; give that with --repaired "
+            "and the model after the plan, or fine-tune"
         )
     warnings += warnings_of(cutter, matches, cut, graph is None)
     if out is not None:
         stage("writing")
         warnings += write(small, out, force)
-    return _result(cut, small, matches, cutter, entries, out, warnings)
+    return _result(cut, small, matches, cutter, entries, out, warnings, fixed)
+
+
+def _require_repairable(model: object, exported_with: object) -> None:
+    if model is None:
+        raise OptionError("--repaired finds its places through the model that was pruned; name that behind the plan")
+    if exported_with is not None:
+        raise OptionError(
+            "--repaired holds what was fitted to the weights before they were trained again; leave it out, or "
+            "--exported-with"
+        )
 
 
 def _read(given: Given) -> Weights:
@@ -169,15 +192,17 @@ def _result(
     entries: Mapping[str, Any],
     out: Path | None,
     warnings: list[str],
+    repaired: tuple[str, ...],
 ) -> Carried:
     keys = cutter.keys_of()
     return Carried(
         source=before.name,
         matched={n: keys.get(n, []) for n in entries},
         how={n: matches.how[n] for n in entries if n in matches.how},
-        shapes={k: (before.tensors[k].shape, t.shape) for k, t in after.tensors.items() if k in after.changed},
+        shapes={k: (before.tensors[k].shape, t.shape) for k, t in after.tensors.items() if k in cutter.new},
         params=(before.elements, after.elements),
         out=out,
         weights=after,
         warnings=warnings,
+        repaired=repaired,
     )

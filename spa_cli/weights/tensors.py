@@ -20,9 +20,9 @@ class Weights:
 
     ``metadata`` is the text safetensors keeps beside them, ``checkpoint`` what PyTorch read (with everything that is
     no tensor), ``place`` the keys that lead to the state dict inside it. ``storage`` tells tensors that share their
-    memory (PyTorch knows; empty where the format doesn't say). ``changed`` are the keys that were cut. ``compression``
-    is that of a .npz file (``zipfile``'s number). ``rebuild`` gives what a
-    framework loads, where that is more than arrays.
+    memory (PyTorch knows; empty where the format doesn't say). ``changed`` are the keys that were replaced.
+    ``compression`` is that of a .npz file (``zipfile``'s number). ``rebuild`` gives what a framework loads, where that
+    is more than arrays.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Weights:
         return sum(t.size for t in self.tensors.values())
 
     def with_cut(self, new: Mapping[str, Array]) -> Weights:
-        """The same, with these tensors replaced."""
+        """The same, with these tensors replaced: by smaller ones, or by others."""
         tensors = {key: new.get(key, old) for key, old in self.tensors.items()}
         return dataclasses.replace(self, tensors=tensors, changed=self.changed | frozenset(new))
 

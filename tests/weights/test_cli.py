@@ -64,6 +64,7 @@ def test_json(folder) -> None:
             "layer2.weight": {"before": [3, 8], "after": [3, 5]},
         },
         "params": {"before": 75, "after": 48},
+        "repaired": [],
         "warnings": [],
     }
 
