@@ -25,7 +25,7 @@ from compare_torch import torch_runs
 from ecosystem_models import Case, batches, case_of
 
 MODELS = "resnet20,digits_resnet,digits_vit,digits_mobilenet,digits_lstm,digits_mixer,digits_mlp"
-PACKAGES = ("spa-cli", "torch-pruning", "onnxsim", "torch", "onnx", "onnxruntime", "numpy")
+PACKAGES = ("spa-onnx", "torch-pruning", "onnxsim", "torch", "onnx", "onnxruntime", "numpy")
 SECONDS, ROUNDS, WARM = 5.0, 400, 5
 
 

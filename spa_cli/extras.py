@@ -1,6 +1,6 @@
 """Optional libraries, imported when they are first used.
 
-Messages name the packages themselves: whose ``spa-cli`` a pip outside of spa's environment would fetch is unknown.
+Messages name the packages themselves: an extra of ``spa-onnx`` would install that once more, from wherever pip looks.
 """
 
 from __future__ import annotations
