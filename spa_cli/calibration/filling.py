@@ -31,8 +31,8 @@ def alone(graph: Graph) -> str | None:
 
 
 def fillable(graph: Graph, name: str) -> bool:
-    """Whether it is known what an input takes that samples do not hold."""
-    if is_state(graph, name) or "mask" in name.lower():
+    """Whether it is known what an input takes that samples do not hold; a mask with space is a picture of its own."""
+    if is_state(graph, name) or ("mask" in name.lower() and len(input_dims(graph.inputs[name]) or []) == 2):
         return True
     sizes = {n: tuple(d if isinstance(d, int) else 1 for d in input_dims(i) or []) for n, i in graph.inputs.items()}
     return follows(graph, name, sizes) is not None

@@ -14,7 +14,7 @@ _CACHE = re.compile(r"past|cache|key_?values?")
 _STATE = re.compile(
     r"(?<![a-z])(past|cache|state|states|state_?ins?|hidden|key_?values?|h_?0|c_?0|h_?in|c_?in)(?![a-z])|past_key"
 )
-_BATCH = re.compile(r"batch|^N$|^B$|^$")
+_BATCH = re.compile(r"batch|^N$|^B$")
 # what changes no value on the way to an initial state, or back from a window of a cache
 _SAME = frozenset(
     {"Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose", "Slice", "Gather", "Split"}

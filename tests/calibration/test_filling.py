@@ -19,6 +19,7 @@ from tests.calibration.words import word_level
 from tests.decoders import decoder, merged, streaming
 
 KEY, VALUE = "past_key_values.0.key", "past_key_values.0.value"
+DIMS = {"optimum": 4, "genai": 16, "lengths": 16}
 EMPTY = f"an empty past ({KEY} and 1 more)"
 IDS = np.random.default_rng(0).integers(0, 24, (12, 6))
 
@@ -35,6 +36,15 @@ def test_text_is_enough_for_a_decoder_with_a_cache(kind, tmp_path) -> None:
     assert not doubts(result)
     assert result.plan.about["repair"]["refitted"] > 1
     assert EMPTY in result.plan.about["repair"]["calibration"]
+
+
+@pytest.mark.parametrize("kind", ["optimum", "genai", "lengths"])
+def test_without_data_a_past_is_empty_too(kind) -> None:
+    result = spa_cli.prune(decoder(kind), ratio=0.3, calib_samples=16, input_shape=f"{KEY}:1,2,0,{DIMS[kind]}")
+    assert not doubts(result)
+    shapes = result.analysis.input_shapes
+    assert (shapes["input_ids"], shapes[KEY]) == ((1, 16), (1, 2, 0, DIMS[kind]))
+    assert f"{KEY}: an empty past; {VALUE}: an empty past" in result.plan.about["repair"]["calibration"]
 
 
 def test_masks_positions_and_lengths_fit_tokens(tmp_path) -> None:
@@ -116,6 +126,8 @@ def test_what_nothing_is_known_of_is_needed() -> None:
     graph = view(build("(float[N,4] x, float[N,4] z, float[N,4] mask) => (y) { a = Add(x, z)  y = Mul(a, mask) }"), "")
     assert (needed(graph), alone(graph)) == (["x", "z"], None)
     assert (alone(view(decoder("genai"), "")), alone(view(streaming(), ""))) == ("input_ids", "frames")
+    pictures = view(build("(float[N,3,8,8] image, float[N,1,8,8] mask) => (y) { y = Mul(image, mask) }"), "")
+    assert needed(pictures) == ["image", "mask"]
     arrays, about = filled({"x": np.ones((3, 4))}, graph)
     assert ([*arrays], about) == (["x"], "")
     with pytest.raises(UsageError, match="lacks input 'z', it has x; name its arrays as the inputs"):
