@@ -163,7 +163,7 @@ def test_one_that_was_only_found_writes_beside_itself(folder, key) -> None:
 
 def test_every_option_that_is_written_to_is_known() -> None:
     """Options with paths are read, or written: a new one has to be in a list."""
-    shared = {"config", "plan", "weights", "exported_with"}
+    shared = {"config", "plan", "weights", "exported_with", "repaired"}
     paths: set[str] = set()
     for module in (apply, inspect, prune, sweep, verify):
         function = getattr(module, module.__name__.rpartition(".")[2])
