@@ -152,10 +152,10 @@ def test_what_one_of_them_has_to_keep_all_keep() -> None:
 def test_a_plan_says_so_and_where_there_is_nothing_to_tie_it_is_said() -> None:
     result = spa_cli.prune(blocks(), method="l1", ratio=0.3, uniform=True)
     assert result.plan.about["uniform"] is True
-    assert not [w for w in result.warnings if "--uniform" in w]
+    assert not [w for w in result.warnings if "uniform=True" in w]
     lone = build("(float[N,4] x) => (y) { a = MatMul(x, w)  r = Relu(a)  y = MatMul(r, v) }", w=(4, 8), v=(8, 2))
-    (said,) = [w for w in spa_cli.prune(lone, method="l1", ratio=0.3, uniform=True).warnings if "--uniform" in w]
-    assert said == "--uniform changes nothing: no two groups of 'model' have the same role"
+    (said,) = [w for w in spa_cli.prune(lone, method="l1", ratio=0.3, uniform=True).warnings if "uniform=True" in w]
+    assert said == "uniform=True changes nothing: no two groups of 'model' have the same role"
 
 
 def test_no_ties_change_nothing() -> None:

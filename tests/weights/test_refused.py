@@ -114,9 +114,7 @@ def test_what_obspa_refitted_is_not_in_the_plan() -> None:
     plan, arrays = planned(mlp())
     refitted = Plan(plan.kept, {"repair": {"refitted": 2}})
     (said,) = spa_cli.apply_weights(refitted, arrays).warnings
-    assert said.endswith(
-        "are in the pruned .onnx; give that with --repaired and the model after the plan, or fine-tune"
-    )
+    assert said.endswith("are in the pruned .onnx; give that with repaired and the model after the plan, or fine-tune")
 
 
 def test_retrained_under_the_same_names_needs_nothing() -> None:

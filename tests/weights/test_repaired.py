@@ -83,7 +83,7 @@ def test_the_framework_gets_what_the_pruned_model_has(model, framework, tmp_path
     differing = {k for k, t in cut.weights.tensors.items() if not np.array_equal(t, found.weights.tensors[k])}
     assert differing == {*found.repaired}
     assert not [w for w in found.warnings if "only cuts" in w]
-    assert [w for w in cut.warnings if "give that with --repaired and the model after the plan" in w]
+    assert [w for w in cut.warnings if "give that with repaired and the model after the plan" in w]
 
 
 def test_in_half_precision_they_are_rounded(tmp_path) -> None:
@@ -124,10 +124,10 @@ def refuse(done, says, weights=None, small=None, **options) -> None:
 
 def test_it_needs_the_model_and_the_weights_it_was_exported_from(done) -> None:
     weights = arrays_of(done[0])
-    refuse(done, "--repaired finds its places through the model that was pruned; name that", model=None)
+    refuse(done, "repaired finds its places through the model that was pruned; name that", model=None)
     refuse(done, "fitted to the weights before they were trained again; leave it out", exported_with=weights)
     trained = weights | {"c2": weights["c2"] + 1}
-    refuse(done, "'c2' has other values in 'the weights' than in the model, and --repaired would put those", trained)
+    refuse(done, "'c2' has other values in 'the weights' than in the model, and repaired would put those", trained)
 
 
 def test_it_has_to_be_what_the_plan_makes_of_the_model(done) -> None:
@@ -140,7 +140,7 @@ def test_it_has_to_be_what_the_plan_makes_of_the_model(done) -> None:
     refuse(done, "'model' has a weight 'more' that the model has not, so it is no cut of it; give what", small=other)
     text = CNN.replace("BatchNormalization(a, g, b, m, v)", "Identity(a)")
     lacking = build(text, **{n: a for n, a in arrays_of(result.model).items() if n not in NORM})
-    refuse(done, "'model' has no weight 'g', which the model has; give what 'spa prune' wrote beside", small=lacking)
+    refuse(done, "'model' has no weight 'g', which the model has; give what ", small=lacking)
 
 
 def test_what_has_no_place_is_refused(tmp_path) -> None:
