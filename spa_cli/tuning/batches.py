@@ -69,11 +69,16 @@ class Batches:
 
     def in_order(self) -> list[Feeds]:
         """All samples, as they are, in runs of ``size`` at most."""
+        return [*self.plain(self.size)]
+
+    def plain(self, size: int) -> Iterator[Feeds]:
+        """All samples as they are, in order, so many at once where that is free."""
         if not self.free:
-            return self.runs
+            yield from self.runs
+            return
         (whole,) = self.runs
-        cuts = range(0, self.samples, self.size)
-        return [{n: v[start : start + self.size] for n, v in whole.items()} for start in cuts]
+        for start in range(0, self.samples, size):
+            yield {n: v[start : start + size] for n, v in whole.items()}
 
 
 def _changed(runs: list[Feeds], ways: tuple[str, ...], rng: np.random.Generator) -> list[Feeds]:

@@ -9,6 +9,7 @@ import numpy as np
 from spa_cli.tuning.batches import Feeds
 from spa_cli.tuning.match import Match, Weights
 from spa_cli.tuning.optimiser import Adam
+from spa_cli.tuning.whitened import White
 
 # from the largest on; the last is taken untried
 RATES = (1e-2, 3e-3, 1e-3, 3e-4)
@@ -19,7 +20,7 @@ TRIED, _LAST = 16, 6
 _BORNE, _MANY = 0.5, 500
 
 
-def found_rate(match: Match, weights: Weights, steps: Iterator[list[Feeds]], expected: float) -> float:
+def found_rate(match: Match, weights: Weights, steps: Iterator[list[Feeds]], expected: float, white: White) -> float:
     """The largest rate of a few that a short run bears (a range test from above; Smith 2017).
 
     ``expected``: how many steps there will be; few bear less.
@@ -27,7 +28,7 @@ def found_rate(match: Match, weights: Weights, steps: Iterator[list[Feeds]], exp
     most = 1 + _BORNE * min(1.0, expected / _MANY)
     for rate in RATES[:-1]:
         tried = {name: value.copy() for name, value in weights.items()}
-        adam, left = Adam(tried), list[float]()
+        adam, left = Adam(tried, white), list[float]()
         for at, parts in zip(range(TRIED), steps, strict=False):
             before = match.held(parts, weights) if at >= TRIED - _LAST else 0.0
             now, gradients = match.slope(parts, tried)

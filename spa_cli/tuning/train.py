@@ -14,6 +14,7 @@ from spa_cli.tuning.batches import Batches, Feeds
 from spa_cli.tuning.match import Match, Weights
 from spa_cli.tuning.optimiser import Adam, warmed
 from spa_cli.tuning.rate import found_rate
+from spa_cli.tuning.whitened import White
 
 # how often the training is judged, and the part of it without an improvement after which it ends
 _JUDGED, _PATIENCE = 12, 0.6
@@ -59,12 +60,15 @@ def train(
     rate: float | None = None,
     focus: str = "",
     step_done: Callable[[Point], None] | None = None,
+    white: White = White({}, {}),
+    begun: float | None = None,
 ) -> Training:
     """Train ``match``'s pruned network; Ctrl-C ends it with the best so far. ``rate``: found by a test if not given.
 
-    ``focus``: the output that counts more. ``step_done`` is told of every judgement.
+    ``focus``: the output that counts more. ``step_done`` is told of every judgement. ``white``: what layers
+    read. ``begun``: when (monotonic) time began to count, if before.
     """
-    begun, rng = time.monotonic(), np.random.default_rng(seed)
+    begun, rng = time.monotonic() if begun is None else begun, np.random.default_rng(seed)
     # the file's own may be read only
     weights = {name: value.copy() for name, value in match.gradients.start().items()}
     match.weigh(judges, weights, focus)
@@ -78,9 +82,9 @@ def train(
     if used is None:
         began = time.monotonic()
         match.slope(next(steps), weights)
-        used = found_rate(match, weights, steps, clock.expected(time.monotonic() - began))
+        used = found_rate(match, weights, steps, clock.expected(time.monotonic() - began), white)
     done = Training(used)
-    adam, mean = Adam(weights), _Mean(weights)
+    adam, mean = Adam(weights, white), _Mean(weights)
     done.curve.append(Point(0, clock.seconds, 1.0))
     judged = improved = 0.0
     try:

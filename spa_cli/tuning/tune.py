@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,6 +32,7 @@ from spa_cli.tuning.match import Match, Weights
 from spa_cli.tuning.terms import Term, terms_of
 from spa_cli.tuning.told import Told
 from spa_cli.tuning.train import Point, Training, train
+from spa_cli.tuning.whitened import whitened
 from spa_cli.verification.subject import Subject
 
 # samples of a step: so that there are about so many steps in a pass, within these bounds
@@ -86,7 +88,9 @@ def tuned(
     ways = _ways(asked, match, first, judges, seed)
     stage("training")
     rate = None if asked.lr == "auto" else float(asked.lr)
-    done = train(match, batches, judges.in_order(), ways, asked, seed, rate, focus.output, step_done)
+    begun = time.monotonic()
+    white = whitened(small, match.gradients.names, batches, seed)
+    done = train(match, batches, judges.in_order(), ways, asked, seed, rate, focus.output, step_done, white, begun)
     return Tuned(
         training=done,
         terms=match.terms,

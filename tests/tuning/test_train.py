@@ -14,6 +14,7 @@ from spa_cli.tuning.match import Match
 from spa_cli.tuning.rate import found_rate
 from spa_cli.tuning.terms import Term
 from spa_cli.tuning.train import Training, train
+from spa_cli.tuning.whitened import White
 from tests.tuning.nets import analysed, images, net
 
 
@@ -82,9 +83,9 @@ def test_the_rate_that_is_found_is_one_that_helps_and_leaves_the_weights_alone()
     batches = Batches.of(source.graph, Calibration([{"x": images(64)}], ""), 8)
     weights = match.gradients.start()
     before = {n: w.copy() for n, w in weights.items()}
-    rate = found_rate(match, weights, batches((), np.random.default_rng(0)), 1000)
+    rate = found_rate(match, weights, batches((), np.random.default_rng(0)), 1000, White({}, {}))
     assert 1e-4 < rate < 0.1
-    assert found_rate(match, weights, batches((), np.random.default_rng(0)), 1) <= rate
+    assert found_rate(match, weights, batches((), np.random.default_rng(0)), 1, White({}, {})) <= rate
     for name, value in before.items():
         np.testing.assert_array_equal(weights[name], value)
     assert _train(Asked(epochs=5), rate=rate)[0].best < 0.95
