@@ -38,7 +38,7 @@ autodoc_default_options = {"members": True, "undoc-members": True}
 nitpick_ignore_regex = [
     ("py:.*", r"(collections|pathlib|os|numpy|onnx|typing_extensions)\..*"),
     ("py:.*", r"spa_cli\.(budget|calibration|graph|importance|surgery|weights|channels\.(selection|state))\..*"),
-    ("py:.*", r"spa_cli\.options\.arguments\..*"),
+    ("py:.*", r"spa_cli\.options\.(arguments|sources)\..*"),
 ]
 # files of the repository that are pages
 PAGES = {

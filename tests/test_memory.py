@@ -97,7 +97,7 @@ def test_what_is_allowed_is_what_there_is() -> None:
     ("limit", "options", "says"),
     [
         (60 * 24 * 24 * 24 * 40.0, {}, "a pass over all would take more than"),
-        (None, {"memory": 2 * 4 * 3 * 24 * 24 * 50}, "all would take more than 0.0 GB, what --memory allows"),
+        (None, {"memory": 2 * 4 * 3 * 24 * 24 * 50}, "all would take more than 0.0 GB, what memory allows"),
     ],
 )
 def test_fewer_samples_than_were_given_are_never_used_in_silence(limit, options, says, calib, monkeypatch) -> None:

@@ -45,12 +45,12 @@ def _is_table(name):
 def test_the_parts_are_what_they_are_called(name) -> None:
     """Whole heads lose all their dims; dims leave every head narrower; a feed-forward loses single channels."""
     groups = spa_cli.inspect(MODELS[name]).grouping.groups
-    rows = {g.name: {m.rows for m in g.members if m.role == "producer"} for g in groups}
+    rows = {g.tensor: {m.rows for m in g.members if m.role == "producer"} for g in groups}
     heads = [r for n, r in rows.items() if "/blocks" in n and n.startswith("attn.")]
     dims = [r for n, r in rows.items() if "/inside" in n and n.startswith("attn.")]
     assert heads and all(min(r) % DIM == 0 for r in heads)
     assert dims
-    assert {g.channels for g in groups if g.name.startswith("ffn.up")} == {HIDDEN}
+    assert {g.channels for g in groups if g.tensor.startswith("ffn.up")} == {HIDDEN}
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -128,10 +130,10 @@ class _Bar(logging.Handler):
             say(one_line(f"warning: {text}"))
         elif getattr(record, NOTE, False):
             if sys.stderr.isatty():
-                say(one_line(text))
+                say(textwrap.fill(one_line(text), shutil.get_terminal_size().columns))
         elif record.levelno == logging.INFO and text and sys.stderr.isatty():
             self._pace = Pace()
-            self._shown = _progress(self._pace)
+            self._shown = progress(self._pace)
             self._task = self._shown.add_task(text, total=None)
             self._shown.start()
 
@@ -166,7 +168,8 @@ class Pace:
         return found if found >= 1 else None
 
 
-def _progress(pace: Pace) -> Any:
+def progress(pace: Pace) -> Any:
+    """A bar of one line."""
     from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
     from rich.table import Column
     from rich.text import Text

@@ -9,6 +9,7 @@ from onnxruntime import InferenceSession
 
 from spa_cli.adjoints.weights import WeightGradients, computed, opened, weight_gradients
 from spa_cli.analysis import Analysis
+from spa_cli.calibration.chunks import samples_in
 from spa_cli.calibration.focus import FOCUS
 from spa_cli.graph.model import Array
 from spa_cli.graph.shapes import interpret
@@ -22,22 +23,32 @@ from spa_cli.tuning.terms import VALUES, Term
 Weights = dict[str, Array]
 # how much sums inside count together, an output being one
 _INNER = 0.5
+# samples that tell how much something varies
+_LOOKED = 64
 # a loss that is as good as none
 _NOTHING = 1e-9
 
 
 class Match:
-    """``terms``: what is compared; ``samples``: some on which the original is seen first."""
+    """``terms``: what is compared; ``samples``: some on which the original is seen first; ``more``: other runs, which
+    tell how much it varies.
+    """
 
     def __init__(
-        self, original: Analysis, pruned: Analysis, terms: Sequence[Term], weights: Sequence[str], samples: Feeds
+        self,
+        original: Analysis,
+        pruned: Analysis,
+        terms: Sequence[Term],
+        weights: Sequence[str],
+        samples: Feeds,
+        more: Sequence[Feeds] = (),
     ) -> None:
         self.terms = tuple(terms)
         self._tensors = list(dict.fromkeys(t.tensor for t in terms if not t.told))
         self._takes = tuple(original.graph.inputs)
         self._original: InferenceSession = opened(probe(original.graph.in_memory(), self._tensors))
         seen = self.seen(samples)
-        spread = {t.tensor: _spread(seen[t.tensor], t.axis) for t in terms if t.form == VALUES}
+        spread = self._spreads(seen, more)
         losses = with_losses(pruned.graph, pruned.state.shapes, self.terms, spread)
         self._inputs, self._told = losses.given, losses.told
         graph = build(losses.model, pruned.graph.folder)
@@ -46,6 +57,22 @@ class Match:
         self._names = losses.names
         # what every loss counts; one until it is known how large it is
         self.scale = np.ones(len(terms))
+
+    def _spreads(self, seen: Feeds, more: Sequence[Feeds]) -> dict[str, Array]:
+        """By tensor, the variance of every channel; of those that hardly vary what is small beside the rest."""
+        axes = {t.tensor: t.axis for t in self.terms if t.form == VALUES}
+        sums = {name: _sums(seen[name], axis) for name, axis in axes.items()}
+        looked = 0
+        for feeds in more:
+            if looked >= _LOOKED:
+                break
+            other, looked = self.seen(feeds), looked + samples_in(feeds)
+            sums = {name: sums[name] + _sums(other[name], axis) for name, axis in axes.items()}
+        found = {}
+        for name, (count, first, second) in sums.items():
+            variance = second / count - np.square(first / count)
+            found[name] = np.maximum(variance, max(1e-3 * float(variance.mean()), 1e-12))
+        return found
 
     def seen(self, feeds: Feeds) -> Feeds:
         """What the original gives for these, by tensor that is compared."""
@@ -99,8 +126,7 @@ class Match:
         return loss, dict(zip(found.names, values.values(), strict=True))
 
 
-def _spread(values: Array, axis: int) -> Array:
-    """Variance of every channel; of those that hardly vary what is small beside the rest."""
+def _sums(values: Array, axis: int) -> Array:
+    """(3, channels): how many there are of each, their sum and that of their squares."""
     rows = np.moveaxis(values, axis, -1).reshape(-1, values.shape[axis]).astype(np.float64)
-    variance = rows.var(0)
-    return np.asarray(np.maximum(variance, max(1e-3 * float(variance.mean()), 1e-12)))
+    return np.stack([np.full(rows.shape[1], float(len(rows))), rows.sum(0), np.square(rows).sum(0)])

@@ -80,7 +80,7 @@ def tuned(
     size = asked.batch or _batch(small, samples.samples)
     batches = Batches.of(original.graph, samples, size, None if told is None else told.fitted)
     first = next(batches((), np.random.default_rng(seed)))[0]
-    match = Match(original, small, terms, names, first)
+    match = Match(original, small, terms, names, first, batches.in_order())
     if not match.gradients.names:
         reason = next(iter(match.gradients.missing.values()))
         raise ModelError(f"no weight of '{pruned.name}' can be trained: {reason}; use the file as it is")

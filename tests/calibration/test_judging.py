@@ -13,6 +13,7 @@ from onnx import numpy_helper
 import spa_cli
 from spa_cli.analysis import analyse_model
 from spa_cli.runtime.load import load
+from spa_cli.text import plural
 from tests.builders import build
 from tests.cli.running import spa
 from tests.samples import calib_path, model_path
@@ -53,7 +54,7 @@ def test_verify_judges_every_sample_of_a_fixed_batch(count, tmp_path) -> None:
     np.savez(tmp_path / "x.npz", x=x)
     found = spa_cli.verify(model, other, calib=tmp_path / "x.npz", min_agreement=0.9)
     assert found.drift.agreement == pytest.approx(agreement(model, other, x))
-    assert found.samples == f"{count} samples of {tmp_path / 'x.npz'}"
+    assert found.samples == f"{plural(count, 'sample')} of {tmp_path / 'x.npz'}"
     sound = agreement(model, other, x) >= 0.9
     assert found.passed is sound
     assert not sound or count < 9
@@ -224,7 +225,7 @@ def test_one_sample_that_does_not_run_is_named_and_nobody_elses_fault(tmp_path) 
 def test_samples_to_measure_on_that_do_not_run_are_refused(tmp_path) -> None:
     model = build("(int64[N] ids) => (y) { e = Gather(wt, ids)  y = MatMul(e, w) }", wt=(20, 8), w=(8, 3))
     np.savez(tmp_path / "ids.npz", ids=np.array([1, 2, 99, 3]))
-    says = r"'model' does not run on the samples of --test \(.*\); give samples it takes"
+    says = r"'model' does not run on the samples of test \(.*\); give samples it takes"
     with pytest.raises(spa_cli.errors.UsageError, match=says):
         spa_cli.prune(model, max_drift=0.5, test=tmp_path / "ids.npz")
 

@@ -101,7 +101,7 @@ def test_a_depthwise_network_gets_widths_of_the_device(device, multiple) -> None
     assert width % multiple == 0
     assert found.plan.about["device"] == device
     assert found.plan.about["predicted_latency"] <= 0.7 + 1e-9
-    assert any(f"--target-latency is predicted for '{device}', not measured" in w for w in found.warnings)
+    assert any(f"target_latency is predicted for '{device}', not measured" in w for w in found.warnings)
     assert found.after.seconds is not None
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from spa_cli.measures.classes import LOGITS
+from spa_cli.runtime.session import open_session, run
 from spa_cli.tuning.match import Match
 from spa_cli.tuning.terms import VALUES, Term
 from tests.tuning.nets import analysed, images, net
@@ -38,3 +39,19 @@ def test_all_outputs_count_alike_at_the_start_and_what_is_inside_as_half_of_one(
     weights, parts = match.gradients.start(), [{"x": images(8)}]
     match.weigh(parts, weights)
     np.testing.assert_allclose(match.losses(parts[0], weights) * match.scale, [0.5, 0.5, 0.5], rtol=1e-4)
+
+
+def test_how_much_outputs_vary_is_told_by_several_runs() -> None:
+    (_, original), (small, narrow) = analysed(net(8), batch=1), analysed(net(3, seed=5), batch=1)
+    runs = [{"x": images(1, seed=s)} for s in range(8)]
+
+    def made(*more) -> Match:
+        return Match(original, narrow, [Term("logits", VALUES)], ["w1"], runs[0], more)
+
+    alone, match = made(), made(*runs[1:])
+    one, several = (m.losses(runs[0], m.gradients.start())[0] for m in (alone, match))
+    # one sample does not vary at all
+    assert several < 1e-6 * one
+    varies = np.concatenate([match.seen(feeds)["logits"] for feeds in runs]).var(0)
+    off = match.seen(runs[0])["logits"] - run(open_session(small), runs[0])[0]
+    assert several == pytest.approx(float((np.square(off) / varies).sum()), rel=1e-4)

@@ -63,17 +63,17 @@ def test_labels_of_places_are_mixed_but_not_moved(tmp_path) -> None:
     told = spa_cli.tune(small, model, calib=calib, epochs=3, labels=True)
     assert told.tuned.ways == ("mix",)
     assert told.tuned.training.steps
-    with pytest.raises(UsageError, match="--augment crop moves what is in images, but not the labels of their places"):
+    with pytest.raises(UsageError, match="augment crop moves what is in images, but not the labels of their places"):
         spa_cli.tune(small, model, calib=calib, epochs=1, labels=True, augment="crop")
 
 
 def test_labels_that_are_not_there_or_fit_nothing(tmp_path) -> None:
     asked = {"epochs": 1, "labels": True}
-    with pytest.raises(UsageError, match="--labels learns what lies beside the samples, but there is no --calib; add"):
+    with pytest.raises(UsageError, match="labels=True learns what lies beside the samples, but there is no calib; add"):
         spa_cli.tune(net(6), net(8), **asked)
     with pytest.raises(UsageError, match="has none; add an array 'labels'"):
         spa_cli.tune(net(6), net(8), calib=_saved(tmp_path, x=images(16)), **asked)
-    with pytest.raises(UsageError, match="--labels: no output can be about labels of shape 16x3; give class indices, "):
+    with pytest.raises(UsageError, match="labels=True: no output can be about labels of shape 16x3; give class"):
         spa_cli.tune(net(6), net(8), calib=_saved(tmp_path, x=images(16), labels=np.zeros((16, 3), int)), **asked)
 
 

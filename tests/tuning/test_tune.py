@@ -104,7 +104,7 @@ def test_the_page_of_pruning_shows_it_too(tmp_path) -> None:
 
 
 def test_what_is_no_pruned_version_of_the_teacher(tmp_path) -> None:
-    with pytest.raises(VerificationError, match=r"is no pruned 'digits_resnet.onnx': .*; give the original as --teach"):
+    with pytest.raises(VerificationError, match=r"is no pruned 'digits_resnet.onnx': .*; give the original as teach"):
         spa_cli.tune(model_path("digits_lstm"), RESNET, calib=CALIB)
     assert "names no weight" in refused(
         2, "tune", RESNET, "--teacher", RESNET, "-o", tmp_path / "t.onnx", "--calib", CALIB, "--trainable", "none*"
@@ -114,12 +114,12 @@ def test_what_is_no_pruned_version_of_the_teacher(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"minutes": 1, "epochs": 1}, "--minutes and --epochs both say how long to train; give one of them"),
-        ({"minutes": 0}, "--minutes has to be a positive number"),
-        ({"epochs": 0}, "--epochs has to be at least 1"),
-        ({"lr": "fast"}, "--lr 'fast' is no number; write one like 0.003, or auto"),
-        ({"lr": 2.0}, "--lr has to lie between 0 and 1"),
-        ({"augment": "turn"}, "--augment 'turn' is nothing that is done; use crop, flip, mix, none or auto"),
+        ({"minutes": 1, "epochs": 1}, "minutes and epochs both say how long to train; give one of them"),
+        ({"minutes": 0}, "minutes has to be a positive number"),
+        ({"epochs": 0}, "epochs has to be at least 1"),
+        ({"lr": "fast"}, "lr 'fast' is no number; write one like 0.003, or auto"),
+        ({"lr": 2.0}, "lr has to lie between 0 and 1"),
+        ({"augment": "turn"}, "augment 'turn' is nothing that is done; use crop, flip, mix, none or auto"),
     ],
 )
 def test_options_out_of_range(options, says) -> None:

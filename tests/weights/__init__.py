@@ -45,13 +45,13 @@ def mlp(**shapes) -> onnx.ModelProto:
 
 
 def planned(model, seed=0, share=0.4, only=None) -> tuple[Plan, Arrays]:
-    """A random plan for a model (``only``: for groups with this in their name), and all the model's weights."""
+    """A random plan for a model (``only``: for groups whose weight has this in its name), and all its weights."""
     analysis = analyse_model(load(model), {})
     rng = np.random.default_rng(seed)
     selection = Selection(analysis.grouping)
     for index, group in enumerate(analysis.grouping.groups):
         shape = (len(group.blocks), group.channels) if len(group.blocks) else (group.channels,)
-        if only is None or only in group.name:
+        if only is None or only in group.tensor:
             selection.keep(index, np.argsort(rng.random(shape), axis=-1) >= int(share * group.channels))
     work = cut(analysis.graph, analysis.state, analysis.grouping, selection, {})
     plan = from_cut(work, {})

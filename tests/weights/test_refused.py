@@ -103,7 +103,7 @@ def test_exported_with_has_to_be_the_same_weights() -> None:
         spa_cli.apply_weights(plan, arrays, exported_with=arrays)
     less = {k: a for k, a in arrays.items() if k != "layer2.bias"}
     with pytest.raises(
-        UsageError, match=r"'layer2\.bias' is missing in .* and has shape \[3\] in .*; --exported-with takes"
+        UsageError, match=r"'layer2\.bias' is missing in .* and has shape \[3\] in .*; exported_with takes"
     ):
         spa_cli.apply_weights(plan, less, model=model, exported_with=arrays)
     with pytest.raises(UsageError, match=r"'layer1\.bias' has shape \[9\] in .* and has shape \[8\] in .*"):
