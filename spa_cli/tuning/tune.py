@@ -107,9 +107,10 @@ def _ways(asked: Asked, match: Match, first: Feeds, judges: Batches, seed: int) 
     """What is done to samples; raises UsageError where labels of places would not go along."""
     ways = ways_for(first) if asked.ways is None else asked.ways
     if np.ndim(first.get(TOLD, ())) > 2:
-        if moved := {CROP, FLIP} & {*(asked.ways or ())}:
+        moved = next((way for way in asked.ways or () if way in (CROP, FLIP)), None)
+        if moved is not None:
             raise OptionError(
-                f"--augment {moved.pop()} moves what is in images, but not the labels of their places; use mix or none"
+                f"--augment {moved} moves what is in images, but not the labels of their places; use mix or none"
             )
         ways = tuple(way for way in ways if way == MIX)
     return borne(ways, match, judges.in_order(), seed) if asked.ways is None else ways

@@ -99,7 +99,7 @@ def test_a_page_shows_how_it_went(small, tmp_path) -> None:
 
 def test_the_page_of_pruning_shows_it_too(tmp_path) -> None:
     page = tmp_path / "p.html"
-    spa_cli.prune(RESNET, tmp_path / "s.onnx", report=page, target_macs=0.5, method="l1", calib=CALIB, tune="2s")
+    spa_cli.prune(RESNET, tmp_path / "s.onnx", report=page, target_macs=0.5, method="l1", calib=CALIB, tune="6s")
     assert page.read_text().count('id="figure-training"') == 1
 
 
