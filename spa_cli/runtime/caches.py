@@ -14,6 +14,8 @@ _CACHE = re.compile(r"past|cache|key_?values?")
 _STATE = re.compile(
     r"(?<![a-z])(past|cache|state|states|state_?ins?|hidden|key_?values?|h_?0|c_?0|h_?in|c_?in)(?![a-z])|past_key"
 )
+# what a layer gave, as the encoder to a decoder
+_GIVEN = re.compile(r"hidden_states")
 _BATCH = re.compile(r"batch|^N$|^B$")
 # what changes no value on the way to an initial state, or back from a window of a cache
 _SAME = frozenset(
@@ -52,7 +54,9 @@ def is_state(graph: Graph, name: str) -> bool:
     """
     if not _floating(graph, name) or not input_dims(graph.inputs[name]):
         return False
-    return _STATE.search(name.lower()) is not None or _begins(graph, name) or _rolls(graph, name)
+    called = name.lower()
+    by_name = _STATE.search(called) is not None and _GIVEN.search(called) is None
+    return by_name or _begins(graph, name) or _rolls(graph, name)
 
 
 def _floating(graph: Graph, name: str) -> bool:
