@@ -52,7 +52,8 @@ def _words() -> dict[str, str]:
 
 
 WORDS = _words()
-_FLAG = re.compile(rf"(?<![\w-])--({'|'.join(sorted(WORDS, key=len, reverse=True))})(?![\w-])")
+# not where it is a name, or a part of a path
+_FLAG = re.compile(rf"(?<![\w/\\'-])--({'|'.join(sorted(WORDS, key=len, reverse=True))})(?![\w/\\-]|\.\w)")
 
 
 def in_python(text: str) -> str:
