@@ -148,6 +148,8 @@ def test_a_function_may_evaluate(tmp_path) -> None:
         spa_cli.verify(MLP, MLP, evaluate=lambda model: 1 / 0)
     with pytest.raises(VerificationError, match="that evaluates gave a NoneType; give the accuracy as a number"):
         spa_cli.verify(MLP, MLP, evaluate=lambda model: None)
+    with pytest.raises(VerificationError, match="the function that evaluates gave nan, which is no accuracy; mend it"):
+        spa_cli.prune(MLP, min_accuracy=0.5, method="l2", evaluate=lambda model: float("nan"))
 
 
 def test_an_iterator_serves_one_model(tmp_path) -> None:
