@@ -181,3 +181,12 @@ def test_the_real_thing() -> None:
         assert found.labels is not None
         assert found.labels.tolist() == LABELS.tolist()
     assert (read_samples(samples(torch.tensor(X).bfloat16()), ONE).data["x"] == X).all()
+
+
+def test_tokens_and_their_mask_are_no_pair_with_a_label() -> None:
+    tokens = graph(input_ids=(TensorProto.INT64, ["n", "s"]), attention_mask=(TensorProto.INT64, ["n", "s"]))
+    ids = np.ones((8, 3), np.int64)
+    with pytest.raises(UsageError, match="gives arrays without names, the model has 2 inputs; give dicts that name"):
+        read_samples(InMemory(Loader(ids, ids)), tokens)
+    found = read_samples(InMemory(Loader(ids, np.arange(8))), tokens)
+    assert (found.labels.tolist(), found.data["attention_mask"].shape) == ([*range(8)], (8, 3))
