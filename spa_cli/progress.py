@@ -49,14 +49,13 @@ def tell(level: int, text: str, part: float | None = None) -> None:
 
 @contextmanager
 def listened(listener: Progress | None) -> Iterator[None]:
-    """``listener`` is told of all that goes on inside: the stage, and which fraction of it is done; then "done"."""
+    """``listener`` is told of all that goes on inside: the stage, and which fraction of it is done."""
     if listener is None:
         yield
         return
     token = _heard.set(_Heard(listener))
     try:
         yield
-        listener("done", 1.0)
     finally:
         _heard.reset(token)
 

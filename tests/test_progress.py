@@ -20,7 +20,7 @@ def test_stages_and_fractions_are_told() -> None:
         assert list(tracked("ab")) == ["a", "b"]
         LOG.info("no stage")
         stage("")
-    assert told == [("1 of 2: reading", 0.0), ("1 of 2: reading", 0.0), ("1 of 2: reading", 0.5), ("done", 1.0)]
+    assert told == [("1 of 2: reading", 0.0), ("1 of 2: reading", 0.0), ("1 of 2: reading", 0.5)]
 
 
 def test_nobody_else_hears_more_for_it(caplog) -> None:
@@ -44,7 +44,7 @@ def test_functions_take_a_listener(tmp_path, isolate) -> None:
     assert found[0].exit_code == 0
     stages = [name for name, _ in told]
     assert f"1 of 1, {MLP.name}: reading the model" in stages
-    assert stages[-1] == "done"
+    assert stages.index("done") == len(stages) - 1
     assert all(0 <= part <= 1 for _, part in told)
 
 

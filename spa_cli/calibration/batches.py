@@ -94,12 +94,15 @@ def _split(item: Any, graph: Graph, where: str) -> tuple[dict[str, Array], Array
         data = {str(name): as_array(value) for name, value in item.items()}
         name = label_name(data, graph)
         return data, data.pop(name) if name is not None and label is None else label
-    if (only := alone(graph)) is None:
+    array = as_array(item)
+    # two of one shape may be tokens and their mask, which is no label
+    twins = label is not None and len(graph.inputs) > 1 and label.shape == array.shape
+    if (only := alone(graph)) is None or twins:
         raise UsageError(
             f"'{where}' gives arrays without names, the model has {len(graph.inputs)} inputs; give dicts that name "
             f"{', '.join(graph.inputs)}"
         )
-    return {only: as_array(item)}, label
+    return {only: array}, label
 
 
 def _batch(name: str, array: Array, graph: Graph, where: str, number: int) -> tuple[Array, bool]:

@@ -21,7 +21,7 @@ def _told(name: str, array: Array) -> str:
     shape = "x".join(map(str, array.shape[1:])) or "single numbers"
     if array.dtype.kind not in "fiu" or not array.size:
         return f"'{name}' {shape}"
-    kind = "pictures of " if pictured(array) is not None else ""
+    kind = "pictures of " if _in_order(array) is not None else ""
     return f"'{name}' {kind}{shape}, values {array.min():.3g} to {array.max():.3g}"
 
 
@@ -30,6 +30,18 @@ def pictured(array: Array, color: str = "rgb") -> Array | None:
 
     Their values are spread between the least and the largest of all: what normalised them does not matter.
     """
+    pixels = _in_order(array)
+    if pixels is None:
+        return None
+    shown = pixels[..., :3].astype(np.float64)
+    if color == "bgr":
+        shown = shown[..., ::-1]
+    low, high = shown.min(), shown.max()
+    return np.broadcast_to((shown - low) / ((high - low) or 1.0), (*shown.shape[:3], 3))
+
+
+def _in_order(array: Array) -> Array | None:
+    """The same pixels as (n, height, width, channels), not copied; ``None`` for what is no picture."""
     if array.ndim == 3:
         array = array[..., None]
     if array.ndim != 4 or array.dtype.kind not in "fiu":
@@ -37,10 +49,4 @@ def pictured(array: Array, color: str = "rgb") -> Array | None:
     # four in front of one or three are a side
     if array.shape[1] in (1, 3) or (array.shape[1] in _CHANNELS and array.shape[3] not in _CHANNELS):
         array = array.transpose(0, 2, 3, 1)
-    if array.shape[3] not in _CHANNELS or min(array.shape[1:3]) < _SMALL:
-        return None
-    shown = array[..., :3].astype(np.float64)
-    if color == "bgr":
-        shown = shown[..., ::-1]
-    low, high = shown.min(), shown.max()
-    return np.broadcast_to((shown - low) / ((high - low) or 1.0), (*shown.shape[:3], 3))
+    return array if array.shape[3] in _CHANNELS and min(array.shape[1:3]) >= _SMALL else None

@@ -162,6 +162,8 @@ def _last_resort(known: _Known) -> str:
 
 def _distinct(wanted: Sequence[Sequence[str]]) -> list[str]:
     """The first name of each that no other has; those that nothing tells apart are counted."""
+    # once each: what was given up is not taken up again
+    wanted = [list(dict.fromkeys(some)) for some in wanted]
     names, alike = [some[0] for some in wanted], set[str]()
     while clashing := [name for name, times in Counter(names).items() if times > 1 and name not in alike]:
         for name in clashing:

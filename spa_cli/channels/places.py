@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
@@ -95,7 +96,7 @@ def _scope(node: Node) -> Place:
     text = next((p.value for p in node.proto.metadata_props if p.key == _SCOPES), "")
     try:
         scopes = ast.literal_eval(text) if text else []
-    except (ValueError, SyntaxError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return ()
     # the last one is the operator
     inside = [s for s in scopes[:-1] if isinstance(s, str)] if isinstance(scopes, list) else []
@@ -163,9 +164,8 @@ def common(places: Iterable[Sequence[str]], share: float = 1.0) -> Place:
     known = [tuple(p) for p in places if p]
     found: Place = ()
     while known:
-        deeper = [p[: len(found) + 1] for p in known if p[: len(found)] == found and len(p) > len(found)]
-        best = max(dict.fromkeys(deeper), key=deeper.count, default=())
-        held = deeper.count(best)
+        deeper = Counter(p[: len(found) + 1] for p in known if p[: len(found)] == found and len(p) > len(found))
+        best, held = next(iter(deeper.most_common(1)), ((), 0))
         # one of those that are counted is not where most lie
         if not best or (held < len(known) and (share >= 1 or held <= share * len(known) or best[-1].startswith("."))):
             break

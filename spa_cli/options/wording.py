@@ -52,7 +52,8 @@ def _words() -> dict[str, str]:
 
 
 WORDS = _words()
-_FLAG = re.compile(rf"(?<![\w-])--({'|'.join(sorted(WORDS, key=len, reverse=True))})(?![\w-])")
+# not where it is a name, or a part of a path
+_FLAG = re.compile(rf"(?<![\w/\\'-])--({'|'.join(sorted(WORDS, key=len, reverse=True))})(?![\w/\\-]|\.\w)")
 
 
 def in_python(text: str) -> str:
@@ -85,7 +86,7 @@ def _reworded(found: Any) -> Any:
 def spoken(function: Callable[P, T]) -> Callable[P, T]:
     """A function of the Python API: its errors, warnings and results speak Python's words, unless a command calls it.
 
-    Its argument ``progress`` is told what goes on.
+    Its argument ``progress`` is told what goes on, and at the end "done".
     """
 
     @functools.wraps(function)
@@ -94,6 +95,7 @@ def spoken(function: Callable[P, T]) -> Callable[P, T]:
             found = function(*given, **named)
             if isinstance(found, Generator):
                 return _one_by_one(found, named)  # type: ignore[return-value]
+            _done(named)
             return reworded(found) if python else found
 
     return called
@@ -108,9 +110,14 @@ def _one_by_one(results: Generator[T], named: Mapping[str, Any]) -> Iterator[T]:
                 found = reworded(found) if python else found
             yield found
     except StopIteration:
-        return
+        _done(named)
     finally:
         results.close()
+
+
+def _done(named: Mapping[str, Any]) -> None:
+    if progress := named.get("progress"):
+        progress("done", 1.0)
 
 
 @contextmanager

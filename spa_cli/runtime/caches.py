@@ -14,6 +14,8 @@ _CACHE = re.compile(r"past|cache|key_?values?")
 _STATE = re.compile(
     r"(?<![a-z])(past|cache|state|states|state_?ins?|hidden|key_?values?|h_?0|c_?0|h_?in|c_?in)(?![a-z])|past_key"
 )
+# what a layer gave, as the encoder to a decoder; what may be the state of anything, as of a game
+_GIVEN, _VAGUE = re.compile(r"hidden_states"), re.compile(r"(?<![a-z])(state|states|hidden)(?![a-z])")
 _BATCH = re.compile(r"batch|^N$|^B$")
 # what changes no value on the way to an initial state, or back from a window of a cache
 _SAME = frozenset(
@@ -52,7 +54,11 @@ def is_state(graph: Graph, name: str) -> bool:
     """
     if not _floating(graph, name) or not input_dims(graph.inputs[name]):
         return False
-    return _STATE.search(name.lower()) is not None or _begins(graph, name) or _rolls(graph, name)
+    called = name.lower()
+    by_name = _STATE.search(called) is not None and _GIVEN.search(called) is None
+    if by_name and _VAGUE.sub("", called) != called and _STATE.search(_VAGUE.sub("", called)) is None:
+        by_name = _given_back(graph, name)
+    return by_name or _begins(graph, name) or _rolls(graph, name)
 
 
 def _floating(graph: Graph, name: str) -> bool:
@@ -84,6 +90,12 @@ def _rolls(graph: Graph, name: str) -> bool:
     joined = [o for node, _ in _readers(graph, name) if node.op == "Concat" for o in node.outputs]
     windows = (o for out in joined for node, _ in _readers(graph, out) if node.op in _SAME for o in node.outputs)
     return not back.isdisjoint(windows)
+
+
+def _given_back(graph: Graph, name: str) -> bool:
+    """Whether an output may be what comes after: it has the same shape, or declares none."""
+    own = _fixed(graph.inputs[name])
+    return any(_fixed(o) in (own, []) for o in graph.model.graph.output)
 
 
 def _fixed(info: onnx.ValueInfoProto) -> list[int]:

@@ -81,11 +81,14 @@ def sweep(
 def budgets_in(points: str | Sequence[float]) -> tuple[float, ...]:
     """Budgets as they are, or out of "0.9,0.5"; raises UsageError for other words."""
     try:
-        return tuple(float(p) for p in (points.split(",") if isinstance(points, str) else points))
-    except ValueError:
+        found = tuple(float(p) for p in (points.split(",") if isinstance(points, str) else points))
+    except (TypeError, ValueError):
+        found = ()
+    if not found:
         raise OptionError(
             f"--points '{points}' is not a list of numbers like 0.9,0.5,0.2; write them with commas between"
-        ) from None
+        )
+    return found
 
 
 def _sweep(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 import subprocess
@@ -143,11 +144,15 @@ def _called(function: Evaluation, model: Path) -> float:
             f"the function that evaluates failed with {type(error).__name__} ({first_line(error)}); mend it"
         ) from error
     try:
-        return float(found)
+        value = float(found)
     except (TypeError, ValueError):
         raise VerificationError(
             f"the function that evaluates gave a {type(found).__name__}; give the accuracy as a number"
         ) from None
+    if not math.isfinite(value):
+        # no limit would be missed by it
+        raise VerificationError(f"the function that evaluates gave {value}, which is no accuracy; mend it")
+    return value
 
 
 def by_command(command: str | Evaluation, before: Path | None, after: Path) -> Accuracy:

@@ -15,6 +15,7 @@ from spa_cli.errors import UsageError
 from spa_cli.graph.model import Graph
 from spa_cli.graph.view import build as view
 from tests.builders import build, doubts
+from tests.calibration.graphs import graph
 from tests.calibration.words import word_level
 from tests.decoders import decoder, merged, streaming
 
@@ -68,6 +69,19 @@ def test_a_longer_mask_says_how_much_went_before() -> None:
     assert arrays[KEY].shape == (12, 2, 3, 4)
     assert arrays["position_ids"][0].tolist() == [3, 4, 5, 6, 7, 8]
     assert "positions from 3 on (position_ids), a past of length 3, zeros" in about
+
+
+def test_the_mask_of_an_encoder_says_nothing_of_the_past() -> None:
+    given = {"input_ids": IDS, "encoder_attention_mask": np.ones((12, 9)), "encoder_hidden_states": np.ones((12, 9, 8))}
+    inputs = {
+        "input_ids": (onnx.TensorProto.INT64, ["b", "s"]),
+        "encoder_attention_mask": (onnx.TensorProto.INT64, ["b", "e"]),
+        "encoder_hidden_states": (onnx.TensorProto.FLOAT, ["b", "e", 8]),
+        KEY: (onnx.TensorProto.FLOAT, ["b", 2, "past", 4]),
+    }
+    arrays, about = filled(given, graph(**inputs))
+    assert (arrays[KEY].shape, arrays["encoder_attention_mask"].shape) == ((12, 2, 0, 4), (12, 9))
+    assert about == f", filled in: an empty past ({KEY})"
 
 
 def refusing() -> Graph:

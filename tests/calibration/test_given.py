@@ -148,6 +148,8 @@ def test_a_function_may_evaluate(tmp_path) -> None:
         spa_cli.verify(MLP, MLP, evaluate=lambda model: 1 / 0)
     with pytest.raises(VerificationError, match="that evaluates gave a NoneType; give the accuracy as a number"):
         spa_cli.verify(MLP, MLP, evaluate=lambda model: None)
+    with pytest.raises(VerificationError, match="the function that evaluates gave nan, which is no accuracy; mend it"):
+        spa_cli.prune(MLP, min_accuracy=0.5, method="l2", evaluate=lambda model: float("nan"))
 
 
 def test_an_iterator_serves_one_model(tmp_path) -> None:
@@ -179,3 +181,12 @@ def test_the_real_thing() -> None:
         assert found.labels is not None
         assert found.labels.tolist() == LABELS.tolist()
     assert (read_samples(samples(torch.tensor(X).bfloat16()), ONE).data["x"] == X).all()
+
+
+def test_tokens_and_their_mask_are_no_pair_with_a_label() -> None:
+    tokens = graph(input_ids=(TensorProto.INT64, ["n", "s"]), attention_mask=(TensorProto.INT64, ["n", "s"]))
+    ids = np.ones((8, 3), np.int64)
+    with pytest.raises(UsageError, match="gives arrays without names, the model has 2 inputs; give dicts that name"):
+        read_samples(InMemory(Loader(ids, ids)), tokens)
+    found = read_samples(InMemory(Loader(ids, np.arange(8))), tokens)
+    assert (found.labels.tolist(), found.data["attention_mask"].shape) == ([*range(8)], (8, 3))

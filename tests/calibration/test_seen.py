@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,16 @@ def test_in_a_line() -> None:
     assert said == (
         "2 samples of a.npz; 'image' pictures of 3x4x5, values -2 to 2, 'ids' 2, values 0 to 9, 'n' single numbers"
     )
+
+
+def test_telling_takes_no_copy() -> None:
+    large = np.zeros((8, 3, 256, 256), np.float32)
+    tracemalloc.start()
+    said = in_a_line(Calibration([{"image": large}], "8 samples"))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "pictures of 3x256x256" in said
+    assert most < large.nbytes / 2
 
 
 def test_it_is_said_before_the_work_begins(tmp_path) -> None:

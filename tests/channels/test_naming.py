@@ -129,6 +129,12 @@ def test_no_two_have_one_name(wanted, names) -> None:
     assert _distinct(wanted) == names
 
 
+def test_no_name_is_tried_twice() -> None:
+    # the second name of one is the first again
+    wanted = [["d", "b", "z"], ["b"] * 3 + ["z"], ["d"] * 3 + ["z"], [*"bbdbad", "z"], [*"ab", "z"]]
+    assert len(set(_distinct(wanted))) == len(wanted)
+
+
 def test_options_match_what_a_group_is_and_what_it_was_called() -> None:
     vit = model_path("digits_vit")
     (group,) = [g for g in spa_cli.inspect(vit).grouping.groups if g.name == "blocks.1/attn/heads"]

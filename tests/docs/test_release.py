@@ -92,9 +92,20 @@ def test_a_tag_is_that_of_the_version() -> None:
         release.check("v9.9.9")
 
 
-def test_links_of_the_readme_lead_somewhere_from_anywhere() -> None:
+# what the workflow puts before the links of a README
+PAGES, FILES = "https://github.com/owner/spa/blob/v0.1.0", "https://raw.githubusercontent.com/owner/spa/v0.1.0"
+PUBLISHED = re.compile(
+    r"https://(?:github\.com/[^/\s]+/[^/\s]+/blob|raw\.githubusercontent\.com/[^/\s]+/[^/\s]+)/[^/\s]+/"
+)
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_links_of_the_readme_lead_somewhere_from_anywhere(published) -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
-    found = release.absolute(readme, "https://pages", "https://files")
+    if published:
+        readme = release.absolute(readme, PAGES, FILES)
+    # the sdist of a release, which runs this, has the README of PyPI
+    found = release.absolute(PUBLISHED.sub("", readme), "https://pages", "https://files")
     assert "(https://pages/docs/budgets.md)" in found
     assert 'src="https://files/docs/pictures/report-light.png"' in found
     places = re.findall(r'\]\(([^)\s]+)\)|(?:src|srcset)="([^"]+)"', found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -126,8 +127,9 @@ def test_a_sweep_and_a_comparison_have_no_budget_but_prune_does(tmp_path) -> Non
 def test_points_of_a_sweep_are_numbers_or_text(tmp_path) -> None:
     (points,) = [p.default for p in COMMANDS["sweep"].params if p.name == "points"]
     assert tuple(float(p) for p in points.split(",")) == POINTS
-    with pytest.raises(UsageError, match=r"points '0.5;0.2' is not a list of numbers"):
-        spa_cli.sweep("none.onnx", tmp_path, points="0.5;0.2")
+    for given in ("0.5;0.2", 0.5, ()):
+        with pytest.raises(UsageError, match=rf"points '{re.escape(str(given))}' is not a list of numbers"):
+            spa_cli.sweep("none.onnx", tmp_path, points=given)
     with pytest.raises(UsageError, match=r"picture 'a.jpg' has to end in one of"):
         spa_cli.sweep("none.onnx", tmp_path, picture="a.jpg")
 

@@ -34,6 +34,8 @@ ONLY_COMMANDS = {"spa_cli/cli/"}
         ("use --force to replace it", "use force=True to replace it"),
         ("a tensor 'a--ratio' stays, and so does --tflite", "a tensor 'a--ratio' stays, and so does --tflite"),
         ("--max-drifting", "--max-drifting"),
+        *[(name, name) for name in ("'a/--report' is no file", "'--report.html'", "'--seed/a'", "no tensor '--mean'")],
+        ("leave out --seed.", "leave out seed."),
     ],
 )
 def test_flags_become_arguments(said, python) -> None:

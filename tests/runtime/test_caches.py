@@ -47,6 +47,13 @@ def test_states_by_name_by_recurrent_layers_and_by_windows_that_are_given_back()
     assert [name for name in rolling.inputs if is_state(rolling, name)] == ["r"]
     assert is_state(graph(h0=(FLOAT, [1, "n", 8])), "h0")
     assert not is_state(graph(h0=(INT, [1, "n", 8])), "h0")
+    # what is called a state comes back as one, if it is no state of a game
+    for after, so in (("float[2,N,8] b", True), ("b", True), ("float[N] b", False)):
+        model = build(f"(float[2,N,8] state, float[N,8] x) => ({after}) {{ b = Add(state, x) }}")
+        assert is_state(view(model, ""), "state") is so
+    # what an encoder gave
+    for name in ("encoder_hidden_states", "hidden_states"):
+        assert not is_state(graph(**{name: (FLOAT, ["n", 4, 8])}), name)
 
 
 def test_lengths_of_past_and_of_what_is_new() -> None:
