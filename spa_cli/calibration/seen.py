@@ -8,7 +8,7 @@ from spa_cli.calibration.chunks import Calibration
 from spa_cli.graph.model import Array
 
 # channels of a picture; a side of fewer pixels is none
-_CHANNELS, _SMALL = (1, 3, 4), 4
+_CHANNELS, _SMALL = (1, 3), 4
 
 
 def in_a_line(samples: Calibration) -> str:
@@ -33,7 +33,7 @@ def pictured(array: Array, color: str = "rgb") -> Array | None:
     pixels = _in_order(array)
     if pixels is None:
         return None
-    shown = pixels[..., :3].astype(np.float64)
+    shown = pixels.astype(np.float64)
     if color == "bgr":
         shown = shown[..., ::-1]
     low, high = shown.min(), shown.max()
@@ -42,11 +42,9 @@ def pictured(array: Array, color: str = "rgb") -> Array | None:
 
 def _in_order(array: Array) -> Array | None:
     """The same pixels as (n, height, width, channels), not copied; ``None`` for what is no picture."""
-    if array.ndim == 3:
-        array = array[..., None]
+    # three axes are a sequence more often than a picture without channels, four channels the heads of a cache
     if array.ndim != 4 or array.dtype.kind not in "fiu":
         return None
-    # four in front of one or three are a side
-    if array.shape[1] in (1, 3) or (array.shape[1] in _CHANNELS and array.shape[3] not in _CHANNELS):
+    if array.shape[1] in _CHANNELS:
         array = array.transpose(0, 2, 3, 1)
     return array if array.shape[3] in _CHANNELS and min(array.shape[1:3]) >= _SMALL else None

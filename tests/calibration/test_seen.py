@@ -17,7 +17,7 @@ RAMP = np.linspace(-2, 2, 2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
 
 
 @pytest.mark.parametrize(
-    "array", [RAMP, RAMP.transpose(0, 2, 3, 1), RAMP[:, :1], RAMP[:, 0], (RAMP[:, :1] * 50 + 128).astype(np.uint8)]
+    "array", [RAMP, RAMP.transpose(0, 2, 3, 1), RAMP[:, :1], (RAMP[:, :1] * 50 + 128).astype(np.uint8)]
 )
 def test_pictures_in_every_layout(array) -> None:
     shown = pictured(array)
@@ -28,7 +28,18 @@ def test_pictures_in_every_layout(array) -> None:
     assert shown[1].mean() > shown[0].mean()
 
 
-@pytest.mark.parametrize("array", [RAMP[0, 0], RAMP[:, :2], RAMP[..., :2, :2], RAMP > 0, np.zeros((2, 7, 9, 9), "f")])
+@pytest.mark.parametrize(
+    "array",
+    [
+        RAMP[0, 0],
+        RAMP[:, 0],
+        np.zeros((2, 4, 16, 64), "f"),
+        RAMP[:, :2],
+        RAMP[..., :2, :2],
+        RAMP > 0,
+        np.zeros((2, 7, 9, 9), "f"),
+    ],
+)
 def test_what_is_no_picture(array) -> None:
     assert pictured(array) is None
 
