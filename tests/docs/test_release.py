@@ -45,7 +45,7 @@ def test_one_name_and_one_version() -> None:
 
 def test_extras_that_are_named_are_there() -> None:
     texts = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
-    named = {e for p in texts for e in re.findall(r"spa-onnx\[(\w+)\]", p.read_text("utf-8"))}
+    named = {e for p in texts for e in re.findall(r"'\.\[(\w+)\]", p.read_text("utf-8"))}
     assert named == {"datasets", "images", "report", "text"}
     assert named <= {*PROJECT["project"]["optional-dependencies"]}
 
