@@ -25,6 +25,20 @@ def made_by_formula(graph: Graph, name: str) -> bool:
     return graph.formulas[name]
 
 
+def is_progression(values: Array) -> bool:
+    """Whether numbers in a row go up or down by equal steps or by equal factors: positions, rotary frequencies.
+
+    No training does that. Rows of fewer than ``_STEPS`` can't be told.
+    """
+    row = values.ravel().astype(np.float64)
+    if max(values.shape, default=0) != row.size or row.size < _STEPS or not np.isfinite(row).all():
+        return False
+    steps = [np.diff(row)]
+    if (row > 0).all():
+        steps.append(np.diff(np.log(row)))
+    return any(abs(s[0]) > 0 and bool(np.allclose(s, s[0], rtol=1e-3, atol=1e-7)) for s in steps)
+
+
 def is_table(values: Array) -> bool:
     """Whether an array is what a formula makes, not what training makes.
 

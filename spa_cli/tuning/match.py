@@ -25,8 +25,9 @@ Weights = dict[str, Array]
 _INNER = 0.5
 # samples that tell how much something varies
 _LOOKED = 64
-# a loss that is as good as none
-_NOTHING = 1e-9
+# losses that are as good as none: a divergence, the part of its variance that a channel is off by, and the part of the
+# mean of all sums inside
+_NOTHING, _UNLOST, _BESIDE = 1e-6, 1e-4, 0.1
 
 
 class Match:
@@ -49,6 +50,7 @@ class Match:
         self._original: InferenceSession = opened(probe(original.graph.in_memory(), self._tensors))
         seen = self.seen(samples)
         spread = self._spreads(seen, more)
+        self._channels = np.array([len(spread[t.tensor]) if t.form == VALUES else 1 for t in terms])
         losses = with_losses(pruned.graph, pruned.state.shapes, self.terms, spread)
         self._inputs, self._told = losses.given, losses.told
         graph = build(losses.model, pruned.graph.folder)
@@ -101,7 +103,11 @@ class Match:
         inner = np.array([t.inner for t in self.terms])
         share = np.where(inner, _INNER / max(int(inner.sum()), 1), 1 / max(int((~inner).sum()), 1))
         share = share * np.array([FOCUS if t.tensor == focus else 1 for t in self.terms])
-        self.scale = share / np.maximum(lost, _NOTHING)
+        # what is hardly lost must not outweigh all else: a sum before anything was cut
+        least = np.where([t.form == VALUES for t in self.terms], _UNLOST * self._channels, _NOTHING)
+        if inner.any():
+            least = np.where(inner, np.maximum(least, _BESIDE * float(lost[inner].mean())), least)
+        self.scale = share / np.maximum(lost, least)
 
     def held(self, parts: Sequence[Feeds], weights: Mapping[str, Array]) -> float:
         """The weighted loss over samples, as ``weigh`` weighs it."""

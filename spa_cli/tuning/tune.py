@@ -18,7 +18,8 @@ from spa_cli.calibration.chunks import Calibration
 from spa_cli.calibration.focus import Focus
 from spa_cli.derivatives.weights import weights_of
 from spa_cli.errors import ModelError, OptionError
-from spa_cli.graph.model import FLOAT_TYPES, Array
+from spa_cli.graph.formulas import is_progression, made_by_formula
+from spa_cli.graph.model import FLOAT_TYPES, Array, Graph
 from spa_cli.graph.parameters import set_parameters
 from spa_cli.graph.source import Source
 from spa_cli.memory import working_memory
@@ -135,14 +136,20 @@ def _as_stored(value: Array, element: int) -> Array:
 
 
 def _trainable(pruned: Analysis, patterns: tuple[str, ...]) -> list[str]:
-    """The weights that patterns name; all where there are none."""
-    found = weights_of(pruned.graph)
+    """The weights that patterns name; all where there are none. Masks and rotary tables were never trained."""
+    found = [name for name in weights_of(pruned.graph) if _was_trained(pruned.graph, name)]
     for pattern in patterns:
         if not any(fnmatch.fnmatchcase(name, pattern) for name in found):
             near = " or ".join(f"'{n}'" for n in difflib.get_close_matches(pattern, found, 2))
             advice = f"did you mean {near}?" if near else "'spa inspect' lists the tensors"
             raise OptionError(f"--trainable '{pattern}' names no weight of '{pruned.graph.model.graph.name}'; {advice}")
     return [n for n in found if not patterns or any(fnmatch.fnmatchcase(n, p) for p in patterns)]
+
+
+def _was_trained(graph: Graph, name: str) -> bool:
+    # a single number is an epsilon or a factor of the architecture's
+    size = math.prod(graph.shape(name))
+    return size > 1 and not made_by_formula(graph, name) and not is_progression(graph.array(name))
 
 
 def _batch(pruned: Analysis, samples: int) -> int:

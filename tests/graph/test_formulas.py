@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spa_cli.graph.formulas import is_table
+from spa_cli.graph.formulas import is_progression, is_table
 from tests.builders import analysed, build, case, frozen, rankings
 from tests.equivalence import assert_groups
 
@@ -192,3 +192,20 @@ COORDINATES = """(float[N,3,12,20] x) => (y) {
 )
 def test_maps_of_coordinates_are_no_channels(model, expected, reasons) -> None:
     assert_groups(model, expected, reasons)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (np.arange(6.0), True),
+        (10000.0 ** (-np.arange(8) / 8), True),
+        (np.linspace(1, 0, 5)[None], True),
+        (np.arange(3.0), False),
+        (np.ones(8), False),
+        (np.array([1.0, 2, 4, 8.5]), False),
+        (np.arange(8.0).reshape(2, 4), False),
+        (np.array([0, 1, 2, np.inf]), False),
+    ],
+)
+def test_progressions(values, said) -> None:
+    assert is_progression(values) == said

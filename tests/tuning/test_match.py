@@ -55,3 +55,15 @@ def test_how_much_outputs_vary_is_told_by_several_runs() -> None:
     varies = np.concatenate([match.seen(feeds)["logits"] for feeds in runs]).var(0)
     off = match.seen(runs[0])["logits"] - run(open_session(small), runs[0])[0]
     assert several == pytest.approx(float((np.square(off) / varies).sum()), rel=1e-4)
+
+
+def test_what_is_not_lost_does_not_outweigh_what_is() -> None:
+    (_, original), (_, small) = analysed(net(8)), analysed(net(8))
+    terms = [Term("logits", VALUES), Term("a", VALUES, -3, inner=True), Term("r", VALUES, -3, inner=True)]
+    match = Match(original, small, terms, ["w1", "w2"], {"x": images(4)}, [{"x": images(32)}])
+    weights, parts = match.gradients.start(), [{"x": images(8)}]
+    weights["w2"] = weights["w2"] * 0.5
+    match.weigh(parts, weights)
+    # only what stands behind is off: a change of a part in a million before it is no disaster
+    weights["w1"] = weights["w1"] * (1 + 1e-6)
+    assert match.held(parts, weights) == pytest.approx(1, rel=1e-2)

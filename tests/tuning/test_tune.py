@@ -140,3 +140,28 @@ def test_weights_behind_an_operator_without_a_gradient() -> None:
     teacher, small = build(text, wa=(6, 8)), build(text, wa=np.zeros((6, 8), np.float32))
     with pytest.raises(ModelError, match=r"no weight of 'model' can be trained: .*Shrink.*; use the file as it is"):
         spa_cli.tune(small, teacher, epochs=1)
+
+
+def test_masks_tables_and_numbers_of_the_architecture_are_not_trained() -> None:
+    text = """(float[N,16,8] x) => (y) {
+      q = MatMul(x, wq)  a = Mul(q, table)  e = Add(a, eps)  f = Mul(e, frequencies)
+      t = Transpose<perm=[0,2,1]>(f)  s = MatMul(f, t)  m = Add(s, mask)  p = Softmax(m)  y = MatMul(p, f)
+    }"""
+    angles = np.arange(16)[:, None] / 100 ** (np.arange(8) / 8)
+    constants = {
+        "table": np.cos(angles).astype(np.float32),
+        "eps": np.full(1, 1e-5, np.float32),
+        "frequencies": (100 ** (np.arange(8) / 8)).astype(np.float32),
+        "mask": np.triu(np.full((16, 16), -1e9), 1).astype(np.float32),
+    }
+    teacher, small = (build(text, wq=np.random.default_rng(s).normal(size=(8, 8)), **constants) for s in range(2))
+    for model in (teacher, small):
+        (weight,) = [t for t in model.graph.initializer if t.name == "wq"]
+        weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight).astype(np.float32), "wq"))
+    x = np.random.default_rng(0).normal(size=(32, 16, 8)).astype(np.float32)
+    result = spa_cli.tune(small, teacher, calib=x, epochs=2, lr=0.01)
+    assert result.tuned.trained == 1
+    pairs = zip(small.graph.initializer, result.model.graph.initializer, strict=True)
+    assert {a.name for a, b in pairs if a != b} == {"wq"}
+    with pytest.raises(UsageError, match="names no weight"):
+        spa_cli.tune(small, teacher, calib=x, epochs=1, trainable="mask")
