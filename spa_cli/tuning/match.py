@@ -63,6 +63,7 @@ class Match:
     def _spreads(self, seen: Feeds, more: Sequence[Feeds]) -> dict[str, Array]:
         """By tensor, the variance of every channel; of those that hardly vary what is small beside the rest."""
         axes = {t.tensor: t.axis for t in self.terms if t.form == VALUES}
+        alike = {t.tensor for t in self.terms if t.alike}
         sums = {name: _sums(seen[name], axis) for name, axis in axes.items()}
         looked = 0
         for feeds in more:
@@ -73,7 +74,8 @@ class Match:
         found = {}
         for name, (count, first, second) in sums.items():
             variance = second / count - np.square(first / count)
-            found[name] = np.maximum(variance, max(1e-3 * float(variance.mean()), 1e-12))
+            mean = max(float(variance.mean()), 1e-9)
+            found[name] = np.full_like(variance, mean) if name in alike else np.maximum(variance, 1e-3 * mean)
         return found
 
     def seen(self, feeds: Feeds) -> Feeds:

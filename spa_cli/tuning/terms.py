@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from spa_cli.analysis import Analysis
 from spa_cli.graph.model import FLOAT_TYPES
+from spa_cli.measures import kinds
 from spa_cli.measures.classes import LOGITS
 from spa_cli.measures.recognise import Recogniser
 from spa_cli.runtime.floats import last_floats
@@ -26,7 +27,8 @@ class Term:
     """Of a tensor the channels from ``start`` to ``stop`` along ``axis`` (from the end), and what they are.
 
     ``likely``: stretches (start, stop) of chances in the same tensor that say where these channels mean something.
-    ``inner``: it is no output. ``told``: it is to meet labels, not what the original gives.
+    ``alike``: its channels count alike, however little some vary. ``inner``: it is no output. ``told``: it is to meet
+    labels, not what the original gives.
     """
 
     tensor: str
@@ -35,6 +37,7 @@ class Term:
     start: int = 0
     stop: int | None = None
     likely: tuple[tuple[int, int], ...] = ()
+    alike: bool = False
     inner: bool = False
     told: bool = False
 
@@ -84,6 +87,9 @@ def _of_output(
     if not value.ndim:
         return [Term(name, VALUES)]
     plain = _numbers(name, value.ndim)
+    if taken.kind == kinds.EMBEDDINGS:
+        # only angles between vectors count: a channel that is nearly always 0 says next to nothing
+        return [replace(plain, alike=True)]
     stretches = _stretches(recogniser, at, plain.axis, value.shape[plain.axis])
     chances = [(start, stop) for form, start, stop in stretches if form == CHANCES]
     if not chances:

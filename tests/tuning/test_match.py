@@ -57,6 +57,22 @@ def test_how_much_outputs_vary_is_told_by_several_runs() -> None:
     assert several == pytest.approx(float((np.square(off) / varies).sum()), rel=1e-4)
 
 
+def test_channels_that_hardly_vary_count_less_where_only_angles_count() -> None:
+    (_, original), (_, small) = analysed(net(8)), analysed(net(3, seed=5))
+    feeds = [{"x": images(32)}]
+
+    def losses(**more) -> float:
+        match = Match(original, small, [Term("logits", VALUES, **more)], ["w1"], {"x": images(4)}, feeds)
+        given = match.seen(feeds[0])["logits"]
+        off = np.square(given - ours).sum(0)
+        expected = float((off / (given.var(0).mean() if more else given.var(0))).mean()) * 4 / 32
+        assert match.losses(feeds[0], match.gradients.start())[0] == pytest.approx(expected, rel=0.2)
+        return expected
+
+    ours = run(open_session(analysed(net(3, seed=5))[0]), feeds[0])[0]
+    assert losses() != pytest.approx(losses(alike=True), rel=1e-3)
+
+
 def test_what_is_not_lost_does_not_outweigh_what_is() -> None:
     (_, original), (_, small) = analysed(net(8)), analysed(net(8))
     terms = [Term("logits", VALUES), Term("a", VALUES, -3, inner=True), Term("r", VALUES, -3, inner=True)]
