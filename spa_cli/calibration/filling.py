@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from spa_cli.graph.model import Array, Graph
-from spa_cli.runtime.caches import is_state, new_length, pasts
+from spa_cli.runtime.caches import is_state, masks_all, new_length, pasts
 from spa_cli.runtime.dimensions import input_shapes
 from spa_cli.runtime.follows import follows
 from spa_cli.runtime.inputs import batch_of, input_dims, input_dtype
@@ -65,7 +65,7 @@ def _attempts(
     shapes = next(input_shapes(graph, {}, samples))
     # a mask that is longer than what is new says how much went before
     new = new_length(graph, shapes) or 0
-    before = [a.shape[1] - new for n, a in given.items() if _masks(n) and a.ndim == 2] if new else []
+    before = [a.shape[1] - new for n, a in given.items() if masks_all(n) and a.ndim == 2] if new else []
     for past in (max(0, *before, 0), *_LENGTHS) if axes else (0,):
         sized = {n: (*shapes[n][1:axis], past, *shapes[n][axis + 1 :]) for n, axis in axes.items()}
         shapes = next(input_shapes(graph, {}, samples | sized))
@@ -98,12 +98,7 @@ def _later(name: str, array: Array, past: int, new: int) -> Array:
         return array
     if "position" in name.lower():
         return array + past
-    return np.pad(array, ((0, 0), (past, 0)), constant_values=1) if _masks(name) else array
-
-
-def _masks(name: str) -> bool:
-    """Whether it is a mask of past and tokens; that of what an encoder was given is as long as that."""
-    return "mask" in name.lower() and "encoder" not in name.lower()
+    return np.pad(array, ((0, 0), (past, 0)), constant_values=1) if masks_all(name) else array
 
 
 def _runs(graph: Graph, arrays: Mapping[str, Array]) -> bool:

@@ -30,8 +30,11 @@ def is_progression(values: Array) -> bool:
 
     No training does that. Rows of fewer than ``_STEPS`` can't be told.
     """
+    # most weights are no row: none of those is copied
+    if max(values.shape, default=0) != values.size or values.size < _STEPS:
+        return False
     row = values.ravel().astype(np.float64)
-    if max(values.shape, default=0) != row.size or row.size < _STEPS or not np.isfinite(row).all():
+    if not np.isfinite(row).all():
         return False
     steps = [np.diff(row)]
     if (row > 0).all():

@@ -31,6 +31,11 @@ class ParameterPath:
     axis: int = 0
     factors: tuple[str, ...] = ()
 
+    @property
+    def plain(self) -> bool:
+        """Whether the reader gets the numbers that are stored, wherever they lie: neither scaled nor shifted."""
+        return not self.scale and all(node.op in _PLAIN | _FORMS for node in self.chain)
+
     def value(self, read: Read, shape_of: Callable[[str], tuple[int, ...]]) -> Array | None:
         """What the reader gets, in float64; ``None`` if the parameter is none."""
         stored = read(self.name)

@@ -47,11 +47,16 @@ class Statistics:
 
 
 def collect(
-    graph: Graph, shapes: Shapes, layers: list[Layer], chunks: list[dict[str, Array]], where: Positions
+    graph: Graph,
+    shapes: Shapes,
+    layers: list[Layer],
+    chunks: list[dict[str, Array]],
+    where: Positions,
+    widest: int = WIDEST,
 ) -> dict[str, Statistics]:
     """One run of the dense network with the layers' inputs and targets as extra outputs; statistics per layer key.
 
-    Memory does not grow with the number of chunks. Layers with more than ``WIDEST`` inputs have no statistics, nor have
+    Memory does not grow with the number of chunks. Layers with more than ``widest`` inputs have no statistics, nor have
     those whose weights are not all numbers.
     """
 
@@ -67,7 +72,7 @@ def collect(
         if operand is None or not shape_of(layer.x):
             continue
         matrix = layer.matrix(operand, layer.groups(shape_of(layer.x), operand.shape))
-        if matrix.shape[2] <= WIDEST and np.isfinite(matrix).all():
+        if matrix.shape[2] <= widest and np.isfinite(matrix).all():
             weights[layer.key], sizes[layer.key] = matrix, operand.shape
             used.append(layer)
     if not used:

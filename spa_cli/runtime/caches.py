@@ -103,6 +103,11 @@ def _fixed(info: onnx.ValueInfoProto) -> list[int]:
     return [dim if isinstance(dim, int) else 0 for dim in input_dims(info) or []]
 
 
+def masks_all(name: str) -> bool:
+    """Whether it is a mask of past and tokens; that of what an encoder was given is as long as that."""
+    return "mask" in name.lower() and "encoder" not in name.lower()
+
+
 def past_length(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
     """How long the past is in inputs of these shapes; ``None`` where no input has a past of any length."""
     lengths = [shapes[name][axis] for name, axis in pasts(graph).items() if name in shapes]

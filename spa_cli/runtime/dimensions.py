@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from spa_cli.errors import ModelError, OptionError
 from spa_cli.graph.model import Graph
-from spa_cli.runtime.caches import new_length, pasts
+from spa_cli.runtime.caches import masks_all, new_length, pasts
 from spa_cli.runtime.inputs import input_dims
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -183,7 +183,7 @@ class _Sizes:
 
 def _is_total(pasts: Mapping[str, int], name: str, dim: int | str) -> bool:
     """Whether a dimension is as long as past and new positions together."""
-    mask = bool(pasts) and dim == "" and "mask" in name.lower() and "encoder" not in name.lower()
+    mask = bool(pasts) and dim == "" and masks_all(name)
     return mask or (isinstance(dim, str) and "total" in dim)
 
 

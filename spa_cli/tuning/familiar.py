@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -23,22 +24,26 @@ def borne(ways: tuple[str, ...], match: Match, samples: Sequence[Feeds], seed: i
 
     ``samples``: runs of some.
     """
+    # of the samples as they are, for every way the same
+    plain = cache(lambda at: _summaries(match, samples[at]))
     found = []
     for way in ways:
-        if way not in (CROP, FLIP) or _distance(way, match, samples, np.random.default_rng(seed)) <= _BORNE:
+        if way not in (CROP, FLIP) or _distance(way, match, samples, plain, np.random.default_rng(seed)) <= _BORNE:
             found.append(way)
     return tuple(found)
 
 
-def _distance(way: str, match: Match, samples: Sequence[Feeds], rng: np.random.Generator) -> float:
+def _distance(
+    way: str, match: Match, samples: Sequence[Feeds], known: Callable[[int], Array], rng: np.random.Generator
+) -> float:
     """Squared, between what the original gives for a sample and for the changed one; of two samples at random it is
     1. Infinite where that can't be told.
     """
     plain, moved = list[Array](), list[Array]()
-    for feeds in samples:
+    for at, feeds in enumerate(samples):
         other = augmented(feeds, (way,), rng)
         changed = np.any([_differ(feeds[n], other[n]) for n in feeds], 0)
-        plain.append(_summaries(match, feeds)[changed])
+        plain.append(known(at)[changed])
         moved.append(_summaries(match, other)[changed])
         if sum(map(len, plain)) >= _LOOKED:
             break

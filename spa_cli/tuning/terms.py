@@ -11,7 +11,7 @@ from spa_cli.analysis import Analysis
 from spa_cli.graph.model import FLOAT_TYPES
 from spa_cli.measures import kinds
 from spa_cli.measures.classes import LOGITS
-from spa_cli.measures.recognise import Recogniser
+from spa_cli.measures.recognise import Recogniser, Taken
 from spa_cli.runtime.floats import last_floats
 
 # what a tensor may hold beside scores of classes: probabilities that stand alone, and numbers
@@ -62,9 +62,7 @@ def classes_in(original: Analysis, pruned: Analysis, reference: list[Any]) -> li
         taken = recogniser.output(at)
         if not taken.form:
             continue
-        logits = name if taken.form == LOGITS else _logits(original, pruned, name)
-        term = Term(logits, LOGITS, taken.axis) if logits else Term(name, taken.form, taken.axis)
-        found.append((term, np.shape(reference[at])))
+        found.append((_scores(taken, name, (original, pruned)), np.shape(reference[at])))
     return found
 
 
@@ -82,8 +80,8 @@ def _of_output(
     if taken.form:
         # what teaches most is how scores stand to each other, also of classes that are not likely: squares of logits
         # (Kim et al. 2021) win back twice what the divergence of probabilities does (docs/tune.md)
-        logits = name if taken.form == LOGITS else _logits(*pair, name)
-        return [Term(logits, VALUES, taken.axis) if logits else Term(name, taken.form, taken.axis)]
+        scores = _scores(taken, name, pair)
+        return [replace(scores, form=VALUES) if scores.form == LOGITS else scores]
     if not value.ndim:
         return [Term(name, VALUES)]
     plain = _numbers(name, value.ndim)
@@ -98,6 +96,12 @@ def _of_output(
         Term(name, form, plain.axis, start, stop, tuple(c for c in chances if c != (start, stop)))
         for form, start, stop in stretches
     ]
+
+
+def _scores(taken: Taken, name: str, pair: tuple[Analysis, Analysis]) -> Term:
+    """An output of scores of classes: its logits, if they can be told."""
+    logits = name if taken.form == LOGITS else _logits(*pair, name)
+    return Term(logits, LOGITS, taken.axis) if logits else Term(name, taken.form, taken.axis)
 
 
 def _logits(original: Analysis, pruned: Analysis, name: str) -> str:

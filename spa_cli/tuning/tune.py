@@ -85,13 +85,14 @@ def tuned(
     if not match.gradients.names:
         reason = next(iter(match.gradients.missing.values()))
         raise ModelError(f"no weight of '{pruned.name}' can be trained: {reason}; use the file as it is")
-    judges = Batches.of(original.graph, subject.judges, batches.size, None if told is None else told.judged)
+    judged = None if told is None else told.judged
+    judges = Batches.of(original.graph, subject.judges, batches.size, judged).in_order()
     ways = _ways(asked, match, first, judges, seed)
     stage("training")
     rate = None if asked.lr == "auto" else float(asked.lr)
     begun = time.monotonic()
     white = whitened(small, match.gradients.names, batches, seed)
-    done = train(match, batches, judges.in_order(), ways, asked, seed, rate, focus.output, step_done, white, begun)
+    done = train(match, batches, judges, ways, asked, seed, rate, focus.output, step_done, white, begun)
     return Tuned(
         training=done,
         terms=match.terms,
@@ -104,7 +105,7 @@ def tuned(
     )
 
 
-def _ways(asked: Asked, match: Match, first: Feeds, judges: Batches, seed: int) -> tuple[str, ...]:
+def _ways(asked: Asked, match: Match, first: Feeds, judges: list[Feeds], seed: int) -> tuple[str, ...]:
     """What is done to samples; raises UsageError where labels of places would not go along."""
     ways = ways_for(first) if asked.ways is None else asked.ways
     if np.ndim(first.get(TOLD, ())) > 2:
@@ -114,7 +115,7 @@ def _ways(asked: Asked, match: Match, first: Feeds, judges: Batches, seed: int) 
                 f"--augment {moved} moves what is in images, but not the labels of their places; use mix or none"
             )
         ways = tuple(way for way in ways if way == MIX)
-    return borne(ways, match, judges.in_order(), seed) if asked.ways is None else ways
+    return borne(ways, match, judges, seed) if asked.ways is None else ways
 
 
 def with_weights(pruned: Source, weights: Weights) -> onnx.ModelProto:

@@ -22,7 +22,7 @@ from spa_cli.obspa.layers import Layer, find_layers, graph_shape
 from spa_cli.obspa.moments import Moments
 from spa_cli.obspa.positions import Positions
 from spa_cli.obspa.shrinkage import oracle_approximating
-from spa_cli.obspa.statistics import collect, reader
+from spa_cli.obspa.statistics import collect
 from spa_cli.tuning.augment import TOLD
 from spa_cli.tuning.batches import Batches
 
@@ -34,8 +34,6 @@ _WIDEST, _SHARE = 2560, 1 / 8
 _DAMPING, _LEAST = 1e-2, 1e-3
 # a row that gives next to nothing is changed as if it gave this part of the mean
 _QUIET = 1e-2
-# what lies between a weight and its layer without changing its numbers
-_FORMS = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Cast"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,12 +73,12 @@ class White:
 def whitened(pruned: Analysis, names: Iterable[str], batches: Batches, seed: int) -> White:
     """Of the weights in ``names`` that one layer reads and that are not too wide."""
     wanted, graph, shapes = set(names), pruned.graph, pruned.state.shapes
-    layers = [layer for layer in find_layers(graph, shapes) if layer.stored.name in wanted and _plain(layer)]
+    layers = [layer for layer in find_layers(graph, shapes) if layer.stored.name in wanted and _taken(layer)]
     found, sizes, room = dict[str, Whitened](), dict[str, Array](), int(_SHARE * working_memory())
-    statistics = collect(graph, shapes, layers, _some(batches), Positions(seed)) if layers else {}
+    statistics = collect(graph, shapes, layers, _some(batches), Positions(seed), _WIDEST) if layers else {}
     for layer in sorted(layers, key=lambda each: statistics[each.key].weight.shape[2] if each.key in statistics else 0):
         known = statistics.get(layer.key)
-        if known is None or not known.finite or known.weight.shape[2] > _WIDEST:
+        if known is None or not known.finite:
             continue
         room -= 4 * known.weight.shape[0] * known.weight.shape[2] ** 2
         if room < 0:
@@ -88,9 +86,10 @@ def whitened(pruned: Analysis, names: Iterable[str], batches: Batches, seed: int
         forms = _forms(graph, shapes, layer, known.shape, len(known.weight))
         made = found[layer.stored.name] = _of(known.weight, known.moments, *forms)
         bias = layer.around.bias
-        # of a transposed convolution several rows add to one output
-        if bias is not None and bias.name in wanted and math.prod(graph.shape(bias.name)) == made.gives.size:
-            sizes[bias.name] = made.gives.reshape(graph.shape(bias.name))
+        if bias is not None and bias.plain and bias.name in wanted:
+            shape = graph.shape(bias.name)
+            # of a transposed convolution several rows add to one output
+            sizes |= {bias.name: made.gives.reshape(shape)} if math.prod(shape) == made.gives.size else {}
         hidden = layer.node.inputs[2] if known.hidden is not None else ""
         if hidden in wanted and known.hidden is not None:
             own = graph.array(hidden).astype(np.float64)
@@ -98,8 +97,8 @@ def whitened(pruned: Analysis, names: Iterable[str], batches: Batches, seed: int
     return White(found, sizes)
 
 
-def _plain(layer: Layer) -> bool:
-    return not (layer.unfit or layer.siblings) and all(node.op in _FORMS for node in layer.stored.chain)
+def _taken(layer: Layer) -> bool:
+    return layer.stored.plain and not (layer.unfit or layer.siblings)
 
 
 def _some(batches: Batches) -> list[dict[str, Array]]:
@@ -116,27 +115,18 @@ def _some(batches: Batches) -> list[dict[str, Array]]:
 def _forms(
     graph: Graph, shapes: Shapes, layer: Layer, shape: Sequence[int], groups: int
 ) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
-    read, name = reader(graph), layer.stored.name
+    # trained in single precision, however it is stored
+    like = np.zeros(graph.shape(layer.stored.name), np.float32)
 
     def matrix(value: Array) -> Array:
-        operand = layer.stored.value(lambda n: value if n == name else read(n), lambda n: graph_shape(graph, shapes, n))
+        operand = layer.stored.value(lambda _: value, lambda name: graph_shape(graph, shapes, name))
         assert operand is not None
         return layer.matrix(operand, groups)
 
     def stored(value: Array) -> Array:
-        return layer.stored.back(layer.restore(value, tuple(shape)), _in_single(read, name))
+        return layer.stored.back(layer.restore(value, tuple(shape)), lambda _: like)
 
     return matrix, stored
-
-
-def _in_single(read: Callable[[str], Array | None], name: str) -> Callable[[str], Array | None]:
-    """Reads the weight as the float32 that is trained, of half precision too."""
-
-    def found(asked: str) -> Array | None:
-        value = read(asked)
-        return value.astype(np.float32) if asked == name and value is not None else value
-
-    return found
 
 
 def _of(

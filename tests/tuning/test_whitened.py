@@ -95,6 +95,22 @@ def test_both_weights_of_a_recurrent_layer() -> None:
     assert {name: layer.inverse.shape for name, layer in white.layers.items()} == {"w": (1, 4, 4), "r": (1, 3, 3)}
 
 
+def test_numbers_that_stand_for_others_are_left_to_adam() -> None:
+    scaled = """(float[N,6] x) => (y) {
+      d = DequantizeLinear(w, s)  t = Cast<to=1>(h)  m = MatMul(x, d)  r = Relu(m)
+      c = DequantizeLinear(b, s)  y = Gemm(r, t, c)
+    }"""
+    integers = {"w": RNG.integers(-99, 99, (6, 4)).astype(np.int8), "b": RNG.integers(-99, 99, 3).astype(np.int32)}
+    model = build(scaled, s=np.float32(0.02), h=RNG.normal(size=(4, 3)).astype(np.float16), **integers)
+    white = _white(model, MIXED, "w", "h", "b")
+    assert {*white.layers} == {"h"}
+    assert not white.sizes
+    step = white.layers["h"].stored(np.full((1, 3, 4), 1e-6, np.float32))
+    # what is added to weights in single precision is not rounded to half
+    assert step.dtype == np.float32
+    np.testing.assert_allclose(step, 1e-6, rtol=1e-6)
+
+
 def test_what_two_layers_read_and_what_is_too_wide_is_left_to_adam(monkeypatch) -> None:
     shared = build("(float[N,6] x) => (y) { a = MatMul(x, w)  y = MatMul(a, w) }", w=(6, 6))
     assert not _white(shared, MIXED, "w").layers
