@@ -16,6 +16,7 @@ IMAGENET ?= ../shared/imagenet
 TASKS ?= ../shared/tasks
 
 demo: $(VENV)/.installed ## prune a trained sample model and show the result
+	mkdir -p build
 	$(BIN)/spa inspect sample_models/digits_resnet.onnx
 	$(BIN)/spa prune sample_models/digits_resnet.onnx --target-macs 0.5 \
 	  --calib sample_models/digits_resnet_calib.npz -o build/small.onnx --plan-out build/plan.json --report build/report.html --force
