@@ -57,18 +57,25 @@ def test_how_inputs_are_mixed_makes_no_difference(monkeypatch) -> None:
     np.testing.assert_allclose(_moved(x, w, slope), other, atol=1e-3 * np.abs(other).max())
 
 
-def test_what_is_badly_mixed_is_learned_sooner() -> None:
-    w = RNG.normal(size=(6, 3)).astype(np.float32)
-    goal = MIXED @ w
-    start = (w + 0.3 * RNG.normal(size=w.shape)).astype(np.float32)
+def _left(seed: int) -> float:
+    """The error left by 100 steps, over what is left by steps of Adam alone."""
+    rng = np.random.default_rng(seed)
+    x = (rng.normal(size=(96, 6)) @ rng.normal(size=(6, 6)) * [4, 2, 1, 1, 1, 1] + 3).astype(np.float32)
+    w = rng.normal(size=(6, 3)).astype(np.float32)
+    start = (w + 0.3 * rng.normal(size=w.shape)).astype(np.float32)
     left = []
-    for white in (_white(build(LINEAR, w=start), MIXED, "w"), White({}, {})):
+    for white in (_white(build(LINEAR, w=start), x, "w"), White({}, {})):
         weights = {"w": start.copy()}
         adam = Adam(weights, white)
         for step in range(100):
-            adam.step(weights, {"w": MIXED.T @ (MIXED @ weights["w"] - goal)}, 0.05 * (1 - step / 100))
-        left.append(float(np.square(MIXED @ weights["w"] - goal).mean()))
-    assert left[0] < 0.2 * left[1]
+            adam.step(weights, {"w": x.T @ (x @ (weights["w"] - w))}, 0.05 * (1 - step / 100))
+        left.append(float(np.square(x @ (weights["w"] - w)).mean()))
+    return left[0] / left[1]
+
+
+def test_what_is_badly_mixed_is_learned_sooner() -> None:
+    # by nine draws, since single ones differ
+    assert np.median([_left(seed) for seed in range(9)]) < 0.1
 
 
 @pytest.mark.parametrize("kind", LAYERS)
@@ -101,7 +108,7 @@ def test_numbers_that_stand_for_others_are_left_to_adam() -> None:
       c = DequantizeLinear(b, s)  y = Gemm(r, t, c)
     }"""
     integers = {"w": RNG.integers(-99, 99, (6, 4)).astype(np.int8), "b": RNG.integers(-99, 99, 3).astype(np.int32)}
-    model = build(scaled, s=np.float32(0.02), h=RNG.normal(size=(4, 3)).astype(np.float16), **integers)
+    model = build(scaled, s=np.array(0.02, np.float32), h=RNG.normal(size=(4, 3)).astype(np.float16), **integers)
     white = _white(model, MIXED, "w", "h", "b")
     assert {*white.layers} == {"h"}
     assert not white.sizes
