@@ -1,7 +1,10 @@
-"""What a machine likes is measured on it, and tests have to give the same on every one; images are drawn once."""
+"""What a machine likes is measured on it, and tests have to give the same on every one, alone and after others; images
+are drawn once.
+"""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,6 +13,13 @@ import pytest
 from spa_cli.calibration import rules
 from spa_cli.graph import guard
 from tests.quick import shorten
+
+
+@pytest.fixture(autouse=True)
+def every_test_draws_for_itself(request: pytest.FixtureRequest) -> None:
+    """Not what is left by those that happened to run before it in the same process."""
+    if hasattr(request.module, "RNG"):
+        request.module.RNG = np.random.default_rng(zlib.crc32(request.node.name.encode()))
 
 
 @pytest.fixture(autouse=True, scope="session")
