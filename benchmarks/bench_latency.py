@@ -36,7 +36,7 @@ def models(shared: Path) -> list[Path]:
 def share(result: spa_cli.result.Result, feeds: dict[str, object]) -> float:
     """What layers take of the original's time."""
     source = result.source
-    (found,) = profile([(source.model, source.folder)], feeds, contracting(), seconds=1.0)
+    (found,) = profile([(source.model, source.folder)], [feeds], contracting(), seconds=1.0)
     layers = {n.label for n in result.analysis.costs.nodes}
     return sum(seconds for name, seconds in found.nodes.items() if name in layers) / max(found.total, 1e-12)
 

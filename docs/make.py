@@ -143,13 +143,14 @@ from spa_cli.options.words import Evaluation, Numbers
 def arguments() -> str:
     """Python: the declared options as dictionaries with types, each in the smallest that has it."""
     options = {one.name: (one, about) for one, about in declared(Options)}
-    shape, whole, judge = ("input_shape",), ("run",), ("evaluate",)
+    shape, whole, judge, states = ("input_shape",), ("run",), ("evaluate",), ("states", "state")
     data = ("judge_as", "calib", *READING, "provider")
     rest = [name for name in options if name not in (*shape, *whole, *judge, *data, *SAMPLES, *BUDGETS)]
     limits, training = ({one.name: (one, about) for one, about in declared(of)} for of in (Limits, Training))
     parts = [
         HEAD,
         *_class("ShapeArguments", "TypedDict", "How a model is analysed.", [options[n] for n in shape]),
+        *_class("InspectArguments", "ShapeArguments", "What may be removed.", [options[n] for n in states]),
         *_class("RunArguments", "ShapeArguments", "How a model is checked.", [options[n] for n in whole]),
         *_class("DataArguments", "ShapeArguments", "What a model is run on.", [options[n] for n in data]),
         *_class("JudgeArguments", "DataArguments, RunArguments", "How it is judged.", [options[n] for n in judge]),

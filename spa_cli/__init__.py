@@ -47,7 +47,13 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from spa_cli.analysis import Analysis
-    from spa_cli.options.arguments import PruneArguments, SweepArguments, TuneArguments, VerifyArguments
+    from spa_cli.options.arguments import (
+        InspectArguments,
+        PruneArguments,
+        SweepArguments,
+        TuneArguments,
+        VerifyArguments,
+    )
     from spa_cli.options.shapes import InputShapes
     from spa_cli.plan import Plan
     from spa_cli.progress import Progress
@@ -115,10 +121,10 @@ PathLike = str | os.PathLike[str]
 def inspect(
     model: Model,
     *,
-    input_shape: InputShapes = None,
     html: PathLike | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    **options: Unpack[InspectArguments],
 ) -> Analysis:
     """Groups of coupled channels, frozen axes with reasons, and costs of ``model``.
 
@@ -126,19 +132,19 @@ def inspect(
     """
     from spa_cli.analysis import analyse_model
     from spa_cli.atomic import write_text
-    from spa_cli.options.shapes import shapes
+    from spa_cli.options import Options
     from spa_cli.progress import stage
     from spa_cli.report.page.inspect import inspect_page
     from spa_cli.report.page.render import check_page
     from spa_cli.runtime.load import load
 
-    given, page = shapes(input_shape), _file(html)
+    asked, page = Options.of(options), _file(html)
     stage("reading the model")
     source = load(model)
     if page is not None:
         check_page(page, source, force, "--html")
     stage("finding which channels depend on each other")
-    analysis = analyse_model(source, given)
+    analysis = analyse_model(source, asked.input_shape, shrinking=asked.shrinking)
     if page is not None:
         stage("measuring and drawing")
         write_text(page, inspect_page(analysis, source), force=force)

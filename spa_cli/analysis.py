@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -108,11 +108,15 @@ class Analysis(Shown):
 
 
 def analyse_model(
-    source: Source, given: dict[str, tuple[int, ...]], samples: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+    source: Source,
+    given: dict[str, tuple[int, ...]],
+    samples: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
+    shrinking: Sequence[tuple[str, str]] | None = None,
 ) -> Analysis:
     """Analyse at the first shapes that fit the graph (``given`` ones always hold).
 
     ``samples``: the shape of one sample per input, where there are samples; then free axes have their sizes.
+    ``shrinking``: states may lose channels (see ``operators.analyse``).
     """
     graph = source.graph
     candidates = list(input_shapes(graph, given, samples))
@@ -130,7 +134,7 @@ def analyse_model(
     elsewhere = _elsewhere(graph, shapes)
     if elsewhere is not None:
         known.compare(_interpret(graph, elsewhere))
-    state = analyse(graph, known)
+    state = analyse(graph, known, shrinking)
     grouping = _trained(graph, build_groups(state))
     return Analysis(source, graph, shapes, others, state, grouping, Costs(graph, state, grouping))
 

@@ -66,8 +66,9 @@ def measure(
     params -= _numbers(small.work.model) - _numbers(small.model)
     tidied = source.tidied | ({LAST: small.folded} if small.folded else {})
     not_verified = subject.structure.not_verified() if subject.structure is not None else []
-    about = {name: value for name, value in about.items() if name not in ("tidy", "not_verified")}
+    about = {name: value for name, value in about.items() if name not in ("tidy", "not_verified", "states")}
     about |= {"tidy": tidied} if tidied else {}
+    about |= {"states": [state.to_json() for state in small.work.states]} if small.work.states else {}
     about |= {"not_verified": not_verified} if not_verified else {}
     groups = analysis.grouping.groups
     kept = [(groups[i], count) for i, count in sorted(selection.widths.items())]
@@ -86,7 +87,7 @@ def measure(
         cut_groups=kept,
         timings=timings,
         tuned=tuned,
-        slower=slower(subject, small.model, timings[0].timing) if timings else "",
+        slower=slower(subject, small.model, small.work.states, timings[0].timing) if timings else "",
         not_verified=not_verified,
         warnings=warnings,
         out=out,
@@ -98,7 +99,7 @@ def _timings(subject: Subject, small: Trial, timing: Timing | None, warnings: li
     stage("measuring latency")
     found = list[Setting]()
     try:
-        found += settings(subject, str(small.staged.path), timing)
+        found += settings(subject, small.opened, timing)
     except Exception as error:  # noqa: BLE001 - verified models run; onnxruntime's optimiser may still stumble
         warnings.append(f"latency could not be measured: {said(error)}")
     return found
@@ -107,7 +108,7 @@ def _timings(subject: Subject, small: Trial, timing: Timing | None, warnings: li
 def _judged(subject: Subject, small: Trial, request: Request | None) -> tuple[Drift, Accuracy | None]:
     stage("comparing outputs")
     source, file = subject.source, small.staged.path
-    before, after = (open_session(m, large=source.external, providers=chosen()) for m in (source, str(file)))
+    before, after = (open_session(m, large=source.external, providers=chosen()) for m in (source, small.opened))
     labels = labels_of(subject.data.test or subject.data.fit, must=False)
     output = request.focus.output if request is not None else ""
     drift, accuracy = judge(before, after, subject.judges, subject.panel, labels, output)

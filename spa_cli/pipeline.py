@@ -95,10 +95,12 @@ def apply(
     if plan.tidy:
         source = tidied(source, plan.tidy)
     stage("finding which channels depend on each other")
-    analysis = analyse_model(source, input_shape or plan.input_shapes(source.graph))
+    analysis = analyse_model(source, input_shape or plan.input_shapes(source.graph), shrinking=plan.shrinking)
     selection = to_selection(plan, analysis)
     if not selection.kept:
         raise UsageError("the plan keeps everything, there is nothing to cut; give one that removes channels")
+    if plan.shrinking is not None and not run:
+        raise UsageError("the plan shrinks states, which is checked by running the model; leave out --no-run")
     if run:
         feeds, reference = first_run(source, analysis.graph, analysis.shapes_to_try, None)
         with explained(source.name):

@@ -16,6 +16,7 @@ from spa_cli.channels.selection import Selection
 from spa_cli.channels.slices import slot_of
 from spa_cli.errors import CutError, UsageError
 from spa_cli.graph.model import Graph
+from spa_cli.graph.states import State
 from spa_cli.surgery.cut import Cut
 
 SCHEMA = "spa.plan/1"
@@ -65,6 +66,12 @@ class Plan:
             raise UsageError('the plan\'s "tidy" has to be {step: how much it did}')
         return list(given)
 
+    @property
+    def shrinking(self) -> list[tuple[str, str]] | None:
+        """States that lose channels, each an input with the output that gives it back; ``None`` where none do."""
+        states = self.about.get("states", [])
+        return [(one["input"], one["output"]) for one in states] or None
+
     @staticmethod
     def read(path: Path) -> Plan:
         """Read a plan file; raises UsageError if it isn't one."""
@@ -108,6 +115,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _is_state(value: Any) -> bool:
+    try:
+        State.of_json(value)
+    except ValueError:
+        return False
+    return True
+
+
 def _are_counts(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_is_number, value.values()))
 
@@ -120,6 +135,7 @@ _ABOUT: dict[str, Callable[[Any], bool]] = {
     "device": _is_text,
     "predicted_latency": lambda value: value is None or _is_number(value),
     "multiples": _are_counts,
+    "states": lambda value: isinstance(value, list) and all(map(_is_state, value)),
     "tidy": lambda value: not isinstance(value, dict) or _are_counts(value),
     "blocks": lambda value: isinstance(value, list) and all(map(_is_text, value)),
     "repair": lambda value: value is None or isinstance(value, dict),

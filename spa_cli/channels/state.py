@@ -12,6 +12,7 @@ import numpy as np
 from spa_cli.channels.ids import Ids, Rows
 from spa_cli.graph.model import Array, Graph, Node
 from spa_cli.graph.shapes import Shapes, constant
+from spa_cli.graph.states import Pair
 
 PRODUCER, PASS_THROUGH, CONSUMER = "producer", "pass-through", "consumer"
 
@@ -74,6 +75,8 @@ class Channels:
         self.node: Node = Node("", "", "", {}, (), (), 0, None)  # type: ignore[arg-type]
         self.read: set[str] = set()
         self.mixed: list[tuple[Rows, Rows]] = []
+        # states and what gives them back, where they may lose channels
+        self.pairs: tuple[Pair, ...] = ()
 
     # -- creating axes ------------------------------------------------------------------------------------------------
 

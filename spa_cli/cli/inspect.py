@@ -10,7 +10,7 @@ import typer
 from spa_cli.cli.command import command
 from spa_cli.cli.parameters import Force, Json, ModelFile
 from spa_cli.cli.show import show, warn
-from spa_cli.options.arguments import ShapeArguments
+from spa_cli.options.arguments import InspectArguments
 
 
 @command(opens="model")
@@ -23,7 +23,7 @@ def inspect(
         Path | None,
         typer.Option(help="Also write it as one HTML page, with figures (extra report).", show_default=False),
     ] = None,
-    options: ShapeArguments,
+    options: InspectArguments,
     force: Force = False,
 ) -> None:
     """Show which channels depend on each other, what they cost, and why the rest is frozen."""

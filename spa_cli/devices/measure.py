@@ -40,7 +40,7 @@ def measured(analysis: Analysis, feeds: Feeds, machine: str) -> Table:
             continue
         selections.append(selection)
         models.append((build(work.model, source.folder).in_memory(), ""))
-    profiles = profile(models, feeds, {n.op for n in analysis.costs.nodes}, _SECONDS)
+    profiles = profile(models, [feeds] * len(models), {n.op for n in analysis.costs.nodes}, _SECONDS)
     whole = [build(source.model, source.folder).in_memory(), *(model for model, _ in models[1:])]
     walls = quiet_seconds(whole, feeds, _SECONDS * len(models))
     nodes, axes = timed(analysis), Widths(analysis.grouping)

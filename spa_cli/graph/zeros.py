@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import onnx
 from onnx import numpy_helper
 
 from spa_cli.graph.model import Graph, Node
 
+_INTEGERS = (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
 # what these give of zeros is zero; the other inputs are sizes and positions
 _MOVES = frozenset(
     re.findall(r"\w+", "Cast Expand Flatten Gather Identity Reshape Slice Split Squeeze Tile Transpose Unsqueeze")
@@ -26,7 +28,14 @@ def only_zeros(graph: Graph, name: str) -> bool:
         return not np.any(fill_of(node))
     if node.op == "Concat":
         return all(only_zeros(graph, i) for i in node.inputs)
+    if node.op == "Mul":
+        # of integers: zero times infinity is not zero
+        return any(_integers(graph, i) and only_zeros(graph, i) for i in node.inputs)
     return node.op in _MOVES and only_zeros(graph, node.inputs[0])
+
+
+def _integers(graph: Graph, name: str) -> bool:
+    return name in graph.parameters and graph.parameters[name].data_type in _INTEGERS
 
 
 def fill_of(node: Node) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +23,14 @@ from spa_cli.runtime.session import Feeds
 
 @dataclass(frozen=True)
 class Panel:
-    """``names``: of the outputs; ``taken``: what each is taken for, several together where they say one thing."""
+    """``names``: of the outputs; ``taken``: what each is taken for, several together where they say one thing.
+
+    ``without``: outputs that are not judged.
+    """
 
     names: tuple[str, ...] = ()
     taken: tuple[Taken, ...] = ()
+    without: frozenset[int] = frozenset()
 
     @staticmethod
     def of(graph: Graph, shapes: Shapes, feeds: Feeds, reference: list[Any], said: Sequence[str] = ()) -> Panel:
@@ -51,6 +55,12 @@ class Panel:
                 kind = asked.get(at, "")
                 found.append(recogniser.output(at, "" if kind == kinds.DETECTIONS else kind))
         return Panel(tuple(names), tuple(sorted(found, key=lambda one: one.outputs)))
+
+    def but(self, names: Collection[str]) -> Panel:
+        """Without these outputs, which lose channels as they should; all of them where nothing else would be left."""
+        without = frozenset(at for at, name in enumerate(self.names) if name in names)
+        taken = tuple(one for one in self.taken if without.isdisjoint(one.outputs))
+        return Panel(self.names, taken, without) if len(without) < len(self.names) else self
 
     def begin(self) -> Bench:
         """Measures that have seen nothing yet."""

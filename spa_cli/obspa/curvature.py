@@ -33,6 +33,7 @@ from spa_cli.runtime.probe import probe
 from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.said import said
 from spa_cli.runtime.session import open_session
+from spa_cli.runtime.widened import widened
 from spa_cli.surgery.cut import Cut
 from spa_cli.verification.drift import drift_over
 
@@ -158,7 +159,11 @@ class Curvature:
         graph = self._graph
         cut = build(work.model, graph.folder).in_memory() if graph.folder else work.model
         judged = last_floats(graph, self._analysis.state.shapes)
-        dense, pruned = (open_session(probe(m, judged), "all", providers=chosen()) for m in (graph.in_memory(), cut))
+        # what lost channels is another thing
+        shrunk = {state.output for state in work.states}
+        judged = [name for name in judged if name not in shrunk] or judged
+        whole, small = probe(graph.in_memory(), judged), widened(probe(cut, judged), work.states)
+        dense, pruned = (open_session(m, "all", providers=chosen()) for m in (whole, small))
         moved = drift_over(dense, pruned, self._judges.runs).relative_l2
         return 0.0 if math.isnan(moved) else moved**2
 

@@ -10,6 +10,7 @@ from collections import Counter
 
 from spa_cli.graph.bodies import captured_names
 from spa_cli.graph.model import Array, Graph
+from spa_cli.graph.states import narrowed
 from spa_cli.obspa.layers import Layer
 from spa_cli.obspa.pairs import find_pairs
 from spa_cli.obspa.positions import Positions
@@ -29,7 +30,8 @@ def walk(
 ) -> Repair:
     """Refit the layers of ``work.model`` in place; activations take ``memory`` bytes, the rest of them go to disk."""
     store = Store(memory)
-    dense, pruned = (Interpreter(m, graph.folder, chunks, store) for m in (graph.model, work.model))
+    dense = Interpreter(graph.model, graph.folder, chunks, store)
+    pruned = Interpreter(work.model, graph.folder, [narrowed(chunk, work.states) for chunk in chunks], store)
     sides = Sides(graph, work, dense, pruned, where)
     dense_nodes = {o: n for n in graph.nodes for o in n.outputs if o}
     reads = _reads(graph, work)

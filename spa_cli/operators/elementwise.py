@@ -10,6 +10,7 @@ from spa_cli.channels.state import PASS_THROUGH, Axis, Channels, Decline
 from spa_cli.graph.known import Read
 from spa_cli.graph.model import Array, Node
 from spa_cli.graph.shapes import reference
+from spa_cli.graph.zeros import only_zeros
 from spa_cli.operators.registry import MICROSOFT, like_first, register
 
 # product-like: zero as soon as one factor is
@@ -134,7 +135,7 @@ def _zero_at_removed(node: Node, state: Channels, operands: list[tuple[str, bool
     for name in node.inputs:
         if not name:
             probes.append(None)
-        elif dict(operands).get(name):
+        elif dict(operands).get(name) or (name in state.graph.producers and only_zeros(state.graph, name)):
             probes.append(np.zeros(1, np.float32))
         else:
             value = state.value(name)

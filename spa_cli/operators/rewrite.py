@@ -16,12 +16,11 @@ from spa_cli.graph.bodies import graphs, own_bodies
 from spa_cli.graph.guard import guarded
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.parameters import set_parameters
+from spa_cli.graph.states import NOTE
 from spa_cli.operators import record_of
 from spa_cli.operators.bypass import NOTHING, Emptying
 from spa_cli.surgery.cut import Cut
 from spa_cli.surgery.values import tensor
-
-METADATA_KEY = "spa"
 
 
 def cut(
@@ -60,7 +59,8 @@ def cut(
     _insert(work)
     _update_declarations(work)
     entry = work.model.metadata_props.add()
-    entry.key, entry.value = _free_key(work.model), json.dumps(dict(note), sort_keys=True)
+    states = {"states": [state.to_json() for state in work.states]} if work.states else {}
+    entry.key, entry.value = _free_key(work.model), json.dumps({**note, **states}, sort_keys=True)
     return work
 
 
@@ -68,10 +68,10 @@ def _free_key(model: onnx.ModelProto) -> str:
     """Pruning a pruned model keeps the first note."""
     taken = {p.key for p in model.metadata_props}
     number = 1
-    key = METADATA_KEY
+    key = NOTE
     while key in taken:
         number += 1
-        key = f"{METADATA_KEY}.{number}"
+        key = f"{NOTE}.{number}"
     return key
 
 
@@ -143,8 +143,7 @@ def _insert_into(graph: onnx.GraphProto, instead: dict[int, list[onnx.NodeProto]
 def _update_declarations(work: Cut) -> None:
     """Declared shapes follow; a declaration that was wrong before is dropped rather than made wrong anew."""
     for place in graphs(work.model.graph):
-        ends = () if place is work.model.graph else place.output
-        for info in (*place.input, *place.value_info, *ends):
+        for info in (*place.input, *place.value_info, *place.output):
             _update_declaration(work, info)
         kept = [v for v in place.value_info if _consistent(work, v)]
         if len(kept) < len(place.value_info):

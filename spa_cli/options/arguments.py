@@ -18,6 +18,16 @@ class ShapeArguments(TypedDict, total=False):
     """Concrete shape of an input: NAME:1,3,224,224, or as polygraphy, trtexec and onnxsim write it."""
 
 
+class InspectArguments(ShapeArguments, total=False):
+    """What may be removed."""
+
+    states: str
+    """States and caches that outputs give back to inputs: keep their shapes, or shrink: both ends lose channels."""
+
+    state: str | Iterable[str] | None
+    """What can't be found: IN=OUT, the input of a state and the output that gives it back."""
+
+
 class RunArguments(ShapeArguments, total=False):
     """How a model is checked."""
 
@@ -148,6 +158,12 @@ class SweepArguments(SampleArguments, JudgeArguments, total=False):
 
     exact_only: bool
     """Only cut where removing equals zeroing."""
+
+    states: str
+    """States and caches that outputs give back to inputs: keep their shapes, or shrink: both ends lose channels."""
+
+    state: str | Iterable[str] | None
+    """What can't be found: IN=OUT, the input of a state and the output that gives it back."""
 
     tidy: bool
     """First fold what an exporter left: idle and constant nodes, BatchNorm, weights that are inputs."""

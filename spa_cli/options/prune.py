@@ -156,6 +156,17 @@ class Options:
         None, "Take residual blocks out whole where that loses least (default: with --target-latency only).", REMOVABLE
     )
     exact_only: bool = option(False, "Only cut where removing equals zeroing.", REMOVABLE)
+    states: str = option(
+        "keep",
+        "States and caches that outputs give back to inputs: keep their shapes, or shrink: both ends lose channels.",
+        REMOVABLE,
+    )
+    state: tuple[str, ...] = option(
+        (),
+        "What can't be found: IN=OUT, the input of a state and the output that gives it back.",
+        REMOVABLE,
+        read=words.texts,
+    )
     input_shape: dict[str, tuple[int, ...]] = option(
         None,
         "Concrete shape of an input: NAME:1,3,224,224, or as polygraphy, trtexec and onnxsim write it.",
@@ -195,6 +206,7 @@ class Options:
         if self.evaluate is not None and (compared or self.max_drift is not None):
             name = _flag(compared[0] if compared else "max_drift")
             raise OptionError(f"--eval says nothing to {name}, which compares outputs; use --min-accuracy")
+        self._check_states()
         if not self.run:
             self._check_not_run()
         both = set(self.ignore) & set(self.only)
@@ -205,6 +217,11 @@ class Options:
     def of(given: Mapping[str, Any]) -> Options:
         """Out of keyword arguments, whose types are wider than those of the fields; raises OptionError for others."""
         return made(Options, given)
+
+    @property
+    def shrinking(self) -> list[tuple[str, str]] | None:
+        """States that may lose channels beside those that are found; ``None`` where none may."""
+        return words.pairs(self.state) if self.states == "shrink" else None
 
     @property
     def measures_quality(self) -> bool:
@@ -277,8 +294,18 @@ class Options:
         given |= {"--eval"} if self.evaluate is not None else set()
         given |= {"--as"} if self.judge_as else set()
         given |= {"--provider"} if self.provider != "cpu" else set()
+        given |= {"--states"} if self.states != "keep" else set()
         if given:
             raise OptionError(f"--no-run can't be used with {min(given)}, for which the model is run; leave one out")
+
+    def _check_states(self) -> None:
+        if self.states not in ("keep", "shrink"):
+            raise OptionError(f"--states has to be keep or shrink, not {self.states}")
+        if self.state and self.states == "keep":
+            raise OptionError("--state says what may shrink, and nothing may; add --states shrink")
+        words.pairs(self.state)
+        if self.states == "shrink" and self.rounds > 1:
+            raise OptionError("--rounds can't be used with --states shrink; leave one out")
 
     def with_budget(self, name: str, value: float) -> Options:
         """The same with one budget instead of its own."""

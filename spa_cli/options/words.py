@@ -48,6 +48,17 @@ def texts(given: str | Iterable[str] | None) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given or ())
 
 
+def pairs(given: Iterable[str]) -> list[tuple[str, str]]:
+    """Inputs with the outputs that give them back, out of IN=OUT; raises UsageError for anything else."""
+    found = []
+    for text in given:
+        ends = tuple(part.strip() for part in text.split("="))
+        if len(ends) != 2 or not all(ends):
+            raise OptionError(f"--state '{text}' is no pair; write IN=OUT, as in --state h0=hn")
+        found.append((ends[0], ends[1]))
+    return found
+
+
 def providers(given: str | Sequence[str]) -> str | tuple[str, ...]:
     """Names with commas between, or a sequence of them."""
     return given if isinstance(given, str) else tuple(given)

@@ -93,9 +93,13 @@ def _rolls(graph: Graph, name: str) -> bool:
 
 
 def _given_back(graph: Graph, name: str) -> bool:
-    """Whether an output may be what comes after: it has the same shape, or declares none."""
+    """Whether an output may be what comes after: it has the same shape, as far as it declares one."""
     own = _fixed(graph.inputs[name])
-    return any(_fixed(o) in (own, []) for o in graph.model.graph.output)
+    back = [_fixed(o) for o in graph.model.graph.output if o.type.tensor_type.elem_type in FLOAT_TYPES]
+    return any(
+        not dims or (len(dims) == len(own) and all(a in (b, 0) for a, b in zip(dims, own, strict=True)))
+        for dims in back
+    )
 
 
 def _fixed(info: onnx.ValueInfoProto) -> list[int]:

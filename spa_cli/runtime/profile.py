@@ -40,15 +40,20 @@ class Profile:
 
 
 def profile(
-    models: Sequence[tuple[onnx.ModelProto, str]], feeds: Feeds, multiplying: Container[str], seconds: float = 1.0
+    models: Sequence[tuple[onnx.ModelProto, str]],
+    feeds: Sequence[Feeds],
+    multiplying: Container[str],
+    seconds: float = 1.0,
 ) -> list[Profile]:
     """Run models (each with the folder of its external data), fully optimised, in turns, for ``seconds`` each.
 
+    ``feeds``: of each.
     ``multiplying``: operators whose kernels take up what follows them. Raises what onnxruntime raises.
     """
     with private() as folder:
         sessions = [_session(model, beside, str(folder.path / str(at))) for at, (model, beside) in enumerate(models)]
-        inputs = [{k: v for k, v in feeds.items() if k in {i.name for i in s.get_inputs()}} for s in sessions]
+        takes = [{i.name for i in s.get_inputs()} for s in sessions]
+        inputs = [{k: v for k, v in own.items() if k in names} for own, names in zip(feeds, takes, strict=False)]
         end = time.perf_counter() + seconds * len(sessions)
         for turn in range(_MOST):
             for session, given in zip(sessions, inputs, strict=True):

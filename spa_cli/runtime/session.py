@@ -17,12 +17,15 @@ from spa_cli.graph.model import Array
 from spa_cli.graph.source import Source
 from spa_cli.runtime.providers import CPU
 from spa_cli.runtime.said import said
+from spa_cli.runtime.widened import Widened
 
 ort.set_default_logger_severity(4)
 
 Feeds = dict[str, Any]
+
+
 # what onnxruntime can open; only a file and a source find external data
-Openable: TypeAlias = Source | onnx.ModelProto | str
+Openable: TypeAlias = Source | onnx.ModelProto | str | Widened
 # the session option that says where the external data of a model from memory lies
 DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 
@@ -56,6 +59,9 @@ def open_session(
     what a run takes is kept for the next one. ``timed``: it waits as a user's session would, which is fastest.
     ``threads``: how many compute (``None``: as onnxruntime would).
     """
+    kind: type[ort.InferenceSession] = ort.InferenceSession
+    if isinstance(model, Widened):
+        kind, model = model.session, model.model
     options = ort.SessionOptions()
     if threads is not None:
         options.intra_op_num_threads = threads
@@ -74,7 +80,7 @@ def open_session(
         options.add_session_config_entry(DATA_FOLDER, model.folder)
     what: Any = opened.SerializeToString() if isinstance(opened, onnx.ModelProto) else opened
     try:
-        return _opened(what, options, providers)
+        return _opened(what, options, providers, kind)
     except UsageError:
         raise
     except Exception:
@@ -82,17 +88,24 @@ def open_session(
             raise
         # some operators only exist as fused kernels: they need the optimiser
         options.graph_optimization_level = _LEVELS["all"]
-        return _opened(what, options, providers)
+        return _opened(what, options, providers, kind)
 
 
-def silent_session(what: str | bytes, options: ort.SessionOptions, providers: Sequence[str]) -> ort.InferenceSession:
+def silent_session(
+    what: str | bytes,
+    options: ort.SessionOptions,
+    providers: Sequence[str],
+    kind: type[ort.InferenceSession] = ort.InferenceSession,
+) -> ort.InferenceSession:
     """A session that tries no other providers where these fail: onnxruntime would say so on standard output."""
-    return ort.InferenceSession(what, options, providers=list(providers), enable_fallback=0)
+    return kind(what, options, providers=list(providers), enable_fallback=0)
 
 
-def _opened(what: Any, options: ort.SessionOptions, providers: tuple[str, ...]) -> ort.InferenceSession:
+def _opened(
+    what: Any, options: ort.SessionOptions, providers: tuple[str, ...], kind: type[ort.InferenceSession]
+) -> ort.InferenceSession:
     try:
-        session = silent_session(what, options, providers)
+        session = silent_session(what, options, providers, kind)
     except Exception as error:
         if providers[0] in CPU:
             raise
@@ -139,6 +152,8 @@ def graph_verdict(model: onnx.ModelProto, folder: str, full: bool = False) -> st
 
 def checker_verdict(model: Openable, full: bool) -> str | None:
     """What onnx's checker objects to, ``None`` if nothing."""
+    if isinstance(model, Widened):
+        model = model.model
     if isinstance(model, Source) and model.external:
         given = model.given or onnx.load(str(model.path), load_external_data=False, format="protobuf")
         return graph_verdict(given, model.folder, full)

@@ -11,6 +11,7 @@ from spa_cli.channels.state import Channels
 from spa_cli.graph.bodies import all_nodes
 from spa_cli.graph.model import Array, Graph, Node
 from spa_cli.graph.shapes import Shapes, constant
+from spa_cli.graph.states import Pair, State
 
 
 class Remaining:
@@ -95,6 +96,22 @@ class Remaining:
             else:
                 entry[str(axis)] = [b.tolist() for b in blocks]
         return entry
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """States and what gives them back, where they may lose channels."""
+        return tuple(p for p in self._state.pairs if p.output)
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """What is left of every state that loses channels."""
+        found = []
+        for pair in self.pairs:
+            axes = {a: self.kept_mask(pair.input, a) for a in pair.axes}
+            kept = {a: tuple(np.flatnonzero(mask).tolist()) for a, mask in axes.items() if not mask.all()}
+            if kept:
+                found.append(State(pair.input, pair.output, kept, {a: len(axes[a]) for a in kept}))
+        return tuple(found)
 
     def gather(self, name: str) -> Array:
         """Values of a parameter that stay."""

@@ -155,7 +155,7 @@ def _point(
         except (UnreachableError, ModelError, VerificationError) as error:
             return Point(value, refused=str(error))
         costs, timing = subject.analysis.costs, choice.timing or trials.latency_of(small)
-        measured, (params, macs) = quality.of(small.staged.path), costs.after(choice.selection)
+        measured, (params, macs) = quality.of(small.staged.path, small.work.states), costs.after(choice.selection)
         found = Point(
             asked=value,
             macs=macs / max(costs.macs, 1),

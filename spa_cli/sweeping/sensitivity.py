@@ -6,18 +6,18 @@ import math
 import time
 from collections.abc import Callable
 
-import onnx
-
 from spa_cli.budget.menu import kept
 from spa_cli.budget.solve import Solver
 from spa_cli.channels.selection import Selection
 from spa_cli.graph.view import build
 from spa_cli.progress import stage
+from spa_cli.runtime.session import Openable
+from spa_cli.runtime.widened import widened
 from spa_cli.sweeping.points import Sensitivity
 from spa_cli.trial.prepare import Ranked
 from spa_cli.verification.subject import Subject
 
-DriftOf = Callable[[onnx.ModelProto], float]
+DriftOf = Callable[[Openable], float]
 
 
 def sliced_drift(subject: Subject, selection: Selection, drift_of: DriftOf) -> float | None:
@@ -25,7 +25,7 @@ def sliced_drift(subject: Subject, selection: Selection, drift_of: DriftOf) -> f
     analysis, source = subject.analysis, subject.source
     try:
         work = analysis.cut(selection)
-        moved = drift_of(build(work.model, source.folder).in_memory())
+        moved = drift_of(widened(build(work.model, source.folder).in_memory(), work.states))
     except Exception:  # noqa: BLE001 - whatever onnxruntime raises: such a cut tells nothing
         return None
     return moved if math.isfinite(moved) else None

@@ -66,7 +66,7 @@ def _analyse(source: Source, request: Request, of_many: bool) -> Subject:
     options, focus = request.options, request.focus
     stage("finding which channels depend on each other")
     data = read_data(options, focus, request.reading, source.graph)
-    analysis = analyse_model(source, options.input_shape, data.shapes)
+    analysis = analyse_model(source, options.input_shape, data.shapes, options.shrinking)
     _require_prunable(source, analysis)
     warnings = check_patterns(request.constraints, analysis.grouping, analysis.graph, source.name, of_many)
     if not options.run:
@@ -79,7 +79,7 @@ def _analyse(source: Source, request: Request, of_many: bool) -> Subject:
     warnings += check_numbers(source.name, analysis.graph, reference)
     if data.fit is None and (shapes := shapes_of(feeds)) != analysis.input_shapes:
         # the shapes that were guessed first don't run
-        analysis = analyse_model(source, shapes)
+        analysis = analyse_model(source, shapes, shrinking=options.shrinking)
         _require_prunable(source, analysis)
     held = held or or_feeds(
         source, feeds, lambda: judging_samples(analysis, options, focus, data), data.test is not None

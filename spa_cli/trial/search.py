@@ -65,7 +65,8 @@ def choose_by_quality(ranked: Ranked, request: Request, trials: Trials) -> Choic
         stage(f"trying {middle:.0%} of the {costs.coin}")
         choice = choose(ranked, request, trials, _Fraction(solver, costs.coin, middle))
         left = costs.left(choice.selection)
-        measured = quality.of(trials.cut(choice.selection).staged.path)
+        small = trials.cut(choice.selection)
+        measured = quality.of(small.staged.path, small.work.states)
         if passes(measured, request.options):
             # what was best before goes
             trials.keep()

@@ -10,7 +10,8 @@ from spa_cli.errors import VerificationError
 from spa_cli.graph.save import Staged
 from spa_cli.graph.source import Source
 from spa_cli.tidy.steps import FIRST, tidied
-from spa_cli.verification.check import outputs_differ, verify_file
+from spa_cli.verification.check import verify_file
+from spa_cli.verification.outputs import outputs_differ
 from spa_cli.verification.subject import Subject
 
 

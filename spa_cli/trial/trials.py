@@ -18,10 +18,13 @@ from spa_cli.graph.view import build
 from spa_cli.obspa.curvature import Curvature
 from spa_cli.operators.settle import settled
 from spa_cli.progress import stage
+from spa_cli.runtime.session import Openable
 from spa_cli.runtime.timing import Timing, latency
+from spa_cli.runtime.widened import widened
 from spa_cli.surgery.cut import Cut
 from spa_cli.tidy.steps import with_norms_folded
-from spa_cli.verification.check import outputs_differ, verify_file, zeroing_differs
+from spa_cli.verification.check import verify_file, zeroing_differs
+from spa_cli.verification.outputs import outputs_differ
 from spa_cli.verification.structure import LIMIT
 from spa_cli.verification.subject import Subject
 from spa_cli.version import __version__
@@ -47,6 +50,11 @@ class Trial:
     def model(self) -> onnx.ModelProto:
         """What its file holds."""
         return self.work.model if self.finished is None else self.finished
+
+    @property
+    def opened(self) -> Openable:
+        """Its file, to be run on what the original takes."""
+        return widened(str(self.staged.path), self.work.states)
 
 
 class Trials:
@@ -213,7 +221,7 @@ class Trials:
             structure.verify(str(staged.path), work)
             return []
         return verify_file(
-            str(staged.path),
+            widened(str(staged.path), work.states),
             source.model,
             self._subject.checked,
             self._subject.reference,
@@ -272,14 +280,14 @@ class Trials:
         try:
             work = analysis.cut(selection)
             small = build(settled(work.model, work.held), source.folder).in_memory()
-            return latency(source, small, self._subject.single, budget=seconds).quiet_left
+            return latency(source, widened(small, work.states), self._subject.single, budget=seconds).quiet_left
         except Exception:  # noqa: BLE001 - whatever onnxruntime raises: such a cut is no candidate
             return float("inf")
 
     def latency_of(self, trial: Trial) -> Timing:
         """The original and a finished cut, measured alternately in one run."""
         source = self._subject.source
-        return latency(source, str(trial.staged.path), self._subject.single, apart=source.external)
+        return latency(source, trial.opened, self._subject.single, apart=source.external)
 
 
 def note_of(method: str, selection: Selection, analysis: Analysis) -> dict[str, object]:

@@ -13,6 +13,7 @@ from spa_cli.calibration.chunks import samples_in
 from spa_cli.calibration.focus import FOCUS
 from spa_cli.graph.model import Array
 from spa_cli.graph.shapes import interpret
+from spa_cli.graph.states import State, narrowed
 from spa_cli.graph.view import build
 from spa_cli.runtime.probe import probe
 from spa_cli.tuning.augment import TOLD
@@ -32,7 +33,7 @@ _NOTHING, _UNLOST, _BESIDE = 1e-6, 1e-4, 0.1
 
 class Match:
     """``terms``: what is compared; ``samples``: some on which the original is seen first; ``more``: other runs, which
-    tell how much it varies.
+    tell how much it varies; ``states``: those of the pruned network that lost channels.
     """
 
     def __init__(
@@ -43,7 +44,10 @@ class Match:
         weights: Sequence[str],
         samples: Feeds,
         more: Sequence[Feeds] = (),
+        states: Sequence[State] = (),
     ) -> None:
+        self._states = tuple(states)
+        self._narrow = {state.output: state.narrowed for state in states}
         self.terms = tuple(terms)
         self._tensors = list(dict.fromkeys(t.tensor for t in terms if not t.told))
         self._takes = tuple(original.graph.inputs)
@@ -79,14 +83,15 @@ class Match:
         return found
 
     def seen(self, feeds: Feeds) -> Feeds:
-        """What the original gives for these, by tensor that is compared."""
+        """What the original gives for these, by tensor that is compared; of states what the pruned network has."""
         taken = {name: feeds[name] for name in self._takes if name in feeds}
-        return dict(zip(self._tensors, self._original.run(self._tensors, taken), strict=True))
+        found = zip(self._tensors, self._original.run(self._tensors, taken), strict=True)
+        return {name: self._narrow[name](value) if name in self._narrow else value for name, value in found}
 
     def _all(self, feeds: Feeds, seen: Feeds | None = None) -> Feeds:
         """What the pruned network and its losses take: samples, what the original gives, what they were told."""
         seen = self.seen(feeds) if seen is None else seen
-        found = {name: feeds[name] for name in self._takes if name in feeds}
+        found = narrowed({name: feeds[name] for name in self._takes if name in feeds}, self._states)
         found |= {self._inputs[tensor]: value for tensor, value in seen.items()}
         return found if self._told is None else {**found, self._told: feeds[TOLD]}
 

@@ -13,10 +13,13 @@ from spa_cli.calibration.read import read_data
 from spa_cli.calibration.reading import Reading
 from spa_cli.errors import VerificationError
 from spa_cli.graph.source import Source
+from spa_cli.graph.states import noted
+from spa_cli.measures.panel import Panel
 from spa_cli.options import Options
 from spa_cli.progress import stage
 from spa_cli.runtime.first_run import first_run
 from spa_cli.runtime.session import openable
+from spa_cli.runtime.widened import widened
 from spa_cli.verification.check import verify_file
 from spa_cli.verification.subject import Subject
 
@@ -30,6 +33,11 @@ class Pair:
     subject: Subject
     pruned: Source
     samples: Calibration
+
+    @property
+    def panel(self) -> Panel:
+        """Every output with the measure that fits it, but for states that lost channels."""
+        return self.subject.panel.but([s.output for s in noted(self.pruned.model, self.subject.source.model)])
 
     @staticmethod
     def of(original: Source, pruned: Source, options: Options) -> Pair:
@@ -49,7 +57,9 @@ class Pair:
         subject.panel  # noqa: B018 - raises UsageError, before any work, for what --as says and is not so
         stage("running the pruned model")
         try:
-            verify_file(openable(pruned), original.model, subject.checked, reference, feeds, free=analysis.free_sizes())
+            states = noted(pruned.model, original.model)
+            small = widened(openable(pruned), states)
+            verify_file(small, original.model, subject.checked, reference, feeds, free=analysis.free_sizes())
         except VerificationError as error:
             raise VerificationError(
                 f"'{pruned.name}' is no pruned '{original.name}': {error}; give the original as --teacher"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,13 +43,16 @@ class Term:
     told: bool = False
 
 
-def terms_of(original: Analysis, pruned: Analysis, reference: list[Any]) -> list[Term]:
-    """``reference``: what the original gave in its first run."""
+def terms_of(
+    original: Analysis, pruned: Analysis, reference: list[Any], states: Collection[str] = frozenset()
+) -> list[Term]:
+    """``reference``: what the original gave in its first run; ``states``: outputs that lost channels."""
     recogniser, found = Recogniser(original.graph, original.state.shapes, reference), list[Term]()
     floats = last_floats(original.graph, original.state.shapes)
     for at, name in enumerate(original.graph.outputs):
         if name in floats and isinstance(reference[at], np.ndarray):
-            found += _of_output(recogniser, at, name, reference[at], (original, pruned))
+            own = [_numbers(name, reference[at].ndim)] if name in states else None
+            found += own or _of_output(recogniser, at, name, reference[at], (original, pruned))
     # of an output that names classes what they are chosen by
     inner = [n for n in floats if n not in original.graph.outputs and _same(original, pruned, n)]
     found += [_numbers(name, len(original.state.shapes.shape[name] or ())) for name in inner]

@@ -22,6 +22,7 @@ from spa_cli.graph.formulas import is_progression, made_by_formula
 from spa_cli.graph.model import FLOAT_TYPES, Array, Graph
 from spa_cli.graph.parameters import set_parameters
 from spa_cli.graph.source import Source
+from spa_cli.graph.states import narrowed_shapes, noted
 from spa_cli.memory import working_memory
 from spa_cli.options import Options
 from spa_cli.options.tune import Training as Asked
@@ -72,16 +73,17 @@ def tuned(
     original, seed, focus = subject.analysis, options.seed, Focus.of(options.focus)
     # raises UsageError for an output that is not there
     focus.emphasis(original.graph)
-    small = analyse_model(pruned, original.input_shapes)
+    states = noted(pruned.model, subject.source.model)
+    small = analyse_model(pruned, narrowed_shapes(original.input_shapes, states))
     names = _trainable(small, asked.trainable)
-    terms, told = terms_of(original, small, subject.reference), None
+    terms, told = terms_of(original, small, subject.reference, {s.output for s in states}), None
     if asked.labels:
         told = Told.of(subject, small, samples)
         terms.append(told.term)
     size = asked.batch or _batch(small, samples.samples)
     batches = Batches.of(original.graph, samples, size, None if told is None else told.fitted)
     first = next(batches((), np.random.default_rng(seed)))[0]
-    match = Match(original, small, terms, names, first, batches.in_order())
+    match = Match(original, small, terms, names, first, batches.in_order(), states)
     if not match.gradients.names:
         reason = next(iter(match.gradients.missing.values()))
         raise ModelError(f"no weight of '{pruned.name}' can be trained: {reason}; use the file as it is")
@@ -91,7 +93,7 @@ def tuned(
     stage("training")
     rate = None if asked.lr == "auto" else float(asked.lr)
     begun = time.monotonic()
-    white = whitened(small, match.gradients.names, batches, seed)
+    white = whitened(small, match.gradients.names, batches, seed, states)
     done = train(match, batches, judges, ways, asked, seed, rate, focus.output, step_done, white, begun)
     return Tuned(
         training=done,

@@ -17,6 +17,7 @@ from spa_cli.analysis import Analysis
 from spa_cli.calibration.chunks import samples_in
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.shapes import Shapes
+from spa_cli.graph.states import State, narrowed
 from spa_cli.memory import working_memory
 from spa_cli.obspa.layers import Layer, find_layers, graph_shape
 from spa_cli.obspa.moments import Moments
@@ -70,12 +71,15 @@ class White:
     sizes: dict[str, Array]
 
 
-def whitened(pruned: Analysis, names: Iterable[str], batches: Batches, seed: int) -> White:
-    """Of the weights in ``names`` that one layer reads and that are not too wide."""
+def whitened(
+    pruned: Analysis, names: Iterable[str], batches: Batches, seed: int, states: Sequence[State] = ()
+) -> White:
+    """Of the weights in ``names`` that one layer reads and that are not too wide; ``states``: those that shrank."""
     wanted, graph, shapes = set(names), pruned.graph, pruned.state.shapes
     layers = [layer for layer in find_layers(graph, shapes) if layer.stored.name in wanted and _taken(layer)]
     found, sizes, room = dict[str, Whitened](), dict[str, Array](), int(_SHARE * working_memory())
-    statistics = collect(graph, shapes, layers, _some(batches), Positions(seed), _WIDEST) if layers else {}
+    some = [narrowed(run, states) for run in _some(batches)]
+    statistics = collect(graph, shapes, layers, some, Positions(seed), _WIDEST) if layers else {}
     for layer in sorted(layers, key=lambda each: statistics[each.key].weight.shape[2] if each.key in statistics else 0):
         known = statistics.get(layer.key)
         if known is None or not known.finite:

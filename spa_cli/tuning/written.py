@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import onnx
-
 from spa_cli.graph.save import Staged
+from spa_cli.graph.states import noted
 from spa_cli.progress import stage
 from spa_cli.runtime.providers import chosen
-from spa_cli.runtime.session import open_session, openable
+from spa_cli.runtime.session import Openable, open_session, openable
+from spa_cli.runtime.widened import widened
 from spa_cli.tuning.pair import Pair
 from spa_cli.tuning.result import TuneResult
 from spa_cli.tuning.tune import Tuned, with_weights
@@ -31,8 +31,9 @@ def written(pair: Pair, tuned: Tuned, out: Path | None) -> Iterator[tuple[TuneRe
     try:
         stage("verifying")
         staged.write(model, pruned.external)
+        states = noted(pruned.model, subject.source.model)
         verify_file(
-            str(staged.path),
+            widened(str(staged.path), states),
             subject.source.model,
             subject.checked,
             subject.reference,
@@ -41,16 +42,16 @@ def written(pair: Pair, tuned: Tuned, out: Path | None) -> Iterator[tuple[TuneRe
             free=subject.analysis.free_sizes(),
         )
         stage("comparing outputs")
-        drift = (_drift(pair, openable(pruned)), _drift(pair, str(staged.path)))
+        drift = (_drift(pair, widened(openable(pruned), states)), _drift(pair, widened(str(staged.path), states)))
         yield TuneResult(subject.source, pruned, tuned, drift, _warnings(pair, tuned), out, model), staged
     finally:
         staged.discard()
 
 
-def _drift(pair: Pair, model: str | onnx.ModelProto) -> Drift:
+def _drift(pair: Pair, model: Openable) -> Drift:
     source = pair.subject.source
     before, after = (open_session(m, large=source.external, providers=chosen()) for m in (source, model))
-    return drift_over(before, after, pair.subject.judges.runs, pair.subject.panel)
+    return drift_over(before, after, pair.subject.judges.runs, pair.panel)
 
 
 def _warnings(pair: Pair, tuned: Tuned) -> list[str]:

@@ -12,23 +12,35 @@ from spa_cli.errors import VerificationError
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.parameters import set_parameters
 from spa_cli.graph.source import Source
+from spa_cli.graph.states import State
 from spa_cli.runtime.said import said
 from spa_cli.runtime.session import Feeds, Openable, checker_verdict, floats, open_session, run, shape_of
 from spa_cli.runtime.timing import Timing as Timing  # where they were first, for those who import them from here
 from spa_cli.runtime.timing import latency as latency
+from spa_cli.runtime.widened import Plain, Widened, as_is
 from spa_cli.surgery.cut import Cut
 from spa_cli.surgery.remaining import removed_mask
 from spa_cli.verification.drift import Drift as Drift  # where it was first, for those who import it from here
+from spa_cli.verification.loop import loop_differs
 
 
-def signature(model: onnx.ModelProto) -> dict[str, object]:
-    """Names, types and declared shapes of what is fed and fetched."""
+def signature(model: onnx.ModelProto, states: Sequence[State] = ()) -> dict[str, object]:
+    """Names, types and declared shapes of what is fed and fetched; ``states``: once those have lost channels."""
+    shrunk = {name: state for state in states for name in state.names}
+
+    def form(info: onnx.ValueInfoProto) -> Any:
+        kind = info.type
+        if info.name in shrunk and kind.tensor_type.HasField("shape"):
+            kind = onnx.TypeProto.FromString(kind.SerializeToString())
+            for axis, kept in shrunk[info.name].kept.items():
+                kind.tensor_type.shape.dim[axis].Clear()
+                kind.tensor_type.shape.dim[axis].dim_value = len(kept)
+        return kind.SerializeToString(deterministic=True)
+
     fixed = {t.name for t in model.graph.initializer} | {s.values.name for s in model.graph.sparse_initializer}
     return {
-        "inputs": {
-            v.name: v.type.SerializeToString(deterministic=True) for v in model.graph.input if v.name not in fixed
-        },
-        "outputs": {v.name: v.type.SerializeToString(deterministic=True) for v in model.graph.output},
+        "inputs": {v.name: form(v) for v in model.graph.input if v.name not in fixed},
+        "outputs": {v.name: form(v) for v in model.graph.output},
     }
 
 
@@ -64,7 +76,7 @@ def verify_file(
     return outputs
 
 
-def _as_read(model: Openable) -> onnx.ModelProto:
+def _as_read(model: Plain) -> onnx.ModelProto:
     if isinstance(model, Source):
         return model.model
     return onnx.load(model, load_external_data=False, format="protobuf") if isinstance(model, str) else model
@@ -72,9 +84,9 @@ def _as_read(model: Openable) -> onnx.ModelProto:
 
 def verify_form(path: Openable, original: onnx.ModelProto, checked: tuple[bool, bool]) -> onnx.ModelProto:
     """What ``verify_file`` asks before it runs anything; the model at ``path``, its external data left where it is."""
-    pruned = _as_read(path)
+    pruned, states = _as_read(as_is(path)), path.states if isinstance(path, Widened) else ()
     # an output may be there twice
-    if signature(pruned) != signature(original) or len(pruned.graph.output) != len(original.graph.output):
+    if signature(pruned) != signature(original, states) or len(pruned.graph.output) != len(original.graph.output):
         raise VerificationError("the inputs or outputs of the result are not those of the original")
     full, plain = checked
     verdict = checker_verdict(path, full=full) if plain else None
@@ -88,18 +100,19 @@ def fixed(shape: tuple[Any, ...], free: set[int] | None) -> tuple[Any, ...]:
     return tuple(-1 if i in (free or ()) else d for i, d in enumerate(shape))
 
 
-def zeroing_differs(graph: Graph, work: Cut, feeds: Feeds, pruned: Openable | None = None) -> str | None:
+def zeroing_differs(graph: Graph, work: Cut, feeds: Feeds, pruned: Plain | None = None) -> str | None:
     """Zero what was removed in the original, run both: a sentence if the outputs differ, else ``None``.
 
     The foundation of everything else (exact groups only): the cut model must compute what the whole model does with
-    the removed channels set to zero. ``pruned``: another model to compare, not the one that was just cut.
+    the removed channels set to zero, over several steps where states lost channels. ``pruned``: another model to
+    compare, not the one that was just cut.
     """
     try:
-        left = run(open_session(zeroed(graph, work)), feeds)
-        right = run(open_session(pruned or work.model), feeds)
+        left = open_session(zeroed(graph, work))
+        right = open_session(pruned or work.model)
+        return loop_differs(graph, work, left, right, feeds)
     except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises, the cut did not survive
         return f"onnxruntime can't run the result: {said(error)}"
-    return outputs_differ(graph, left, right, "zeroing what was removed")
 
 
 def zeroed(graph: Graph, work: Cut) -> onnx.ModelProto:
@@ -115,29 +128,3 @@ def zeroed(graph: Graph, work: Cut) -> onnx.ModelProto:
 
     set_parameters(masked.graph, value)
     return masked
-
-
-def outputs_differ(
-    graph: Graph, left: list[Any], right: list[Any], what: str, names: Sequence[str] | None = None
-) -> str | None:
-    """How outputs differ from those on the left, of ``what``, beyond rounding; ``None`` if they don't.
-
-    ``names``: what they are called where they aren't those of ``graph``. Single precision rounds to a thousandth of
-    what is largest, half to a twentieth.
-    """
-    tolerance = 1e-3 if _single_precision(graph) else 5e-2
-    for name, a, b in zip(graph.outputs if names is None else names, left, right, strict=True):
-        if shape_of(a) != shape_of(b):
-            return f"output '{name}' has shape {shape_of(b)}, not {shape_of(a)}"
-        for x, y in zip(floats([a]), floats([b]), strict=True):
-            if not np.isfinite(x).all() or not x.size:
-                continue
-            worst = float(np.abs(x - y).max()) / (float(np.abs(x).max()) + 1e-12)
-            if not worst <= tolerance:
-                return f"output '{name}' differs by {worst:.1e} from {what}"
-    return None
-
-
-def _single_precision(graph: Graph) -> bool:
-    wide = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
-    return all(graph.parameters[w].data_type in wide for w in graph.weights())

@@ -16,6 +16,7 @@ from spa_cli.calibration.samples import JUDGES, Samples
 from spa_cli.calibration.split import whole
 from spa_cli.errors import CutError, OptionError, UsageError, VerificationError
 from spa_cli.graph.source import Source
+from spa_cli.graph.states import narrowed_shapes, noted
 from spa_cli.measures.panel import Panel
 from spa_cli.options import Options
 from spa_cli.options.declare import declared
@@ -26,6 +27,7 @@ from spa_cli.runtime.load import Model, load
 from spa_cli.runtime.providers import named, running_on
 from spa_cli.runtime.session import open_session, passes_checker, run
 from spa_cli.runtime.timing import Timing, latency
+from spa_cli.runtime.widened import widened
 from spa_cli.shown import Shown
 from spa_cli.surgery.cut import Cut
 from spa_cli.text import count, drift_text, plural, size
@@ -107,27 +109,31 @@ def compare(
     if options.calib is not None:
         given = read_samples(options.calib, before.graph, Reading.of(options), count or _MOST)
     _check_accuracy(options, limits, after, given)
-    analysis = analyse_model(before, options.input_shape, given.shapes if given else {})
+    shrinking = None if read is None else read.shrinking
+    analysis = analyse_model(before, options.input_shape, given.shapes if given else {}, shrinking)
     samples = _synthetic(before, analysis, count) if given is None else whole(analysis, given, count)
     stage("running the original")
     feeds, reference = first_run(
         before, analysis.graph, analysis.shapes_to_try, samples.chunks[0] if samples else None, seed=1
     )
     samples = samples or Calibration([feeds], plural(samples_in(feeds), "synthetic sample"))
+    states = noted(after.model, before.model)
+    fitting = widened(after, states)
     panel = Panel.of(analysis.graph, analysis.state.shapes, feeds, reference, options.judge_as)
+    panel = panel.but([state.output for state in states])
     checked = passes_checker(before)
     stage("checking and running the pruned model")
     with _in_place_of(before, after):
-        verify_file(after, before.model, checked, reference, feeds, free=analysis.free_sizes())
+        verify_file(fitting, before.model, checked, reference, feeds, free=analysis.free_sizes())
     stage("comparing outputs")
-    dense, thin = (open_session(m, large=m.external) for m in (before, after))
+    dense, thin = (open_session(m, large=before.external) for m in (before, fitting))
     moved, accuracy = judge(dense, thin, samples, panel, labels_of(given, must=False))
     if options.evaluate is not None and after.path is not None:
         stage("asking --eval")
         accuracy = by_command(options.evaluate, before.path, after.path)
     if limits.min_accuracy is not None and accuracy is None:
         raise _unlabelled()
-    small = analyse_model(after, options.input_shape, given.shapes if given else {})
+    small = analyse_model(after, narrowed_shapes(analysis.input_shapes, states))
     zeroing = None
     if read is not None:
         stage("comparing with zeroing")
@@ -135,7 +141,7 @@ def compare(
         zeroing = zeroing_differs(analysis.graph, work, feeds, after) or "equal"
     stage("measuring latency")
     with running_on(options.provider):
-        timing = latency(before, after, feeds)
+        timing = latency(before, fitting, feeds)
     sizes = (before.bytes, after.bytes)
     return Comparison(
         drift=moved,

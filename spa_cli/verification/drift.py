@@ -94,7 +94,7 @@ class Moved:
     """Adds runs up to one ``Drift``: distances as sums of squares, agreement output by output."""
 
     def __init__(self, panel: Panel = Panel()) -> None:
-        self._bench, self._names = panel.begin(), panel.names
+        self._bench, self._names, self._without = panel.begin(), panel.names, panel.without
         # squares of how far each sample moved and of its length, by output: (outputs, 2, samples) of every run
         self._squares: list[Array] = []
         self._compared: set[int] = set()
@@ -110,6 +110,9 @@ class Moved:
         for at, (one, other) in enumerate(zip(before, after, strict=True)):
             plain = not self._names or at in self._bench.plain
             found = np.zeros((2, samples))
+            if at in self._without:
+                squares.append(found)
+                continue
             for a, b in zip(floats([one]), floats([other]), strict=False):
                 if a.shape == b.shape:
                     # of an output that is no number to begin with nothing can be said

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
@@ -16,11 +15,13 @@ from spa_cli.calibration.chunks import samples_in
 from spa_cli.calibration.focus import Focus
 from spa_cli.errors import OptionError
 from spa_cli.graph.model import Array
+from spa_cli.graph.states import State
 from spa_cli.memory import working_memory
 from spa_cli.options import Options
 from spa_cli.runtime.providers import chosen
-from spa_cli.runtime.session import floats, open_session, run
+from spa_cli.runtime.session import Openable, floats, open_session, run
 from spa_cli.runtime.store import Kept, Store
+from spa_cli.runtime.widened import widened
 from spa_cli.verification.accuracy import evaluate, hits
 from spa_cli.verification.drift import Drift, Moved, counted, drift
 from spa_cli.verification.subject import Subject
@@ -82,9 +83,12 @@ class Quality:
         """The original's own."""
         return Measured(Drift(0.0, 1.0), self._accuracy(map(_got, self._reference), self._subject.source.path))
 
-    def of(self, model: Path) -> Measured:
-        """A model in a file; raises VerificationError if it does not run or the user's command fails."""
-        session = open_session(str(model), providers=chosen())
+    def of(self, model: Path, states: Sequence[State] = ()) -> Measured:
+        """A model in a file, of which ``states`` lost channels.
+
+        Raises VerificationError if it does not run or the user's command fails.
+        """
+        session = open_session(widened(str(model), states), providers=chosen())
         moved, scores = Moved(self._subject.panel), list[list[Any]]()
         pairs = zip(self._reference, self._outputs(session), self._samples.runs, strict=True)
         for before, after, (feeds, new) in pairs:
@@ -104,7 +108,7 @@ class Quality:
         pairs = zip(self._samples.index, self._samples.runs, strict=True)
         return [index if new is None else index[-new:] for index, (_, new) in pairs]
 
-    def drift_of(self, model: onnx.ModelProto) -> float:
+    def drift_of(self, model: Openable) -> float:
         """Relative L2 drift of a model in memory on the first samples; raises what onnxruntime raises."""
         session = open_session(model, providers=chosen())
         feeds, new = self._samples.runs[0]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx
 
+from spa_cli.graph.states import State, narrowed
 from spa_cli.operators import contracting
 from spa_cli.runtime.profile import profile
 from spa_cli.runtime.said import said
-from spa_cli.runtime.session import Feeds
+from spa_cli.runtime.session import Feeds, Openable
 from spa_cli.runtime.timing import Timing, latency
 from spa_cli.verification.subject import Subject
 
@@ -31,7 +32,7 @@ class Setting:
     timing: Timing
 
 
-def settings(subject: Subject, path: str, first: Timing | None = None) -> Iterator[Setting]:
+def settings(subject: Subject, path: Openable, first: Timing | None = None) -> Iterator[Setting]:
     """A sample at a time on all threads (``first``, where that is known) and on one; several, where that is free.
 
     Raises what onnxruntime raises.
@@ -45,30 +46,33 @@ def settings(subject: Subject, path: str, first: Timing | None = None) -> Iterat
         yield Setting(None, _BATCH, _timed(subject, path, many))
 
 
-def _timed(subject: Subject, path: str, feeds: Feeds, threads: int | None = None) -> Timing:
+def _timed(subject: Subject, path: Openable, feeds: Feeds, threads: int | None = None) -> Timing:
     source = subject.source
     return latency(source, path, feeds, apart=source.external, threads=threads)
 
 
-def slower(subject: Subject, model: onnx.ModelProto, timing: Timing) -> str:
+def slower(subject: Subject, model: onnx.ModelProto, states: Sequence[State], timing: Timing) -> str:
     """A sentence where the result takes longer than the original: how much, in which layers, what helps; "" if not."""
     if min(timing.left, timing.quiet_left) <= SLOWER:
         return ""
     said = f"the result takes {timing.quiet_left:.2f} of the original's time here"
-    blamed = _dearer(subject, model)
+    blamed = _dearer(subject, model, states)
     # what takes its channels in blocks are convolutions, above all
     blocks = " for --round-to 16," if any(node.op_type == "Conv" for node in model.graph.node) else ""
     return f"{said}{': ' + blamed if blamed else ''}; ask for less with --target-latency,{blocks} or for --tidy"
 
 
-def _dearer(subject: Subject, model: onnx.ModelProto) -> str:
+def _dearer(subject: Subject, model: onnx.ModelProto, states: Sequence[State]) -> str:
     """The layers that take longer than they did, the worst first; "" where that can't be told."""
     source = subject.source
     if source.external:
         return ""
     try:
         before, after = profile(
-            [(source.model, source.folder), (model, "")], subject.single, contracting(), seconds=_SECONDS
+            [(source.model, source.folder), (model, "")],
+            [subject.single, narrowed(subject.single, states)],
+            contracting(),
+            seconds=_SECONDS,
         )
     except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises: which layers it is stays open
         return f"no layer can be blamed ({said(error)})"

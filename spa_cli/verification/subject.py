@@ -48,7 +48,9 @@ class Subject:
     @cached_property
     def panel(self) -> Panel:
         """Every output with the measure that fits it; raises UsageError for what --as says and is not so."""
-        return Panel.of(self.analysis.graph, self.analysis.state.shapes, self.feeds, self.reference, self.said)
+        analysis = self.analysis
+        panel = Panel.of(analysis.graph, analysis.state.shapes, self.feeds, self.reference, self.said)
+        return panel.but([p.output for p in analysis.state.pairs if not p.why])
 
     @cached_property
     def checked(self) -> tuple[bool, bool]:

@@ -178,7 +178,7 @@ def _checked(plan: Plan, model: str | os.PathLike[str] | onnx.ModelProto) -> Gra
     source = load(model)
     if plan.tidy:
         source = tidied(source, plan.tidy)
-    analysis = analyse_model(source, plan.input_shapes(source.graph))
+    analysis = analyse_model(source, plan.input_shapes(source.graph), shrinking=plan.shrinking)
     if not to_selection(plan, analysis).kept:
         raise UsageError("the plan keeps everything, there is nothing to cut; give one that removes channels")
     return analysis.graph

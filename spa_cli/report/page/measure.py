@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 
 from spa_cli.graph.model import Array
+from spa_cli.graph.states import State, narrowed
 from spa_cli.operators import contracting
 from spa_cli.progress import stage
 from spa_cli.report.page.layers import LayerCost
@@ -16,7 +18,7 @@ from spa_cli.report.page.theme import Number
 from spa_cli.request import Request
 from spa_cli.runtime.profile import Profile, profile
 from spa_cli.runtime.said import said
-from spa_cli.runtime.session import Feeds, floats, open_session, run
+from spa_cli.runtime.session import Feeds, Openable, floats, open_session, run
 from spa_cli.sweeping.points import Sensitivity
 from spa_cli.sweeping.sensitivity import drift_along, sensitivities, sliced_drift
 from spa_cli.text import duration
@@ -70,11 +72,19 @@ class Profiles:
         return sum(self.before.nodes.get(x.name, 0.0) for x in layers) / max(self.before.total, 1e-12)
 
 
-def profiles(feeds: Feeds, before: tuple[onnx.ModelProto, str], after: tuple[onnx.ModelProto, str] | None) -> Profiles:
-    """Profile both (model, folder of its external data); whatever onnxruntime objects to becomes a sentence."""
+def profiles(
+    feeds: Feeds,
+    before: tuple[onnx.ModelProto, str],
+    after: tuple[onnx.ModelProto, str] | None,
+    states: Sequence[State] = (),
+) -> Profiles:
+    """Profile both (model, folder of its external data); whatever onnxruntime objects to becomes a sentence.
+
+    ``states``: those that lost channels.
+    """
     stage("measuring latency by layer")
     try:
-        found = profile([before, after] if after else [before], feeds, contracting())
+        found = profile([before, after] if after else [before], [feeds, narrowed(feeds, states)], contracting())
     except Exception as error:  # noqa: BLE001 - the page says so, the model is made
         why = said(error)
         return Profiles(None, None, f"Latency by layer could not be measured: {why}.")
@@ -103,7 +113,7 @@ def quality(ranked: Ranked, choice: Choice, request: Request) -> Sensitivities:
             [], [], ["Sensitivity and drift can't be measured: no output is of floating-point numbers."]
         )
 
-    def drift_of(model: onnx.ModelProto) -> float:
+    def drift_of(model: Openable) -> float:
         return drift(subject.reference, run(open_session(model), subject.feeds)).relative_l2
 
     problems = []
