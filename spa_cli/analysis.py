@@ -19,10 +19,12 @@ from spa_cli.graph.formulas import made_by_formula
 from spa_cli.graph.model import Graph
 from spa_cli.graph.shapes import Observed, Shapes, interpret
 from spa_cli.graph.source import Source
+from spa_cli.graph.states import Pair
 from spa_cli.operators import shape_rules
 from spa_cli.operators.analyse import analyse
 from spa_cli.operators.blocks import Block, find_blocks
 from spa_cli.operators.rewrite import cut
+from spa_cli.operators.states import find_pairs
 from spa_cli.runtime.dimensions import input_shapes, other_sizes
 from spa_cli.runtime.inputs import declared, input_dims
 from spa_cli.runtime.observe import observe
@@ -75,6 +77,11 @@ class Analysis(Shown):
     def channels(self) -> int:
         """Removable channels in all groups."""
         return sum(g.channels for g in self.grouping.groups)
+
+    @cached_property
+    def pairs(self) -> tuple[Pair, ...]:
+        """States and caches: inputs that carry what went before, each with the output that gives it back."""
+        return self.state.pairs or find_pairs(self.graph, self.state.shapes)
 
     @cached_property
     def blocks(self) -> dict[int, Block]:

@@ -7,6 +7,7 @@ from spa_cli.calibration.chunks import Calibration
 from spa_cli.calibration.focus import Focus
 from spa_cli.calibration.read import Data
 from spa_cli.calibration.split import emphasised, from_user
+from spa_cli.calibration.streaming import streamed
 from spa_cli.calibration.synthetic import synthetic
 from spa_cli.errors import OptionError
 from spa_cli.options import Options
@@ -16,7 +17,7 @@ from spa_cli.progress import stage
 def fitted_to(analysis: Analysis, options: Options, focus: Focus, data: Data) -> Calibration:
     """Samples to measure and to fit on; raises UsageError for a focus that they can't serve."""
     if data.fit is not None:
-        chosen = from_user(analysis, data.fit, options, focus)
+        chosen = streamed(analysis, from_user(analysis, data.fit, options, focus))
     elif focus.samples is not None:
         raise OptionError("--focus samples counts the samples of --calib; give the file")
     else:

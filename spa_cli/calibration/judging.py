@@ -12,6 +12,7 @@ from spa_cli.calibration.focus import Focus
 from spa_cli.calibration.read import Data
 from spa_cli.calibration.samples import JUDGES
 from spa_cli.calibration.split import held_back, whole
+from spa_cli.calibration.streaming import streamed
 from spa_cli.calibration.synthetic import synthetic
 from spa_cli.errors import SpaError, UsageError
 from spa_cli.graph.model import Graph
@@ -29,9 +30,9 @@ _MACS, _FEWEST = 5e11, 8
 def judging_samples(analysis: Analysis, options: Options, focus: Focus, data: Data) -> Calibration:
     """``--test``, what is held back of ``--calib``, or synthetic samples of a seed that nothing else uses."""
     if data.test is not None:
-        return whole(analysis, data.test)
+        return streamed(analysis, whole(analysis, data.test))
     if data.fit is not None:
-        return held_back(analysis, data.fit, options, focus)
+        return streamed(analysis, held_back(analysis, data.fit, options, focus))
     searching = options.measures_quality or options.sweeping
     return made_up(analysis, options.seed + 1, _SEARCHING if searching else JUDGES, searching)
 

@@ -13,10 +13,13 @@ from spa_cli.calibration.kinds import Input, Kind
 from spa_cli.calibration.rules import kind_of
 from spa_cli.calibration.selection import class_scores, evenly_spread, like_training, stored
 from spa_cli.calibration.store import Store
+from spa_cli.calibration.streaming import carried, streamed
 from spa_cli.text import plural
 
 # one in so many samples is kept, where running them costs no more multiply-accumulates and drawing them no more numbers
 _POOL, _POOL_MACS, _POOL_NUMBERS = 4, 2e12, 1.6e8
+# what a state that is given back begins with
+_START = Kind("a state, zeros at first", lambda count, shape, _: np.zeros((count, *shape)))
 
 
 def synthetic(analysis: Analysis, samples: int, seed: int, spread: bool = True) -> Calibration:
@@ -42,11 +45,17 @@ def synthetic(analysis: Analysis, samples: int, seed: int, spread: bool = True) 
     about = "; ".join(f"{name}: {kind.told}" for name, kind in kinds.items())
     noise = any(kind.noise for kind in kinds.values())
     chunks = [chunk for _, chunk in store.chunks(analysis)]
-    return Calibration(chunks, f"{plural(count, 'synthetic sample')} ({about}{chosen})", noise, warning=_doubts(kinds))
+    made = Calibration(chunks, f"{plural(count, 'synthetic sample')} ({about}{chosen})", noise, warning=_doubts(kinds))
+    return streamed(analysis, made)
 
 
 def _kinds(analysis: Analysis) -> dict[str, Kind]:
     shapes = {name: shape[1:] if shape else () for name, shape in analysis.input_shapes.items()}
+    states = {pair.input for pair in carried(analysis)}
+    return {name: _START if name in states else kind for name, kind in _guessed(analysis, shapes).items()}
+
+
+def _guessed(analysis: Analysis, shapes: dict[str, tuple[int, ...]]) -> dict[str, Kind]:
     return {
         name: kind_of(
             Input(

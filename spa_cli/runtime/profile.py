@@ -71,7 +71,7 @@ def _session(model: onnx.ModelProto, folder: str, prefix: str) -> ort.InferenceS
     named.CopyFrom(model)
     for index, node in enumerate(named.graph.node):
         node.name = f"spa:{index}:"
-        _hide(node)
+        _hide(node, f"spa-inside:{index}")
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.enable_profiling = True
@@ -101,12 +101,13 @@ def _attributed(model: onnx.ModelProto, events: list[dict[str, Any]], multiplyin
     return Profile(dict(nodes), dict(others))
 
 
-def _hide(node: onnx.NodeProto) -> None:
+def _hide(node: onnx.NodeProto, prefix: str) -> None:
     """The time of a node that has bodies contains that of the nodes inside them."""
-    for body in own_bodies(node):
-        for inner in body.node:
-            inner.name = "spa-inside"
-            _hide(inner)
+    inside = [inner for body in own_bodies(node) for inner in body.node]
+    for at, inner in enumerate(inside):
+        # names must differ
+        inner.name = f"{prefix}:{at}"
+        _hide(inner, inner.name)
 
 
 def _origin(

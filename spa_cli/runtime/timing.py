@@ -9,8 +9,10 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from spa_cli.graph.states import narrowed
 from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.session import Feeds, Openable, open_session
+from spa_cli.runtime.widened import Widened, as_is
 
 _QUIET, _FEWEST, _MOST = 0.1, 5, 200
 
@@ -49,12 +51,14 @@ def latency(
     """
 
     def opened(model: Openable) -> ort.InferenceSession:
-        return open_session(model, "all", large=apart, providers=chosen(), timed=True, threads=threads)
+        # not what it takes to be run in the original's place
+        return open_session(as_is(model), "all", large=apart, providers=chosen(), timed=True, threads=threads)
 
+    own = [narrowed(feeds, m.states) if isinstance(m, Widened) else feeds for m in (before, after)]
     if apart:
-        times = [_seconds([opened(m)], feeds, budget / 2)[0] for m in (before, after)]
+        times = [_seconds([opened(m)], [f], budget / 2)[0] for m, f in zip((before, after), own, strict=True)]
     else:
-        times = _seconds([opened(m) for m in (before, after)], feeds, budget)
+        times = _seconds([opened(m) for m in (before, after)], own, budget)
     medians, quiet = np.median(times[0]), np.quantile(times[0], _QUIET)
     return Timing(float(medians), float(np.median(times[1])), float(quiet), float(np.quantile(times[1], _QUIET)))
 
@@ -62,12 +66,13 @@ def latency(
 def quiet_seconds(models: list[onnx.ModelProto], feeds: Feeds, budget: float) -> list[float]:
     """Seconds of the fastest tenth of the runs of each, in turns, for ``budget`` seconds together."""
     sessions = [open_session(m, "all", providers=chosen(), timed=True) for m in models]
-    return [float(np.quantile(times, _QUIET)) for times in _seconds(sessions, feeds, budget)]
+    return [float(np.quantile(times, _QUIET)) for times in _seconds(sessions, [feeds] * len(sessions), budget)]
 
 
-def _seconds(sessions: list[ort.InferenceSession], feeds: Feeds, budget: float) -> list[list[float]]:
+def _seconds(sessions: list[ort.InferenceSession], feeds: list[Feeds], budget: float) -> list[list[float]]:
     """Times of every session, in turns."""
-    inputs = [{k: v for k, v in feeds.items() if k in {i.name for i in s.get_inputs()}} for s in sessions]
+    takes = [{i.name for i in s.get_inputs()} for s in sessions]
+    inputs = [{k: v for k, v in own.items() if k in names} for own, names in zip(feeds, takes, strict=True)]
     for session, given in zip(sessions, inputs, strict=True):
         session.run(None, given)
     times: list[list[float]] = [[] for _ in sessions]
