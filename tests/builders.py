@@ -141,10 +141,11 @@ def groups(model) -> list[str]:
     ``BxC`` where each of ``B`` blocks keeps its own ``C`` channels, ``~`` behind an approximate group's number,
     ``*n`` behind a member that loses ``n`` indices with every channel.
     """
-    return sorted(_described(g) for g in analysed(model).grouping.groups)
+    return sorted(described(g) for g in analysed(model).grouping.groups)
 
 
-def _described(group):
+def described(group) -> str:
+    """A group as ``groups`` tells it."""
     blocks = f"{len(group.blocks)}x" if len(group.blocks) else ""
     members = sorted(f"{m.tensor}:{m.axis}" + (f"*{m.rows}" if m.rows > 1 else "") for m in group.members)
     return f"{blocks}{group.channels}{'' if group.exact else '~'}: {' '.join(members)}"

@@ -33,9 +33,11 @@ def shorten(patch: Callable[[object, str, object], None]) -> None:
 
     opened = session._opened
 
-    def alone(what: object, options: ort.SessionOptions, providers: tuple[str, ...]) -> ort.InferenceSession:
+    def alone(
+        what: object, options: ort.SessionOptions, providers: tuple[str, ...], kind: type[ort.InferenceSession]
+    ) -> ort.InferenceSession:
         options.intra_op_num_threads = 1
-        return opened(what, options, providers)
+        return opened(what, options, providers, kind)
 
     patch(session, "_opened", alone)
 

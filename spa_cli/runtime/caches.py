@@ -12,10 +12,10 @@ from spa_cli.runtime.inputs import input_dims
 
 _CACHE = re.compile(r"past|cache|key_?values?")
 _STATE = re.compile(
-    r"(?<![a-z])(past|cache|state|states|state_?ins?|hidden|key_?values?|h_?0|c_?0|h_?in|c_?in)(?![a-z])|past_key"
+    r"(?<![a-z])(past|cache|state|states|state_?ins?|hidden|memory|mems?|key_?values?|h_?0|c_?0|h_?in|c_?in)(?![a-z])|past_key"
 )
 # what a layer gave, as the encoder to a decoder; what may be the state of anything, as of a game
-_GIVEN, _VAGUE = re.compile(r"hidden_states"), re.compile(r"(?<![a-z])(state|states|hidden)(?![a-z])")
+_GIVEN, _VAGUE = re.compile(r"hidden_states"), re.compile(r"(?<![a-z])(state|states|hidden|memory|mems?)(?![a-z])")
 _BATCH = re.compile(r"batch|^N$|^B$")
 # what changes no value on the way to an initial state, or back from a window of a cache
 _SAME = frozenset(
