@@ -182,6 +182,21 @@ def _predicted(ranked: Ranked, request: Request, choice: Choice) -> float | None
     return bill.left(SECONDS, choice.menu.vector(choice.selection.gone))
 
 
+def _of_states(ranked: Ranked, request: Request) -> list[str]:
+    """Of states that were to shrink and don't."""
+    if request.options.shrinking is None:
+        return []
+    pairs = ranked.subject.analysis.state.pairs
+    kept = [f"state {p.line} keeps its shape: {p.why}" for p in pairs if p.why]
+    if any(not p.why for p in pairs):
+        return kept
+    return [
+        *kept,
+        f"--states shrink changes nothing: no state of '{ranked.subject.source.name}' is given back by an output; name "
+        "one with --state IN=OUT",
+    ]
+
+
 def warnings_of(ranked: Ranked, request: Request, choice: Choice, trials: Trials) -> list[str]:
     """What the user should know."""
     groups, asked, timing = ranked.subject.analysis.grouping.groups, request.options.target_latency, choice.timing
@@ -194,6 +209,7 @@ def warnings_of(ranked: Ranked, request: Request, choice: Choice, trials: Trials
     found += [f"group '{groups[i].name}' was left whole: {why}" for i, why in choice.left_whole.items()]
     if request.options.uniform and not choice.menu.ties:
         found.append(f"--uniform changes nothing: no two groups of '{ranked.subject.source.name}' have the same role")
+    found += _of_states(ranked, request)
     if ranked.curvature is not None:
         found += ranked.curvature.warnings()
     if ranked.subject.structure is not None and request.options.round_to == "auto" and not request.elsewhere:

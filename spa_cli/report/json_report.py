@@ -9,6 +9,7 @@ from typing import Any
 from spa_cli.analysis import Analysis
 from spa_cli.measures.interval import Estimate
 from spa_cli.measures.judged import Judged
+from spa_cli.report.states import keeps
 from spa_cli.report.tune import tuned_json
 from spa_cli.result import Figures, Result
 from spa_cli.verification.accuracy import Accuracy
@@ -43,6 +44,10 @@ def inspect_json(analysis: Analysis, source_bytes: int) -> dict[str, Any]:
         "frozen": [
             {"tensor": f.tensor, "axis": f.axis, "reason": f.reason.text, "node": f.reason.node}
             for f in analysis.grouping.frozen
+        ],
+        "states": [
+            {"input": p.input, "output": p.output or None, "why": p.why, "freezes": keeps(analysis, p)}
+            for p in analysis.pairs
         ],
         "model": {
             "params": analysis.costs.params,
@@ -80,6 +85,7 @@ def prune_json(result: Result, schema: str) -> dict[str, Any]:
         "method": result.plan.about.get("method"),
         "round_to": result.plan.about.get("round_to", 1),
         "uniform": result.plan.about.get("uniform", False),
+        "states": result.plan.about.get("states", []),
         "device": result.plan.about.get("device", "here"),
         "predicted_latency": result.plan.about.get("predicted_latency"),
         "multiples": result.plan.about.get("multiples", {}),

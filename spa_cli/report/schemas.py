@@ -40,6 +40,11 @@ def _said(schema: Schema, text: str) -> Schema:
 
 
 _SHAPES = _said(_map(_list(COUNT)), "the input shapes that MACs are counted at")
+_STATE = _object(
+    input=TEXT,
+    output=_said(TEXT, "gives it back"),
+    axes=_said(_map(_object(of=COUNT, kept=_list(COUNT))), "the indices that are left of the original's, by axis"),
+)
 _LATENCY = _said(_or_null(NUMBER), "median of one run in onnxruntime on this machine; null: not measured")
 _FIGURES = _object(channels=COUNT, params=COUNT, macs=COUNT, bytes=COUNT, latency_ms=_LATENCY)
 _L2 = _said(_or_null(NUMBER), "|pruned - original| / |original| over all outputs; null: no output is a number")
@@ -130,6 +135,7 @@ _PRUNED = {
     "method": _or_null(TEXT),
     "round_to": _said({"type": ["integer", "string"]}, "widths are multiples of this; auto: they were chosen by time"),
     "uniform": _said(FLAG, "every layer of the same role keeps as many channels"),
+    "states": _said(_list(_STATE), "states that lost channels: what the model takes and gives is narrower by them"),
     "device": _said(TEXT, "whose time decided: here, or a machine that is not at hand"),
     "predicted_latency": _said(
         _or_null(NUMBER), "fraction of the original's latency that is predicted for that machine; null: it is this one"
@@ -208,6 +214,14 @@ _BODIES: dict[str, dict[str, Schema]] = {
     "inspect": {
         "groups": _list(_GROUP),
         "frozen": _list(_object(tensor=TEXT, axis=COUNT, reason=TEXT, node=_or_null(TEXT))),
+        "states": _list(
+            _object(
+                input=TEXT,
+                output=_or_null(TEXT),
+                why=_said(TEXT, "why it keeps its shape, as far as that is its own fault"),
+                freezes=_said(COUNT, "axes of weights that can't be cut because it keeps its shape"),
+            )
+        ),
         "model": _MODEL,
     },
     "prune": {**_PRUNED, "plan": _or_null(TEXT), "page": _or_null(TEXT), "cached": FLAG},

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+from spa_cli.report.states import shrunk_line
 from spa_cli.report.tables import new_table, put, short
 from spa_cli.report.tune import tuned_lines
 from spa_cli.text import count, drift_text, duration, plural, size, widths_text
@@ -61,6 +62,8 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
         names = ", ".join(short(out, report["blocks"], 40))
         blocks = "1 block" if len(report["blocks"]) == 1 else f"{len(report['blocks'])} blocks"
         out.print(f"{blocks} went whole: {escape(names)}")
+    if report["states"]:
+        out.print(escape(shrunk_line(report["states"])))
     if report["multiples"]:
         same = ", the same in every layer of a role" if report["uniform"] else ""
         out.print(f"widths: {widths_text(report['multiples'])}{same}")

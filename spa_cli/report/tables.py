@@ -18,6 +18,7 @@ from spa_cli.analysis import Analysis
 from spa_cli.channels.groups import Group
 from spa_cli.operators.registry import APPROXIMATE, FOLLOWED, FROZEN
 from spa_cli.report.operators import Operator
+from spa_cli.report.states import states_lines
 from spa_cli.text import count, one_line, plural, shortened, size
 
 _NO_LIMIT = 100_000
@@ -125,6 +126,8 @@ def inspect_table(out: Console, analysis: Analysis, name: str, source_bytes: int
             out.print(f"[dim]... and {len(groups) - shown} more groups; --all lists them, --json has every member[/]")
         _legend(out, groups)
     _frozen(out, analysis, everything)
+    for line in states_lines(analysis):
+        out.print(escape(line))
 
 
 def _channels(group: Group) -> str:

@@ -1,0 +1,47 @@
+"""States and caches, in words: what they keep whole, and what they lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from spa_cli.analysis import Analysis
+from spa_cli.graph.states import Pair, State
+from spa_cli.text import plural
+
+
+def keeps(analysis: Analysis, pair: Pair) -> int:
+    """How many axes of weights are frozen because a state keeps its shape."""
+    ends = [f"graph input '{pair.input}' ", f"graph output '{pair.output}' ", f"state '{pair.input}' "]
+    return sum(f.reason.text.startswith(tuple(ends)) for f in analysis.grouping.frozen if f.counts)
+
+
+def states_lines(analysis: Analysis) -> list[str]:
+    """What ``inspect`` says of them: those that lose channels with the rest, and those that keep their shapes."""
+    moving = [p for p in analysis.state.pairs if not p.why]
+    kept = [p for p in analysis.pairs if p not in moving]
+    found = []
+    if moving:
+        found.append(f"{plural(len(moving), 'state')} may lose channels at both ends: {_named(moving)}")
+    if kept:
+        frozen = sum(keeps(analysis, p) for p in kept)
+        also = f", and {plural(frozen, 'axis', 'axes')} of weights with {'it' if len(kept) == 1 else 'them'}"
+        able = any(p.output and not p.why for p in kept)
+        found.append(
+            f"{plural(len(kept), 'state')} {'keeps its shape' if len(kept) == 1 else 'keep their shapes'}"
+            f"{also if frozen else ''}: {_named(kept)}{'; --states shrink lets both ends shrink' if able else ''}"
+        )
+    return found
+
+
+def _named(pairs: Sequence[Pair]) -> str:
+    more = f" and {len(pairs) - 1} more" if len(pairs) > 1 else ""
+    return f"{pairs[0].line}{f' ({pairs[0].why})' if pairs[0].why else ''}{more}"
+
+
+def shrunk_line(states: Sequence[dict[str, Any]]) -> str:
+    """What a pruned model takes and gives instead."""
+    first = State.of_json(states[0])
+    axes = ", ".join(f"{len(kept)} of {first.sizes[a]} on axis {a}" for a, kept in sorted(first.kept.items()))
+    more = f", and {plural(len(states) - 1, 'state')} more" if len(states) > 1 else ""
+    return f"shrunk: state '{first.input}', given back as '{first.output}', keeps {axes}{more}"
