@@ -113,8 +113,10 @@ def cache(
 ) -> None:
     """Keys and values of earlier tokens ``(batch, heads, tokens, dim)`` come in, those and the new ones go out."""
     for index, out, (head, dim) in zip(inputs, outputs, heads, strict=True):
+        zero = head.zero, dim.zero
         if node.input(index):
             past = state.of(node.inputs[index])
+            zero = head.zero and past[1].zero, dim.zero and past[3].zero
             for mine, axis in ((head, past[1]), (dim, past[3])):
                 state.unify(mine, axis)
             for axis in (past[0], past[2]):
@@ -122,4 +124,4 @@ def cache(
         if len(node.outputs) > out and node.outputs[out]:
             sizes = state.shapes.shape.get(node.outputs[out]) or (None,) * 4
             tokens = state.static(sizes[2], "holds the tokens seen so far")
-            state.set(node.outputs[out], [batch, head.with_zero(False), tokens, dim.with_zero(False)])
+            state.set(node.outputs[out], [batch, head.with_zero(zero[0]), tokens, dim.with_zero(zero[1])])

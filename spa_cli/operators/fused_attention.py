@@ -97,8 +97,10 @@ def _stacked_cache(node: Node, state: Channels, index: int, heads: tuple[Heads, 
         return
     (head, dim), (_, other) = heads
     state.unify(dim, other)
+    zero = head.zero, dim.zero and other.zero
     if node.input(index):
         past = state.of(node.inputs[index])
+        zero = zero[0] and past[2].zero, zero[1] and past[4].zero
         state.unify(head, past[2])
         state.unify(dim, past[4])
         for axis in (past[0], past[1], past[3]):
@@ -107,7 +109,7 @@ def _stacked_cache(node: Node, state: Channels, index: int, heads: tuple[Heads, 
         sizes = state.shapes.shape.get(present) or (None,) * 5
         tokens = state.static(sizes[3], "holds the tokens seen so far")
         both = state.static(2, "holds keys and values")
-        state.set(present, [both, batch, head.with_zero(False), tokens, dim.with_zero(False)])
+        state.set(present, [both, batch, head.with_zero(zero[0]), tokens, dim.with_zero(zero[1])])
 
 
 def _cut(state: Channels, axis: Axis, parts: list[slice]) -> list[Axis]:

@@ -9,31 +9,49 @@ import numpy as np
 
 from spa_cli.graph.model import FLOAT_TYPES, Graph
 from spa_cli.graph.states import Pair
-from spa_cli.runtime.caches import masks_all, new_length, past_length, pasts
+from spa_cli.runtime.caches import masks_all, new_length, pasts
+from spa_cli.runtime.dimensions import input_shapes
 from spa_cli.runtime.follows import follows
+from spa_cli.runtime.inputs import input_dims
 from spa_cli.runtime.session import Feeds
+
+Sizes = dict[str, tuple[int, ...]]
 
 
 def next_feeds(graph: Graph, pairs: Sequence[Pair], feeds: Feeds, outputs: Mapping[str, Any]) -> Feeds:
     """What comes after ``feeds``, of which a model gave ``outputs``: its states, and other values of what is new.
 
-    Where a cache grows, masks and positions grow with it.
+    Where a cache grows, one token more is new, and masks and positions grow with it.
     """
     found = {name: np.roll(value, 1, -1) if _is_new(graph, name, value) else value for name, value in feeds.items()}
     found |= {pair.input: outputs[pair.output] for pair in pairs if pair.output in outputs and pair.input in feeds}
-    shapes = {name: np.shape(value) for name, value in found.items()}
-    before, after = (past_length(graph, {n: np.shape(v) for n, v in given.items()}) for given in (feeds, found))
-    if not pasts(graph) or before is None or after is None:
+    if not pasts(graph):
         return found
-    new = new_length(graph, shapes)
-    for name, value in feeds.items():
-        if new is not None and masks_all(name) and np.ndim(value) == 2 and value.shape[1] == before + new:
-            found[name] = np.pad(value, ((0, 0), (after - before, 0)), constant_values=1)
-    shapes = {name: np.shape(value) for name, value in found.items()}
+    shapes = _grown(graph, feeds, {pair.input: np.shape(found[pair.input]) for pair in pairs if pair.input in feeds})
+    for name, size in shapes.items():
+        if name not in found or np.shape(found[name]) == size:
+            continue
+        if masks_all(name):
+            found[name] = np.ones(size, feeds[name].dtype)
+        elif all(a <= b for a, b in zip(size, np.shape(found[name]), strict=True)):
+            found[name] = found[name][tuple(map(slice, size))]
     for name, value in feeds.items():
         if (known := follows(graph, name, shapes)) is not None:
-            found[name] = np.broadcast_to(known.value, np.shape(value)).astype(value.dtype)
+            found[name] = np.broadcast_to(known.value, shapes[name]).astype(value.dtype)
     return found
+
+
+def _grown(graph: Graph, feeds: Feeds, states: Sizes) -> Sizes:
+    """The shapes of all inputs once the states are so large, with one new token where that is free."""
+    sizes = {name: np.shape(value) for name, value in feeds.items()}
+    new = new_length(graph, sizes)
+    given = dict(states)
+    for name, size in sizes.items():
+        dims = input_dims(graph.inputs[name]) or []
+        free = len(dims) > 1 and isinstance(dims[1], str)
+        if name not in states and free and size[1] == new and not masks_all(name):
+            given[name] = (size[0], 1, *size[2:])
+    return next(input_shapes(graph, given))
 
 
 def _is_new(graph: Graph, name: str, value: Any) -> bool:

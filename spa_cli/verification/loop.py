@@ -41,7 +41,8 @@ def loop_differs(
         if found is not None:
             return f"{found}, after {step} steps of its states" if step else found
         left = next_feeds(graph, pairs, left, dict(zip(graph.outputs, dense, strict=True)))
-        right = next_feeds(graph, pairs, right, dict(zip(graph.outputs, thin, strict=True)))
+        given = dict(zip(graph.outputs, thin, strict=True))
+        right = left | {p.input: given[p.output] for p in pairs if p.input in left}
     return None
 
 
