@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from spa_cli.channels.state import Axis, Channels
+from spa_cli.errors import OptionError
 from spa_cli.graph.model import Graph
 from spa_cli.graph.shapes import Shapes
 from spa_cli.graph.states import Pair
@@ -30,7 +31,9 @@ def find_pairs(
     """States and what gives them back: those in ``told``, and whatever is one by its name or its use.
 
     ``state``: of a walk over the graph in which states may lose channels; what is coupled there belongs together.
+    Raises OptionError for what is told and not there.
     """
+    _check(graph, told)
     found = [_of(graph, shapes, *ends) for ends in told]
     inputs = [n for n in graph.inputs if is_state(graph, n) and n not in {p.input for p in found}]
     outputs = [n for n in dict.fromkeys(graph.outputs) if n not in {p.output for p in found}]
@@ -53,6 +56,14 @@ def find_pairs(
         pair = _of(graph, shapes, name, taken[name]) if sure else Pair(name, "", why="no output gives it back")
         found.append(pair)
     return tuple(found)
+
+
+def _check(graph: Graph, told: Sequence[tuple[str, str]]) -> None:
+    """Raises OptionError for ends that are not there."""
+    for name, back in told:
+        for end, kind, names in ((name, "input", graph.inputs), (back, "output", graph.outputs)):
+            if end not in names:
+                raise OptionError(f"--state names '{end}', which is no {kind}; name one of {', '.join(names)}")
 
 
 def _is_sure(state: Channels | None, name: str, back: str, inputs: int, backs: int) -> bool:

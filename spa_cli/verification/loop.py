@@ -10,6 +10,7 @@ from spa_cli.graph.states import State, narrowed
 from spa_cli.runtime.session import Feeds, run
 from spa_cli.runtime.steps import next_feeds
 from spa_cli.surgery.cut import Cut
+from spa_cli.text import plural
 from spa_cli.verification.outputs import outputs_differ
 
 STEPS = 8
@@ -39,7 +40,7 @@ def loop_differs(
         whole = [wide[n](v) if n in wide else v for n, v in zip(graph.outputs, thin, strict=True)]
         found = outputs_differ(graph, dense, whole, _ZEROING)
         if found is not None:
-            return f"{found}, after {step} steps of its states" if step else found
+            return f"{found}, after {plural(step, 'step')} of its states" if step else found
         left = next_feeds(graph, pairs, left, dict(zip(graph.outputs, dense, strict=True)))
         given = dict(zip(graph.outputs, thin, strict=True))
         right = left | {p.input: given[p.output] for p in pairs if p.input in left}

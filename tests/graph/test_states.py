@@ -1,0 +1,79 @@
+"""States that lost channels: narrower, wider, in JSON, in notes."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+
+from spa_cli.graph.states import State, narrowed, narrowed_shapes, noted
+
+STATE = State("h0", "hn", {1: (0, 3), 2: (1,)}, {1: 4, 2: 3})
+
+
+def _model(**notes: object) -> onnx.ModelProto:
+    model = onnx.ModelProto()
+    for key, value in notes.items():
+        model.metadata_props.add(
+            key=key.replace("_", "."), value=value if isinstance(value, str) else json.dumps(value)
+        )
+    return model
+
+
+def test_what_is_gone_is_left_out_and_comes_back_as_zero() -> None:
+    value = np.arange(24.0).reshape(2, 4, 3)
+    thin = STATE.narrowed(value)
+    np.testing.assert_array_equal(thin, value[:, [0, 3]][:, :, [1]])
+    wide = STATE.widened(thin)
+    assert wide.shape == value.shape
+    np.testing.assert_array_equal(STATE.narrowed(wide), thin)
+    assert np.count_nonzero(wide) == thin.size
+    # what is as narrow already stays
+    np.testing.assert_array_equal(STATE.narrowed(thin), thin)
+
+
+def test_only_states_are_narrowed() -> None:
+    feeds = {"x": np.ones((2, 4, 3)), "h0": np.ones((2, 4, 3))}
+    assert {n: v.shape for n, v in narrowed(feeds, [STATE]).items()} == {"x": (2, 4, 3), "h0": (2, 2, 1)}
+    assert narrowed_shapes({"x": (2, 4), "h0": (2, 4, 3)}, [STATE]) == {"x": (2, 4), "h0": (2, 2, 1)}
+    assert narrowed_shapes({"x": (2, 4)}, [STATE]) == {"x": (2, 4)}
+
+
+def test_json_there_and_back() -> None:
+    assert State.of_json(json.loads(json.dumps(STATE.to_json()))) == STATE
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        [],
+        {"input": 1, "output": "hn", "axes": {}},
+        {"input": "h0", "output": "hn", "axes": {"1": {"of": 4, "kept": []}}},
+        {"input": "h0", "output": "hn", "axes": {"1": {"of": 4, "kept": [4]}}},
+        {"input": "h0", "output": "hn", "axes": {"1": {"of": 4, "kept": [-1]}}},
+        {"input": "h0", "output": "hn", "axes": {"one": {"of": 4, "kept": [1]}}},
+    ],
+)
+def test_what_is_no_state_is_told_apart(wrong) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        State.of_json(wrong)
+
+
+def test_notes_add_up() -> None:
+    once = State("h0", "hn", {2: (1, 3, 5, 7)}, {2: 8})
+    twice = State("h0", "hn", {2: (0, 3), 1: (0,)}, {2: 4, 1: 2})
+    other = State("c0", "cn", {2: (0,)}, {2: 2})
+    first = {"states": [once.to_json()]}
+    second = {"states": [twice.to_json(), other.to_json()]}
+    found = noted(_model(spa=first, spa_2=second, spa_10={"states": []}, author="me"), _model())
+    assert found == (State("h0", "hn", {2: (1, 7), 1: (0,)}, {2: 8, 1: 2}), other)
+    # what the original's own file says was before it
+    assert noted(_model(spa=first, spa_2=second), _model(spa=first)) == (twice, other)
+
+
+@pytest.mark.parametrize("wrong", ["no JSON", "[]", '{"states": 3}', '{"states": [{"input": "h0"}]}'])
+def test_what_is_no_note_says_nothing(wrong) -> None:
+    assert noted(_model(spa=wrong), _model()) == ()
