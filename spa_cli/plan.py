@@ -115,14 +115,6 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_state(value: Any) -> bool:
-    try:
-        State.of_json(value)
-    except ValueError:
-        return False
-    return True
-
-
 def _are_counts(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_is_number, value.values()))
 
@@ -135,7 +127,7 @@ _ABOUT: dict[str, Callable[[Any], bool]] = {
     "device": _is_text,
     "predicted_latency": lambda value: value is None or _is_number(value),
     "multiples": _are_counts,
-    "states": lambda value: isinstance(value, list) and all(map(_is_state, value)),
+    "states": lambda value: isinstance(value, list) and all(map(State.of_json, value)),
     "tidy": lambda value: not isinstance(value, dict) or _are_counts(value),
     "blocks": lambda value: isinstance(value, list) and all(map(_is_text, value)),
     "repair": lambda value: value is None or isinstance(value, dict),

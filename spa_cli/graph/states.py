@@ -86,19 +86,16 @@ class State:
         return {"input": self.input, "output": self.output, "axes": axes}
 
     @staticmethod
-    def of_json(found: Any) -> State:
-        """What ``to_json`` made; raises ValueError for anything else."""
+    def of_json(found: Any) -> State | None:
+        """What ``to_json`` made; ``None`` for anything else."""
         try:
             axes = {int(axis): (int(said["of"]), tuple(map(int, said["kept"]))) for axis, said in found["axes"].items()}
             kept, sizes = {a: k for a, (_, k) in axes.items()}, {a: n for a, (n, _) in axes.items()}
             names = found["input"], found["output"]
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{error!r}") from error
-        if not all(isinstance(name, str) for name in names):
-            raise ValueError("names have to be text")
-        if any(not kept[a] or min(kept[a]) < 0 or max(kept[a]) >= n for a, n in sizes.items()):
-            raise ValueError("indices have to be those of the axis")
-        return State(*names, kept, sizes)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None
+        fits = all(kept[a] and min(kept[a]) >= 0 and max(kept[a]) < n for a, n in sizes.items())
+        return State(*names, kept, sizes) if fits and all(isinstance(name, str) for name in names) else None
 
 
 def narrowed(feeds: Mapping[str, Any], states: Iterable[State]) -> dict[str, Any]:
@@ -120,7 +117,7 @@ def narrowed_shapes(shapes: Mapping[str, tuple[int, ...]], states: Iterable[Stat
 
 
 def noted(pruned: onnx.ModelProto, original: onnx.ModelProto) -> tuple[State, ...]:
-    """What the notes in a file say of states that were cut since the original; what is no such note says nothing."""
+    """What the notes in a file say of states that were cut since the original; what can't be says nothing."""
     before = {p.key for p in original.metadata_props}
     found = dict[tuple[str, str], State]()
     keys = (p for p in pruned.metadata_props if p.key not in before and p.key.split(".")[0] == NOTE)
@@ -130,7 +127,18 @@ def noted(pruned: onnx.ModelProto, original: onnx.ModelProto) -> tuple[State, ..
             states = [State.of_json(one) for one in note.get("states", [])]
         except (ValueError, AttributeError, TypeError, RecursionError):
             continue
-        for state in states:
+        for state in filter(None, states):
             earlier = found.get(state.names)
             found[state.names] = state if earlier is None else earlier.after(state)
-    return tuple(found.values())
+    return tuple(state for state in found.values() if _is_of(state, original.graph))
+
+
+def _is_of(state: State, graph: onnx.GraphProto) -> bool:
+    """Whether a model has both ends, and so many channels there."""
+    (before,), (after,) = (
+        [v.type.tensor_type.shape.dim for v in infos if v.name == name][:1] or [None]
+        for infos, name in ((graph.input, state.input), (graph.output, state.output))
+    )
+    if before is None or after is None:
+        return False
+    return all(axis < min(len(before), len(after)) and before[axis].dim_value == n for axis, n in state.sizes.items())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from spa_cli.analysis import Analysis
-from spa_cli.graph.states import Pair, State
+from spa_cli.graph.states import Pair
 from spa_cli.text import plural
 
 
@@ -41,7 +41,7 @@ def _named(pairs: Sequence[Pair]) -> str:
 
 def shrunk_line(states: Sequence[dict[str, Any]]) -> str:
     """What a pruned model takes and gives instead."""
-    first = State.of_json(states[0])
-    axes = ", ".join(f"{len(kept)} of {first.sizes[a]} on axis {a}" for a, kept in sorted(first.kept.items()))
+    first = states[0]
+    axes = ", ".join(f"{len(left['kept'])} of {left['of']} on axis {a}" for a, left in sorted(first["axes"].items()))
     more = f", and {plural(len(states) - 1, 'state')} more" if len(states) > 1 else ""
-    return f"shrunk: state '{first.input}', given back as '{first.output}', keeps {axes}{more}"
+    return f"shrunk: state '{first['input']}', given back as '{first['output']}', keeps {axes}{more}"

@@ -9,12 +9,13 @@ import onnx
 import pytest
 
 from spa_cli.graph.states import State, narrowed, narrowed_shapes, noted
+from tests.builders import build
 
 STATE = State("h0", "hn", {1: (0, 3), 2: (1,)}, {1: 4, 2: 3})
 
 
 def _model(**notes: object) -> onnx.ModelProto:
-    model = onnx.ModelProto()
+    model = build("(float[1,2,8] h0, float[1,1,2] c0) => (hn, cn) { hn = Relu(h0)  cn = Relu(c0) }")
     for key, value in notes.items():
         model.metadata_props.add(
             key=key.replace("_", "."), value=value if isinstance(value, str) else json.dumps(value)
@@ -58,8 +59,7 @@ def test_json_there_and_back() -> None:
     ],
 )
 def test_what_is_no_state_is_told_apart(wrong) -> None:
-    with pytest.raises(ValueError, match=r"."):
-        State.of_json(wrong)
+    assert State.of_json(wrong) is None
 
 
 def test_notes_add_up() -> None:
@@ -70,8 +70,15 @@ def test_notes_add_up() -> None:
     second = {"states": [twice.to_json(), other.to_json()]}
     found = noted(_model(spa=first, spa_2=second, spa_10={"states": []}, author="me"), _model())
     assert found == (State("h0", "hn", {2: (1, 7), 1: (0,)}, {2: 8, 1: 2}), other)
-    # what the original's own file says was before it
-    assert noted(_model(spa=first, spa_2=second), _model(spa=first)) == (twice, other)
+    # what the original's own file says was before it, when it had other sizes
+    assert noted(_model(spa=first, spa_2=second), _model(spa=first)) == (other,)
+
+
+@pytest.mark.parametrize(
+    "wrong", [State("q", "hn", {2: (1,)}, {2: 8}), State("h0", "hn", {9: (1,)}, {9: 8}), State("h0", "q", {}, {})]
+)
+def test_what_the_original_does_not_have_was_not_cut(wrong) -> None:
+    assert noted(_model(spa={"states": [wrong.to_json()]}), _model()) == ()
 
 
 @pytest.mark.parametrize("wrong", ["no JSON", "[]", '{"states": 3}', '{"states": [{"input": "h0"}]}'])

@@ -45,7 +45,7 @@ def test_commands_have_them_in_the_order_of_the_declaration() -> None:
     assert _options("prune") == NAMES
     assert _options("sweep") == [name for name in NAMES if name not in BUDGETS]
     assert _options("verify") == [*(name for name in NAMES if name in DATA), *LIMITS]
-    assert _options("inspect") == ["input_shape"]
+    assert _options("inspect") == ["states", "state", "input_shape"]
     training = [one.name for one, _ in declared(Training)]
     tune = [p.name for p in COMMANDS["tune"].params if p.name in {*NAMES, *training}]
     # nothing that would do nothing

@@ -67,7 +67,7 @@ def test_kernels_go_to_the_layers_they_come_from(name) -> None:
     analysis = spa_cli.inspect(model_path(name))
     model = onnx.load(model_path(name))
     feeds = {n: np.zeros(s, np.float32) for n, s in analysis.input_shapes.items()}
-    (found,) = profile([(model, "")], feeds, contracting(), seconds=0.05)
+    (found,) = profile([(model, "")], [feeds], contracting(), seconds=0.05)
     names = {x.name for x in layers(analysis) if x.macs[0]}
     assert names <= found.nodes.keys()
     assert found.total > 0

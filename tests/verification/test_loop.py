@@ -118,9 +118,12 @@ def test_what_can_not_be_asked_for() -> None:
         with pytest.raises(OptionError) as caught:
             spa_cli.prune(model, ratio=0.5, **options)
         assert message in str(caught.value)
-    for state, name in (("q=an", "'q'"), ("a=q", "'q'")):
-        with pytest.raises(UsageError, match=f"names {name}, which is no"):
-            spa_cli.prune(model, ratio=0.5, states="shrink", state=state)
+    for state, message in (
+        ("q=an", "state names 'q', which is no input; name one of frames, a, b"),
+        ("a=q", "state names 'q', which is no output; name one of y, an, bn"),
+    ):
+        with pytest.raises(OptionError, match=message):
+            spa_cli.inspect(model, states="shrink", state=state)
 
 
 def test_a_plan_that_shrinks_states_has_to_run(tmp_path) -> None:
