@@ -71,7 +71,8 @@ class Analysis(Shown):
     @property
     def elsewhere(self) -> dict[str, tuple[int, ...]] | None:
         """The same inputs with every free dimension of another size; ``None`` if there is none."""
-        return _elsewhere(self.graph, self.input_shapes)
+        found = _elsewhere(self.graph, self.input_shapes, self.state.shapes)
+        return None if found is None else found[0]
 
     @property
     def channels(self) -> int:
@@ -138,9 +139,9 @@ def analyse_model(
     if known.unknown:
         shapes, known = _observed(graph, shapes, known, others)
     _declare(graph, shapes, known)
-    elsewhere = _elsewhere(graph, shapes)
+    elsewhere = _elsewhere(graph, shapes, known)
     if elsewhere is not None:
-        known.compare(_interpret(graph, elsewhere))
+        known.compare(elsewhere[1])
     state = analyse(graph, known, shrinking)
     grouping = _trained(graph, build_groups(state))
     return Analysis(source, graph, shapes, others, state, grouping, Costs(graph, state, grouping))
@@ -197,12 +198,25 @@ def _declare(graph: Graph, shapes: dict[str, tuple[int, ...]], known: Shapes) ->
     for free in _FREE if open_ else ():
         for name, info in open_.items():
             graph.inputs[name] = declared(info, shapes[name], free(len(shapes[name])))
-        other = _elsewhere(graph, shapes)
-        if other is None or len(_interpret(graph, other).conflicts) <= len(known.conflicts):
+        other = _elsewhere(graph, shapes, known)
+        if other is None or len(other[1].conflicts) <= len(known.conflicts):
             return
 
 
-def _elsewhere(graph: Graph, shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]] | None:
-    """The same inputs with every free dimension of another size; ``None`` if there is none."""
-    other = other_sizes(graph, shapes)
-    return None if other == shapes else other
+def _elsewhere(
+    graph: Graph, shapes: dict[str, tuple[int, ...]], known: Shapes
+) -> tuple[dict[str, tuple[int, ...]], Shapes] | None:
+    """The same inputs with every free dimension of another size, and all shapes there; ``None`` if there is none.
+
+    Longer where the model takes that, else shorter: a table of positions has an end. ``known``: at ``shapes``.
+    """
+    longer = other_sizes(graph, shapes)
+    if longer == shapes:
+        return None
+    found = longer, _interpret(graph, longer)
+    if len(found[1].conflicts) > len(known.conflicts):
+        shorter = other_sizes(graph, shapes, longer=False)
+        other = _interpret(graph, shorter)
+        if len(other.conflicts) <= len(known.conflicts):
+            return shorter, other
+    return found

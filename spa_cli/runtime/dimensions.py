@@ -61,8 +61,17 @@ def input_shapes(
             yield _Sizes(graph, axes, dims_of, dict(known)).chosen(batch, space, length, past)
 
 
-def other_sizes(graph: Graph, shapes: Shapes) -> dict[str, tuple[int, ...]]:
-    """The same inputs with every free dimension of another size, the same one wherever a name occurs."""
+def other_sizes(graph: Graph, shapes: Shapes, longer: bool = True) -> dict[str, tuple[int, ...]]:
+    """The same inputs with every free dimension of another size, the same one wherever a name occurs.
+
+    One sample more, of twice the size, or of half of it where not ``longer``.
+    """
+
+    def other(at: int, size: int) -> int:
+        if at == 0:
+            return size + 1
+        return 2 * size or 3 if longer or size < 2 else size // 2
+
     axes = pasts(graph)
     # not even the rank is declared: whatever was asked for holds
     dims_of: dict[str, _Dims] = {n: input_dims(graph.inputs[n]) or list(shape) for n, shape in shapes.items()}
@@ -70,20 +79,16 @@ def other_sizes(graph: Graph, shapes: Shapes) -> dict[str, tuple[int, ...]]:
     for name, dims in dims_of.items():
         for at, (dim, size) in enumerate(zip(dims, shapes[name], strict=True)):
             if isinstance(dim, str) and dim and (at == 0 or dim not in named):
-                named[dim] = _other(at, size)
+                named[dim] = other(at, size)
     plain = {
         name: [
-            _other(at, size) if dim == "" and not _is_total(axes, name, dim) else dim
+            other(at, size) if dim == "" and not _is_total(axes, name, dim) else dim
             for at, (dim, size) in enumerate(zip(dims, shapes[name], strict=True))
         ]
         for name, dims in dims_of.items()
     }
     atoms = {dim: size for dim, size in named.items() if _terms(dim) == [[dim]] and not _is_total(axes, "", dim)}
     return _Sizes(graph, axes, plain, atoms).chosen(2, 2, 2, 2, named)
-
-
-def _other(at: int, size: int) -> int:
-    return size + 1 if at == 0 else 2 * size or 3
 
 
 def _check(graph: Graph, given: Shapes) -> None:

@@ -53,5 +53,7 @@ def test_other_sizes_fit_each_other_too() -> None:
     assert other["input_ids"] == (2, 32)
     assert other[KEY] == (2, 2, 3, 4)
     assert other["attention_mask"] == (2, 35)
+    shorter = other_sizes(model, first, longer=False)
+    assert (shorter["input_ids"], shorter["attention_mask"], shorter[KEY][2]) == ((2, 8), (2, 11), 3)
     fixed = graph(x=(FLOAT, [2, 3]), y=(FLOAT, ["n", "total", ""]))
     assert other_sizes(fixed, {"x": (2, 3), "y": (4, 5, 6)}) == {"x": (2, 3), "y": (5, 10, 12)}
