@@ -11,6 +11,7 @@ from spa_cli.channels.state import PRODUCER
 from spa_cli.graph.model import Array, Graph
 from spa_cli.obspa.consumers import Reader, together
 from spa_cli.obspa.layers import Layer
+from spa_cli.obspa.products import lost
 from spa_cli.obspa.saliency import Consumer, Rigid, convex, greedy
 from spa_cli.obspa.shrinkage import shrunk
 from spa_cli.obspa.statistics import Statistics
@@ -24,10 +25,17 @@ def rank(
     statistics: dict[str, Statistics],
     found: list[list[list[Reader]]],
 ) -> list[Ranking]:
-    """One ranking per group, relative to the variance of what the readers' errors are added into."""
+    """One ranking per group, relative to the variance of what the readers' errors are added into.
+
+    What products of activations lose is relative to what they give: it counts like all that a layer gives counts, by
+    the median of the network's layers.
+    """
+    known = {i: _ranking(g, found[i]) for i, g in enumerate(tracked(grouping.groups)) if all(found[i])}
+    all_of_it = [float(r.loss.sum()) / sum(map(len, found[i])) for i, r in known.items()]
+    scale = float(np.median(all_of_it)) if all_of_it else 1.0
     return [
-        _ranking(g, found[i]) if all(found[i]) else by_energy(graph, grouping, g, layers, statistics)
-        for i, g in enumerate(tracked(grouping.groups))
+        known[i] if i in known else by_energy(graph, grouping, g, layers, statistics, scale)
+        for i, g in enumerate(grouping.groups)
     ]
 
 
@@ -46,10 +54,19 @@ def _consumer(reading: Reader) -> Consumer | Rigid:
 
 
 def by_energy(
-    graph: Graph, grouping: Grouping, group: Group, layers: list[Layer], statistics: dict[str, Statistics]
+    graph: Graph,
+    grouping: Grouping,
+    group: Group,
+    layers: list[Layer],
+    statistics: dict[str, Statistics],
+    scale: float = 1.0,
 ) -> Ranking:
-    """No weight reads these channels (queries against keys): by their share of what the producers give, multiplied."""
-    share = energy_share(graph, grouping, group, layers, statistics)
+    """No weight reads these channels: by what products of activations lose (queries against keys), times ``scale``.
+
+    By their share of what the layers that make them give, where those are not known to meet in products.
+    """
+    products = lost(graph, grouping, group, layers, statistics)
+    share = energy_share(graph, grouping, group, layers, statistics) if products is None else scale * products
     return Ranking(
         np.argsort(share, axis=-1, kind="stable"), convex(np.sort(share, -1).reshape(-1, group.channels).mean(0))
     )
@@ -58,10 +75,14 @@ def by_energy(
 def energy_share(
     graph: Graph, grouping: Grouping, group: Group, layers: list[Layer], statistics: dict[str, Statistics]
 ) -> Scores:
-    """What the layers that make each channel give, multiplied over them, relative to the mean: (c,) or (b, c).
+    """What products of the activations lose by each channel, adding up to 1: (c,) or (b, c).
 
-    The energy of the weights where nothing is known of the outputs.
+    Where layers are not known to meet in products, what those give that make the channel, multiplied; the energy of the
+    weights where nothing is known of what they give.
     """
+    products = lost(graph, grouping, group, layers, statistics)
+    if products is not None:
+        return np.asarray(products / max(float(products.sum(-1).mean()), 1e-30))
     share: Array | None = None
     # the scales of a packed weight speak for its bytes
     by_output = {
