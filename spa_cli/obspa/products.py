@@ -38,7 +38,7 @@ def lost(
     makers = _makers(group, layers, statistics)
     found: Scores | None = None
     for sides in _meetings(graph, makers):
-        own = _lost_by(grouping, group, [[makers[key] for key in side] for side in sides], statistics)
+        own = _lost_by(grouping, group, [[makers[key] for key in sorted(side)] for side in sides], statistics)
         if own is None:
             return None
         found = own if found is None else found + own
@@ -83,15 +83,19 @@ def _lost_by(
     if any(len(e) != len(r) for es, rs in zip(energies, rows, strict=True) for e, r in zip(es, rs, strict=True)):
         return None
     (one, *more), (other, *others) = energies
-    if not (more or others) and len(one) == len(other):
+    if sides[0] != sides[1] and not (more or others) and len(one) == len(other):
         # head by head
         return _binned(group, rows[0][0], one * other) / len(one)
     left, right = (
         np.sum([_binned(group, r, e) for r, e in zip(rs, es, strict=True)], 0)
         for rs, es in zip(rows, energies, strict=True)
     )
+    widths = [sum(int((slot_of(r, group.ids) >= 0).sum()) for r in rs) / len(rs) for rs in rows]
+    if sides[0] == sides[1]:
+        # one weight holds queries and keys
+        left, right, widths = left / 2, right / 2, [width / 2 for width in widths]
     # the mean over heads of either side; two rows of a channel are a pair that positions turn into each other
-    found: Scores = left * right * group.channels / (len(rows[0][0]) * len(rows[1][0]))
+    found: Scores = left * right * group.channels * max(1, len(group.blocks)) / (widths[0] * widths[1])
     return found
 
 

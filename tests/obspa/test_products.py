@@ -21,7 +21,8 @@ LAYER = """
 HEADS = """(float[N,7,5] x) => (y) {
   q = MatMul(x, wq)  q4 = Reshape(q, split)  qt = Transpose<perm=[0,2,1,3]>(q4)
   k = MatMul(x, wk)  k4 = Reshape(k, split)  kt = Transpose<perm=[0,2,3,1]>(k4)
-  s = MatMul(qt, kt)  p = Softmax(s)  m = ReduceMean<keepdims=0>(p, one)  z = MatMul(m, x)  y = ReduceMean<keepdims=0>(z, one)
+  s = MatMul(qt, kt)  p = Softmax(s)  m = ReduceMean<keepdims=0>(p, one)  z = MatMul(m, x)
+  y = ReduceMean<keepdims=0>(z, one)
 }"""
 
 
@@ -91,6 +92,23 @@ def test_more_queries_than_keys() -> None:
     (found,) = (each for each in _lost(analysis) if each is not None and each.shape == (4,))
     expected = _energy(arrays["wq"]).reshape(2, 4).mean(0) * _energy(arrays["wk"]) / 4
     np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_queries_and_keys_in_one_weight() -> None:
+    text = """(float[N,7,5] x) => (y) {
+      h = MatMul(x, wqk)  q, k = Split<axis=2, num_outputs=2>(h)
+      t = Transpose<perm=[0,2,1]>(k)  s = MatMul(q, t)  p = Softmax(s)  z = MatMul(p, x)
+      y = ReduceMean<keepdims=0>(z, one)
+    }"""
+    model = build(text, wqk=(5, 12), one=[1])
+    analysis = analyse_model(load(model), {})
+    curvature = Curvature(analysis, Calibration([{"x": X}], "samples"), 0)
+    (group,) = analysis.grouping.groups
+    assert described(group) == "6: wqk:1*2"
+    found = lost(analysis.graph, analysis.grouping, group, curvature._layers, curvature.statistics)
+    energy = _energy(_arrays(model)["wqk"]).reshape(2, 6)
+    # which half is which nobody can tell from the weight: as if both were the mean
+    np.testing.assert_allclose(found, np.square(energy.mean(0)) / 6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("size", [1.0, 4.0])
