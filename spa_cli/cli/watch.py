@@ -15,15 +15,16 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from spa_cli.cli.failures import JSON, tell
+from spa_cli.cli.failures import INTERRUPTED, JSON, tell
 from spa_cli.errors import ResourceError
 from spa_cli.isolation import child_environment, how_it_ended
 from spa_cli.memory import limited
 
 # set in the child
 _MARK = "SPA_WATCHED"
-# added to the exit code of a child that came to its end
+# added to the exit code of a child that came to its end, one of those that are documented
 _ORDERLY = 64
+_CODES = {*range(6), INTERRUPTED}
 # seconds that a child has, which most signals reach as well, before it is told to end
 _GRACE = 1.0
 
@@ -38,9 +39,14 @@ def watched(run: Callable[[], None]) -> None:
         raise SystemExit(_watch(sys.argv[1:]))
 
 
+def command(arguments: list[str]) -> list[str]:
+    """How the child is started."""
+    return [sys.executable, "-m", "spa_cli", *arguments]
+
+
 def _watch(arguments: list[str]) -> int:
     environment = {**child_environment(), _MARK: "1"}
-    child = subprocess.Popen([sys.executable, "-m", "spa_cli", *arguments], env=environment)
+    child = subprocess.Popen(command(arguments), env=environment)
     while True:
         try:
             code = child.wait()
@@ -50,7 +56,7 @@ def _watch(arguments: list[str]) -> int:
                 child.wait(_GRACE)
             if child.poll() is None:
                 child.terminate()
-    if code >= _ORDERLY:
+    if code - _ORDERLY in _CODES:
         return code - _ORDERLY
     error = ResourceError(
         f"there is not enough memory ({how_it_ended(code)}, where 'ulimit' allows {(limited() or 0) / 1e9:.2f} GB); "
