@@ -12,6 +12,8 @@ linking, moving, deleting), which are few and far between on a clock. Then
   name, which are counted, and gone after the next run;
 - what was not killed outright left with 130 and a sentence that is true, or was done already;
 - the same command, run again, gives what an undisturbed one gives, and what was left in the temporary folder is gone.
+
+Then each command runs on disks and with limits that leave too little room, and twice at once.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from faults.cases import cases, make_given
 from faults.child import STOPS, load_all, quick
 from faults.judge import crowd, disturb, prepare
 from faults.place import Case, Place
+from faults.together import race
 
 
 def moments(chosen: list[Case], count: int, dice: random.Random) -> Iterator[tuple[Case, dict[str, Any]]]:
@@ -44,7 +47,7 @@ def moments(chosen: list[Case], count: int, dice: random.Random) -> Iterator[tup
 
 def table(chosen: list[Case]) -> str:
     """What became of them, in figures."""
-    columns = ("killed", "interrupted", "done", "hidden", "elsewhere", "refused", "fits")
+    columns = ("killed", "interrupted", "done", "hidden", "elsewhere", "refused", "fits", "races")
     lines = [
         f"{'command':30}{'seconds':>8}{'steps':>6}{'moments':>9}" + "".join(f"{c:>12}" for c in columns) + "  findings"
     ]
@@ -61,6 +64,7 @@ def main() -> None:
     asked.add_argument("--moments", type=int, default=1000)
     asked.add_argument("--seed", type=int, default=None)
     asked.add_argument("--sizes", type=int, default=10, help="how full disks are, for each command")
+    asked.add_argument("--races", type=int, default=10, help="how often each command runs twice at once")
     given = asked.parse_args()
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(10**6)
     print(f"{given.moments} moments, seed {seed}", flush=True)
@@ -89,8 +93,11 @@ def main() -> None:
                 print(finding, flush=True)
             if number % 100 == 99:
                 print(f"{number + 1} done", flush=True)
+        dice = random.Random(seed)
         for case in chosen:
             before = len(case.findings)
+            for _ in range(given.races):
+                race(case, place, dice)
             for part in range(given.sizes):
                 crowd(case, place, 1024 + max(case.sizes) * part // given.sizes, disk=False)
                 if os.geteuid() == 0:

@@ -20,12 +20,13 @@ from typing import Any
 import spa_cli
 from faults.place import Place
 from spa_cli.cli.app import main as spa
+from tests.processes import Watch
 from tests.quick import shorten
 
 STOPS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 # a step on a file, by the name of Python's audit event (os.replace is a rename, too)
 STEPS = {"open", "os.link", "os.rename", "os.remove", "os.mkdir", "os.rmdir"}
-# seconds after which a command does
+# seconds of work after which a command does
 HANGS = 60
 
 
@@ -39,6 +40,49 @@ class Ended:
     steps: int
 
 
+class Started:
+    """One command in a child, which is sent ``stop`` just before a ``step``, or when ``finish`` says so.
+
+    ``limit``: no file may be larger, in bytes. ``tag``: tells children apart that run at the same time.
+    """
+
+    def __init__(
+        self, arguments: list[Any], place: Place, stop: int = 0, step: int = 0, limit: int | None = None, tag: str = ""
+    ) -> None:
+        self._arguments, self._stop = arguments, stop
+        self._errors, self._count = place.root / f"stderr{tag}", place.root / f"steps{tag}"
+        self._count.write_text("")
+        self._begun = time.perf_counter()
+        # what comes before the child is itself waits
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS[1:])
+        self._child = os.fork()
+        if not self._child:
+            try:
+                if limit is not None:
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+                _be([str(a) for a in arguments], place, self._errors, self._count, stop if step else 0, step)
+            except BaseException:  # noqa: BLE001 - the child must not go on as its parent
+                traceback.print_exc()
+            finally:
+                os._exit(70)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS[1:])
+
+    def finish(self, after: float | None = None) -> Ended:
+        """Wait for its end; stopped ``after`` so many seconds. Raises TimeoutError where it hangs."""
+        if after is not None:
+            time.sleep(max(0.0, self._begun + after - time.perf_counter()))
+            os.kill(self._child, self._stop)
+        watch = Watch(self._child, HANGS)
+        while not (ended := os.waitpid(self._child, os.WNOHANG))[0]:
+            time.sleep(0.002)
+            if watch.late:
+                os.kill(self._child, signal.SIGKILL)
+                raise TimeoutError(f"{self._arguments} hangs, stopped by {self._stop} after {after} s")
+        seconds = time.perf_counter() - self._begun
+        code = os.waitstatus_to_exitcode(ended[1])
+        return Ended(code, self._errors.read_text(), seconds, len(self._count.read_text()))
+
+
 def run(
     arguments: list[Any],
     place: Place,
@@ -47,37 +91,8 @@ def run(
     step: int | None = None,
     limit: int | None = None,
 ) -> Ended:
-    """One command in a child, which is sent ``stop`` after so many seconds, or just before that step.
-
-    ``limit``: no file may be larger, in bytes.
-    """
-    errors, count = place.root / "stderr", place.root / "steps"
-    count.write_text("")
-    begun = time.perf_counter()
-    # what comes before the child is itself waits
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS[1:])
-    child = os.fork()
-    if not child:
-        try:
-            if limit is not None:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-            _be([str(a) for a in arguments], place, errors, count, stop if step is not None else 0, step or 0)
-        except BaseException:  # noqa: BLE001 - the child must not go on as its parent
-            traceback.print_exc()
-        finally:
-            os._exit(70)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS[1:])
-    if after is not None:
-        time.sleep(max(0.0, begun + after - time.perf_counter()))
-        os.kill(child, stop)
-    while not (ended := os.waitpid(child, os.WNOHANG))[0]:
-        time.sleep(0.002)
-        if time.perf_counter() > begun + HANGS:
-            os.kill(child, signal.SIGKILL)
-            raise TimeoutError(f"{arguments} hangs, stopped by {stop} after {after} s, at step {step}")
-    status = ended[1]
-    seconds = time.perf_counter() - begun
-    return Ended(os.waitstatus_to_exitcode(status), errors.read_text(), seconds, len(count.read_text()))
+    """One command, from its start to its end."""
+    return Started(arguments, place, stop, step or 0, limit).finish(after)
 
 
 def _be(arguments: list[str], place: Place, errors: Path, count: Path, stop: int, step: int) -> None:

@@ -76,9 +76,13 @@ def commands() -> typer.Typer:
 
 def main() -> None:
     """Entry point."""
-    settle()
-    heed()
-    watched(_main)
+    try:
+        settle()
+        heed()
+        watched(_main)
+    except KeyboardInterrupt:
+        # before anything began
+        _interrupted([])
 
 
 def _main() -> None:

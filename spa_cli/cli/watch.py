@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from spa_cli.cli.failures import INTERRUPTED, JSON, tell
 from spa_cli.errors import ResourceError
+from spa_cli.interrupts import uninterrupted
 from spa_cli.isolation import child_environment, how_it_ended
 from spa_cli.memory import limited
 
@@ -78,12 +79,13 @@ def _as_child(run: Callable[[], None]) -> NoReturn:
         run()
     except SystemExit as left:
         code = left.code or 0
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    # what native code does as it is unloaded is none of the result
-    os._exit(_ORDERLY + (code if isinstance(code, int) else 1))
+    with uninterrupted():
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        # what native code does as it is unloaded is none of the result
+        os._exit(_ORDERLY + (code if isinstance(code, int) else 1))
 
 
 def _keep_errors() -> None:
