@@ -10,24 +10,31 @@ from spa_cli.budget.menu import Menu
 from spa_cli.budget.moves import EXACT
 from spa_cli.budget.solve import Solver
 from spa_cli.errors import OptionError, UnreachableError
+from spa_cli.operators.rewrite import entry_of
 from spa_cli.request import Request
+from spa_cli.trial.trials import note_of
 from spa_cli.verification.subject import Subject
 
+# bytes of what says where fields of a file end: only the file itself tells
+_FIELDS = 16
 _COINS = {"ratio": CHANNELS, "target_macs": MACS, "target_params": PARAMS, "target_latency": SECONDS}
 
 
 class Budgets:
     """Those of one model. The coin of a budget is the unit that it is counted in.
 
-    What is learnt on the way: ``other_bytes`` of the file that the weights don't explain; of the latency, how much of
-    what was predicted to be saved is ``seen``, and what ``tidied`` alone leaves, which is no merit of widths.
+    What is learnt on the way: ``other_bytes`` of the file that the weights don't explain, at first its note; of the
+    latency, how much of what was predicted to be saved is ``seen``, and what ``tidied`` alone leaves, which is no merit
+    of widths.
     Raises OptionError for budgets that this model has nothing of.
     """
 
     def __init__(self, subject: Subject, request: Request) -> None:
         self._source, self._analysis = subject.source, subject.analysis
         self._options, self._elsewhere = request.options, request.elsewhere
-        self.other_bytes, self.seen, self.tidied = 0.0, 1.0, 1.0
+        self.seen, self.tidied = 1.0, 1.0
+        note = note_of(self._options.method, self._analysis.channels, self._analysis)
+        self.other_bytes = float(entry_of(self._source.model, note).ByteSize() + _FIELDS)
         size = self._options.target_bytes(self._source.bytes)
         if size is not None and size >= self._source.bytes:
             raise OptionError(
@@ -84,7 +91,7 @@ class Budgets:
             return f"{math.floor(1000 * gone + EXACT) / 1000:.3f} of the {menu.total} removable channels removed"
         if coin == BYTES:
             whole = self._analysis.weight_bytes
-            return f"{round(self._source.bytes - whole + left * whole + self.other_bytes)} bytes"
+            return f"{math.ceil(self._source.bytes - whole + left * whole + self.other_bytes)} bytes"
         if coin == SECONDS:
             left = (1 - (1 - left) * self.seen) * self.tidied
             if self._elsewhere:

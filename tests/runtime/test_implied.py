@@ -108,8 +108,8 @@ def test_it_is_analysed_and_runs_at_what_its_constants_imply(name) -> None:
 
 
 def test_it_is_pruned_there() -> None:
-    result = spa_cli.prune(flat(96, 12), **L1)
-    assert result.analysis.input_shapes == {"x": (1, 3, 96, 96)}
+    result = spa_cli.prune(flat(32, 4), **L1)
+    assert result.analysis.input_shapes == {"x": (1, 3, 32, 32)}
     assert result.after.params < result.before.params
 
 
