@@ -20,6 +20,8 @@ _BROADCASTING = re.findall(
     "Add And BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or "
     "PRelu Pow Sub Sum Where Xor",
 )
+# what is more is no size
+_LARGEST = 1 << 62
 # (tensor, which of the demands of its node it is)
 Place = tuple[str, str]
 _Pair = tuple[str, int | None, int | None]
@@ -48,7 +50,7 @@ def demands(graph: Graph, known: Shapes, read: Callable[[str], Array | None]) ->
         shapes = [known.shape.get(name) if name else None for name in node.inputs]
         with suppress(_Lost), guarded(node, _Lost):
             for slot, there, asked in _ASKING[node.op](node, shapes, read):
-                if there is not None and asked is not None:
+                if there is not None and asked is not None and max(there, asked) <= _LARGEST:
                     found[node.outputs[0], slot] = Demand(there, asked, slot == "multiple")
     return found
 

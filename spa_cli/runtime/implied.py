@@ -19,6 +19,8 @@ from spa_cli.runtime.sizes import Sizes
 
 # what heights and widths are multiples of: strides of networks, patches
 _UNITS, _LARGEST = (32, 16, 14, 8), 1536
+# of anything else: a file may say what it likes
+_LONGEST = 1 << 16
 # candidates a kind
 _MOST = 4
 
@@ -49,7 +51,7 @@ def _line(at: At, base: Sizes, kind: str, misfits: Mapping[Place, Demand]) -> It
         if here != there and (size * here) % (here - there) == 0:
             votes[size + size * here // (here - there)] += 1
     for found in sorted(votes, key=lambda size: (-votes[size], size)):
-        if found > 0:
+        if 0 < found <= _LONGEST:
             yield replace(base, **{kind: found})
 
 

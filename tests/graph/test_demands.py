@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fuzz.seeds import seeds
 from spa_cli.analysis import fitting
 from spa_cli.graph.demands import Demand, demands
 from spa_cli.graph.shapes import constant, interpret
@@ -47,9 +48,11 @@ def test_what_fits_asks_for_nothing_else() -> None:
     assert not _broken(text, {"s": [0, 2, -1], "f": [1, 1, 1], "w": (12, 3), "z": [0], "b": (1, 6)})
 
 
-def test_of_sound_models_nothing_is_broken_where_they_are_analysed() -> None:
-    from fuzz.seeds import seeds
+def test_what_is_no_size_asks_for_nothing() -> None:
+    assert not _broken("r = Reshape(x, s) y = Relu(r)", {"s": [1 << 40, 1 << 40, 1]})
 
+
+def test_of_sound_models_nothing_is_broken_where_they_are_analysed() -> None:
     for seed in seeds(None)[0][::9]:
         found = fitting(view(seed.model(), ""), {})
         assert not found.misfits, seed.name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 import spa_cli
 from spa_cli.calibration.read import read_samples
@@ -155,3 +156,10 @@ def test_pictures_are_brought_to_the_size_that_runs(tmp_path) -> None:
     assert read_samples(str(tmp_path), graph).shapes == {"x": (3, 96, 96)}
     anywhere = build("(float[N,3,H,W] x) => (float[N,6,H,W] y) { y = Conv(x, w0) }", w0=(6, 3, 1, 1))
     assert read_samples(str(tmp_path), view(anywhere, "")).shapes == {"x": (3, 50, 40)}
+
+
+def test_a_constant_of_any_size_is_no_size_of_an_input() -> None:
+    words = "(float[N,T] x) => (float[N,T] y) { y = Add(x, w) }"
+    model = build(words, w=(1, 3))
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.zeros((1, 1 << 17), np.float32), "w"))
+    assert spa_cli.inspect(model).input_shapes["x"][1] < 1 << 17
