@@ -98,7 +98,7 @@ fuzz: $(VENV)/.dev ## damaged files of every kind, SEED and CASES of them: each 
 	$(BIN)/python -m fuzz --cases $(CASES) --seed $(SEED) --models $(MODELS)
 
 faults: $(VENV)/.dev ## every command that writes, killed at MOMENTS moments of SEED, and on full disks (a quarter of an hour)
-	$(BIN)/python -m tests.faults --moments $(MOMENTS) --seed $(SEED)
+	$(BIN)/python -m faults --moments $(MOMENTS) --seed $(SEED)
 
 docs: $(VENV)/.installed ## the generated parts of the documentation
 	$(BIN)/python docs/make.py

@@ -12,8 +12,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from tests.processes import Watch
+
 ROOT = Path(__file__).resolve().parent.parent
-# a case that takes longer hangs
+# a case that computes for longer hangs
 SECONDS = 60
 # a child is replaced after so many cases: what leaks is no finding
 _CASES_EACH = 2000
@@ -37,7 +39,7 @@ class Children:
         try:
             self._child.stdin.write(json.dumps({**order, "seconds": SECONDS}) + "\n")
             self._child.stdin.flush()
-            line = self._answers.get(timeout=SECONDS)
+            line = self._answer()
         except queue.Empty:
             native = self._innermost().find("/onnx") >= 0
             self.close()
@@ -52,6 +54,17 @@ class Children:
         self.close()
         # a worker that ends by itself is a mistake of the harness
         return {"good": False, "kind": "crash", "key": f"ends with {code}", "native": code < 0}
+
+    def _answer(self) -> str:
+        """The next line; raises queue.Empty where none comes in time."""
+        assert self._child is not None
+        watch = Watch(self._child.pid, SECONDS)
+        while True:
+            try:
+                return self._answers.get(timeout=1)
+            except queue.Empty:
+                if watch.late:
+                    raise
 
     def close(self) -> None:
         """End the child."""

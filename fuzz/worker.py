@@ -48,7 +48,7 @@ def _one(order: dict[str, Any]) -> dict[str, Any]:
     else:
         case = kept(folder)
     begun = time.perf_counter()
-    faulthandler.dump_traceback_later(order["seconds"] - 5, exit=False)
+    faulthandler.dump_traceback_later(order["seconds"] - 5, repeat=True, exit=False)
     try:
         verdict = judge(case)
     finally:

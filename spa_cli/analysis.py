@@ -26,6 +26,7 @@ from spa_cli.operators.blocks import Block, find_blocks
 from spa_cli.operators.rewrite import cut
 from spa_cli.operators.states import find_pairs
 from spa_cli.runtime.dimensions import input_shapes, other_sizes
+from spa_cli.runtime.fitting import Fitting
 from spa_cli.runtime.inputs import declared, input_dims
 from spa_cli.runtime.observe import observe
 from spa_cli.shown import Shown
@@ -121,21 +122,14 @@ def analyse_model(
     samples: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
     shrinking: Sequence[tuple[str, str]] | None = None,
 ) -> Analysis:
-    """Analyse at the first shapes that fit the graph (``given`` ones always hold).
+    """Analyse at the first shapes that fit the graph (``given`` ones always hold): usual ones, or those it implies.
 
     ``samples``: the shape of one sample per input, where there are samples; then free axes have their sizes.
     ``shrinking``: states may lose channels (see ``operators.analyse``).
     """
     graph = source.graph
-    candidates = list(input_shapes(graph, given, samples))
-    shapes, known = candidates[0], _interpret(graph, candidates[0])
-    for candidate in candidates[1:]:
-        if not known.conflicts:
-            break
-        tried = _interpret(graph, candidate)
-        if len(tried.conflicts) < len(known.conflicts):
-            shapes, known = candidate, tried
-    others = [c for c in candidates if c != shapes]
+    found = fitting(graph, given, samples)
+    shapes, known, others = found.shapes, found.known, found.others
     if known.unknown:
         shapes, known = _observed(graph, shapes, known, others)
     _declare(graph, shapes, known)
@@ -145,6 +139,15 @@ def analyse_model(
     state = analyse(graph, known, shrinking)
     grouping = _trained(graph, build_groups(state))
     return Analysis(source, graph, shapes, others, state, grouping, Costs(graph, state, grouping))
+
+
+def fitting(
+    graph: Graph, given: Mapping[str, tuple[int, ...]], samples: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+) -> Fitting:
+    """At which input shapes the graph fits together; see ``analyse_model``."""
+    return Fitting(
+        graph, lambda sizes: input_shapes(graph, given, samples, sizes), lambda shapes: _interpret(graph, shapes)
+    )
 
 
 def _interpret(graph: Graph, shapes: dict[str, tuple[int, ...]], observed: Observed = MappingProxyType({})) -> Shapes:

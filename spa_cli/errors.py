@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 def first_line(said: BaseException | str, most: int = 200) -> str:
     """What an exception, or a text, says first, no longer than ``most``; its type's name if it says nothing."""
@@ -65,16 +67,24 @@ class CutError(Exception):
 
 
 # how native code says so: C++ itself, onnxruntime's arena, the system
-_NO_MEMORY = ("bad_alloc", "bad allocation", "failed to allocate memory", "cannot allocate memory", "out of memory")
+_NO_MEMORY = (
+    *("bad_alloc", "bad allocation", "failed to allocate memory", "cannot allocate memory", "out of memory"),
+    *("failed to map segment", "can't start new thread", "pthread_create failed"),
+)
 
 
-def of_memory(error: BaseException) -> ResourceError | None:
-    """The refusal for an error that is, or that comes from, memory that there is not; ``None`` for any other."""
+def of_memory(error: BaseException, quoted: Callable[[BaseException | str], str] = first_line) -> ResourceError | None:
+    """The refusal for an error that is, or that comes from, memory that there is not; ``None`` for any other.
+
+    ``quoted``: what it says of it.
+    """
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, MemoryError) or any(words in str(seen).lower() for words in _NO_MEMORY):
+        lines = [line for line in str(seen).splitlines() if any(words in line.lower() for words in _NO_MEMORY)]
+        if lines or isinstance(seen, MemoryError):
+            why = quoted(lines[0] if lines else seen)
             return ResourceError(
-                f"there is not enough memory ({first_line(seen)}); give --memory less, or run it where there is more"
+                f"there is not enough memory ({why}); give --memory less, or run it where there is more"
             )
         seen = seen.__cause__ or seen.__context__
     return None

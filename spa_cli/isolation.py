@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from spa_cli import errors, written
-from spa_cli.errors import ModelError, OptionError, SpaError, UsageError, first_line
+from spa_cli.errors import ModelError, OptionError, ResourceError, SpaError, UsageError, first_line
 from spa_cli.interrupts import heed
-from spa_cli.memory import whole_memory
+from spa_cli.memory import limited, whole_memory
 from spa_cli.progress import LOG, PART, level, tell, within
 from spa_cli.threads import on_one_thread
 
@@ -118,7 +118,7 @@ class Isolated:
             raise
         code = child.wait()
         self.close()
-        raise ModelError(_ended(what, code))
+        raise _ended(what, code)
 
     def close(self) -> None:
         """End the child, if there is one: asked first, so that it leaves nothing behind."""
@@ -148,8 +148,7 @@ def rerun(arguments: list[str], bounds: Bounds, what: str) -> int:
 
     Raises ModelError if it ends the process or takes too long.
     """
-    path = os.pathsep.join(filter(None, [*sys.path, os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, _MARK: str(bounds.bytes), "PYTHONPATH": path}
+    environment = {**child_environment(), _MARK: str(bounds.bytes)}
     child = subprocess.Popen([sys.executable, "-m", "spa_cli", *arguments], env=environment)
     try:
         code = child.wait(bounds.seconds)
@@ -160,8 +159,13 @@ def rerun(arguments: list[str], bounds: Bounds, what: str) -> int:
         _end(child)
         raise
     if not 0 <= code < 128 and code != 130:
-        raise ModelError(_ended(what, code))
+        raise _ended(what, code)
     return code
+
+
+def child_environment() -> dict[str, str]:
+    """The variables of this process for another Python, which is to find the same modules."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [*sys.path, os.environ.get("PYTHONPATH")]))}
 
 
 def inside() -> bool:
@@ -176,14 +180,23 @@ def _late(what: str, bounds: Bounds) -> str:
     return f"'{what}' took more than {bounds.seconds:g} s and was given up; raise --time-limit if it is only large"
 
 
-def _ended(what: str, code: int) -> str:
+def _ended(what: str, code: int) -> SpaError:
+    why = how_it_ended(code)
+    if (allowed := limited()) is not None:
+        return ResourceError(
+            f"there is not enough memory for '{what}' ({why}, where 'ulimit' allows {allowed / 1e9:.2f} GB); allow "
+            "more, or leave it out"
+        )
+    return ModelError(f"'{what}' ended the process that it was opened in ({why}); export it again, or leave it out")
+
+
+def how_it_ended(code: int) -> str:
+    """What ended a child, by the code that Python tells (negative: a signal)."""
     why = f"exit code {code}"
     if code < 0:
         with contextlib.suppress(ValueError):
             why = signal.Signals(-code).name
-    if why == "SIGKILL":
-        why = "SIGKILL, as a system does that is out of memory"
-    return f"'{what}' ended the process that it was opened in ({why}); export it again, or leave it out"
+    return "SIGKILL, as a system does that is out of memory" if why == "SIGKILL" else why
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

@@ -50,6 +50,19 @@ def whole_memory() -> int:
     return min([total, *filter(None, map(_limit, _LIMITS))])
 
 
+def limited() -> int | None:
+    """Bytes that the user allows this process (``ulimit -v``), ``None`` where nothing is said; native code that gets
+    none ends it.
+    """
+    try:
+        import resource
+    except ImportError:
+        # no POSIX
+        return None
+    soft = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
 def more_than_fits() -> str:
     """What samples take that don't fit, for a message."""
     why = "what --memory allows" if _asked.get() else "a quarter of this machine's memory"

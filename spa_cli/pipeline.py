@@ -22,7 +22,7 @@ from spa_cli.runtime.first_run import first_run
 from spa_cli.runtime.load import Model, load
 from spa_cli.runtime.providers import running_on
 from spa_cli.tidy.steps import LAST, tidied
-from spa_cli.trial.choose import Choice, choose_by_budget
+from spa_cli.trial.choose import Choice, check_reach, choose_by_budget
 from spa_cli.trial.prepare import Ranked, analyse, score
 from spa_cli.trial.rounds import in_rounds
 from spa_cli.trial.search import choose_by_quality
@@ -54,6 +54,7 @@ def prune(
             raise OptionError("--report shows what the model gives, which --no-run does not ask it for; leave one out")
         files = Files() if dry_run else files
         subject = analyse(source, request, of_many=of_many)
+        check_reach(subject, request)
         ranked = score(subject, request)
         with explained(source.name), Trials(subject, ranked.curvature, files.out, options.method) as trials:
             # only a finished file tells whether a cut survives: choosing tries, and what was tried is not made twice

@@ -121,6 +121,18 @@ class Menu:
                 return self.ties.first(least), max(gone[least] - over, 0)
         return None
 
+    def most(self) -> dict[int, int]:
+        """As many channels as may go, by group, whatever is lost with them: rankings don't change that."""
+        gone = self.ties.all({i: int(d.counts[-1]) for i, d in self.dishes.items()})
+        for axis in self._axes:
+            while (over := sum(gone.get(i, 0) for i in axis.owners) - axis.spare) > 0 and len(axis.owners) > 1:
+                # of the group that most go of, as many less as its widths allow
+                index = self.ties.first(max(sorted(axis.owners), key=lambda i: gone.get(i, 0)))
+                counts = self.dishes[index].counts
+                cap = max(gone[index] - over, 0)
+                gone |= self.ties.all({index: int(counts[counts <= cap][-1])})
+        return gone
+
     def _regained(self, index: int, count: int, over: int) -> float:
         lost = self._lost[index]
         return float(lost[count] - lost[max(count - over, 0)]) / min(over, count)

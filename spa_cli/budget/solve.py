@@ -51,10 +51,7 @@ class Solver:
 
     def most(self) -> dict[int, int]:
         """As many channels as may go, by group."""
-        gone = {i: int(d.counts[-1]) for i, d in self.menu.dishes.items()}
-        while (crowded := self.menu.crowded(gone)) is not None:
-            gone[crowded[0]] = crowded[1]
-        return self.menu.ties.all(gone)
+        return self.menu.most()
 
     def solve(self, budgets: Mapping[str, float], hurry: float = 0.0, near: bool = False) -> Solution | None:
         """Least loss where no more than ``budgets`` (fractions, by coin) are left; ``None`` where that can't be.

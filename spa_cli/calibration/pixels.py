@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from spa_cli.analysis import fitting
 from spa_cli.calibration.reading import Reading
 from spa_cli.errors import OptionError, UsageError
 from spa_cli.extras import extra
 from spa_cli.graph.model import Array, Graph
-from spa_cli.runtime.dimensions import input_shapes
 from spa_cli.runtime.inputs import input_dims, input_dtype
 
 # Pillow's name of what a model with so many channels sees
@@ -89,14 +89,20 @@ class ImageInput:
     def sized(self, sizes: Sequence[tuple[int, int]], graph: Graph) -> tuple[int, int]:
         """(height, width) to bring images of such (width, height) to.
 
-        The model's or the user's; where it is free the one they have in common, or the one the model is analysed at.
+        The model's or the user's; where it is free the one they have in common, if the model takes that, or the one the
+        model is analysed at.
         """
+        if all(self.size):
+            return self.size
+        height, width = (self.axes.index(axis) for axis in "hw")
+        found = fitting(graph, dict(self.reading.input_shape))
+        shape = found.shapes[self.name]
         if len(set(sizes)) == 1:
-            width, height = sizes[0]
-        else:
-            shape = next(input_shapes(graph, dict(self.reading.input_shape)))[self.name]
-            height, width = (shape[self.axes.index(a)] for a in "hw")
-        return self.size[0] or height, self.size[1] or width
+            common = list(shape)
+            common[height], common[width] = self.size[0] or sizes[0][1], self.size[1] or sizes[0][0]
+            if fitting(graph, {**found.shapes, self.name: tuple(common)}).misfits <= found.misfits:
+                shape = tuple(common)
+        return shape[height], shape[width]
 
     def array(self, image: Any, size: tuple[int, int]) -> Array:
         """A Pillow image in the model's size (``--fit``), its pixels in the model's order and range."""

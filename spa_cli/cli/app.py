@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from spa_cli.cli.failures import INTERRUPTED, JSON, print_error, wants_json
 from spa_cli.cli.streams import say, settle
+from spa_cli.cli.watch import watched
 from spa_cli.interrupts import heed
 from spa_cli.written import noting, told
 
@@ -75,10 +76,18 @@ def commands() -> typer.Typer:
 
 def main() -> None:
     """Entry point."""
+    try:
+        settle()
+        heed()
+        watched(_main)
+    except KeyboardInterrupt:
+        # before anything began
+        _interrupted([])
+
+
+def _main() -> None:
     with noting() as written:
         try:
-            settle()
-            heed()
             commands()()
         except KeyboardInterrupt:
             _interrupted(written)

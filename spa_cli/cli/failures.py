@@ -65,9 +65,19 @@ def guarded(debug: bool, kept: str | None = None, json: bool = False) -> Iterato
             raise typer.Exit(code) from None
 
 
+def _quoted(error: BaseException | str) -> str:
+    """What it says, without what only the authors of onnxruntime can use."""
+    try:
+        from spa_cli.runtime.said import said
+    except (ImportError, MemoryError):
+        # there is no memory for that either
+        return first_line(error)
+    return said(error)
+
+
 def _of(error: Exception, left: str, something: bool) -> tuple[int, str, str]:
     """Exit code, kind and sentence of an error; ``left``: what it left behind, which is ``something`` or nothing."""
-    memory = of_memory(error)
+    memory = of_memory(error, _quoted)
     if memory is not None:
         return memory.exit_code, memory.kind, f"{memory}; {left}"
     if isinstance(error, SpaError):

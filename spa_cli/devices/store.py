@@ -22,6 +22,7 @@ from spa_cli.runtime.first_run import shapes_of
 from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.session import Feeds
 from spa_cli.staging import private, user_cache
+from spa_cli.written import forget
 
 # goes up when something else is measured, or in another way
 _EDITION = 2
@@ -87,6 +88,8 @@ def keep(key: str, table: Table) -> Table:
                 if first is not None:
                     return first
                 put(made, place, force=True)
+            # what can be made again is nothing that a failed command leaves behind
+            forget(place)
     except OSError as error:
         LOG.info("what was measured of this machine was not kept: %s", error)
     return table

@@ -58,10 +58,14 @@ def cut(
     _write_parameters(work, take)
     _insert(work)
     _update_declarations(work)
-    entry = work.model.metadata_props.add()
     states = {"states": [state.to_json() for state in work.states]} if work.states else {}
-    entry.key, entry.value = _free_key(work.model), json.dumps({**note, **states}, sort_keys=True)
+    work.model.metadata_props.append(entry_of(work.model, {**note, **states}))
     return work
+
+
+def entry_of(model: onnx.ModelProto, note: Mapping[str, object]) -> onnx.StringStringEntryProto:
+    """The metadata entry with a note that a result of this model gets."""
+    return onnx.StringStringEntryProto(key=_free_key(model), value=json.dumps(dict(note), sort_keys=True))
 
 
 def _free_key(model: onnx.ModelProto) -> str:

@@ -4,37 +4,26 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from spa_cli.errors import ModelError, OptionError
 from spa_cli.graph.model import Graph
 from spa_cli.runtime.caches import masks_all, new_length, pasts
 from spa_cli.runtime.inputs import input_dims
+from spa_cli.runtime.sizes import USUAL, Sizes
 
 Shapes = Mapping[str, tuple[int, ...]]
 _Dims = list[int | str]
 
 # what names of inputs and dimensions say of tokens and frames: caches of attention have four axes too
 _SEQUENCE = re.compile(r"seq|past|cache|length|time|frame|token")
-# batch, height and width, length
-_TRIES = (
-    (1, 224, 16),
-    (1, 64, 32),
-    (1, 32, 128),
-    (1, 128, 64),
-    (2, 224, 16),
-    (1, 256, 16000),
-    (1, 640, 512),
-    (8, 16, 8),
-    (1, 1, 1),
-)
 
 
 def input_shapes(
-    graph: Graph, given: Shapes, samples: Shapes = MappingProxyType({})
+    graph: Graph, given: Shapes, samples: Shapes = MappingProxyType({}), tries: Iterable[Sizes] = USUAL
 ) -> Iterator[dict[str, tuple[int, ...]]]:
-    """Concrete shapes to try, the most usual first; ``given`` ones stay as they are.
+    """Concrete shapes to try, in the order of ``tries``; ``given`` ones stay as they are.
 
     A cache of attention has no past at first, then one position, then as many as anything else has. ``samples``: the
     shape of one sample per input, of which the axes behind the first are those of the model. Raises OptionError for
@@ -56,9 +45,9 @@ def input_shapes(
         if isinstance(dim, str) and isinstance(size, int) and dim
     }
     axes = pasts(graph)
-    for batch, space, length in _TRIES:
-        for past in dict.fromkeys((0, 1, length)) if axes else (length,):
-            yield _Sizes(graph, axes, dims_of, dict(known)).chosen(batch, space, length, past)
+    for sizes in tries:
+        for past in dict.fromkeys((0, 1, sizes.length)) if axes else (sizes.length,):
+            yield _Chosen(graph, axes, dims_of, dict(known)).of(sizes, past)
 
 
 def other_sizes(graph: Graph, shapes: Shapes, longer: bool = True) -> dict[str, tuple[int, ...]]:
@@ -88,7 +77,7 @@ def other_sizes(graph: Graph, shapes: Shapes, longer: bool = True) -> dict[str, 
         for name, dims in dims_of.items()
     }
     atoms = {dim: size for dim, size in named.items() if _terms(dim) == [[dim]] and not _is_total(axes, "", dim)}
-    return _Sizes(graph, axes, plain, atoms).chosen(2, 2, 2, 2, named)
+    return _Chosen(graph, axes, plain, atoms).of(Sizes(2, 2, 2, 2, 2), 2, named)
 
 
 def _check(graph: Graph, given: Shapes) -> None:
@@ -119,36 +108,34 @@ def _sized(dims: _Dims | None, given: tuple[int, ...] | None, sample: tuple[int,
     return [(dims or [""])[0], *sample]
 
 
-class _Sizes:
+class _Chosen:
     """Sizes by name: ``named`` are known, what is neither a sum nor a total is settled first."""
 
     def __init__(self, graph: Graph, pasts: Mapping[str, int], dims_of: Mapping[str, _Dims], named: dict[str, int]):
         self._graph, self._pasts, self._dims_of, self._named = graph, pasts, dims_of, named
 
-    def chosen(
-        self, batch: int, space: int, length: int, past: int, sums: Mapping[str, int] = MappingProxyType({})
-    ) -> dict[str, tuple[int, ...]]:
+    def of(self, sizes: Sizes, past: int, sums: Mapping[str, int] = MappingProxyType({})) -> dict[str, tuple[int, ...]]:
         """Shapes of all inputs; ``sums``: sizes of dimensions that name no others and can't be worked out."""
         found: dict[str, list[int | None]] = {}
         for name, dims in self._dims_of.items():
             found[name] = [
-                None if self._later(name, dim) else self._first(name, dims, at, batch, space, length, past)
+                None if self._later(name, dim) else self._first(name, dims, at, sizes, past)
                 for at, dim in enumerate(dims)
             ]
-        new = new_length(self._graph, {n: tuple(size or 0 for size in sizes) for n, sizes in found.items()}) or length
-        before = max((found[n][axis] or 0 for n, axis in self._pasts.items() if n in found), default=length)
+        new = new_length(self._graph, {n: tuple(size or 0 for size in own) for n, own in found.items()}) or sizes.length
+        before = max((found[n][axis] or 0 for n, axis in self._pasts.items() if n in found), default=sizes.length)
         for name, dims in self._dims_of.items():
             for at, dim in enumerate(dims):
                 if found[name][at] is None:
-                    found[name][at] = self._last(str(dim), name, at, batch, length, before, new, sums)
-        return {name: tuple(int(size or 0) for size in sizes) for name, sizes in found.items()}
+                    found[name][at] = self._last(str(dim), name, at, sizes, before, new, sums)
+        return {name: tuple(int(size or 0) for size in own) for name, own in found.items()}
 
     def _later(self, name: str, dim: int | str) -> bool:
         if not isinstance(dim, str) or dim in self._named:
             return False
         return _is_total(self._pasts, name, dim) or _terms(dim) != [[dim]]
 
-    def _first(self, name: str, dims: _Dims, at: int, batch: int, space: int, length: int, past: int) -> int:
+    def _first(self, name: str, dims: _Dims, at: int, sizes: Sizes, past: int) -> int:
         dim = dims[at]
         if isinstance(dim, int):
             return dim
@@ -157,17 +144,16 @@ class _Sizes:
         if self._pasts.get(name) == at:
             value = past
         elif at == 0 or re.search(r"batch|^N$|^B$", dim):
-            value = batch
+            value = sizes.batch
+        elif len(dims) >= 4 and at >= len(dims) - 3 and not _SEQUENCE.search(f"{name} {dim}".lower()):
+            value = _of_image(dims, at, sizes)
         else:
-            image = len(dims) >= 4 and at >= len(dims) - 3 and not _SEQUENCE.search(f"{name} {dim}".lower())
-            value = space if image else length
+            value = sizes.length
         if dim:
             self._named[dim] = value
         return value
 
-    def _last(
-        self, dim: str, name: str, at: int, batch: int, length: int, past: int, new: int, sums: Mapping[str, int]
-    ) -> int:
+    def _last(self, dim: str, name: str, at: int, sizes: Sizes, past: int, new: int, sums: Mapping[str, int]) -> int:
         if dim in self._named:
             return self._named[dim]
         known = _worth(dim, self._named)
@@ -180,10 +166,22 @@ class _Sizes:
         elif dim in sums:
             value = sums[dim]
         else:
-            value = batch if at == 0 or re.search("batch", dim) else length
+            value = sizes.batch if at == 0 or re.search("batch", dim) else sizes.length
         if dim:
             self._named[dim] = value
         return value
+
+
+def _of_image(dims: _Dims, at: int, sizes: Sizes) -> int:
+    """Of the free ones among the last three the first is a height, the others are widths; of all three of four the
+    first is that of channels.
+    """
+    free = [i for i in range(len(dims) - 3, len(dims)) if isinstance(dims[i], str)]
+    if len(free) == 3 and len(dims) == 4:
+        kinds = (sizes.channels, sizes.height, sizes.width)
+    else:
+        kinds = (sizes.height, sizes.width, sizes.width)
+    return kinds[free.index(at)]
 
 
 def _is_total(pasts: Mapping[str, int], name: str, dim: int | str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,9 @@ def first_run(
     except Exception as error:
         raise ModelError(f"onnxruntime can't load '{source.name}': {said(error)}; {mend(error)}") from error
     failed: Exception | None = None
+    tried: list[Mapping[str, tuple[int, ...]]] = []
     for each in [{}] if given is not None else shapes:
+        tried.append(each)
         try:
             feeds = synthetic(graph, dict(each), seed) if given is None else given
             return feeds, run(session, feeds)
@@ -39,8 +41,18 @@ def first_run(
             f"'{source.name}' does not run on the calibration data ({why}); give samples it takes"
         ) from failed
     raise ModelError(
-        f"'{source.name}' does not run on synthetic inputs ({why}); give --input-shape or --calib"
+        f"'{source.name}' does not run on synthetic inputs{_sizes(tried)} ({why}); give --input-shape or --calib"
     ) from failed
+
+
+def _sizes(tried: Sequence[Mapping[str, tuple[int, ...]]]) -> str:
+    """What was tried, told by the input that came in the most shapes; "" where there was nothing to choose."""
+    kinds = {name: list(dict.fromkeys(shapes[name] for shapes in tried)) for name in (tried[0] if tried else ())}
+    name = max(kinds, key=lambda name: len(kinds[name]), default="")
+    if len(tried) < 2 or len(kinds[name]) < 2:
+        return ""
+    *most, last = ["x".join(map(str, shape)) for shape in kinds[name]]
+    return f", '{name}' of {', '.join(most)} and {last}"
 
 
 def shapes_of(feeds: Feeds) -> dict[str, tuple[int, ...]]:

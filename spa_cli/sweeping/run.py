@@ -20,11 +20,12 @@ from spa_cli.shown import Shown
 from spa_cli.sweeping.points import Point, Progress, Sensitivity, mark_pareto
 from spa_cli.sweeping.sensitivity import sensitivities
 from spa_cli.text import drift_text, one_line
-from spa_cli.trial.choose import choose_by_budget
+from spa_cli.trial.choose import check_reach, choose_by_budget
 from spa_cli.trial.prepare import Ranked, analyse, score
 from spa_cli.trial.target import unmeasured
 from spa_cli.trial.trials import Trials
 from spa_cli.verification.quality import Measured, Quality
+from spa_cli.verification.subject import Subject
 
 COINS = ("ratio", "target_macs", "target_params", "target_latency")
 
@@ -106,6 +107,7 @@ def _sweep(
         if keep_models and value not in progress.points:
             check_writable(kept, source, force)
     subject = analyse(source, request)
+    _check_reach(subject, request, coin, wanted)
     ranked = score(subject, request)
     quality = Quality(subject, request.options, request.focus)
     if not progress.resumed:
@@ -124,7 +126,7 @@ def _sweep(
         progress.write()
     points = mark_pareto([progress.points[v] for v in wanted])
     if all(p.refused for p in points):
-        raise UnreachableError(f"none of the budgets can be met: {points[0].refused}")
+        raise _none_met(points[0].refused)
     predicted = [unmeasured(request.options.device)] if coin == "target_latency" and request.elsewhere else []
     warnings = [
         *subject.source.warnings,
@@ -133,6 +135,21 @@ def _sweep(
         *(ranked.curvature.warnings() if ranked.curvature else []),
     ]
     return Sweep(source.name, coin, points, progress.sensitivity, quality.of_original(), quality.about, warnings)
+
+
+def _check_reach(subject: Subject, request: Request, coin: str, wanted: Sequence[float]) -> None:
+    """Raises UnreachableError, before anything is scored, if no budget can be met whatever the scores are."""
+    refused = list[str]()
+    for value in wanted:
+        try:
+            return check_reach(subject, request.with_budget(coin, value))
+        except (UnreachableError, ModelError) as error:
+            refused.append(str(error))
+    raise _none_met(refused[0])
+
+
+def _none_met(why: str) -> UnreachableError:
+    return UnreachableError(f"none of the budgets can be met: {why}")
 
 
 def _kept(folder: Path, coin: str, value: float) -> Path:

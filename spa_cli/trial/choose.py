@@ -6,16 +6,20 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
-from spa_cli.budget.bill import Bill
+import numpy as np
+
+from spa_cli.budget.bill import SECONDS, Bill
 from spa_cli.budget.menu import Menu
 from spa_cli.budget.solve import Solver
 from spa_cli.budget.ties import Ties, ties_of
+from spa_cli.channels.ranking import Ranking
 from spa_cli.channels.selection import Selection
 from spa_cli.devices.here import clock_of
 from spa_cli.errors import CutError, ModelError, UnreachableError, VerificationError
 from spa_cli.progress import stage
 from spa_cli.request import Request
 from spa_cli.runtime.timing import Timing
+from spa_cli.trial.budgets import Budgets
 from spa_cli.trial.prepare import Ranked
 from spa_cli.trial.target import Chosen, Target, worth
 from spa_cli.trial.trials import Trial, Trials
@@ -62,6 +66,21 @@ def choose_by_budget(ranked: Ranked, request: Request, trials: Trials) -> Choice
     Raises UnreachableError if one can't be met, ModelError if nothing can go.
     """
     return choose(ranked, request, trials, Target(ranked.subject, bill_of(ranked, request), trials, request))
+
+
+def check_reach(subject: Subject, request: Request) -> None:
+    """Raise, before anything is ranked or measured, what ``choose_by_budget`` would after: nothing can ever be enough.
+
+    UnreachableError for a budget that isn't one of time, ModelError where nothing can go.
+    """
+    flat = [Ranking.of(np.zeros(g.channels)) for g in subject.analysis.grouping.groups]
+    unranked = Ranked(subject, flat, {}, None)
+    menu = menu_of(unranked, request)
+    if not menu.total:
+        refuse(subject, {})
+    budgets = Budgets(subject, request)
+    known = {coin: most for coin, most in budgets.fractions(menu).items() if coin != SECONDS}
+    budgets.check(solver_of(unranked, request, menu), known)
 
 
 def bill_of(ranked: Ranked, request: Request) -> Bill:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NoReturn
 
 from spa_cli.analysis import Analysis
-from spa_cli.budget.bill import BYTES, CHANNELS, MACS, PARAMS, SECONDS, Bill
+from spa_cli.budget.bill import CHANNELS, MACS, SECONDS, Bill
 from spa_cli.budget.menu import Menu
 from spa_cli.budget.solve import TOLERANCE, Solver
 from spa_cli.channels.selection import Selection
-from spa_cli.errors import OptionError, UnreachableError
+from spa_cli.errors import UnreachableError
 from spa_cli.request import Request
 from spa_cli.runtime.timing import Timing
+from spa_cli.trial.budgets import Budgets
 from spa_cli.trial.trials import Trial, Trials
 from spa_cli.verification.speed import SLOWER
 from spa_cli.verification.subject import Subject
@@ -30,7 +29,6 @@ _SECONDS = 1.5
 HURRY = (0.3, 1.0, 4.0)
 # how well the bytes of a file are known where it is left smaller than it may be
 _KNOWN = 0.001
-_COINS = {"ratio": CHANNELS, "target_macs": MACS, "target_params": PARAMS, "target_latency": SECONDS}
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,6 @@ def unmeasured(device: str) -> str:
 class Target:
     """The budgets of one model: what to choose for them, and whether the file then meets them.
 
-    The coin of a budget is the unit that it is counted in: MACs, parameters, bytes, seconds, or channels.
     ``timing``: of the finished file, where its speed decides.
     """
 
@@ -74,31 +71,18 @@ class Target:
         # what this machine takes says nothing of another
         self._elsewhere = request.elsewhere
         self.timing: Timing | None = None
-        # bytes of the file that the weights don't explain
-        self._other_bytes, self._tries, self._hurry = 0.0, 0, 0
-        # of the latency, what was predicted to be saved and was, added up, and the one as a share of the other
-        self._predicted, self._saved, self._seen = 0.0, 0.0, 1.0
+        self._tries, self._hurry = 0, 0
+        # of the latency, what was predicted to be saved and was, added up
+        self._predicted, self._saved = 0.0, 0.0
         if self._elsewhere:
             # no file will tell that this was too little
             self._hurry = 1
-        options, source = self._options, subject.source
-        size = options.target_bytes(source.bytes)
-        if size is not None and size >= source.bytes:
-            raise OptionError(
-                f"--target-size {size} is no less than the {source.bytes} bytes that '{source.name}' has; ask for less"
-            )
-        if options.target_macs is not None and not self._analysis.costs.macs:
-            raise OptionError(
-                f"--target-macs can't be used: '{source.name}' has no operator that multiplies and adds; "
-                "use --target-params"
-            )
-        # what tidying alone leaves of the latency, which widths are not to be thanked for
-        self._tidied = 1.0
-        if source.tidied and options.target_latency is not None and not self._elsewhere:
-            self._tidied = trials.latency_left(Selection(self._analysis.grouping), _SECONDS)
-            if self._tidied <= options.target_latency:
+        self._budgets = Budgets(subject, request)
+        if subject.source.tidied and self._options.target_latency is not None and not self._elsewhere:
+            tidied = self._budgets.tidied = trials.latency_left(Selection(self._analysis.grouping), _SECONDS)
+            if tidied <= self._options.target_latency:
                 raise UnreachableError(
-                    f"--target-latency {options.target_latency:g} needs no cut: --tidy alone leaves {self._tidied:.3f} "
+                    f"--target-latency {self._options.target_latency:g} needs no cut: --tidy alone leaves {tidied:.3f} "
                     "of the original, measured here; ask for less"
                 )
 
@@ -115,71 +99,23 @@ class Target:
 
     def choose(self, menu: Menu) -> Chosen:
         """Raises UnreachableError if a budget can't be met."""
-        budgets = self._budgets(menu)
+        budgets = self._budgets.fractions(menu)
         solver = Solver(menu, self._bill, worth(menu, self._analysis, next(iter(budgets)), self._obspa))
+        self._budgets.check(solver, budgets)
         solution = solver.solve(budgets, HURRY[self._hurry] if self._timed else 0.0, near=True)
-        if solution is None:
-            self._refuse(solver, budgets, menu)
+        # what is within reach is found
+        assert solution is not None
         left = {coin: solver.left(coin, solution.gone) for coin in budgets}
         near = min(budgets, key=lambda coin: budgets[coin] - left[coin])
         if budgets[near] - left[near] <= TOLERANCE + 1e-9:
             return Chosen(solution.gone)
-        flag, shown = self._flag(near), self._shown(near, left[near], menu)
+        flag, shown = self._budgets.flag(near), self._budgets.shown(near, left[near], menu)
         if self._options.exact_budget:
             raise UnreachableError(
                 f"{flag} can't be met within {100 * TOLERANCE:.0f} %: {shown} is the closest below; ask for that, "
                 "loosen the constraints, or leave out --exact-budget"
             )
         return Chosen(solution.gone, f"{flag} is met with {shown}, the nearest below it")
-
-    def _budgets(self, menu: Menu) -> dict[str, float]:
-        """Fractions that may be left, by coin."""
-        options, found = self._options, dict[str, float]()
-        if options.ratio is not None:
-            # at least one; what is exempt is no part of the whole
-            wanted = max(1, round(options.ratio * menu.total))
-            found[CHANNELS] = 1 - wanted / self._analysis.channels
-        for name in ("target_macs", "target_params"):
-            if (asked := getattr(options, name)) is not None:
-                found[_COINS[name]] = asked
-        if options.target_latency is not None:
-            found[SECONDS] = 1 - (1 - options.target_latency / self._tidied) / self._seen
-        size = options.target_bytes(self._source.bytes)
-        if size is not None:
-            whole = self._analysis.weight_bytes
-            found[BYTES] = (size - (self._source.bytes - whole) - self._other_bytes) / whole
-        return found
-
-    def _refuse(self, solver: Solver, budgets: Mapping[str, float], menu: Menu) -> NoReturn:
-        left = {coin: solver.left(coin, solver.most()) for coin in budgets}
-        coin = max(budgets, key=lambda coin: left[coin] - budgets[coin])
-        flag, shown = self._flag(coin), self._shown(coin, left[coin], menu)
-        raise UnreachableError(
-            f"{flag} can't be reached: {shown} is the least that can be left under these constraints; ask for that or "
-            "loosen them"
-        )
-
-    def _flag(self, coin: str) -> str:
-        """An option as it was given."""
-        options = self._options
-        if coin == BYTES:
-            return f"--target-size {options.target_size}"
-        name = next(n for n, c in _COINS.items() if c == coin)
-        return f"--{name.replace('_', '-')} {getattr(options, name):g}"
-
-    def _shown(self, coin: str, left: float, menu: Menu) -> str:
-        """What is left, in the words of the option."""
-        if coin == CHANNELS:
-            gone = (1 - left) * self._analysis.channels
-            return f"{gone / max(menu.total, 1):.3f} of the {menu.total} removable channels removed"
-        if coin == BYTES:
-            whole = self._analysis.weight_bytes
-            return f"{round(self._source.bytes - whole + left * whole + self._other_bytes)} bytes"
-        if coin == SECONDS:
-            left = (1 - (1 - left) * self._seen) * self._tidied
-            if self._elsewhere:
-                return f"{left:.3f} of the original, predicted for '{self._options.device}', not measured"
-        return f"{left:.3f} of the original"
 
     def confirm(self, trial: Trial) -> bool:
         """Whether the finished file meets the budgets; if not, the next choice aims better.
@@ -204,11 +140,11 @@ class Target:
         if wanted is None:
             return ""
         explained = self._analysis.costs.bytes_after(trial.selection) + self._source.bytes - self._analysis.weight_bytes
-        off = size - explained - self._other_bytes
+        off = size - explained - self._budgets.other_bytes
         near = wanted - size <= TOLERANCE * self._source.bytes or abs(off) <= _KNOWN * self._source.bytes
         if size <= wanted and (near or self._tries >= _TRIES):
             return ""
-        self._other_bytes += off
+        self._budgets.other_bytes += off
         return f"--target-size {self._options.target_size}: {trial.staged.bytes} bytes"
 
     def _latency_missed(self, trial: Trial) -> str:
@@ -225,8 +161,8 @@ class Target:
         gone = [trial.selection.gone.get(i, 0) for i in range(len(self._analysis.grouping.groups))]
         # of all tries together: each alone is as noisy as the machine
         self._predicted += 1 - self._bill.left(SECONDS, gone)
-        self._saved += 1 - (timing.quiet_left + timing.left) / 2 / self._tidied
-        self._seen = min(max(self._saved / max(self._predicted, 1e-9), 0.2), 5.0)
+        self._saved += 1 - (timing.quiet_left + timing.left) / 2 / self._budgets.tidied
+        self._budgets.seen = min(max(self._saved / max(self._predicted, 1e-9), 0.2), 5.0)
         return f"--target-latency {asked:g}: {timing.quiet_left:.3f} of the original"
 
     def _slower(self, trial: Trial) -> bool:

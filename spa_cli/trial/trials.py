@@ -134,7 +134,7 @@ class Trials:
         # what nothing looks at again goes to disk as soon as it is cut
         large = source.external and source.bytes > LIMIT
         take = staged.data.take if large and self._curvature is None else None
-        note = note_of(self._method, selection, analysis)
+        note = note_of(self._method, selection.removed, analysis)
         try:
             work = analysis.cut(selection, note, take)
         except ValueError as error:
@@ -290,11 +290,11 @@ class Trials:
         return latency(source, trial.opened, self._subject.single, apart=source.external)
 
 
-def note_of(method: str, selection: Selection, analysis: Analysis) -> dict[str, object]:
-    """What the metadata entry of a result says."""
+def note_of(method: str, removed: int, analysis: Analysis) -> dict[str, object]:
+    """What the metadata entry of a result says; ``removed``: channels."""
     return {
         "version": __version__,
         "method": method,
-        "removed_channels": selection.removed,
+        "removed_channels": removed,
         "channels": analysis.channels,
     }

@@ -1,0 +1,1 @@
+"""Faults: commands that are killed, crowded out, or get in each other's way (``make faults``)."""
