@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import IO, Any
 
 from rich import box
@@ -21,6 +21,8 @@ from spa_cli.report.operators import Operator
 from spa_cli.text import count, one_line, plural, shortened, size
 
 _NO_LIMIT = 100_000
+# what is printed as HTML
+PAGE = '<pre style="line-height:1.2;overflow-x:auto;font-family:monospace">{code}</pre>'
 
 
 def _seen(text: Text) -> Text:
@@ -32,27 +34,33 @@ def _seen(text: Text) -> Text:
 class _Console(Console):
     """What stands in a model is shown, but does nothing: see ``one_line``. All text of all tables comes by here."""
 
+    def __init__(self, words: Callable[[str], str] = str, **how: Any) -> None:
+        super().__init__(**how)
+        self._words = words
+
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         return super().render(_seen(renderable) if isinstance(renderable, Text) else renderable, options)
 
-    def render_str(self, *given: Any, **how: Any) -> Text:
-        return _seen(super().render_str(*given, **how))
+    def render_str(self, text: str, **how: Any) -> Text:
+        return _seen(super().render_str(self._words(text), **how))
 
     def on_broken_pipe(self) -> None:
         """Whoever prints knows what to do; rich would leave with a code of its own."""
         raise BrokenPipeError
 
 
-def console(stderr: bool = False, file: IO[str] | None = None) -> Console:
+def console(stderr: bool = False, file: IO[str] | None = None, words: Callable[[str], str] = str) -> Console:
     """Colours on a terminal (unless NO_COLOR), at least 80 columns and no wrapping surprises in a pipe.
 
-    ``file``: what is printed is recorded, with its colours, to be exported.
+    ``file``: what is printed is recorded, with its colours, to be exported; in such ``words``, but for names.
     """
+    # in a notebook rich would show what is printed, wherever it is printed to
+    how: dict[str, Any] = {"highlight": False, "force_jupyter": False}
     if file is not None:
-        return _Console(file=file, record=True, highlight=False, width=100, force_terminal=True, legacy_windows=False)
-    found = _Console(stderr=stderr, highlight=False, soft_wrap=False)
+        return _Console(words, file=file, record=True, width=100, force_terminal=True, legacy_windows=False, **how)
+    found = _Console(stderr=stderr, soft_wrap=False, **how)
     if not found.is_terminal:
-        found = _Console(stderr=stderr, highlight=False, width=80, no_color=True)
+        found = _Console(stderr=stderr, width=80, no_color=True, **how)
     return found
 
 
