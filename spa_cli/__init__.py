@@ -142,12 +142,15 @@ def inspect(
     from spa_cli.report.page.inspect import inspect_page
     from spa_cli.report.page.render import check_page
     from spa_cli.runtime.load import load
+    from spa_cli.tidy.optional_inputs import untidy
 
     given, page = shapes(input_shape), _file(html)
     stage("reading the model")
     source = load(model)
     if page is not None:
         check_page(page, source, force, "--html")
+    if warning := untidy(source):
+        source.warnings.append(warning)
     stage("finding which channels depend on each other")
     analysis = analyse_model(source, given)
     if page is not None:

@@ -86,7 +86,7 @@ def measure(
         cut_groups=kept,
         timings=timings,
         tuned=tuned,
-        slower=slower(subject, small.model, timings[0].timing) if timings else "",
+        slower=slower(subject, small.model, timings) if timings else "",
         not_verified=not_verified,
         warnings=warnings,
         out=out,

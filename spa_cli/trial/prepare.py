@@ -52,6 +52,8 @@ def analyse(source: Source, request: Request, *, of_many: bool = False) -> Subje
     with explained(source.name):
         if not request.options.tidy:
             if warning := untidy(source):
+                # while there is time to stop, and beside the result
+                note(warning)
                 source.warnings.append(warning)
             return _analyse(source, request, of_many)
         stage("tidying up")

@@ -22,6 +22,7 @@ from spa_cli.runtime.timing import Timing, latency
 from spa_cli.surgery.cut import Cut
 from spa_cli.tidy.steps import with_norms_folded
 from spa_cli.verification.check import outputs_differ, verify_file, zeroing_differs
+from spa_cli.verification.speed import beside_tidied
 from spa_cli.verification.structure import LIMIT
 from spa_cli.verification.subject import Subject
 from spa_cli.version import __version__
@@ -280,6 +281,10 @@ class Trials:
         """The original and a finished cut, measured alternately in one run."""
         source = self._subject.source
         return latency(source, str(trial.staged.path), self._subject.single, apart=source.external)
+
+    def latency_beside_tidied(self, trial: Trial) -> Timing | None:
+        """A finished cut beside the original as tidying alone leaves it, where it is tidied and that can be timed."""
+        return beside_tidied(self._subject, str(trial.staged.path))
 
 
 def note_of(method: str, selection: Selection, analysis: Analysis) -> dict[str, object]:
