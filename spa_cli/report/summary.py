@@ -152,7 +152,7 @@ def _before_and_after(out: Console, title: str, columns: Iterable[str], report: 
         a, b = report["before"].get(name), report["after"].get(name)
         if a is not None and b is not None:
             table.add_row(label, show(a), show(b), change(a, b))
-    out.print(table)
+    put(out, table)
 
 
 def _latency_left(out: Console, timings: Sequence[dict[str, Any]]) -> None:

@@ -70,7 +70,10 @@ def short(out: Console, names: Sequence[str], width: int) -> list[str]:
 
 
 def put(out: Console, table: Table) -> None:
-    """Print a table; in a pipe as wide as its names are."""
+    """Print a table, and above it what it is called; in a pipe as wide as its names are."""
+    # rich would wrap it where the table ends
+    title, table.title = table.title or "", None
+    out.print(title, style="bold", soft_wrap=not out.is_terminal)
     if out.is_terminal:
         out.print(table)
         return
@@ -83,7 +86,7 @@ def put(out: Console, table: Table) -> None:
 def new_table(out: Console, title: str) -> Table:
     """An empty table in the house's style."""
     style = box.ROUNDED if out.is_terminal and out.encoding.startswith("utf") else box.ASCII2
-    return Table(title=title, title_justify="left", title_style="bold", box=style, header_style="bold", expand=False)
+    return Table(title=title, box=style, header_style="bold", expand=False)
 
 
 def operators_table(out: Console, found: list[Operator]) -> None:
@@ -105,8 +108,9 @@ def inspect_table(out: Console, analysis: Analysis, name: str, source_bytes: int
     """Groups with what is in them and what a channel costs; then the frozen axes by reason."""
     costs = analysis.costs
     out.print(
-        f"[bold]{escape(name)}[/]  {count(costs.params)} parameters, {count(costs.macs)} MACs, {size(source_bytes)}, "
-        f"opset {analysis.graph.opset}, {len(analysis.graph.nodes)} nodes"
+        f"[bold]{escape(name)}[/]\n{count(costs.params)} parameters, {count(costs.macs)} MACs, {size(source_bytes)}, "
+        f"opset {analysis.graph.opset}, {len(analysis.graph.nodes)} nodes",
+        soft_wrap=not out.is_terminal,
     )
     shapes = ", ".join(f"{n} {'x'.join(map(str, s)) or 'scalar'}" for n, s in analysis.input_shapes.items())
     out.print(f"[dim]costs at input {escape(shapes)}[/]")
