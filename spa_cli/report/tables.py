@@ -107,8 +107,9 @@ def operators_table(out: Console, found: list[Operator]) -> None:
 def inspect_table(out: Console, analysis: Analysis, name: str, source_bytes: int, everything: bool) -> None:
     """Groups with what is in them and what a channel costs; then the frozen axes by reason."""
     costs = analysis.costs
+    out.print(f"[bold]{escape(name)}[/]", soft_wrap=not out.is_terminal)
     out.print(
-        f"[bold]{escape(name)}[/]\n{count(costs.params)} parameters, {count(costs.macs)} MACs, {size(source_bytes)}, "
+        f"{count(costs.params)} parameters, {count(costs.macs)} MACs, {size(source_bytes)}, "
         f"opset {analysis.graph.opset}, {len(analysis.graph.nodes)} nodes",
         soft_wrap=not out.is_terminal,
     )
@@ -162,14 +163,17 @@ def _frozen(out: Console, analysis: Analysis, everything: bool) -> None:
     table = new_table(out, f"{plural(len(frozen), 'frozen axis', 'frozen axes')} of weights")
     table.add_column("why", overflow="fold")
     table.add_column("axes", justify="right", no_wrap=True)
-    table.add_column("for example", no_wrap=True)
+    # a narrow terminal has room for reasons, or for names
+    wide = out.width >= 60
+    if wide:
+        table.add_column("for example", no_wrap=True)
     by_reason: dict[str, list[str]] = {}
     for name, f in zip(short(out, [f.tensor for f in frozen], 24), frozen, strict=True):
         by_reason.setdefault(f.reason.text, []).append(f"{name}[{f.axis}]")
     ranked = sorted(by_reason.items(), key=lambda item: -len(item[1]))
     shown = ranked if everything else ranked[:12]
     for text, places in shown:
-        table.add_row(Text(text), str(len(places)), Text(places[0]))
+        table.add_row(Text(text), str(len(places)), *([Text(places[0])] if wide else []))
     put(out, table)
     if len(shown) < len(ranked):
         out.print(f"[dim]... and {len(ranked) - len(shown)} more reasons; --all lists them[/]")
