@@ -21,6 +21,8 @@ from spa_cli.report.operators import Operator
 from spa_cli.text import count, one_line, plural, shortened, size
 
 _NO_LIMIT = 100_000
+# into how many columns a sentence is wrapped at the least, beside names that are whole
+_SENTENCE = 32
 # what is printed as HTML
 PAGE = '<pre style="line-height:1.2;overflow-x:auto;font-family:monospace">{code}</pre>'
 
@@ -78,7 +80,12 @@ def put(out: Console, table: Table) -> None:
         out.print(table)
         return
     width = out.width
+    wrapped = [column for column in table.columns if not column.no_wrap]
+    for column in wrapped:
+        column.max_width = _SENTENCE
     out.width = max(width, Measurement.get(out, out.options.update(max_width=_NO_LIMIT), table).maximum)
+    for column in wrapped:
+        column.max_width = None
     out.print(table)
     out.width = width
 

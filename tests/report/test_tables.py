@@ -42,3 +42,16 @@ def test_a_console_that_records_shows_nothing_elsewhere(monkeypatch) -> None:
     out.print(Text("--only"))
     assert out.export_text() == "only all\n--only\n"
     assert shown == []
+
+
+@pytest.mark.parametrize("name", ["a", "a" * 90])
+def test_in_a_pipe_names_are_whole_and_sentences_are_wrapped(name) -> None:
+    out = Console(file=io.StringIO(), width=80)
+    table = new_table(out, "t")
+    table.add_column("why")
+    table.add_column("name", no_wrap=True)
+    table.add_row("a sentence that is longer " * 5, name)
+    put(out, table)
+    lines = [line.rstrip() for line in out.file.getvalue().splitlines()]
+    assert max(map(len, lines)) == (80 if len(name) == 1 else 90 + 32 + 7)
+    assert any(name in line for line in lines)
