@@ -40,6 +40,8 @@ from spa_cli.errors import (
 from spa_cli.options import POINTS
 from spa_cli.options.wording import spoken as _spoken
 from spa_cli.options.words import file as _file
+from spa_cli.progress import Bar as _Bar
+from spa_cli.progress import bars_by
 from spa_cli.shown import tables_by
 from spa_cli.version import __version__
 
@@ -56,7 +58,7 @@ if TYPE_CHECKING:
     )
     from spa_cli.options.shapes import InputShapes
     from spa_cli.plan import Plan
-    from spa_cli.progress import Progress
+    from spa_cli.progress import Wanted
     from spa_cli.report.operators import Operator
     from spa_cli.result import Outcome, Result
     from spa_cli.runtime.load import Model
@@ -98,7 +100,16 @@ def _html(found: object) -> str:
     return html(found)
 
 
+def _bar(anywhere: bool) -> _Bar | None:
+    if not anywhere and "IPython" not in sys.modules:
+        return None
+    from spa_cli.report.bar import wanted
+
+    return wanted(anywhere)
+
+
 tables_by(_html)
+bars_by(_bar)
 
 
 class _Package(ModuleType):
@@ -123,7 +134,7 @@ def inspect(
     *,
     html: PathLike | None = None,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: Wanted = None,
     **options: Unpack[InspectArguments],
 ) -> Analysis:
     """Groups of coupled channels, frozen axes with reasons, and costs of ``model``.
@@ -137,12 +148,15 @@ def inspect(
     from spa_cli.report.page.inspect import inspect_page
     from spa_cli.report.page.render import check_page
     from spa_cli.runtime.load import load
+    from spa_cli.tidy.optional_inputs import untidy
 
     asked, page = Options.of(options), _file(html)
     stage("reading the model")
     source = load(model)
     if page is not None:
         check_page(page, source, force, "--html")
+    if warning := untidy(source):
+        source.warnings.append(warning)
     stage("finding which channels depend on each other")
     analysis = analyse_model(source, asked.input_shape, shrinking=asked.shrinking)
     if page is not None:
@@ -160,7 +174,7 @@ def prune(
     plan_out: PathLike | None = None,
     report: PathLike | None = None,
     dry_run: bool = False,
-    progress: Progress | None = None,
+    progress: Wanted = None,
     **options: Unpack[PruneArguments],
 ) -> Result:
     """Prune ``model``; ``options`` are the fields of ``spa_cli.options.Options``, named as on the command line.
@@ -189,7 +203,7 @@ def prune_many(
     isolate: bool = True,
     time_limit: float = 3600.0,
     memory_limit: str | int | None = None,
-    progress: Progress | None = None,
+    progress: Wanted = None,
     **options: Unpack[PruneArguments],
 ) -> Iterator[Outcome]:
     """Prune files, and every .onnx file under folders, into the folder ``out``; one ``Outcome`` each, as they are made.
@@ -218,7 +232,7 @@ def apply(
     force: bool = False,
     input_shape: InputShapes = None,
     run: bool = True,
-    progress: Progress | None = None,
+    progress: Wanted = None,
 ) -> Result:
     """Carry out ``plan`` on the model it was made for, or on a retrained one with the same nodes.
 
@@ -243,6 +257,7 @@ def apply_weights(
     exported_with: PathLike | Mapping[str, Any] | None = None,
     repaired: Model | None = None,
     force: bool = False,
+    progress: Wanted = None,
 ) -> Carried:
     """Carry out ``plan`` on the framework's own weights: a .safetensors, .npz or PyTorch file, or a state dict.
 
@@ -268,7 +283,7 @@ def sweep(
     picture: PathLike | Sequence[PathLike] = (),
     keep_models: bool = False,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: Wanted = None,
     **options: Unpack[SweepArguments],
 ) -> Sweep:
     """Try many budgets in ``macs``, ``params``, ``ratio`` or ``latency``; go on in ``folder`` if it was interrupted.
@@ -305,7 +320,7 @@ def tune(
     report: PathLike | None = None,
     force: bool = False,
     step_done: Callable[[Point], None] | None = None,
-    progress: Progress | None = None,
+    progress: Wanted = None,
     **options: Unpack[TuneArguments],
 ) -> TuneResult:
     """Train ``pruned`` to give what ``teacher``, which it was made of, gives: no labels, no training code.
@@ -334,7 +349,7 @@ def verify(
     plan: PathLike | None = None,
     junit: PathLike | None = None,
     samples: int | None = None,
-    progress: Progress | None = None,
+    progress: Wanted = None,
     **options: Unpack[VerifyArguments],
 ) -> Comparison:
     """Compare a model with its pruned version: signature, drift, size, latency.

@@ -150,6 +150,12 @@ def fitting(
     )
 
 
+def shapes_at(graph: Graph, shapes: dict[str, tuple[int, ...]]) -> Shapes:
+    """Shapes of all tensors for inputs of these; those that inference misses onnxruntime shows."""
+    known = _interpret(graph, shapes)
+    return _interpret(graph, shapes, observe(graph, known, shapes)) if known.unknown else known
+
+
 def _interpret(graph: Graph, shapes: dict[str, tuple[int, ...]], observed: Observed = MappingProxyType({})) -> Shapes:
     """Shapes of all tensors, of the operators that ``spa`` knows and ONNX doesn't too."""
     return interpret(graph, shapes, observed, shape_rules())

@@ -22,7 +22,7 @@ from spa_cli.runtime.said import said
 from spa_cli.runtime.session import open_session
 from spa_cli.runtime.timing import Timing
 from spa_cli.tidy.steps import LAST
-from spa_cli.trial.choose import Choice, blocks_of
+from spa_cli.trial.choose import Choice, blocks_of, tied
 from spa_cli.trial.prepare import Ranked
 from spa_cli.trial.target import LATENCY_TOLERANCE, unmeasured
 from spa_cli.trial.trials import Trial, Trials
@@ -87,7 +87,7 @@ def measure(
         cut_groups=kept,
         timings=timings,
         tuned=tuned,
-        slower=slower(subject, small.model, small.work.states, timings[0].timing) if timings else "",
+        slower=slower(subject, small.model, small.work.states, timings) if timings else "",
         not_verified=not_verified,
         warnings=warnings,
         out=out,
@@ -114,7 +114,7 @@ def _judged(subject: Subject, small: Trial, request: Request | None) -> tuple[Dr
     drift, accuracy = judge(before, after, subject.judges, subject.panel, labels, output)
     if request is not None and request.options.evaluate is not None and request.options.min_accuracy is not None:
         stage("asking --eval")
-        accuracy = by_command(request.options.evaluate, source.path, file)
+        accuracy = by_command(request.options.evaluate, source, file)
     return drift, accuracy
 
 
@@ -210,6 +210,7 @@ def warnings_of(ranked: Ranked, request: Request, choice: Choice, trials: Trials
     if request.options.uniform and not choice.menu.ties:
         found.append(f"--uniform changes nothing: no two groups of '{ranked.subject.source.name}' have the same role")
     found += _of_states(ranked, request)
+    found += filter(None, [tied(ranked, choice.menu)])
     if ranked.curvature is not None:
         found += ranked.curvature.warnings()
     if ranked.subject.structure is not None and request.options.round_to == "auto" and not request.elsewhere:

@@ -28,7 +28,7 @@ from spa_cli import errors, written
 from spa_cli.errors import ModelError, OptionError, ResourceError, SpaError, UsageError, first_line
 from spa_cli.interrupts import heed
 from spa_cli.memory import limited, whole_memory
-from spa_cli.progress import LOG, PART, level, tell, within
+from spa_cli.progress import LOG, NOTE, PART, level, tell, within
 from spa_cli.threads import on_one_thread
 
 # seconds that one file may take unless said otherwise
@@ -288,7 +288,8 @@ class _Telling(logging.Handler):
         self._out = out
 
     def emit(self, record: logging.LogRecord) -> None:
-        said = {"level": record.levelno, "text": self.format(record), "part": getattr(record, PART, None)}
+        part, noted = getattr(record, PART, None), getattr(record, NOTE, False)
+        said = {"level": record.levelno, "text": self.format(record), "part": part, "noted": noted}
         with contextlib.suppress(BrokenPipeError):
             print(json.dumps({"log": said}), file=self._out, flush=True)
 

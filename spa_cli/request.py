@@ -12,6 +12,7 @@ from spa_cli.errors import OptionError
 from spa_cli.importance.recipe import Recipe
 from spa_cli.importance.registry import WEIGHTS
 from spa_cli.options import Options
+from spa_cli.options.sources import InMemory
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class Request:
             raise OptionError(
                 f"--focus classes and samples say nothing to --method {options.method}, which looks at no data; "
                 "use obspa or another criterion that does ('spa criteria')"
+            )
+        if isinstance(options.calib, InMemory) and options.calib.once and options.calib.same_as(options.test):
+            raise OptionError(
+                f"--calib and --test are the same {options.calib}, which gives its samples once; give two, or a list"
             )
         judged = options.test is not None or options.evaluate is not None
         if judged and not (options.measures_quality or options.sweeping):

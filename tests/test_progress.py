@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 
+import onnx
 import pytest
 
 import spa_cli
@@ -46,6 +48,18 @@ def test_functions_take_a_listener(tmp_path, isolate) -> None:
     assert f"1 of 1, {MLP.name}: reading the model" in stages
     assert stages.index("done") == len(stages) - 1
     assert all(0 <= part <= 1 for _, part in told)
+
+
+def test_every_function_that_works_tells() -> None:
+    silent = {"criteria", "devices", "operators", "schema"}
+    functions = {n for n in spa_cli.__all__ if inspect.isfunction(getattr(spa_cli, n))}
+    told = {n for n in functions if "progress" in inspect.signature(getattr(spa_cli, n)).parameters}
+    assert functions - told == silent
+    plan = spa_cli.prune(MLP, ratio=0.3, method="l2").plan
+    state = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(MLP).graph.initializer}
+    stages: list[str] = []
+    spa_cli.apply_weights(plan, state, progress=lambda stage, part: stages.append(stage))
+    assert stages == ["reading the weights", "matching names and values", "cutting", "done"]
 
 
 def test_a_listener_can_stop_the_work() -> None:

@@ -54,6 +54,8 @@ class Menu:
         self._grouping, self._rankings, self.ties = grouping, rankings, ties
         able = {i for i, g in enumerate(grouping.groups) if i not in excluded and constraints.allows(g)}
         self.eligible = [i for i in sorted(able) if able.issuperset(ties.of(i))]
+        # those that could go alone, each with one that can't and would have to
+        self.tied = {i: next(k for k in ties.of(i) if k not in able) for i in sorted(able.difference(self.eligible))}
         self._blocks = {i: set(b) for i, b in blocks.items() if i in self.eligible and {*b} <= {*self.eligible}}
         self.total = sum(grouping.groups[i].channels for i in self.eligible)
         self._axes = _axes(grouping, weights, constraints.min_channels)

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import importlib.util
 import inspect
+import itertools
 import os
 import sys
 import traceback
@@ -35,7 +36,16 @@ def read_function(source: SampleSource, graph: Graph, limit: int | None) -> Samp
 def read_given(source: InMemory, graph: Graph, limit: int | None) -> Samples:
     """Samples that a program has; raises UsageError where they are none, or fail to be given."""
     with _told(str(source), None):
-        return gather(source.value, graph, str(source), limit)
+        return gather(_from_its_first(source) if source.once else source.value, graph, str(source), limit)
+
+
+def _from_its_first(source: InMemory) -> Iterator[Any]:
+    for first in source.value:
+        return itertools.chain([first], source.value)
+    raise UsageError(
+        f"nothing is left of the {source}, which gives its samples once, and perhaps gave them before; make it anew, "
+        "or give a list"
+    )
 
 
 def called(source: SampleSource | Callable[..., Any]) -> str:

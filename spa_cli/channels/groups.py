@@ -24,8 +24,10 @@ _NO_CHANNELS = frozenset(
         "holds indices",
         "holds positions",
         "is the mask of an attention",
+        "holds nothing",
     ]
 )
+_NO_NUMBERS = (" reads it as a setting", " reads it as positions", " reads it as data")
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class FrozenAxis:
 
     @property
     def counts(self) -> bool:
-        """Whether anybody would look for channels along it: not along a window, or a single index."""
-        return self.reason.text not in _NO_CHANNELS
+        """Whether anybody would look for channels along it: not along a window, a single index, or a list of sizes."""
+        return self.reason.text not in _NO_CHANNELS and not self.reason.text.endswith(_NO_NUMBERS)
 
 
 @dataclass(eq=False)

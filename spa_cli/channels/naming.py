@@ -3,7 +3,8 @@
 ``layer.0/attention/heads`` are the heads of an attention, ``layer.0/attention/v`` the dimensions of its values (``qk``:
 of queries and keys), ``layer.0/ffn`` the hidden channels between two matrices, ``stage2 residual`` the channels that
 blocks add to, ``stage1.0/conv1`` those that one layer makes. Where two would be called the same, both are called more
-exactly; where nothing in a file tells, a group keeps the name of its first weight.
+exactly; where no path in a file tells, layers are counted (``conv 3``, ``attention 2/heads``), unless weights or nodes
+have names that say something.
 """
 
 from __future__ import annotations
@@ -13,15 +14,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from spa_cli.channels.counting import MATRICES, Counted
 from spa_cli.channels.group import Group, Member
-from spa_cli.channels.places import Place, Places, common, components, written
+from spa_cli.channels.places import Place, Places, common, components, says_nothing, written
 from spa_cli.channels.state import CONSUMER, PRODUCER
 from spa_cli.graph.model import Graph, Node
 
 BLOCKS, INSIDE = "/blocks", "/inside"
-_MATRICES = frozenset(
-    ["MatMul", "Gemm", "FusedGemm", "FusedMatMul", "TransposeMatMul", "MatMulNBits", "MatMulInteger", "Einsum"]
-)
 _SUMS = frozenset(["Add", "Sum", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization"])
 # where more than this share of what adds to a residual lies, it is said to lie
 _MOST = 0.5
@@ -30,8 +29,9 @@ _MOST = 0.5
 @dataclass(frozen=True)
 class _Known:
     """``part``: "/blocks" or "/inside" where an axis is cut in two ways; ``made``, ``read``: where its producers and
-    consumers are, in the order of the nodes; ``matrices``: whether all are matrix products; ``node``: the
-    first one's name.
+    consumers are, in the order of the nodes; ``matrices``: whether all are matrix products; ``node``, ``operator``: the
+    first one's name, and what it is; ``at``: its place in the order of the nodes; ``counted``: what number of layer
+    it is.
     """
 
     group: Group
@@ -41,6 +41,9 @@ class _Known:
     matrices: bool
     residual: bool
     node: str
+    operator: str
+    at: int
+    counted: str
 
     @property
     def own(self) -> Place:
@@ -53,26 +56,38 @@ def named(groups: Sequence[Group], parts: Sequence[str], held: Sequence[Sequence
     ``parts``: "/blocks", "/inside" or "" per group; ``held``: the tensors that its channels are in.
     """
     places, order = Places(graph), {id(node): at for at, node in enumerate(graph.all_nodes)}
-    known = [_known(g, part, t, places, graph, order) for g, part, t in zip(groups, parts, held, strict=True)]
+    counted = Counted(graph, places)
+    known = [_known(g, part, t, places, graph, order, counted) for g, part, t in zip(groups, parts, held, strict=True)]
     outer = _outer([p for k in known for p in (*k.made, *k.read) if p])
-    sites = _sites(known)
-    wanted = [_candidates(k, site, len(outer)) for k, site in zip(known, sites, strict=True)]
+    sites, attentions = _sites(known), _attentions(known)
+    parts_of = zip(known, sites, attentions, strict=True)
+    wanted = [_candidates(k, site, attention, len(outer)) for k, site, attention in parts_of]
     return [replace(group, name=name) for group, name in zip(groups, _distinct(wanted), strict=True)]
 
 
-def _known(group: Group, part: str, held: Sequence[str], places: Places, graph: Graph, order: dict[int, int]) -> _Known:
+def _known(
+    group: Group,
+    part: str,
+    held: Sequence[str],
+    places: Places,
+    graph: Graph,
+    order: dict[int, int],
+    counted: Counted,
+) -> _Known:
     def at(member: Member) -> int:
         node = places.node(member.tensor)
         return order[id(node)] if node is not None else len(order)
 
     makers = sorted((m for m in group.members if m.role == PRODUCER), key=at) or list(group.members[:1])
     readers = sorted((m for m in group.members if m.role == CONSUMER), key=at)
-    nodes = [places.node(m.tensor) for m in (*makers, *readers)]
+    first = places.node(makers[0].tensor)
     operators = {node.op for m in group.members if (node := places.node(m.tensor)) is not None}
-    matrices = bool(operators & _MATRICES) and not any("Conv" in op for op in operators)
+    matrices = bool(operators & MATRICES) and not any("Conv" in op for op in operators)
     made, read = ([places.of(m.tensor) for m in some] for some in (makers, readers))
     residual = not part and len(makers) > 1 and _added(set(held), graph)
-    return _Known(group, part, made, read, matrices, residual, next((n.name for n in nodes[:1] if n), ""))
+    name, operator = (first.name, first.op) if first is not None else ("", "")
+    number = counted.of(makers[0].tensor)
+    return _Known(group, part, made, read, matrices, residual, name, operator, at(makers[0]), number)
 
 
 def _added(held: set[str], graph: Graph) -> bool:
@@ -97,25 +112,41 @@ def _outer(places: Sequence[Place]) -> Place:
 
 def _sites(known: Sequence[_Known]) -> list[Place]:
     """Per group that is a part of an axis, where all parts of the axes it is on lie together."""
+    found = [common(p for at in beside for p in (*known[at].made, *known[at].read)) for beside in _beside(known)]
+    # what many layers share does not lie in one of them
+    own = [common([*k.made, *k.read]) for k in known]
+    return [site if _counted(site) == _counted(alone) else alone for site, alone in zip(found, own, strict=True)]
+
+
+def _beside(known: Sequence[_Known]) -> list[list[int]]:
+    """Per group that is a part of an axis of a matrix, those with parts of axes of the same ones."""
     tensors = [{m.tensor for m in k.group.members} if k.part and k.matrices else set[str]() for k in known]
     by_tensor: dict[str, list[int]] = {}
     for at, some in enumerate(tensors):
         for tensor in some:
             by_tensor.setdefault(tensor, []).append(at)
-    found = []
-    for some in tensors:
-        beside = {at for tensor in some for at in by_tensor[tensor]}
-        found.append(common(p for at in sorted(beside) for p in (*known[at].made, *known[at].read)))
-    # what many layers share does not lie in one of them
-    own = [common([*k.made, *k.read]) for k in known]
-    return [site if _counted(site) == _counted(alone) else alone for site, alone in zip(found, own, strict=True)]
+    return [sorted({at for tensor in some for at in by_tensor[tensor]}) for some in tensors]
+
+
+def _attentions(known: Sequence[_Known]) -> list[int]:
+    """Per such group, which of them it is a part of, counted from 1 in the order of the nodes."""
+    first, beside = list(range(len(known))), _beside(known)
+    for _ in known:
+        nearer = [min((first[at] for at in some), default=own) for own, some in zip(first, beside, strict=True)]
+        if nearer == first:
+            break
+        first = nearer
+    began = {own: min(k.at for k, other in zip(known, first, strict=True) if other == own) for own in {*first}}
+    counted = sorted((at, own) for own, at in began.items() if beside[own])
+    numbers = {own: number for number, (_, own) in enumerate(counted, 1)}
+    return [numbers.get(own, 0) for own in first]
 
 
 def _counted(place: Place) -> int:
     return sum(word.startswith(".") for word in place)
 
 
-def _candidates(known: _Known, site: Place, outer: int) -> list[str]:
+def _candidates(known: _Known, site: Place, attention: int, outer: int) -> list[str]:
     """Names from the plainest to the most exact."""
 
     def say(place: Place, role: str = "") -> str:
@@ -132,13 +163,16 @@ def _candidates(known: _Known, site: Place, outer: int) -> list[str]:
         whole = common(known.made, _MOST)
         last = plain(whole) if whole and whole[-1].startswith(".") else written(whole[outer:][-1:])
         found = [f"{last} residual".strip(), f"{say(whole)} residual".strip()]
-        found += [f"{say(own)} residual"] if own else []
-    elif not own:
-        found = [f"{say(place)} input{known.part}" for place in filter(None, known.read[:1])]
+        found += [f"{say(own) if own else fallback} residual"]
+    elif not own and known.read[:1] != [()] and known.read:
+        found = [f"{say(known.read[0])} input{known.part}"]
     elif known.part and known.matrices:
         # nothing reads the channels of queries and keys but their product
         role = "qk" if not known.read else "heads" if known.part == BLOCKS else "v"
         found = [call(place, role) for place in (site, made, own) for call in (plain, say)]
+        found = [name for name in found if name != role] or [f"attention {attention}/{role}"]
+    elif not own:
+        found = []
     elif known.part:
         found = [plain(own) + known.part, say(own) + known.part]
     elif known.matrices and known.read:
@@ -150,14 +184,21 @@ def _candidates(known: _Known, site: Place, outer: int) -> list[str]:
         found = [plain(own), say(own)]
     # several operators of one module
     node = f"{say(components(known.node))}{known.part}" if own and "/" in known.node else ""
-    # a number alone is no name
-    return [*(name for name in (*found, node) if name and not re.fullmatch(r"[\d.]+", name)), fallback]
+    # a number alone is no name, with what is there it is
+    names = (f"{n}/{known.operator}" if re.fullmatch(r"[\d.]+", n) and known.operator else n for n in (*found, node))
+    return [*filter(None, names), fallback]
 
 
 def _last_resort(known: _Known) -> str:
-    """What a group is called where nothing tells: its weight, or its node if that is only a number."""
+    """What a group is called where no path tells: its weight, its node, or what number of layer it is, whatever says
+    something first.
+    """
     first = next((m for m in known.group.members if m.role == PRODUCER), known.group.members[0])
-    return first.node if re.fullmatch(r"\d+|onnx::.*|val_\d+", first.tensor) and first.node else first.tensor
+    if not says_nothing(first.tensor):
+        return first.tensor
+    if known.node and not says_nothing(known.node):
+        return known.node
+    return known.counted or known.node or first.tensor
 
 
 def _distinct(wanted: Sequence[Sequence[str]]) -> list[str]:

@@ -33,10 +33,15 @@ _PLUMBING = frozenset(
         "Flatten",
     ]
 )
-# words of names that say nothing, once numbers are gone
+# words of names that say nothing, once numbers are gone; the last ones are jax2onnx's
 _NOTHING = frozenset(
-    ["", "val", "const", "constant", "const fold opt", "tmp", "tensor", "initializer", "node", "input", "output"]
+    [
+        *("", "val", "const", "constant", "const fold opt", "tmp", "tensor", "initializer", "node", "input", "output"),
+        *("kernel", "kernel oih", "kernel d", "bias vec"),
+    ]
 )
+# tf2onnx's of recurrent layers
+_GATES = re.compile(r"[WRB]__\d+")
 _NUMBERED = ("onnx ", "node ", "p o ", "val ")
 # what a framework calls the parameters of a layer, and TensorFlow the operators inside of one
 _PARAMETER = re.compile(
@@ -44,7 +49,7 @@ _PARAMETER = re.compile(
 )
 _INSIDE = re.compile(
     r"(ReadVariableOp|MatMul|Conv[123]D|BiasAdd|Tensordot|Cast|Einsum|convolution|depthwise|merged_input|kernel|filter"
-    r"|depthwise_kernel|depthwise_weights|FusedBatchNormV3|separable_conv2d|Variable)(_\d+|_\w+_fused_bn)?"
+    r"|depthwise_kernel|embedding_lookup|depthwise_weights|FusedBatchNormV3|separable_conv2d|Variable)(_\d+|_\w+_fused_bn)?"
 )
 
 
@@ -105,9 +110,12 @@ def _scope(node: Node) -> Place:
 
 def of_weight(name: str) -> Place:
     """The layer that a weight (or a tensor) is named after; empty for a number."""
-    if _says_nothing(name):
+    if says_nothing(name):
         return ()
     found = components(re.sub(r":\d+$", "", name))
+    if len(found) > 1 and "/" in name and found[-1].isdigit():
+        # of a variable in TensorFlow's table
+        found = found[:-1]
     if len(found) > 1 and _PARAMETER.fullmatch(found[-1]):
         found = found[:-1]
     return _outside(found) if "/" in name else found
@@ -121,7 +129,7 @@ def of_node(node: Node) -> Place:
     if found and (node.name.startswith("/") or re.fullmatch(rf"({re.escape(node.op)})([_.]?\d+)?", found[-1])):
         found = found[:-1]
     words = _words(" ".join(found)).split()
-    if "/" not in name and (_says_nothing(name) or all(w == "op" or w.startswith(node.op.lower()) for w in words)):
+    if "/" not in name and (says_nothing(name) or all(w == "op" or w.startswith(node.op.lower()) for w in words)):
         return ()
     return _outside(found)
 
@@ -130,9 +138,10 @@ def _words(name: str) -> str:
     return re.sub(r"[\W\d_]+", " ", name).strip().lower()
 
 
-def _says_nothing(name: str) -> bool:
+def says_nothing(name: str) -> bool:
+    """Whether a name is only a number, or what an exporter calls everything."""
     words = _words(name)
-    return words in _NOTHING or (words.startswith(_NUMBERED) and "/" not in name)
+    return words in _NOTHING or _GATES.fullmatch(name) is not None or (words.startswith(_NUMBERED) and "/" not in name)
 
 
 def _outside(place: Place) -> Place:

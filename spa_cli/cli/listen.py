@@ -8,14 +8,17 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spa_cli.cli.streams import say
 from spa_cli.errors import UsageError
 from spa_cli.progress import LOG, NOTE, PART
 from spa_cli.text import one_line
+
+if TYPE_CHECKING:
+    from spa_cli.report.bar import OnTerminal
 
 
 @contextlib.contextmanager
@@ -40,10 +43,6 @@ def listening(quiet: bool, verbose: bool, log_file: Path | None) -> Iterator[Non
         for handler in handlers:
             LOG.removeHandler(handler)
             handler.close()
-
-
-# widths of a bar, of a stage and of all that is said of times, with what stands between
-_BAR, _TEXT, _TIMES = 12, 40, 26
 
 
 class _Kept(logging.FileHandler):
@@ -113,16 +112,13 @@ class _Bar(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
-        self._shown: Any = None
-        self._task: Any = None
-        self._pace = Pace()
+        self._shown: OnTerminal | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         part, text = getattr(record, PART, None), record.getMessage()
         if part is not None:
             if self._shown is not None:
-                self._pace.reached(part)
-                self._shown.update(self._task, total=1.0, completed=part)
+                self._shown.reached(part)
             return
         # a bar that is being drawn would swallow what is printed beside it
         self.close()
@@ -132,61 +128,14 @@ class _Bar(logging.Handler):
             if sys.stderr.isatty():
                 say(textwrap.fill(one_line(text), shutil.get_terminal_size().columns))
         elif record.levelno == logging.INFO and text and sys.stderr.isatty():
-            self._pace = Pace()
-            self._shown = progress(self._pace)
-            self._task = self._shown.add_task(text, total=None)
-            self._shown.start()
+            from spa_cli.report.bar import OnTerminal
+
+            self._shown = OnTerminal()
+            self._shown.begin(text)
 
     def close(self) -> None:
         """Take the bar away."""
         if self._shown is not None:
-            self._shown.stop()
+            self._shown.take_away()
             self._shown = None
         super().close()
-
-
-class Pace:
-    """How long the rest will take, if it goes on as it went: seconds that pass are no longer left."""
-
-    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
-        self._now = now
-        self._began = now()
-        self._part, self._at = 0.0, self._began
-
-    def reached(self, part: float) -> None:
-        """Such a fraction is done; a smaller one than before: it has begun anew."""
-        if part < self._part:
-            self._began = self._now()
-        self._part, self._at = part, self._now()
-
-    @property
-    def left(self) -> float | None:
-        """Seconds; ``None`` where nothing can be said: at the start, and when it takes longer than was thought."""
-        if not self._part:
-            return None
-        found = (self._at - self._began) / self._part - (self._now() - self._began)
-        return found if found >= 1 else None
-
-
-def progress(pace: Pace) -> Any:
-    """A bar of one line."""
-    from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
-    from rich.table import Column
-    from rich.text import Text
-
-    from spa_cli.report.tables import console
-
-    class Times(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            left = pace.left
-            about = f", about {left:.0f} s left" if left is not None else ""
-            return Text(f"{task.elapsed or 0:.0f} s{about}", style="dim", no_wrap=True)
-
-    out = console(stderr=True)
-    # one line, however narrow: the times stay, and of the stage as much as there is room for
-    bar = [BarColumn(bar_width=_BAR)] if out.width >= _TEXT + _BAR + _TIMES else []
-    room = max(8, min(_TEXT, out.width - _TIMES - (_BAR + 1) * len(bar)))
-    text = TextColumn(
-        "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", max_width=room)
-    )
-    return Progress(SpinnerColumn(), text, *bar, Times(Column(no_wrap=True)), console=out, transient=True)

@@ -12,12 +12,12 @@ import onnx
 from onnx import helper, numpy_helper
 
 from spa_cli.adjoints.assemble import keep
+from spa_cli.analysis import shapes_at
 from spa_cli.derivatives.weights import weights_of
 from spa_cli.graph.model import Graph
-from spa_cli.graph.shapes import Shapes, constant, interpret
+from spa_cli.graph.shapes import Shapes, constant
 from spa_cli.graph.view import build
-from spa_cli.operators import record_of, shape_rules
-from spa_cli.runtime.observe import observe
+from spa_cli.operators import record_of
 from spa_cli.runtime.session import Feeds
 
 
@@ -40,9 +40,7 @@ def settle(graph: Graph, feeds: Feeds) -> tuple[Graph, Shapes]:
     shapes = {n: np.shape(v) for n, v in feeds.items() if n not in switches}
     while True:
         settled = build(model, graph.folder)
-        known = interpret(settled, shapes, rules=shape_rules())
-        if known.unknown:
-            known = interpret(settled, shapes, observe(settled, known, shapes), shape_rules())
+        known = shapes_at(settled, shapes)
         values = {n.outputs: constant(settled, known, n.inputs[0]) for n in settled.nodes if n.op == "If"}
         taken = {outputs: bool(value.reshape(-1)[0]) for outputs, value in values.items() if value is not None}
         if taken:

@@ -46,6 +46,10 @@ class InMemory:
         shape = getattr(self.value, "shape", None)
         return type(self.value).__name__ + (f" {tuple(shape)}" if shape is not None else "")
 
+    def same_as(self, other: Any) -> bool:
+        """Whether these are the very same samples."""
+        return isinstance(other, InMemory) and other.value is self.value
+
     @property
     def once(self) -> bool:
         """Whether it is used up by being read."""

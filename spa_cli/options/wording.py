@@ -11,12 +11,12 @@ from contextvars import ContextVar
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, ParamSpec, TypeVar
 
-from spa_cli.errors import SpaError
+from spa_cli.errors import OptionError, SpaError
 from spa_cli.options.declare import declared
 from spa_cli.options.limits import Limits
 from spa_cli.options.prune import Options
 from spa_cli.options.tune import Training
-from spa_cli.progress import LOG, Progress, listened
+from spa_cli.progress import LOG, Bar, Progress, Wanted, bar, listened
 
 COMMAND_LINE, PYTHON = "command line", "Python"
 _whose: ContextVar[str] = ContextVar("whose", default="")
@@ -30,7 +30,14 @@ _OTHERS = {
     "no-isolate": "isolate=False",
 }
 # what Python has another means for
-_PHRASES = {"[all of it with --debug]": "[all of it in __cause__]", "alone with --debug": "alone to see where"}
+_PHRASES = {
+    "[all of it with --debug]": "[all of it in __cause__]",
+    "alone with --debug": "alone to see where",
+    "more groups; --all lists them, --json has every member": "more groups; .grouping.groups has all",
+    "more reasons; --all lists them": "more reasons; .grouping.frozen has all",
+    "more outputs; --json has all": "more outputs; .drift.outputs has all",
+    "more tensors; --json has every one": "more tensors; .shapes has all",
+}
 _COMMAND = re.compile(r"'spa (\w+)(?: --\w+)*'")
 # fields of results, and keys of reports, that hold sentences, or what holds some
 _SAYING = {"warnings", "slower", "accuracy", "by", "points", "refused", "gates", "text", "error", "report", "source"}
@@ -86,44 +93,56 @@ def _reworded(found: Any) -> Any:
 def spoken(function: Callable[P, T]) -> Callable[P, T]:
     """A function of the Python API: its errors, warnings and results speak Python's words, unless a command calls it.
 
-    Its argument ``progress`` is told what goes on, and at the end "done".
+    Its argument ``progress`` is told what goes on, and at the end "done"; without one there is a bar in a notebook.
     """
 
     @functools.wraps(function)
     def called(*given: P.args, **named: P.kwargs) -> T:
-        with _for_python(named) as python:
+        listener = _listener(named)
+        with _for_python(listener) as python:
             found = function(*given, **named)
             if isinstance(found, Generator):
-                return _one_by_one(found, named)  # type: ignore[return-value]
-            _done(named)
+                return _one_by_one(found, listener)  # type: ignore[return-value]
+            _done(listener)
             return reworded(found) if python else found
 
     return called
 
 
-def _one_by_one(results: Generator[T], named: Mapping[str, Any]) -> Iterator[T]:
+def _listener(named: Mapping[str, Any]) -> Progress | Bar | None:
+    """Who is to be told; a command listens by itself."""
+    wanted: Wanted = named.get("progress")
+    if callable(wanted):
+        return wanted
+    if wanted not in (None, True, False):
+        raise OptionError(
+            f"progress has to be a function of the stage and the fraction that is done, True or False, not {wanted!r}"
+        )
+    return None if _whose.get() else bar(wanted)
+
+
+def _one_by_one(results: Generator[T], listener: Progress | Bar | None) -> Iterator[T]:
     # what calls it may do other things between two results
     try:
         while True:
-            with _for_python(named) as python:
+            with _for_python(listener) as python:
                 found = next(results)
                 found = reworded(found) if python else found
             yield found
     except StopIteration:
-        _done(named)
+        _done(listener)
     finally:
         results.close()
 
 
-def _done(named: Mapping[str, Any]) -> None:
-    if progress := named.get("progress"):
-        progress("done", 1.0)
+def _done(listener: Progress | Bar | None) -> None:
+    if callable(listener):
+        listener("done", 1.0)
 
 
 @contextmanager
-def _for_python(named: Mapping[str, Any]) -> Iterator[bool]:
-    progress: Progress | None = named.get("progress")
-    with speaking(PYTHON) as python, listened(progress and (lambda stage, part: progress(in_python(stage), part))):
+def _for_python(listener: Progress | Bar | None) -> Iterator[bool]:
+    with speaking(PYTHON) as python, listened(listener, in_python):
         yield python
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from spa_cli.importance.aggregation import AGGREGATIONS
 from spa_cli.importance.criteria import CRITERIA
 from spa_cli.importance.normalisation import NORMALISATIONS
-from spa_cli.report.tables import new_table
+from spa_cli.report.tables import new_table, put
 from spa_cli.text import summary_of
 
 
@@ -43,7 +43,7 @@ def criteria_tables(out: Console) -> None:
     for c in CRITERIA.values():
         default = f"{c.aggregation or '-'}, {c.normalisation}"
         found.add_row(c.name, c.needs, default, Text(c.summary))
-    out.print(found)
+    put(out, found)
     _functions(out, "aggregations (--aggregation): from a channel's members to one score", AGGREGATIONS)
     _functions(out, "normalisations (--normalisation): between groups", NORMALISATIONS)
 
@@ -54,4 +54,4 @@ def _functions(out: Console, title: str, functions: Mapping[str, Callable[..., A
     found.add_column("meaning", overflow="fold")
     for name, function in functions.items():
         found.add_row(name, Text(summary_of(function)))
-    out.print(found)
+    put(out, found)

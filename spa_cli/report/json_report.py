@@ -156,6 +156,7 @@ def _setting(setting: Setting) -> dict[str, Any]:
     return {
         "threads": setting.threads,
         "batch": setting.batch,
+        "beside": "tidied original" if setting.tidied else "original",
         "before_ms": timing.before * 1e3,
         "after_ms": timing.after * 1e3,
         "left": timing.left,

@@ -6,12 +6,14 @@ import io
 from collections.abc import Callable
 
 from rich.console import Console
+from rich.markup import escape
 
 from spa_cli.analysis import Analysis
+from spa_cli.options.wording import in_python
 from spa_cli.report.json_report import prune_json, verify_json
 from spa_cli.report.summary import prune_table, verify_table
 from spa_cli.report.sweep import sweep_table
-from spa_cli.report.tables import console, inspect_table
+from spa_cli.report.tables import PAGE, console, inspect_table
 from spa_cli.report.tune import tune_json, tune_table
 from spa_cli.report.weights import weights_table
 from spa_cli.result import Result
@@ -20,14 +22,27 @@ from spa_cli.tuning.result import TuneResult
 from spa_cli.verification.compare import Comparison
 from spa_cli.weights.carry import Carried
 
-_PAGE = '<pre style="line-height:1.2;overflow-x:auto;font-family:monospace">{code}</pre>'
-
 
 def html(found: object) -> str:
-    """The table of a result. Nothing in it is markup but what is ours: rich escapes what it is given."""
-    out = console(file=io.StringIO())
+    """The table of a result, in Python's words, and its warnings, which no terminal shows here. Nothing in it is markup
+    but what is ours: rich escapes what it is given.
+    """
+    out = console(file=io.StringIO(), words=in_python)
     _printing(found)(out)
-    return out.export_html(code_format=_PAGE, inline_styles=True)
+    # the table begins with what ruined it
+    leads = isinstance(found, Result) and found.drift.resembles is False
+    for text in _warnings(found)[leads:]:
+        out.print(f"[yellow]warning:[/] {escape(text)}")
+    return out.export_html(code_format=PAGE, inline_styles=True)
+
+
+def _warnings(found: object) -> list[str]:
+    match found:
+        case Analysis():
+            return found.source.warnings
+        case Result() | Sweep() | TuneResult() | Carried():
+            return found.warnings
+    return []
 
 
 def _printing(found: object) -> Callable[[Console], None]:

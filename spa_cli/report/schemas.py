@@ -146,6 +146,7 @@ _PRUNED = {
             _object(
                 threads=_said(_or_null(COUNT), "null: as many as onnxruntime takes"),
                 batch=COUNT,
+                beside=_said({"enum": ["original", "tidied original"]}, "as it is, or as tidying alone leaves it"),
                 before_ms=NUMBER,
                 after_ms=NUMBER,
                 left=_said(NUMBER, "after / before, by the medians"),

@@ -41,7 +41,7 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
     _not_verified(out, report)
     _before_and_after(out, f"{verb} {report['input']}", ("before", "after"), report)
     if report["timings"]:
-        out.print(f"of the original's latency {', '.join(map(_timed, report['timings']))}")
+        _latency_left(out, report["timings"])
     if report["tidied"]:
         out.print(f"tidied: {told(report['tidied'])}")
     if report["not_verified"]:
@@ -155,7 +155,14 @@ def _before_and_after(out: Console, title: str, columns: Iterable[str], report: 
         a, b = report["before"].get(name), report["after"].get(name)
         if a is not None and b is not None:
             table.add_row(label, show(a), show(b), change(a, b))
-    out.print(table)
+    put(out, table)
+
+
+def _latency_left(out: Console, timings: Sequence[dict[str, Any]]) -> None:
+    """Of the original's, in all settings; then of what tidying alone leaves."""
+    found = [f"of the original's latency {', '.join(_timed(one) for one in timings if one['beside'] == 'original')}"]
+    found += [f"{_timed(one)} of the tidied original's" for one in timings if one["beside"] != "original"]
+    out.print("; ".join(found))
 
 
 def _timed(setting: dict[str, Any]) -> str:

@@ -73,7 +73,7 @@ def sweep_table(out: Console, sweep: Sweep) -> None:
         cells.append("-" if point.agreement is None else f"{point.agreement:.1%}")
         cells += [_accuracy(point)] if judged else []
         table.add_row(f"{point.asked:g}", *cells, "[red]ruined[/]" if point.ruined else best)
-    out.print(table)
+    put(out, table)
     if sweep.original.accuracy is not None:
         out.print(f"the original's accuracy is {sweep.original.accuracy:.4g}")
     for point in sweep.points:

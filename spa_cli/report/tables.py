@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import IO, Any
 
 from rich import box
@@ -22,6 +22,10 @@ from spa_cli.report.states import states_lines
 from spa_cli.text import count, one_line, plural, shortened, size
 
 _NO_LIMIT = 100_000
+# into how many columns a sentence is wrapped at the least, beside names that are whole
+_SENTENCE = 32
+# what is printed as HTML
+PAGE = '<pre style="line-height:1.2;overflow-x:auto;font-family:monospace">{code}</pre>'
 
 
 def _seen(text: Text) -> Text:
@@ -33,27 +37,33 @@ def _seen(text: Text) -> Text:
 class _Console(Console):
     """What stands in a model is shown, but does nothing: see ``one_line``. All text of all tables comes by here."""
 
+    def __init__(self, words: Callable[[str], str] = str, **how: Any) -> None:
+        super().__init__(**how)
+        self._words = words
+
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         return super().render(_seen(renderable) if isinstance(renderable, Text) else renderable, options)
 
-    def render_str(self, *given: Any, **how: Any) -> Text:
-        return _seen(super().render_str(*given, **how))
+    def render_str(self, text: str, **how: Any) -> Text:
+        return _seen(super().render_str(self._words(text), **how))
 
     def on_broken_pipe(self) -> None:
         """Whoever prints knows what to do; rich would leave with a code of its own."""
         raise BrokenPipeError
 
 
-def console(stderr: bool = False, file: IO[str] | None = None) -> Console:
+def console(stderr: bool = False, file: IO[str] | None = None, words: Callable[[str], str] = str) -> Console:
     """Colours on a terminal (unless NO_COLOR), at least 80 columns and no wrapping surprises in a pipe.
 
-    ``file``: what is printed is recorded, with its colours, to be exported.
+    ``file``: what is printed is recorded, with its colours, to be exported; in such ``words``, but for names.
     """
+    # in a notebook rich would show what is printed, wherever it is printed to
+    how: dict[str, Any] = {"highlight": False, "force_jupyter": False}
     if file is not None:
-        return _Console(file=file, record=True, highlight=False, width=100, force_terminal=True, legacy_windows=False)
-    found = _Console(stderr=stderr, highlight=False, soft_wrap=False)
+        return _Console(words, file=file, record=True, width=100, force_terminal=True, legacy_windows=False, **how)
+    found = _Console(stderr=stderr, soft_wrap=False, **how)
     if not found.is_terminal:
-        found = _Console(stderr=stderr, highlight=False, width=80, no_color=True)
+        found = _Console(stderr=stderr, width=80, no_color=True, **how)
     return found
 
 
@@ -63,12 +73,20 @@ def short(out: Console, names: Sequence[str], width: int) -> list[str]:
 
 
 def put(out: Console, table: Table) -> None:
-    """Print a table; in a pipe as wide as its names are."""
+    """Print a table, and above it what it is called; in a pipe as wide as its names are."""
+    # rich would wrap it where the table ends
+    title, table.title = table.title or "", None
+    out.print(title, style="bold", soft_wrap=not out.is_terminal)
     if out.is_terminal:
         out.print(table)
         return
     width = out.width
+    wrapped = [column for column in table.columns if not column.no_wrap]
+    for column in wrapped:
+        column.max_width = _SENTENCE
     out.width = max(width, Measurement.get(out, out.options.update(max_width=_NO_LIMIT), table).maximum)
+    for column in wrapped:
+        column.max_width = None
     out.print(table)
     out.width = width
 
@@ -76,7 +94,7 @@ def put(out: Console, table: Table) -> None:
 def new_table(out: Console, title: str) -> Table:
     """An empty table in the house's style."""
     style = box.ROUNDED if out.is_terminal and out.encoding.startswith("utf") else box.ASCII2
-    return Table(title=title, title_justify="left", title_style="bold", box=style, header_style="bold", expand=False)
+    return Table(title=title, box=style, header_style="bold", expand=False)
 
 
 def operators_table(out: Console, found: list[Operator]) -> None:
@@ -97,9 +115,11 @@ def operators_table(out: Console, found: list[Operator]) -> None:
 def inspect_table(out: Console, analysis: Analysis, name: str, source_bytes: int, everything: bool) -> None:
     """Groups with what is in them and what a channel costs; then the frozen axes by reason."""
     costs = analysis.costs
+    out.print(f"[bold]{escape(name)}[/]", soft_wrap=not out.is_terminal)
     out.print(
-        f"[bold]{escape(name)}[/]  {count(costs.params)} parameters, {count(costs.macs)} MACs, {size(source_bytes)}, "
-        f"opset {analysis.graph.opset}, {len(analysis.graph.nodes)} nodes"
+        f"{count(costs.params)} parameters, {count(costs.macs)} MACs, {size(source_bytes)}, "
+        f"opset {analysis.graph.opset}, {len(analysis.graph.nodes)} nodes",
+        soft_wrap=not out.is_terminal,
     )
     shapes = ", ".join(f"{n} {'x'.join(map(str, s)) or 'scalar'}" for n, s in analysis.input_shapes.items())
     out.print(f"[dim]costs at input {escape(shapes)}[/]")
@@ -153,14 +173,17 @@ def _frozen(out: Console, analysis: Analysis, everything: bool) -> None:
     table = new_table(out, f"{plural(len(frozen), 'frozen axis', 'frozen axes')} of weights")
     table.add_column("why", overflow="fold")
     table.add_column("axes", justify="right", no_wrap=True)
-    table.add_column("for example", no_wrap=True)
+    # a narrow terminal has room for reasons, or for names
+    wide = out.width >= 60
+    if wide:
+        table.add_column("for example", no_wrap=True)
     by_reason: dict[str, list[str]] = {}
     for name, f in zip(short(out, [f.tensor for f in frozen], 24), frozen, strict=True):
         by_reason.setdefault(f.reason.text, []).append(f"{name}[{f.axis}]")
     ranked = sorted(by_reason.items(), key=lambda item: -len(item[1]))
     shown = ranked if everything else ranked[:12]
     for text, places in shown:
-        table.add_row(Text(text), str(len(places)), Text(places[0]))
+        table.add_row(Text(text), str(len(places)), *([Text(places[0])] if wide else []))
     put(out, table)
     if len(shown) < len(ranked):
         out.print(f"[dim]... and {len(ranked) - len(shown)} more reasons; --all lists them[/]")

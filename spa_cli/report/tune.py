@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from spa_cli.report.tables import new_table
-from spa_cli.text import drift_text, shorten
+from spa_cli.report.tables import new_table, put
+from spa_cli.text import drift_text
 from spa_cli.tuning.result import TuneResult
 from spa_cli.tuning.tune import Tuned
 from spa_cli.verification.drift import Drift
@@ -61,7 +61,7 @@ def tuned_json(tuned: Tuned) -> dict[str, Any]:
 
 def tune_table(out: Console, report: dict[str, Any]) -> None:
     """Before and after, of a ``spa.tune/1``."""
-    table = new_table(out, escape(f"tuned {shorten(report['input'], 30)} to {shorten(report['teacher'], 30)}"))
+    table = new_table(out, escape(f"tuned {report['input']} to {report['teacher']}"))
     table.add_column("")
     for column in ("before", "after"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -71,7 +71,7 @@ def tune_table(out: Console, report: dict[str, Any]) -> None:
         table.add_row("drift", *(drift_text(d["relative_l2"]) for d in (before, after)))
     if before["agreement"] is not None:
         table.add_row("agreement", *(f"{d['agreement']:.1%}" for d in (before, after)))
-    out.print(table)
+    put(out, table)
     for line in tuned_lines(tuned):
         out.print(line)
     out.print(f"measured on {escape(report['drift']['on'])}")

@@ -22,9 +22,10 @@ def untidy(source: Source) -> str:
     count = len(optional_inputs(source.model)) if source.model.ir_version >= OPTIONAL_SINCE else 0
     if not count:
         return ""
+    said, them = ("1 weight is also an input", "it") if count == 1 else (f"{count} weights are also inputs", "them")
     return (
-        f"{count} weights are also inputs, so that onnxruntime may neither fold nor fuse them and can be several times "
-        "slower; --tidy takes them off the inputs"
+        f"{said}, so that onnxruntime may neither fold nor fuse {them} and can be several times slower; "
+        f"--tidy takes {them} off the inputs"
     )
 
 

@@ -54,7 +54,9 @@ def tidied(source: Source, steps: Iterable[str] = FIRST) -> Source:
     made = replace(source, model=model, given=given, tidied=done, warnings=[*source.warnings])
     if "inputs" in done:
         made.warnings.append(
-            f"{done['inputs']} weights were also inputs, and --tidy took them off: they can no longer be fed"
+            "1 weight was also an input, and --tidy took it off: it can no longer be fed"
+            if done["inputs"] == 1
+            else f"{done['inputs']} weights were also inputs, and --tidy took them off: they can no longer be fed"
         )
         # weights that are computed from others were none as long as those could be fed
         fold(made)

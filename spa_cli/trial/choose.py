@@ -153,7 +153,7 @@ def choose(ranked: Ranked, request: Request, trials: Trials, aim: Aim) -> Choice
         stage("choosing what goes")
         menu = menu_of(ranked, request, left_whole)
         if not menu.total:
-            refuse(ranked.subject, left_whole)
+            refuse(ranked.subject, left_whole, tied(ranked, menu))
         chosen = aim.choose(menu)
         selection = menu.selection(chosen.gone)
         if (clash := _clash(ranked, menu, chosen.gone)) is not None:
@@ -181,11 +181,25 @@ def _clash(ranked: Ranked, menu: Menu, gone: dict[int, int]) -> dict[int, str] |
     return None
 
 
-def refuse(subject: Subject, left_whole: dict[int, str]) -> None:
+def tied(ranked: Ranked, menu: Menu) -> str:
+    """Which groups --uniform left whole, since others have to go with them and can't; "" for none."""
+    if not menu.tied:
+        return ""
+    groups = ranked.subject.analysis.grouping.groups
+    index, other = next(iter(menu.tied.items()))
+    return (
+        f"--uniform cuts '{groups[index].name}' only with '{groups[other].name}', which has the same role and stays "
+        f"whole{f', and {len(menu.tied) - 1} more such' if len(menu.tied) > 1 else ''}"
+    )
+
+
+def refuse(subject: Subject, left_whole: dict[int, str], tied: str = "") -> None:
     """Nothing can go: say why."""
     nothing = f"nothing in '{subject.source.name}' can be pruned"
     if left_whole:
         index, why = next(iter(left_whole.items()))
         name = subject.analysis.grouping.groups[index].name
         raise ModelError(f"{nothing}: no cut of its groups survived verification ('{name}': {why}); please report it")
+    if tied:
+        raise ModelError(f"{nothing}: {tied}; leave out --uniform, or let both go")
     raise ModelError(f"{nothing} under these constraints; 'spa inspect' lists the groups")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from spa_cli.analysis import Analysis, analyse_model
 from spa_cli.budget.patterns import check_patterns
 from spa_cli.calibration.judging import first_of, judging_samples, or_feeds
-from spa_cli.calibration.read import read_data
+from spa_cli.calibration.read import Data, read_data
 from spa_cli.calibration.seen import in_a_line
 from spa_cli.channels.ranking import Ranking
 from spa_cli.errors import ModelError
@@ -52,20 +52,23 @@ def analyse(source: Source, request: Request, *, of_many: bool = False) -> Subje
     with explained(source.name):
         if not request.options.tidy:
             if warning := untidy(source):
+                # while there is time to stop, and beside the result
+                note(warning)
                 source.warnings.append(warning)
             return _analyse(source, request, of_many)
         stage("tidying up")
         subject = _analyse(tidied(source), request, of_many)
         # samples to check it on are known only now
         if differs(subject) is not None:
-            subject = _analyse(tidied_by_what_holds(source, subject), request, of_many)
+            subject = _analyse(tidied_by_what_holds(source, subject), request, of_many, subject.data)
         return subject
 
 
-def _analyse(source: Source, request: Request, of_many: bool) -> Subject:
+def _analyse(source: Source, request: Request, of_many: bool, data: Data | None = None) -> Subject:
     options, focus = request.options, request.focus
     stage("finding which channels depend on each other")
-    data = read_data(options, focus, request.reading, source.graph)
+    # what was read is not asked for again: there are sources that give it once
+    data = data or read_data(options, focus, request.reading, source.graph)
     analysis = analyse_model(source, options.input_shape, data.shapes, options.shrinking)
     _require_prunable(source, analysis)
     warnings = check_patterns(request.constraints, analysis.grouping, analysis.graph, source.name, of_many)

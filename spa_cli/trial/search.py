@@ -11,7 +11,7 @@ from spa_cli.options import Options
 from spa_cli.progress import stage
 from spa_cli.request import Request
 from spa_cli.runtime.timing import Timing
-from spa_cli.trial.choose import Choice, bill_of, choose, menu_of, refuse, solver_of
+from spa_cli.trial.choose import Choice, bill_of, choose, menu_of, refuse, solver_of, tied
 from spa_cli.trial.prepare import Ranked
 from spa_cli.trial.target import HURRY, Chosen
 from spa_cli.trial.trials import Trial, Trials
@@ -51,7 +51,7 @@ def choose_by_quality(ranked: Ranked, request: Request, trials: Trials) -> Choic
     quality = Quality(ranked.subject, request.options, request.focus)
     costs, bill, menu = ranked.subject.analysis.costs, bill_of(ranked, request), menu_of(ranked, request)
     if not menu.total:
-        refuse(ranked.subject, {})
+        refuse(ranked.subject, {}, tied(ranked, menu))
 
     def solver(menu: Menu) -> Solver:
         return solver_of(ranked, request, menu, bill)

@@ -25,6 +25,7 @@ from spa_cli.surgery.cut import Cut
 from spa_cli.tidy.steps import with_norms_folded
 from spa_cli.verification.check import verify_file, zeroing_differs
 from spa_cli.verification.outputs import outputs_differ
+from spa_cli.verification.speed import beside_tidied
 from spa_cli.verification.structure import LIMIT
 from spa_cli.verification.subject import Subject
 from spa_cli.version import __version__
@@ -288,6 +289,10 @@ class Trials:
         """The original and a finished cut, measured alternately in one run."""
         source = self._subject.source
         return latency(source, trial.opened, self._subject.single, apart=source.external)
+
+    def latency_beside_tidied(self, trial: Trial) -> Timing | None:
+        """A finished cut beside the original as tidying alone leaves it, where it is tidied and that can be timed."""
+        return beside_tidied(self._subject, trial.opened)
 
 
 def note_of(method: str, removed: int, analysis: Analysis) -> dict[str, object]:

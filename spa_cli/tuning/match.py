@@ -8,11 +8,10 @@ import numpy as np
 from onnxruntime import InferenceSession
 
 from spa_cli.adjoints.weights import WeightGradients, computed, opened, weight_gradients
-from spa_cli.analysis import Analysis
+from spa_cli.analysis import Analysis, shapes_at
 from spa_cli.calibration.chunks import samples_in
 from spa_cli.calibration.focus import FOCUS
 from spa_cli.graph.model import Array
-from spa_cli.graph.shapes import interpret
 from spa_cli.graph.states import State, narrowed
 from spa_cli.graph.view import build
 from spa_cli.runtime.probe import probe
@@ -59,7 +58,7 @@ class Match:
         self._inputs, self._told = losses.given, losses.told
         graph = build(losses.model, pruned.graph.folder)
         sizes = {n: tuple(np.shape(v)) for n, v in self._all(samples, seen).items()}
-        self.gradients: WeightGradients = weight_gradients(graph, interpret(graph, sizes), weights, losses.names)
+        self.gradients: WeightGradients = weight_gradients(graph, shapes_at(graph, sizes), weights, losses.names)
         self._names = losses.names
         # what every loss counts; one until it is known how large it is
         self.scale = np.ones(len(terms))

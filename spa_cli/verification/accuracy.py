@@ -6,16 +6,20 @@ import math
 import re
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from spa_cli.errors import VerificationError, first_line
 from spa_cli.graph.model import Array
+from spa_cli.graph.save import Staged
+from spa_cli.graph.source import Source
 from spa_cli.measures.interval import Estimate, Tally, share
 from spa_cli.options.words import Evaluation
 
@@ -155,7 +159,28 @@ def _called(function: Evaluation, model: Path) -> float:
     return value
 
 
-def by_command(command: str | Evaluation, before: Path | None, after: Path) -> Accuracy:
+def by_command(command: str | Evaluation, before: Source, after: Source | Path) -> Accuracy:
     """What the user's command says of both files; raises VerificationError where it fails."""
-    dense = None if before is None else Estimate(evaluate(command, before))
-    return Accuracy(dense, Estimate(evaluate(command, after)), "--eval" if isinstance(command, str) else "evaluate")
+    with in_file(before) as path:
+        dense = Estimate(evaluate(command, path))
+    with in_file(after) as path:
+        small = Estimate(evaluate(command, path))
+    return Accuracy(dense, small, "--eval" if isinstance(command, str) else "evaluate")
+
+
+@contextmanager
+def in_file(model: Source | Path) -> Iterator[Path]:
+    """Its file; of a model from memory one that is there as long as the ``with`` lasts."""
+    path = model.path if isinstance(model, Source) else model
+    if path is not None:
+        yield path
+        return
+    assert isinstance(model, Source)
+    staged = Staged("model.onnx", model.folder, None)
+    try:
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model.given or model.model)
+        staged.write(copy, model.external)
+        yield staged.path
+    finally:
+        staged.discard()

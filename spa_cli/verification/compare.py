@@ -108,7 +108,7 @@ def compare(
     given = None
     if options.calib is not None:
         given = read_samples(options.calib, before.graph, Reading.of(options), count or _MOST)
-    _check_accuracy(options, limits, after, given)
+    _check_accuracy(options, limits, given)
     shrinking = None if read is None else read.shrinking
     analysis = analyse_model(before, options.input_shape, given.shapes if given else {}, shrinking)
     samples = _synthetic(before, analysis, count) if given is None else whole(analysis, given, count)
@@ -128,9 +128,9 @@ def compare(
     stage("comparing outputs")
     dense, thin = (open_session(m, large=before.external) for m in (before, fitting))
     moved, accuracy = judge(dense, thin, samples, panel, labels_of(given, must=False))
-    if options.evaluate is not None and after.path is not None:
+    if options.evaluate is not None:
         stage("asking --eval")
-        accuracy = by_command(options.evaluate, before.path, after.path)
+        accuracy = by_command(options.evaluate, before, after)
     if limits.min_accuracy is not None and accuracy is None:
         raise _unlabelled()
     small = analyse_model(after, narrowed_shapes(analysis.input_shapes, states))
@@ -227,10 +227,8 @@ def _synthetic(source: Source, analysis: Analysis, count: int | None) -> Calibra
     return made
 
 
-def _check_accuracy(options: Options, limits: Limits, after: Source, given: Samples | None) -> None:
+def _check_accuracy(options: Options, limits: Limits, given: Samples | None) -> None:
     """Raises UsageError, before any work, where accuracy is asked for and can't be measured."""
-    if options.evaluate is not None and after.path is None:
-        raise UsageError("--eval reads a file, and this model is in memory; write it to a file first")
     found = labels_of(given, limits.min_accuracy is not None and options.evaluate is None)
     if limits.min_accuracy is not None and options.evaluate is None and found is None:
         raise _unlabelled()

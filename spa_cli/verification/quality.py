@@ -15,6 +15,7 @@ from spa_cli.calibration.chunks import samples_in
 from spa_cli.calibration.focus import Focus
 from spa_cli.errors import OptionError
 from spa_cli.graph.model import Array
+from spa_cli.graph.source import Source
 from spa_cli.graph.states import State
 from spa_cli.memory import working_memory
 from spa_cli.options import Options
@@ -22,7 +23,7 @@ from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.session import Openable, floats, open_session, run
 from spa_cli.runtime.store import Kept, Store
 from spa_cli.runtime.widened import widened
-from spa_cli.verification.accuracy import evaluate, hits
+from spa_cli.verification.accuracy import evaluate, hits, in_file
 from spa_cli.verification.drift import Drift, Moved, counted, drift
 from spa_cli.verification.subject import Subject
 
@@ -81,7 +82,7 @@ class Quality:
 
     def of_original(self) -> Measured:
         """The original's own."""
-        return Measured(Drift(0.0, 1.0), self._accuracy(map(_got, self._reference), self._subject.source.path))
+        return Measured(Drift(0.0, 1.0), self._accuracy(map(_got, self._reference), self._subject.source))
 
     def of(self, model: Path, states: Sequence[State] = ()) -> Measured:
         """A model in a file, of which ``states`` lost channels.
@@ -114,11 +115,12 @@ class Quality:
         feeds, new = self._samples.runs[0]
         return drift(_got(self._reference[0]), counted(run(session, feeds), feeds, new)).relative_l2
 
-    def _accuracy(self, outputs: Iterable[list[Any]], model: Path | None) -> float | None:
+    def _accuracy(self, outputs: Iterable[list[Any]], model: Source | Path) -> float | None:
         if not self._judges:
             return None
         if self._command is not None:
-            return evaluate(self._command, model) if model is not None else None
+            with in_file(model) as path:
+                return evaluate(self._command, path)
         if self._labels is None or self._scores is None or self._samples.index is None:
             return None
         pairs = zip(outputs, self._indices, strict=True)

@@ -1,4 +1,6 @@
-"""How long a pruned model takes beside the original, and which layers are to blame where it is no faster."""
+"""How long a pruned model takes beside the original, also as --tidy leaves that; which layers are to blame where it is
+no faster.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,8 @@ from spa_cli.runtime.profile import profile
 from spa_cli.runtime.said import said
 from spa_cli.runtime.session import Feeds, Openable
 from spa_cli.runtime.timing import Timing, latency
+from spa_cli.tidy.optional_inputs import untidy
+from spa_cli.tidy.steps import tidied
 from spa_cli.verification.subject import Subject
 
 # other work on the machine makes up less than this
@@ -25,11 +29,15 @@ _BATCH, _LONG = 8, 1.0
 
 @dataclass(frozen=True)
 class Setting:
-    """How both models were run: ``threads`` (``None``: as onnxruntime would), ``batch`` samples at a time."""
+    """How both models were run: ``threads`` (``None``: as onnxruntime would), ``batch`` samples at a time.
+
+    ``tidied``: beside the original as tidying alone leaves it.
+    """
 
     threads: int | None
     batch: int
     timing: Timing
+    tidied: bool = False
 
 
 def settings(subject: Subject, path: Openable, first: Timing | None = None) -> Iterator[Setting]:
@@ -40,6 +48,8 @@ def settings(subject: Subject, path: Openable, first: Timing | None = None) -> I
     single, cores = subject.single, os.cpu_count() or 1
     alone = first or _timed(subject, path, single)
     yield Setting(None, 1, alone)
+    if (beside := beside_tidied(subject, path)) is not None:
+        yield Setting(None, 1, beside, tidied=True)
     if cores > 1 and alone.before * cores <= _LONG:
         yield Setting(1, 1, _timed(subject, path, single, threads=1))
     if alone.before * _BATCH <= _LONG and (many := subject.several(_BATCH)) is not None:
@@ -51,15 +61,47 @@ def _timed(subject: Subject, path: Openable, feeds: Feeds, threads: int | None =
     return latency(source, path, feeds, apart=source.external, threads=threads)
 
 
-def slower(subject: Subject, model: onnx.ModelProto, states: Sequence[State], timing: Timing) -> str:
-    """A sentence where the result takes longer than the original: how much, in which layers, what helps; "" if not."""
-    if min(timing.left, timing.quiet_left) <= SLOWER:
+def beside_tidied(subject: Subject, path: Openable) -> Timing | None:
+    """The file beside the original as tidying alone leaves it: by --tidy, or where weights that are inputs cost time,
+    without those inputs. ``None`` where there is no such thing, or its weights lie in files of their own.
+    """
+    source = subject.source
+    if source.external or not (source.tidied or untidy(source)):
+        return None
+    model = source.model if source.tidied else tidied(source, ["inputs"]).model
+    return latency(model, path, subject.single)
+
+
+def is_slower(timing: Timing) -> bool:
+    """Whether the second takes longer than the first, and not only because of what else the machine does."""
+    return min(timing.left, timing.quiet_left) > SLOWER
+
+
+def slower(subject: Subject, model: onnx.ModelProto, states: Sequence[State], timings: Sequence[Setting]) -> str:
+    """A sentence where the result takes longer than the original, or than that when it is only tidied: how much, in
+    which layers, what helps; "" if not.
+    """
+    timing = timings[0].timing
+    beside = next((one.timing for one in timings if one.tidied and is_slower(one.timing)), None)
+    if beside is not None and not subject.source.tidied:
+        return (
+            f"the result takes {beside.quiet_left:.2f} of the time that the original takes once --tidy has taken its "
+            "weights off the inputs; give --tidy, too"
+        )
+    if beside is None and not is_slower(timing):
         return ""
-    said = f"the result takes {timing.quiet_left:.2f} of the original's time here"
+    said = (
+        f"the result takes {timing.quiet_left:.2f} of the original's time here"
+        if beside is None
+        else f"the result takes {beside.quiet_left:.2f} of the time that tidying alone leaves"
+    )
     blamed = _dearer(subject, model, states)
     # what takes its channels in blocks are convolutions, above all
-    blocks = " for --round-to 16," if any(node.op_type == "Conv" for node in model.graph.node) else ""
-    return f"{said}{': ' + blamed if blamed else ''}; ask for less with --target-latency,{blocks} or for --tidy"
+    blocks = any(node.op_type == "Conv" for node in model.graph.node)
+    advice = ["ask for less with --target-latency"]
+    advice += ["for --round-to 16"] if blocks else []
+    advice += [] if subject.source.tidied else ["for --tidy"]
+    return f"{said}{': ' + blamed if blamed else ''}; {', or '.join(advice)}"
 
 
 def _dearer(subject: Subject, model: onnx.ModelProto, states: Sequence[State]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import numpy as np
 import onnx
@@ -143,10 +144,18 @@ def test_costs_change_with_all_that_are_tied() -> None:
 
 
 def test_what_one_of_them_has_to_keep_all_keep() -> None:
-    with pytest.raises(ModelError, match="nothing in 'model' can be pruned under these constraints"):
-        spa_cli.prune(blocks(), method="l1", ratio=0.3, uniform=True, only="wf1")
+    alone = r"uniform=True cuts '.*' only with '.*', which has the same role and stays whole"
+    for asked in ({"ratio": 0.3}, {"max_drift": 0.5}):
+        with pytest.raises(
+            ModelError, match=f"^nothing in 'model' can be pruned: {alone}; leave out uniform=True, or let both go$"
+        ):
+            spa_cli.prune(blocks(), method="l1", uniform=True, only="wf1", **asked)
     result = spa_cli.prune(blocks(), method="l1", ratio=0.3, uniform=True, ignore="wf1")
     assert counts(result)["f"] == {WIDE}
+    (said,) = [w for w in result.warnings if "uniform=True" in w]
+    assert re.match(alone, said)
+    with pytest.raises(ModelError, match="nothing in 'model' can be pruned under these constraints"):
+        spa_cli.prune(blocks(), method="l1", ratio=0.3, ignore="*")
 
 
 def test_a_plan_says_so_and_where_there_is_nothing_to_tie_it_is_said() -> None:

@@ -190,3 +190,25 @@ def test_tokens_and_their_mask_are_no_pair_with_a_label() -> None:
         read_samples(InMemory(Loader(ids, ids)), tokens)
     found = read_samples(InMemory(Loader(ids, np.arange(8))), tokens)
     assert (found.labels.tolist(), found.data["attention_mask"].shape) == ([*range(8)], (8, 3))
+
+
+def test_what_gives_its_samples_once_says_so_when_they_are_gone() -> None:
+    batches = (x for x in np.split(np.load(calib_path("digits_mlp"))["pixels"], 4))
+    asked = {"ratio": 0.3, "method": "l2"}
+    with pytest.raises(
+        spa_cli.OptionError, match=r"^calib and test are the same generator, which gives its samples onc"
+    ):
+        spa_cli.prune(MLP, calib=batches, test=batches, max_drift=0.5, method="l2")
+    assert spa_cli.prune(MLP, calib=batches, **asked).judged_on.endswith("of generator")
+    with pytest.raises(
+        UsageError, match=r"^nothing is left of the generator, which gives .* once, .*; make it anew, or"
+    ):
+        spa_cli.prune(MLP, calib=batches, **asked)
+
+
+def test_what_gives_its_samples_once_is_read_once(monkeypatch) -> None:
+    """Also where tidying does not hold, and the model is looked at again."""
+    answers = iter(["the sum differs", None, None, None, None, None, None, None, None])
+    monkeypatch.setattr("spa_cli.trial.prepare.differs", lambda _: next(answers))
+    batches = (x for x in np.split(np.load(calib_path("digits_mlp"))["pixels"], 4))
+    assert spa_cli.prune(MLP, calib=batches, ratio=0.3, method="l2", tidy=True).samples > 1

@@ -124,3 +124,19 @@ def test_frozen_axes_say_which_node() -> None:
     found = {(f.tensor, f.axis): f.reason for f in analysed(model).grouping.frozen}
     assert found["w1", 1].node == "Softmax_s"
     assert found["w1", 1].text == "Softmax runs over it"
+
+
+def test_sizes_that_an_operator_is_told_have_no_channels() -> None:
+    model = build(
+        """(float[N,3,4,4] x) => (y) {
+          a = Conv(x, w)
+          r = Resize<mode="nearest">(a, roi, scales)
+          y = Conv(r, v)
+        }""",
+        w=(6, 3, 1, 1),
+        v=(2, 6, 1, 1),
+        roi=np.zeros(0, np.float32),
+        scales=np.array([1, 1, 2, 2], np.float32),
+    )
+    found = {f.tensor: f.counts for f in analysed(model).grouping.frozen if f.tensor in ("roi", "scales")}
+    assert found == {"roi": False, "scales": False}

@@ -42,9 +42,9 @@ def _layers(first: str, second: str) -> list[str]:
         ("m.layer.0.mlp.fc1.weight", "m.layer.0.mlp.fc2.weight", "layer.0/mlp"),
         ("net/dense/MatMul/ReadVariableOp:0", "net/dense_1/MatMul/ReadVariableOp:0", "dense"),
         ("coefficient", "coefficient1", "coefficient"),
-        ("0.weight", "2.weight", "0.weight"),
+        ("0.weight", "2.weight", "0/MatMul"),
         ("1421", "head.0.weight", "head.0 input"),
-        ("const_1", "const_2", "const_1"),
+        *[(first, "const_2", "dense 1") for first in ("const_1", "kernel2d_0", "1421", "val_3", "onnx::MatMul_9")],
     ],
 )
 def test_channels_between_two_layers(first, second, name) -> None:
@@ -82,7 +82,55 @@ def test_the_networks_that_come_with_it() -> None:
         assert not any("onnx::" in name or name.isdigit() for name in names)
 
 
-def test_queries_and_keys_and_values() -> None:
+def test_layers_that_no_path_tells_are_counted_in_the_order_of_the_file() -> None:
+    """As jax2onnx and tf2onnx write them; those count that keep all channels, and nodes with a name have it."""
+    model = build(
+        """(float[N,3,5,5] x) => (y) {
+          a = Conv(x, k0, b0)
+          b = Conv(a, k1)
+          c = ConvTranspose(b, k2)
+          p = GlobalAveragePool(c)
+          f = Flatten(p)
+          d = Gemm(f, m0)
+          e = Gemm(d, m1)
+          y = Gemm(e, m2)
+        }""",
+        k0=(4, 3, 1, 1),
+        b0=(4,),
+        k1=(6, 4, 1, 1),
+        k2=(6, 5, 1, 1),
+        m0=(5, 7),
+        m1=(7, 9),
+        m2=(9, 2),
+    )
+    names = {t.name: f"const_{at}" for at, t in enumerate(model.graph.initializer)}
+    for tensor in model.graph.initializer:
+        tensor.name = names[tensor.name]
+    for at, node in enumerate(model.graph.node):
+        node.input[:] = [names.get(n, n) for n in node.input]
+        node.name = f"node_{node.op_type}_{at}"
+    known = {g.tensor: g.name for g in spa_cli.inspect(model).grouping.groups}
+    assert known == {
+        names["k0"]: "conv 1",
+        names["k1"]: "conv 2",
+        names["k2"]: "transposed conv 1",
+        names["m0"]: "dense 1",
+        names["m1"]: "dense 2",
+    }
+    model.graph.node[1].name = "Conv_17"
+    assert {g.tensor: g.name for g in spa_cli.inspect(model).grouping.groups}[names["k1"]] == "Conv_17"
+    found = spa_cli.prune(model, ratio=0.1, method="l2", only="dense 2").cut_groups
+    assert [group.name for group, _ in found] == ["dense 2"]
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ("l.0.attn.{}.weight", {"l.0/attn/heads", "l.0/attn/qk", "l.0/attn/v"}),
+        ("kernel2d_{}", {"attention 1/heads", "attention 1/qk", "attention 1/v"}),
+    ],
+)
+def test_queries_and_keys_and_values(given, names) -> None:
     """Of an attention of two heads, written out as exporters do."""
     rng = np.random.default_rng(0)
     text = """(float[N,3,8] x) => (y) {
@@ -104,13 +152,14 @@ def test_queries_and_keys_and_values() -> None:
     }"""
     shapes = {n: rng.normal(size=(8, 8)).astype(np.float32) for n in "QKVO"}
     model = build(text, **shapes, shape=np.array([0, 0, 2, 4]), back=np.array([0, 0, 8]))
-    names = dict(zip("QKVO", (f"l.0.attn.{n}.weight" for n in ("q", "k", "v", "o")), strict=True))
+    words = "qkvo" if "attn" in given else "0123"
+    called = {old: given.format(new) for old, new in zip("QKVO", words, strict=True)}
     for tensor in model.graph.initializer:
-        tensor.name = names.get(tensor.name, tensor.name)
+        tensor.name = called.get(tensor.name, tensor.name)
     for node in model.graph.node:
-        node.input[:] = [names.get(n, n) for n in node.input]
-    found = {g.name for g in spa_cli.inspect(model).grouping.groups}
-    assert found == {"l.0/attn/heads", "l.0/attn/qk", "l.0/attn/v"}
+        node.ClearField("name")
+        node.input[:] = [called.get(n, n) for n in node.input]
+    assert {g.name for g in spa_cli.inspect(model).grouping.groups} == names
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 import os
 import re
 import signal
@@ -12,9 +11,7 @@ import sys
 import time
 
 import pytest
-from rich.console import Console
 
-from spa_cli.cli.listen import Pace, progress
 from tests.cli.running import contents, refused, spa
 from tests.cli.test_terminal import ROOT, _terminal
 from tests.samples import model_path
@@ -113,41 +110,10 @@ def test_an_interrupt_leaves_nothing_behind_and_says_so(tmp_path, stop) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_bar_that_knows_its_end_says_when() -> None:
-    clock = [0.0]
-    pace = Pace(lambda: clock[0])
-    bar = progress(pace)
-    bar.add_task("repairing", total=None)
-    written = Console(file=io.StringIO(), width=80)
-    for clock[0] in (0.0, 10.0):
-        pace.reached(clock[0] / 40)
-        written.print(bar)
-    before, after = written.file.getvalue().splitlines()
-    assert "left" not in before
-    assert re.search(r"repairing.* \d+ s, about 30 s left", after)
-
-
 def test_one_of_many_says_which(tmp_path) -> None:
     ran = spa("prune", RESNET, model_path("digits_mlp"), "-o", tmp_path, "--ratio", 0.3, "--method", "l1", "-v")
     assert "1 of 2, digits_resnet.onnx: scoring channels" in ran.err
     assert "2 of 2, digits_mlp.onnx: measuring latency" in ran.err
-
-
-def test_what_is_left_falls_and_is_not_said_when_it_is_over() -> None:
-    clock = [0.0]
-    pace = Pace(lambda: clock[0])
-    assert pace.left is None
-    clock[0] = 10.0
-    pace.reached(0.25)
-    left = [pace.left]
-    for clock[0] in (20.0, 39.5, 60.0):
-        left.append(pace.left)
-    assert left == [30.0, 20.0, None, None]
-    # the same stage from its start
-    pace.reached(0.0)
-    clock[0] = 61.0
-    pace.reached(0.5)
-    assert pace.left == 1.0
 
 
 @pytest.mark.parametrize("columns", [45, 80, 120])

@@ -186,3 +186,15 @@ def test_only_axes_that_could_have_channels_are_counted_as_frozen() -> None:
     assert "graph output 'logits' keeps its shape" in shown
     # every axis of every weight is told to programs
     assert "is the window of a convolution" in spa("inspect", RESNET, "--json").out
+
+
+@pytest.mark.parametrize("columns", [45, 80, 120])
+def test_inspect_fits_the_terminal(columns) -> None:
+    """No line is longer, no word is broken, and nothing stands for a character that can't be shown."""
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", _terminal("inspect", RESNET, "-q", columns=columns))
+    lines = shown.splitlines()
+    assert lines[0] == RESNET.name
+    assert max(map(len, lines)) <= columns
+    assert "\N{REPLACEMENT CHARACTER}" not in shown
+    why = shown[shown.index("frozen axes of weights") :]
+    assert all(re.search(rf"\b{word}\b", why) for word in ("graph", "output", "logits", "keeps", "its", "shape"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import re
+from dataclasses import replace
 
 import onnx
 import pytest
@@ -68,3 +70,22 @@ def test_a_name_can_be_no_markup() -> None:
 def test_without_tables_there_is_the_line(results, monkeypatch) -> None:
     monkeypatch.setattr(shown, "_tables", [])
     assert results["Result"]._repr_html_() is None
+
+
+def test_in_a_notebook_a_table_is_shown_once_in_its_words_and_with_its_warnings(results, monkeypatch) -> None:
+    """Where rich prints into a file in Jupyter, it also shows what it prints."""
+    shown_by_rich = []
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("rich.jupyter.display", lambda *given: shown_by_rich.append(given))
+    cut = replace(results["Result"], warnings=["[b]ware[/b]"])
+    assert "warning: [b]ware[/b]" in re.sub(r"<[^>]*>", "", cut._repr_html_())
+    assert "see only &#x27;*/heads&#x27;" in spa_cli.inspect(model_path("digits_vit"))._repr_html_()
+    assert shown_by_rich == []
+
+
+def test_what_ruins_a_result_leads_and_is_said_once(results) -> None:
+    found = spa_cli.prune(model_path("digits_resnet"), target_macs=0.1, method="random")
+    assert found.drift.resembles is False
+    text = html.unescape(re.sub(r"<[^>]*>", "", found._repr_html_()))
+    assert text.startswith("the outputs no longer resemble the original's")
+    assert text.count("no longer resemble") == 1

@@ -159,6 +159,12 @@ def test_a_file_that_is_slower_is_tried_in_coarser_widths(monkeypatch) -> None:
     result = prune("digits_resnet", target_macs=0.7)
     assert seen == list(HURRY)
     assert result.slower.startswith("the result takes 1.50 of the original's time here")
+    # faster than the original, but not than that when it is tidied
+    monkeypatch.setattr("spa_cli.trial.trials.latency", lambda *_, **__: Timing(1.0, 0.5, 1.0, 0.5))
+    monkeypatch.setattr("spa_cli.verification.speed.latency", lambda *_, **__: Timing(1.0, 1.5, 1.0, 1.5))
+    seen.clear()
+    prune("digits_resnet", target_macs=0.7, tidy=True)
+    assert seen == list(HURRY)
 
 
 def _noting(solve, seen):

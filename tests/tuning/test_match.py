@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import spa_cli
 from spa_cli.measures.classes import LOGITS
 from spa_cli.runtime.session import open_session, run
 from spa_cli.tuning.match import Match
 from spa_cli.tuning.terms import VALUES, Term
+from tests.builders import build, random
 from tests.tuning.nets import analysed, images, net
 
 
@@ -83,3 +85,24 @@ def test_what_is_not_lost_does_not_outweigh_what_is() -> None:
     # only what stands behind is off: a change of a part in a million before it is no disaster
     weights["w1"] = weights["w1"] * (1 + 1e-6)
     assert match.held(parts, weights) == pytest.approx(1, rel=1e-2)
+
+
+def test_shapes_that_inference_misses_are_seen() -> None:
+    """Behind operators that ONNX infers nothing of, as skl2onnx writes them; at other numbers of samples, too."""
+    text = """(float[N,4] x) => (float[N,3] p) {
+      s = ai.onnx.ml.Scaler<offset=[0.1,0.2,0.3,0.4], scale=[1.0,2.0,1.0,0.5]>(x)
+      c = Cast<to=1>(s)
+      a = MatMul(c, wa)
+      r = Relu(a)
+      b = MatMul(r, wb)
+      p = Softmax(b)
+    }"""
+    original, small = (
+        build(text, opset=17, domains={"ai.onnx.ml": 3}, wa=random((4, width), "a"), wb=random((width, 3), "b"))
+        for width in (8, 5)
+    )
+    x = np.random.default_rng(0).normal(size=(23, 4)).astype(np.float32)
+    found = spa_cli.tune(small, original, epochs=3, calib=x, batch=5, augment="none")
+    assert found.tuned.trained == 2
+    assert found.tuned.missing == {}
+    assert found.tuned.training.best < 0.9

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -174,10 +175,22 @@ def test_accuracy_by_a_command(classifier) -> None:
     ran = spa("verify", *models, "--eval", command, "--min-accuracy", 0.7, "--json")
     assert ran.code == 0
     assert json.loads(ran.out)["accuracy"]["pruned"] == 0.75
-    with pytest.raises(
-        UsageError, match="evaluate reads a file, and this model is in memory; write it to a file first"
-    ):
-        spa_cli.verify(models[0], onnx.load(models[1]), evaluate=command)
+
+
+def test_models_in_memory_are_evaluated_in_files_that_go(classifier) -> None:
+    models, seen = [onnx.load(classifier / f"{name}.onnx") for name in "ab"], []
+
+    def numbers(file: str) -> float:
+        seen.append(Path(file))
+        return float(len(onnx.load(file).graph.initializer[0].raw_data))
+
+    found = spa_cli.verify(*models, evaluate=numbers)
+    sizes = [float(len(model.graph.initializer[0].raw_data)) for model in models]
+    assert [found.accuracy.before.value, found.accuracy.after.value] == sizes
+    # the original from memory too, and what is found has the original's beside it
+    pruned = spa_cli.prune(models[0], evaluate=lambda file: 0.5 + numbers(file) / 1e6, min_accuracy=0.1, method="l2")
+    assert pruned.accuracy.before.value == pytest.approx(0.5 + sizes[0] / 1e6)
+    assert not any(file.exists() for file in seen)
 
 
 def test_prune_reports_the_accuracy_that_was_reached(classifier) -> None:
