@@ -50,6 +50,7 @@ def test_exact_cut_equals_zeroing_on_real_data(name) -> None:
         """The finished cut, as zeroing_differs reads one."""
 
         model = result.model
+        states = pairs = ()
 
         def changed(self, tensor: str) -> bool:
             return tensor in result.plan.kept

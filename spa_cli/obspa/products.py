@@ -1,8 +1,9 @@
 """Channels that no weight reads: one activation's are summed against another's, as queries against keys.
 
 A product gives ``l = q^T k / sqrt(d)`` before a softmax. Without channel ``c`` it is off by ``q_c k_c / sqrt(d)``, and
-the softmax by half of the variance of that (its divergence to second order): what is lost is ``E[q_c^2] E[k_c^2] / d``,
-summed over all products that the channel takes part in, averaged over their heads.
+the softmax by half of the variance of that over keys (its divergence to second order; what all keys have in common
+changes nothing): what is lost is ``E[q_c^2] Var[k_c] / 2d``, summed over all products that the channel takes part in,
+averaged over their heads.
 """
 
 from __future__ import annotations
@@ -78,14 +79,15 @@ def _is_product(node: Node) -> bool:
 def _lost_by(
     grouping: Grouping, group: Group, sides: list[list[Maker]], statistics: Mapping[str, Statistics]
 ) -> Scores | None:
-    energies = [[statistics[m.layer.key].energy for m in side] for side in sides]
+    known = [[statistics[maker.layer.key] for maker in side] for side in sides]
+    energies = [[each.energy for each in known[0]], [_variance(each) for each in known[1]]]
     rows = [[grouping.rows[m.tensor, m.axis] for m in side] for side in sides]
     if any(len(e) != len(r) for es, rs in zip(energies, rows, strict=True) for e, r in zip(es, rs, strict=True)):
         return None
     (one, *more), (other, *others) = energies
     if sides[0] != sides[1] and not (more or others) and len(one) == len(other):
         # head by head
-        return _binned(group, rows[0][0], one * other) / len(one)
+        return _binned(group, rows[0][0], one * other) / (2 * len(one))
     left, right = (
         np.sum([_binned(group, r, e) for r, e in zip(rs, es, strict=True)], 0)
         for rs, es in zip(rows, energies, strict=True)
@@ -95,7 +97,13 @@ def _lost_by(
         # one weight holds queries and keys
         left, right, widths = left / 2, right / 2, [width / 2 for width in widths]
     # the mean over heads of either side; two rows of a channel are a pair that positions turn into each other
-    found: Scores = left * right * group.channels * max(1, len(group.blocks)) / (widths[0] * widths[1])
+    found: Scores = left * right * group.channels * max(1, len(group.blocks)) / (2 * widths[0] * widths[1])
+    return found
+
+
+def _variance(known: Statistics) -> Array:
+    """Of every output of a layer."""
+    found: Array = np.einsum("gop,gpq,goq->go", known.weight, known.moments.h, known.weight, optimize=True).reshape(-1)
     return found
 
 

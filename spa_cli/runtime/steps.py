@@ -33,11 +33,13 @@ def next_feeds(graph: Graph, pairs: Sequence[Pair], feeds: Feeds, outputs: Mappi
             continue
         if masks_all(name):
             found[name] = np.ones(size, feeds[name].dtype)
-        elif all(a <= b for a, b in zip(size, np.shape(found[name]), strict=True)):
+        elif len(size) == np.ndim(found[name]) and all(a <= b for a, b in zip(size, found[name].shape, strict=True)):
             found[name] = found[name][tuple(map(slice, size))]
     for name, value in feeds.items():
         if (known := follows(graph, name, shapes)) is not None:
-            found[name] = np.broadcast_to(known.value, shapes[name]).astype(value.dtype)
+            # of what all samples share a run may be given one number each
+            size = np.shape(value) if len(shapes[name]) < np.ndim(value) else shapes[name]
+            found[name] = np.broadcast_to(known.value, size).astype(value.dtype)
     return found
 
 

@@ -27,7 +27,8 @@ def loop_differs(
     """
     states, pairs = work.states, work.pairs
     left, right = silent(feeds, states), narrowed(feeds, states)
-    for step in range(STEPS if states else 1):
+    steps = STEPS if states else 1
+    for step in range(steps):
         try:
             dense = run(zeroed, left)
         except Exception:
@@ -41,6 +42,8 @@ def loop_differs(
         found = outputs_differ(graph, dense, whole, _ZEROING)
         if found is not None:
             return f"{found}, after {plural(step, 'step')} of its states" if step else found
+        if step + 1 == steps:
+            break
         left = next_feeds(graph, pairs, left, dict(zip(graph.outputs, dense, strict=True)))
         given = dict(zip(graph.outputs, thin, strict=True))
         right = left | {p.input: given[p.output] for p in pairs if p.input in left}

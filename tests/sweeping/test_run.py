@@ -195,7 +195,7 @@ def test_what_the_command_refuses(tmp_path, options, code, says) -> None:
 def test_what_is_tried_lies_in_the_folder_and_goes(tmp_path, monkeypatch) -> None:
     places = []
     of = run.Quality.of
-    monkeypatch.setattr(run.Quality, "of", lambda self, file: (places.append(file), of(self, file))[1])
+    monkeypatch.setattr(run.Quality, "of", lambda self, file, states: (places.append(file), of(self, file, states))[1])
     sweep(tmp_path / "s", budgets=(0.8,))
     (place,) = places
     assert place.name == "model.onnx" and not place.exists() and not place.parent.exists()
