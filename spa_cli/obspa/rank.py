@@ -66,10 +66,14 @@ def by_energy(
     By their share of what the layers that make them give, where those are not known to meet in products.
     """
     products = lost(graph, grouping, group, layers, statistics)
-    share = energy_share(graph, grouping, group, layers, statistics) if products is None else scale * products
-    return Ranking(
-        np.argsort(share, axis=-1, kind="stable"), convex(np.sort(share, -1).reshape(-1, group.channels).mean(0))
-    )
+    if products is None:
+        share = energy_share(graph, grouping, group, layers, statistics)
+        loss = np.sort(share, -1).reshape(-1, group.channels).mean(0)
+    else:
+        share = scale * products
+        # of all heads together
+        loss = np.sort(share, -1).reshape(-1, group.channels).sum(0)
+    return Ranking(np.argsort(share, axis=-1, kind="stable"), convex(loss))
 
 
 def energy_share(

@@ -82,6 +82,10 @@ def test_heads_that_choose_for_themselves_have_their_own() -> None:
     expected = (_energy(arrays["wq"]) * _variance(arrays["wk"])).reshape(2, 4) / 16
     found = [each for each in _lost(analysis) if each.shape == (2, 4)]
     np.testing.assert_allclose(found[0], expected, rtol=1e-4)
+    ranked = Curvature(analysis, Calibration([{"x": X}], "samples"), 0).rankings
+    (loss,) = (r.loss for r in ranked if r.order.shape == (2, 4))
+    # every head loses its least, together
+    np.testing.assert_allclose(loss, np.sort(expected, -1).sum(0), rtol=1e-4)
 
 
 def test_more_queries_than_keys() -> None:
