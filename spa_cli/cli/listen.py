@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from spa_cli.cli.streams import say
 from spa_cli.errors import UsageError
-from spa_cli.progress import LOG, NOTE, PART
+from spa_cli.progress import LOG, NOTE, PART, SHOWN
 from spa_cli.text import one_line
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def listening(quiet: bool, verbose: bool, log_file: Path | None) -> Iterator[Non
     handlers: list[logging.Handler] = []
     if not quiet:
         handlers.append(_Lines() if verbose else _Bar())
+        handlers[0].addFilter(lambda record: not getattr(record, SHOWN, False))
     if log_file is not None:
         handlers.append(_file(log_file, quiet))
     level = LOG.level
