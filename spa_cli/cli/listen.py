@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,7 +125,7 @@ class _Bar(logging.Handler):
             say(one_line(f"warning: {text}"))
         elif getattr(record, NOTE, False):
             if sys.stderr.isatty():
-                say(textwrap.fill(one_line(text), shutil.get_terminal_size().columns))
+                say(one_line(text))
         elif record.levelno == logging.INFO and text and sys.stderr.isatty():
             from spa_cli.report.bar import OnTerminal
 

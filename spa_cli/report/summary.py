@@ -70,7 +70,7 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
         out.print(
             f"latency predicted for {escape(report['device'])}, not measured: {report['predicted_latency']:.3f} of the "
             "original's; the table has that of this machine",
-            soft_wrap=True,
+            soft_wrap=not out.is_terminal,
         )
     touched, total = len(report["groups"]), report["groups_total"]
     out.print(f"RF {report['rf']:.2f}x MACs, RP {report['rp']:.2f}x parameters; {touched} of {total} groups cut")
@@ -93,10 +93,13 @@ def verify_table(out: Console, report: dict[str, Any]) -> None:
         _moved(out, report["drift"], report["drift"]["samples"])
         _accuracy(out, report)
     if report["zeroing"] is not None:
-        out.print(f"the plan's cut against zeroing what it removes: {escape(report['zeroing'])}", soft_wrap=True)
+        out.print(
+            f"the plan's cut against zeroing what it removes: {escape(report['zeroing'])}",
+            soft_wrap=not out.is_terminal,
+        )
     for gate in report["gates"]:
         colour, word = ("green", "passed") if gate["passed"] else ("red", "failed")
-        out.print(f"[{colour}]{word}[/] {escape(gate['text'])}", soft_wrap=True)
+        out.print(f"[{colour}]{word}[/] {escape(gate['text'])}", soft_wrap=not out.is_terminal)
 
 
 def batch_table(out: Console, outcomes: Sequence[Outcome]) -> None:
@@ -106,22 +109,26 @@ def batch_table(out: Console, outcomes: Sequence[Outcome]) -> None:
     for column in ("MACs", "size", "latency", "drift", "agrees"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    shown = short(out, [Path(outcome.input).name for outcome in outcomes], max(18, out.width - 64))
+    # a narrow terminal has room for names, or for all there is
+    width = out.width - 64 if out.width >= 80 else out.width - 35
+    shown = short(out, [Path(outcome.input).name for outcome in outcomes], max(10, width))
     for file, outcome in zip(shown, outcomes, strict=True):
-        name = Text(file)
-        report = outcome.report
-        if report is None:
-            table.add_row(name, *["-"] * 5, f"[red]exit {outcome.exit_code}[/]")
-            continue
-        before, after, moved = report["before"], report["after"], report["drift"]["relative_l2"]
-        cells = [change(before[n], after[n]) if before[n] and after[n] else "-" for _, n, _ in _ROWS[2:]]
-        drift = drift_text(moved) if moved is not None and not math.isnan(moved) else "-"
-        agreed = report["drift"]["agreement"]
-        kept = "-" if agreed is None else f"{agreed:.1%}"
-        note = ", ".join(n for n, so in (("not run", report["not_verified"]), ("cached", report["cached"])) if so)
-        note = "[red]ruined[/]" if report["drift"]["resembles"] is False else note
-        table.add_row(name, *cells, drift, kept, note)
-    put(out, table)
+        table.add_row(Text(file), *_outcome(outcome))
+    put(out, table, spare=("size", "drift", "latency"))
+
+
+def _outcome(outcome: Outcome) -> list[str]:
+    """What became of work, size, latency, outputs; and what else there is to say of it."""
+    report = outcome.report
+    if report is None:
+        return [*"-----", f"[red]exit {outcome.exit_code}[/]"]
+    before, after, moved = report["before"], report["after"], report["drift"]["relative_l2"]
+    cells = [change(before[n], after[n]) if before[n] and after[n] else "-" for _, n, _ in _ROWS[2:]]
+    drift = drift_text(moved) if moved is not None and not math.isnan(moved) else "-"
+    agreed = report["drift"]["agreement"]
+    kept = "-" if agreed is None else f"{agreed:.1%}"
+    note = ", ".join(n for n, so in (("not run", report["not_verified"]), ("cached", report["cached"])) if so)
+    return [*cells, drift, kept, "[red]ruined[/]" if report["drift"]["resembles"] is False else note]
 
 
 def batch_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -142,7 +149,7 @@ def batch_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 def _not_verified(out: Console, report: dict[str, Any]) -> None:
     for text in report["not_verified"]:
-        out.print(f"[bold yellow]not verified: {escape(text)}[/]", soft_wrap=True)
+        out.print(f"[bold yellow]not verified: {escape(text)}[/]", soft_wrap=not out.is_terminal)
 
 
 def _before_and_after(out: Console, title: str, columns: Iterable[str], report: dict[str, Any]) -> None:
