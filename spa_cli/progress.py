@@ -20,6 +20,8 @@ LOG.addHandler(logging.NullHandler())
 PART = "spa_part"
 # and of one that stays where it is shown
 NOTE = "spa_note"
+# and of one that is shown otherwise: it is for files
+SHOWN = "spa_shown"
 
 Progress: TypeAlias = Callable[[str, float], None]
 # a function of one's own; True: a bar, False: nothing, None: a bar in a notebook

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from spa_cli.cli.streams import say
 from spa_cli.errors import UsageError
-from spa_cli.progress import LOG, NOTE, PART
+from spa_cli.progress import LOG, NOTE, PART, SHOWN
 from spa_cli.text import one_line
 
 if TYPE_CHECKING:
@@ -30,6 +28,7 @@ def listening(quiet: bool, verbose: bool, log_file: Path | None) -> Iterator[Non
     handlers: list[logging.Handler] = []
     if not quiet:
         handlers.append(_Lines() if verbose else _Bar())
+        handlers[0].addFilter(lambda record: not getattr(record, SHOWN, False))
     if log_file is not None:
         handlers.append(_file(log_file, quiet))
     level = LOG.level
@@ -126,7 +125,7 @@ class _Bar(logging.Handler):
             say(one_line(f"warning: {text}"))
         elif getattr(record, NOTE, False):
             if sys.stderr.isatty():
-                say(textwrap.fill(one_line(text), shutil.get_terminal_size().columns))
+                say(one_line(text))
         elif record.levelno == logging.INFO and text and sys.stderr.isatty():
             from spa_cli.report.bar import OnTerminal
 

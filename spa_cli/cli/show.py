@@ -28,14 +28,14 @@ def warn(warnings: Iterable[str]) -> None:
 
 def show_report(report: dict[str, Any], json: bool, verb: str) -> None:
     """Warnings on stderr; the table, which begins with the gravest, or the JSON object on stdout."""
-    from spa_cli.progress import LOG
+    from spa_cli.progress import LOG, SHOWN
     from spa_cli.report.summary import prune_table
 
     leads = not json and report["drift"]["resembles"] is False
     warn(report["warnings"][1:] if leads else report["warnings"])
     if leads:
         # the table begins with it; a log file has no table
-        LOG.info("%s", report["warnings"][0])
+        LOG.warning("%s", report["warnings"][0], extra={SHOWN: True})
     show(json, lambda: report, lambda out: prune_table(out, report, verb))
 
 

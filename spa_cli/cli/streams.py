@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 
 import typer
@@ -28,11 +30,18 @@ def settle() -> None:
 
 
 def say(text: str) -> None:
-    """A line on standard error; where that can't be written, nobody listens."""
+    """A line on standard error, on a terminal wrapped between words; where that can't be written, nobody listens."""
     try:
-        typer.echo(text, err=True)
+        typer.echo(_wrapped(text) if sys.stderr is not None and sys.stderr.isatty() else text, err=True)
     except (OSError, ValueError):
         _silence(sys.stderr)
+
+
+def _wrapped(text: str) -> str:
+    width = shutil.get_terminal_size().columns
+    return "\n".join(
+        textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) for line in text.splitlines()
+    )
 
 
 @contextlib.contextmanager

@@ -66,12 +66,25 @@ def line(pace: Pace, out: Console) -> Progress:
             return Text(f"{task.elapsed or 0:.0f} s{about}", style="dim", no_wrap=True)
 
     # one line, however narrow: the times stay, and of the stage as much as there is room for
-    bar = [BarColumn(bar_width=_BAR)] if out.width >= _TEXT + _BAR + _TIMES else []
-    room = max(8, min(_TEXT, out.width - _TIMES - (_BAR + 1) * len(bar)))
-    text = TextColumn(
-        "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", max_width=room)
-    )
+    bar = [BarColumn(bar_width=_BAR)] if _has_bar(out) else []
+    kept = Column(no_wrap=True, overflow="ellipsis", max_width=_room(out))
+    text = TextColumn("{task.description}", markup=False, table_column=kept)
     return Progress(SpinnerColumn(), text, *bar, Times(Column(no_wrap=True)), console=out, transient=True)
+
+
+def _has_bar(out: Console) -> bool:
+    return out.width >= _TEXT + _BAR + _TIMES
+
+
+def _room(out: Console) -> int:
+    """For a stage."""
+    return max(8, min(_TEXT, out.width - _TIMES - (_BAR + 1) * _has_bar(out)))
+
+
+def brief(stage: str, room: int) -> str:
+    """A stage of one of many, which says what goes on rather than in which file where there is no room for both."""
+    which, colon, what = stage.rpartition(": ")
+    return stage if len(stage) <= room or not colon else f"{which.split(',')[0]}: {what}"
 
 
 class _Line(progress.Bar):
@@ -94,8 +107,9 @@ class _Line(progress.Bar):
         """A new stage, of which nobody knows yet how far it is."""
         self.take_away()
         self._stage, self._part, self._pace = stage, 0.0, Pace()
-        self._line = line(self._pace, self._out())
-        self._task = self._line.add_task(stage, total=None)
+        out = self._out()
+        self._line = line(self._pace, out)
+        self._task = self._line.add_task(brief(stage, _room(out)), total=None)
         self._put_up(self._line)
 
     def reached(self, part: float) -> None:

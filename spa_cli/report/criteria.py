@@ -43,7 +43,7 @@ def criteria_tables(out: Console) -> None:
     for c in CRITERIA.values():
         default = f"{c.aggregation or '-'}, {c.normalisation}"
         found.add_row(c.name, c.needs, default, Text(c.summary))
-    put(out, found)
+    put(out, found, spare=("by default", "looks at"))
     _functions(out, "aggregations (--aggregation): from a channel's members to one score", AGGREGATIONS)
     _functions(out, "normalisations (--normalisation): between groups", NORMALISATIONS)
 

@@ -47,7 +47,7 @@ def devices_tables(out: Console, found: dict[str, Any]) -> None:
         table.add_column(kind, justify="right", no_wrap=True)
     for profile in found["profiles"]:
         table.add_row(profile["name"], *(str(profile["multiples"][kind]) for kind in KINDS))
-    put(out, table)
+    put(out, table, spare=("recurrent", "grouped", "product"))
     for profile in found["profiles"]:
         out.print(Text.assemble((profile["name"], "bold"), f": {profile['about']}"))
         for source in profile["source"]:

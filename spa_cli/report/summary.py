@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # outputs that are shown
 _OUTPUTS = 6
+# how far apart what medians and what the fastest runs say may lie on a machine that is quiet
+_BUSY = 0.15
 _ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("channels", "channels", count),
     ("parameters", "params", count),
@@ -41,7 +43,7 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
     _not_verified(out, report)
     _before_and_after(out, f"{verb} {report['input']}", ("before", "after"), report)
     if report["timings"]:
-        _latency_left(out, report["timings"])
+        latency_left(out, report["timings"])
     if report["tidied"]:
         out.print(f"tidied: {told(report['tidied'])}")
     if report["not_verified"]:
@@ -71,7 +73,7 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
         out.print(
             f"latency predicted for {escape(report['device'])}, not measured: {report['predicted_latency']:.3f} of the "
             "original's; the table has that of this machine",
-            soft_wrap=True,
+            soft_wrap=not out.is_terminal,
         )
     touched, total = len(report["groups"]), report["groups_total"]
     out.print(f"RF {report['rf']:.2f}x MACs, RP {report['rp']:.2f}x parameters; {touched} of {total} groups cut")
@@ -94,10 +96,13 @@ def verify_table(out: Console, report: dict[str, Any]) -> None:
         _moved(out, report["drift"], report["drift"]["samples"])
         _accuracy(out, report)
     if report["zeroing"] is not None:
-        out.print(f"the plan's cut against zeroing what it removes: {escape(report['zeroing'])}", soft_wrap=True)
+        out.print(
+            f"the plan's cut against zeroing what it removes: {escape(report['zeroing'])}",
+            soft_wrap=not out.is_terminal,
+        )
     for gate in report["gates"]:
         colour, word = ("green", "passed") if gate["passed"] else ("red", "failed")
-        out.print(f"[{colour}]{word}[/] {escape(gate['text'])}", soft_wrap=True)
+        out.print(f"[{colour}]{word}[/] {escape(gate['text'])}", soft_wrap=not out.is_terminal)
 
 
 def batch_table(out: Console, outcomes: Sequence[Outcome]) -> None:
@@ -107,22 +112,26 @@ def batch_table(out: Console, outcomes: Sequence[Outcome]) -> None:
     for column in ("MACs", "size", "latency", "drift", "agrees"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    shown = short(out, [Path(outcome.input).name for outcome in outcomes], max(18, out.width - 64))
+    # a narrow terminal has room for names, or for all there is
+    width = out.width - 64 if out.width >= 80 else out.width - 35
+    shown = short(out, [Path(outcome.input).name for outcome in outcomes], max(10, width))
     for file, outcome in zip(shown, outcomes, strict=True):
-        name = Text(file)
-        report = outcome.report
-        if report is None:
-            table.add_row(name, *["-"] * 5, f"[red]exit {outcome.exit_code}[/]")
-            continue
-        before, after, moved = report["before"], report["after"], report["drift"]["relative_l2"]
-        cells = [change(before[n], after[n]) if before[n] and after[n] else "-" for _, n, _ in _ROWS[2:]]
-        drift = drift_text(moved) if moved is not None and not math.isnan(moved) else "-"
-        agreed = report["drift"]["agreement"]
-        kept = "-" if agreed is None else f"{agreed:.1%}"
-        note = ", ".join(n for n, so in (("not run", report["not_verified"]), ("cached", report["cached"])) if so)
-        note = "[red]ruined[/]" if report["drift"]["resembles"] is False else note
-        table.add_row(name, *cells, drift, kept, note)
-    put(out, table)
+        table.add_row(Text(file), *_outcome(outcome))
+    put(out, table, spare=("size", "drift", "latency"))
+
+
+def _outcome(outcome: Outcome) -> list[str]:
+    """What became of work, size, latency, outputs; and what else there is to say of it."""
+    report = outcome.report
+    if report is None:
+        return [*"-----", f"[red]exit {outcome.exit_code}[/]"]
+    before, after, moved = report["before"], report["after"], report["drift"]["relative_l2"]
+    cells = [change(before[n], after[n]) if before[n] and after[n] else "-" for _, n, _ in _ROWS[2:]]
+    drift = drift_text(moved) if moved is not None and not math.isnan(moved) else "-"
+    agreed = report["drift"]["agreement"]
+    kept = "-" if agreed is None else f"{agreed:.1%}"
+    note = ", ".join(n for n, so in (("not run", report["not_verified"]), ("cached", report["cached"])) if so)
+    return [*cells, drift, kept, "[red]ruined[/]" if report["drift"]["resembles"] is False else note]
 
 
 def batch_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -143,7 +152,7 @@ def batch_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 def _not_verified(out: Console, report: dict[str, Any]) -> None:
     for text in report["not_verified"]:
-        out.print(f"[bold yellow]not verified: {escape(text)}[/]", soft_wrap=True)
+        out.print(f"[bold yellow]not verified: {escape(text)}[/]", soft_wrap=not out.is_terminal)
 
 
 def _before_and_after(out: Console, title: str, columns: Iterable[str], report: dict[str, Any]) -> None:
@@ -158,7 +167,7 @@ def _before_and_after(out: Console, title: str, columns: Iterable[str], report: 
     put(out, table)
 
 
-def _latency_left(out: Console, timings: Sequence[dict[str, Any]]) -> None:
+def latency_left(out: Console, timings: Sequence[dict[str, Any]]) -> None:
     """Of the original's, in all settings; then of what tidying alone leaves."""
     found = [f"of the original's latency {', '.join(_timed(one) for one in timings if one['beside'] == 'original')}"]
     found += [f"{_timed(one)} of the tidied original's" for one in timings if one["beside"] != "original"]
@@ -168,7 +177,14 @@ def _latency_left(out: Console, timings: Sequence[dict[str, Any]]) -> None:
 def _timed(setting: dict[str, Any]) -> str:
     threads = {None: "", 1: " on one thread"}.get(setting["threads"], f" on {setting['threads']} threads")
     batch = "" if setting["batch"] == 1 else f" for {setting['batch']} samples at a time"
-    return f"{setting['left']:.2f}{threads}{batch}"
+    # what else the machine does makes medians of little worth
+    quiet = f" ({setting['quiet_left']:.2f} by the fastest runs)" if _apart(setting) else ""
+    return f"{setting['left']:.2f}{quiet}{threads}{batch}"
+
+
+def _apart(setting: dict[str, Any]) -> bool:
+    left, quiet = setting["left"], setting["quiet_left"]
+    return bool(abs(left - quiet) > _BUSY * min(left, quiet))
 
 
 def _moved(out: Console, drift: dict[str, Any], on: str) -> None:

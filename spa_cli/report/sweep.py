@@ -73,23 +73,23 @@ def sweep_table(out: Console, sweep: Sweep) -> None:
         cells.append("-" if point.agreement is None else f"{point.agreement:.1%}")
         cells += [_accuracy(point)] if judged else []
         table.add_row(f"{point.asked:g}", *cells, "[red]ruined[/]" if point.ruined else best)
-    put(out, table)
+    put(out, table, spare=("params", "size", "latency", "drift"))
     if sweep.original.accuracy is not None:
         out.print(f"the original's accuracy is {sweep.original.accuracy:.4g}")
     for point in sweep.points:
         if point.refused:
-            out.print(f"[yellow]{point.asked:g}: {escape(point.refused)}[/]", soft_wrap=True)
-    out.print(f"drift is relative L2, on {escape(sweep.about)}", soft_wrap=True)
+            out.print(f"[yellow]{point.asked:g}: {escape(point.refused)}[/]", soft_wrap=not out.is_terminal)
+    out.print(f"drift is relative L2, on {escape(sweep.about)}", soft_wrap=not out.is_terminal)
     shown = sweep.sensitivity[:_GROUPS]
     groups = new_table(out, f"the {len(shown)} most sensitive of {len(sweep.sensitivity)} groups")
-    width = max(18, out.width - 48)
+    width = max(18, out.width - (48 if out.width >= 66 else 20))
     groups.add_column("half of the channels of", no_wrap=True)
     for column in ("drift", "MACs saved", "params saved"):
         groups.add_column(column, justify="right", no_wrap=True)
     for name, each in zip(short(out, [each.group for each in shown], width), shown, strict=True):
         moved = "-" if each.drift is None else f"{each.drift:.3f}"
         groups.add_row(Text(name), moved, f"{each.macs:.1%}", f"{each.params:.1%}")
-    put(out, groups)
+    put(out, groups, spare=("params saved", "MACs saved"))
 
 
 def _accuracy(point: Point) -> str:

@@ -22,7 +22,7 @@ from spa_cli.report.states import states_lines
 from spa_cli.text import count, one_line, plural, shortened, size
 
 _NO_LIMIT = 100_000
-# into how many columns a sentence is wrapped at the least, beside names that are whole
+# into how many columns a sentence is wrapped at the least
 _SENTENCE = 32
 # what is printed as HTML
 PAGE = '<pre style="line-height:1.2;overflow-x:auto;font-family:monospace">{code}</pre>'
@@ -72,23 +72,34 @@ def short(out: Console, names: Sequence[str], width: int) -> list[str]:
     return shortened(names, width) if out.is_terminal else list(names)
 
 
-def put(out: Console, table: Table) -> None:
-    """Print a table, and above it what it is called; in a pipe as wide as its names are."""
+def put(out: Console, table: Table, spare: Sequence[str] = ()) -> None:
+    """Print a table, and above it what it is called; in a pipe as wide as its names are.
+
+    ``spare``: columns that go, in this order, until it fits the terminal.
+    """
     # rich would wrap it where the table ends
     title, table.title = table.title or "", None
     out.print(title, style="bold", soft_wrap=not out.is_terminal)
-    if out.is_terminal:
-        out.print(table)
-        return
     width = out.width
+    if out.is_terminal:
+        for header in spare:
+            if _needed(out, table) > width:
+                table.columns = [column for column in table.columns if column.header != header]
+    else:
+        out.width = max(width, _needed(out, table))
+    out.print(table)
+    out.width = width
+
+
+def _needed(out: Console, table: Table) -> int:
+    """Columns that it takes if no name is cut and no sentence wrapped into too few."""
     wrapped = [column for column in table.columns if not column.no_wrap]
     for column in wrapped:
         column.max_width = _SENTENCE
-    out.width = max(width, Measurement.get(out, out.options.update(max_width=_NO_LIMIT), table).maximum)
+    needed = Measurement.get(out, out.options.update(max_width=_NO_LIMIT), table).maximum
     for column in wrapped:
         column.max_width = None
-    out.print(table)
-    out.width = width
+    return needed
 
 
 def new_table(out: Console, title: str) -> Table:
@@ -106,10 +117,10 @@ def operators_table(out: Console, found: list[Operator]) -> None:
     table.add_column("gradient", no_wrap=True)
     table.add_column("how, or why not", overflow="fold")
     full = [o.name if o.domain == "ai.onnx" else f"{o.domain}.{o.name}" for o in found]
-    for name, operator in zip(short(out, full, 34), found, strict=True):
+    for name, operator in zip(short(out, full, min(34, max(12, out.width - 22))), found, strict=True):
         behaviour = Text(operator.behaviour, colour[operator.behaviour])
         table.add_row(Text(name), behaviour, operator.gradient, Text(operator.note.replace("``", "")))
-    put(out, table)
+    put(out, table, spare=("gradient", "how, or why not"))
 
 
 def inspect_table(out: Console, analysis: Analysis, name: str, source_bytes: int, everything: bool) -> None:
@@ -173,17 +184,14 @@ def _frozen(out: Console, analysis: Analysis, everything: bool) -> None:
     table = new_table(out, f"{plural(len(frozen), 'frozen axis', 'frozen axes')} of weights")
     table.add_column("why", overflow="fold")
     table.add_column("axes", justify="right", no_wrap=True)
-    # a narrow terminal has room for reasons, or for names
-    wide = out.width >= 60
-    if wide:
-        table.add_column("for example", no_wrap=True)
+    table.add_column("for example", no_wrap=True)
     by_reason: dict[str, list[str]] = {}
     for name, f in zip(short(out, [f.tensor for f in frozen], 24), frozen, strict=True):
         by_reason.setdefault(f.reason.text, []).append(f"{name}[{f.axis}]")
     ranked = sorted(by_reason.items(), key=lambda item: -len(item[1]))
     shown = ranked if everything else ranked[:12]
     for text, places in shown:
-        table.add_row(Text(text), str(len(places)), *([Text(places[0])] if wide else []))
-    put(out, table)
+        table.add_row(Text(text), str(len(places)), Text(places[0]))
+    put(out, table, spare=("for example",))
     if len(shown) < len(ranked):
         out.print(f"[dim]... and {len(ranked) - len(shown)} more reasons; --all lists them[/]")

@@ -128,3 +128,13 @@ def test_a_bar_is_one_line_however_narrow(columns) -> None:
     bars = [line for line in drawn if re.search(r" \d+ s", line) and "latency" not in line]
     assert bars
     assert max(map(len, bars)) <= columns
+
+
+def test_what_ruins_a_result_is_no_step_and_is_in_the_log_file(tmp_path) -> None:
+    asked = ("prune", RESNET, "--target-macs", 0.1, "--method", "random", "-o", tmp_path / "s.onnx")
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", _terminal(*asked, "--log-file", tmp_path / "log", "--force"))
+    # the table begins with it
+    assert shown.count("no longer resemble") == 1
+    assert "WARNING the outputs no longer resemble the original's" in (tmp_path / "log").read_text()
+    lines = spa(*asked, "-v", "--force").err.splitlines()
+    assert not any("no longer resemble" in line for line in lines)

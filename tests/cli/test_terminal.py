@@ -198,3 +198,22 @@ def test_inspect_fits_the_terminal(columns) -> None:
     assert "\N{REPLACEMENT CHARACTER}" not in shown
     why = shown[shown.index("frozen axes of weights") :]
     assert all(re.search(rf"\b{word}\b", why) for word in ("graph", "output", "logits", "keeps", "its", "shape"))
+
+
+@pytest.mark.parametrize("columns", [45, 80])
+def test_many_models_and_what_is_wrong_fit_the_terminal(tmp_path, columns) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("digits_mobilenet", "digits_mlp"):
+        (folder / f"{name}.onnx").write_bytes(model_path(name).read_bytes())
+    asked = ("prune", folder, "-o", tmp_path / "out", "--ratio", 0.3, "--method", "l2", "--no-isolate")
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", _terminal(*asked, columns=columns))
+    lines = re.split(r"[\r\n]+", shown)
+    # a path is no word to be broken
+    assert max(len(line) for line in lines if str(tmp_path) not in line) <= columns
+    assert "\N{HORIZONTAL ELLIPSIS} \N{BOX DRAWINGS LIGHT VERTICAL}" not in shown
+    (row,) = [line for line in lines if "mlp" in line and "%" in line]
+    assert len(re.findall(r"\d%", row)) == (2 if columns == 45 else 4)
+    # what is wrong is wrapped between words
+    assert any(line.startswith("warning:") for line in lines)
+    assert {"resemble", "original's", "agrees"} <= {word for line in lines for word in line.split()}

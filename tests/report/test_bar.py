@@ -13,7 +13,7 @@ from rich.console import Console
 
 import spa_cli
 from spa_cli import progress
-from spa_cli.report.bar import OnTerminal, Pace, line
+from spa_cli.report.bar import OnTerminal, Pace, brief, line
 from tests.samples import model_path
 
 MLP = model_path("digits_mlp")
@@ -131,3 +131,17 @@ def test_elsewhere_there_is_none_unless_asked_for(monkeypatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert isinstance(progress.bar(True), OnTerminal)
     assert progress.bar(False) is None
+
+
+@pytest.mark.parametrize(
+    ("stage", "room", "said"),
+    [
+        ("scoring channels", 8, "scoring channels"),
+        ("4 of 5, digits_mobilenet.onnx: scoring channels", 60, "4 of 5, digits_mobilenet.onnx: scoring channels"),
+        ("4 of 5, digits_mobilenet.onnx: scoring channels", 40, "4 of 5: scoring channels"),
+        ("1 of 2, a, b: c.onnx: cutting", 20, "1 of 2: cutting"),
+        ("drift against what is left: 2 of 6", 20, "drift against what is left: 2 of 6"),
+    ],
+)
+def test_what_goes_on_is_said_rather_than_where(stage, room, said) -> None:
+    assert brief(stage, room) == said

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+import io
 
-from spa_cli.report.summary import repaired
+import pytest
+from rich.console import Console
+
+from spa_cli.report.summary import latency_left, repaired
 
 NOTHING = {"layers": 22, "refitted": 22, "refined": 0, "recalibrated": 0, "kept_sliced": {}}
 
@@ -27,3 +30,23 @@ NOTHING = {"layers": 22, "refitted": 22, "refined": 0, "recalibrated": 0, "kept_
 )
 def test_numbers_of_layers_add_up(done, said) -> None:
     assert repaired({**NOTHING, **done}) == said
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ([(None, 1, 0.8, 0.82)], "of the original's latency 0.80"),
+        ([(None, 1, 0.8, 0.82), (1, 1, 0.7, 0.7)], "of the original's latency 0.80, 0.70 on one thread"),
+        ([(None, 1, 0.11, 0.7)], "of the original's latency 0.11 (0.70 by the fastest runs)"),
+        (
+            [(None, 1, 0.5, 0.5), (None, 1, 1.4, 1.41, "tidied original"), (None, 8, 0.6, 0.6)],
+            "of the original's latency 0.50, 0.60 for 8 samples at a time; 1.40 of the tidied original's",
+        ),
+    ],
+)
+def test_latency_is_told_of_each_setting_and_by_what(settings, said) -> None:
+    names = ("threads", "batch", "left", "quiet_left", "beside")
+    report = [dict(zip(names, (*one, "original")[:5], strict=True)) for one in settings]
+    out = Console(file=io.StringIO(), width=200)
+    latency_left(out, report)
+    assert out.file.getvalue().strip() == said

@@ -55,3 +55,23 @@ def test_in_a_pipe_names_are_whole_and_sentences_are_wrapped(name) -> None:
     lines = [line.rstrip() for line in out.file.getvalue().splitlines()]
     assert max(map(len, lines)) == (80 if len(name) == 1 else 90 + 32 + 7)
     assert any(name in line for line in lines)
+
+
+def test_columns_go_where_a_terminal_is_too_narrow() -> None:
+    def headers(width: int) -> list[str]:
+        out = Console(file=io.StringIO(), width=width, force_terminal=True, no_color=True)
+        table = new_table(out, "t")
+        for header in ("name", "size", "speed"):
+            table.add_column(header, no_wrap=True)
+        table.add_row("a" * 20, "b" * 20, "c" * 20)
+        put(out, table, spare=("speed", "size"))
+        lines = re.sub(r"\x1b\[\d*m", "", out.file.getvalue()).splitlines()
+        assert max(map(len, lines)) <= width
+        assert "\N{HORIZONTAL ELLIPSIS}" not in out.file.getvalue()
+        return re.findall(r"\w+", lines[2])
+
+    assert [headers(width) for width in (70, 69, 47, 46)] == [
+        ["name", "size", "speed"],
+        *[["name", "size"]] * 2,
+        ["name"],
+    ]
