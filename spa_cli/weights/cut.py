@@ -70,8 +70,13 @@ class Cutter:
             for part in parts:
                 claims[part.key].append((name, part))
         for key, own in claims.items():
-            first = [a for n, p in own if self._in_blocks(n) for a in p.positions(0)]
-            self._cut(key, self._merged(key, own), [n for n, _ in own], first)
+            self._cut_by(key, key, own)
+
+    def _cut_by(self, key: str, like: str, own: list[tuple[str, Part]]) -> None:
+        """Cut a tensor as what is said of the one called ``like``, which refuses what it has no axes for."""
+        gone = self._merged(like, own)
+        first = [a for n, p in own if self._in_blocks(n) for a in p.positions(0)]
+        self._cut(key, gone, [n for n, _ in own], first)
 
     def cut_sibling(self, key: str, gone: Array, name: str) -> None:
         """Cut a tensor of a single line that was told by its neighbours."""
@@ -99,8 +104,7 @@ class Cutter:
                     free.remove(other)
                     self.tied[other] = key
                     own = [(n, p) for n, parts in self._matches.parts.items() for p in parts if p.key == key]
-                    first = [a for n, p in own if self._in_blocks(n) for a in p.positions(0)]
-                    self._cut(other, self._merged(key, own), [n for n, _ in own], first)
+                    self._cut_by(other, key, own)
                     for name, part in own:
                         self._matches.add(name, [dataclasses.replace(part, key=other)], self._matches.how[name])
 

@@ -83,6 +83,13 @@ def test_an_entry_the_shape_does_not_have_is_refused(entry) -> None:
         spa_cli.apply_weights(Plan({"layer1.weight": entry}), arrays)
 
 
+def test_blocks_of_what_became_a_single_number_are_refused() -> None:
+    _, arrays = planned(mlp())
+    arrays["layer1.weight"] = np.float32(3)
+    with pytest.raises(UsageError, match=r"in a way that its shape \[\] .* doesn't have"):
+        spa_cli.apply_weights(Plan({"layer1.weight": {"0": [0], "1": [[0], [1]]}}), arrays)
+
+
 def test_names_only_in_the_plans_hidden_tensors() -> None:
     _, arrays = planned(mlp())
     plan = Plan({"layer1.bias": {"0": [0, 2]}}, {}, {"layer1.weight": {"0": [0, 2]}, "layer2.weight": {"1": [0, 2]}})
