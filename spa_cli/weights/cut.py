@@ -70,8 +70,10 @@ class Cutter:
             for part in parts:
                 claims[part.key].append((name, part))
         for key, own in claims.items():
+            # it refuses a tensor that lacks an axis of the plan
+            gone = self._merged(key, own)
             first = [a for n, p in own if self._in_blocks(n) for a in p.positions(0)]
-            self._cut(key, self._merged(key, own), [n for n, _ in own], first)
+            self._cut(key, gone, [n for n, _ in own], first)
 
     def cut_sibling(self, key: str, gone: Array, name: str) -> None:
         """Cut a tensor of a single line that was told by its neighbours."""

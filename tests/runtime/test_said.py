@@ -268,7 +268,8 @@ def test_the_whole_text_comes_with_debug(tmp_path) -> None:
     options = ("prune", path, "-o", tmp_path / "s.onnx", "--ratio", 0.3, "--method", "l1")
     assert re.fullmatch(
         r"'m.onnx' does not run on synthetic inputs, 'x' of 1x5, 2x5 and 8x5 \(Gather node 'Gather_z': "
-        r"indices element out of data bounds, idx=-?\d+ must be within the inclusive range \[-4,3\]\); give --input-shape or --calib",
+        r"indices element out of data bounds, idx=-?\d+ must be within the inclusive range \[-4,3\]\); "
+        r"give --input-shape or --calib",
         refused(3, *options),
     )
     assert "[ONNXRuntimeError]" in spa(*options, "--debug").err
