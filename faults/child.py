@@ -122,8 +122,8 @@ def _be(arguments: list[str], place: Place, errors: Path, count: Path, stop: int
         spa()
     except SystemExit as left:
         code = left.code or 0
-    except BaseException as error:  # noqa: BLE001 - it is the finding
-        os.write(2, f"{type(error).__name__} came through\n".encode())
+    except BaseException:  # noqa: BLE001 - it is the finding
+        os.write(2, f"came through: {traceback.format_exc()}\n".encode())
     atexit._run_exitfuncs()
     os._exit(code)
 

@@ -155,3 +155,19 @@ def test_a_sweep_that_is_nested_too_deeply(tmp_path) -> None:
     ran = _ends("sweep", MLP, "-o", tmp_path, "--points", "0.8", "--method", "l1")
     assert ran.code == 2
     assert "sweep.json' is no sweep; use --force to replace it" in ran.err
+
+
+@pytest.mark.parametrize("values", [np.array(3), np.zeros(8), np.zeros((4, 4, 1, 1))], ids=["number", "line", "other"])
+def test_weights_that_lack_an_axis_of_the_plan(values, tmp_path) -> None:
+    """Seed 20261129, case 2263: the plan is of blocks, the framework's weight of that name has none."""
+    text = """(float[N,3,6,6] x) => (float[N,4,6,6] y) {
+      a = Conv(x, w1) b = Conv<group=2>(a, wg) c = Conv<group=2>(b, wh) y = Conv(c, w2)
+    }"""
+    shapes = {"w1": (8, 3, 1, 1), "wg": (8, 4, 1, 1), "wh": (6, 4, 1, 1), "w2": (4, 6, 1, 1)}
+    onnx.save(build(text, **shapes), tmp_path / "m.onnx")
+    asked = ("--ratio", 0.4, "--method", "l1", "--plan-out", tmp_path / "plan.json")
+    assert _ends("prune", tmp_path / "m.onnx", "-o", tmp_path / "s.onnx", *asked).code == 0
+    np.savez(tmp_path / "w.npz", **{**{n: np.zeros(s, np.float32) for n, s in shapes.items()}, "wg": values})
+    ran = _ends("apply", tmp_path / "plan.json", "--weights", tmp_path / "w.npz", "-o", tmp_path / "small.npz")
+    assert ran.code == 2
+    assert "; give the model too, or the weights that belong to it" in ran.err

@@ -89,6 +89,16 @@ def test_what_is_well_is_no_finding(tmp_path) -> None:
     assert judge.judge(_case(tmp_path)).kind == "refused"
 
 
+def test_a_weight_that_is_there_twice_is_zeroed_as_one(tmp_path) -> None:
+    """Seed 20261129, case 3258: onnxruntime computes with the first."""
+    model = build("(float[N,5] x) => (float[N,1] y) { a = MatMul(x, w) y = ReduceSum(a, one) }", w=(5, 8), one=[1])
+    model.graph.initializer.append(model.graph.initializer[0])
+    onnx.save(model, tmp_path / "model.onnx")
+    asked = ["--ratio", "0.4", "--method", "l1", "--plan-out", "plan.json", "--exact-only"]
+    done = judge.judge(_case(tmp_path, commands=[["prune", "model.onnx", "-o", "out.onnx", *asked]], plan="plan.json"))
+    assert (done.kind, done.text) == ("done", "equals zeroing")
+
+
 def test_what_is_not_is_one(tmp_path, monkeypatch) -> None:
     def broken(node: object, state: object) -> None:
         raise IndexError("of ours")
