@@ -77,7 +77,7 @@ def check_reach(subject: Subject, request: Request) -> None:
     unranked = Ranked(subject, flat, {}, None)
     menu = menu_of(unranked, request)
     if not menu.total:
-        refuse(subject, {})
+        refuse(subject, {}, tied(unranked, menu))
     budgets = Budgets(subject, request)
     known = {coin: most for coin, most in budgets.fractions(menu).items() if coin != SECONDS}
     budgets.check(solver_of(unranked, request, menu), known)
