@@ -75,7 +75,7 @@ def _quoted(error: BaseException | str) -> str:
     return said(error)
 
 
-def _of(error: Exception, left: str, something: bool) -> tuple[int, str, str]:
+def _of(error: BaseException, left: str, something: bool) -> tuple[int, str, str]:
     """Exit code, kind and sentence of an error; ``left``: what it left behind, which is ``something`` or nothing."""
     memory = of_memory(error, _quoted)
     if memory is not None:
