@@ -21,6 +21,14 @@ def heed() -> None:
             signal.signal(number, signal.default_int_handler)
 
 
+def interrupted(error: BaseException) -> bool:
+    """Whether it is an interrupt, or what Python made of one: what stops a class in the making is a RuntimeError."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, KeyboardInterrupt):
+        seen = seen.__cause__
+    return seen is not None
+
+
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """What is done inside comes to its end; a signal that comes meanwhile is answered after it."""

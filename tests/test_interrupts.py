@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from spa_cli.interrupts import SIGNALS, heed, uninterrupted
+from spa_cli.interrupts import SIGNALS, heed, interrupted, uninterrupted
 
 
 @pytest.fixture(autouse=True)
@@ -75,3 +75,17 @@ def test_other_threads_are_not_asked() -> None:
     thread.start()
     thread.join()
     assert found == [True]
+
+
+class _Stopped:
+    def __set_name__(self, owner: type, name: str) -> None:
+        raise KeyboardInterrupt
+
+
+def test_what_stops_a_class_in_the_making_is_an_interrupt() -> None:
+    """While modules are imported: Python 3.11 makes a RuntimeError of it."""
+    with pytest.raises((RuntimeError, KeyboardInterrupt)) as raised:
+        type("Made", (), {"name": _Stopped()})
+    assert interrupted(raised.value)
+    assert interrupted(KeyboardInterrupt())
+    assert not interrupted(RuntimeError("something else"))

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from spa_cli.cli.failures import INTERRUPTED, JSON, print_error, wants_json
 from spa_cli.cli.streams import say, settle
 from spa_cli.cli.watch import watched
-from spa_cli.interrupts import heed
+from spa_cli.interrupts import heed, interrupted
 from spa_cli.written import noting, told
 
 
@@ -89,13 +89,15 @@ def _main() -> None:
     with noting() as written:
         try:
             commands()()
-        except KeyboardInterrupt:
-            _interrupted(written)
+        except (RuntimeError, KeyboardInterrupt) as error:
+            if interrupted(error):
+                _interrupted(written)
+            raise
         except SystemExit as left:
             # outside of a command Typer answers: for a help page whose reader has gone, for an interrupt
             if isinstance(left.__context__, BrokenPipeError):
                 raise SystemExit(0) from None
-            if isinstance(getattr(left.__context__, "__cause__", None), KeyboardInterrupt):
+            if left.__context__ is not None and interrupted(left.__context__):
                 _interrupted(written)
             raise
         except OSError as error:

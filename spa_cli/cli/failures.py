@@ -42,7 +42,7 @@ def guarded(debug: bool, kept: str | None = None, json: bool = False) -> Iterato
 
     ``kept``: what is left behind if the command does not come to its end (``None``: which files were written).
     """
-    from spa_cli.interrupts import heed
+    from spa_cli.interrupts import heed, interrupted
     from spa_cli.written import noting, told
 
     heed()
@@ -51,10 +51,10 @@ def guarded(debug: bool, kept: str | None = None, json: bool = False) -> Iterato
             yield
         except (typer.Exit, typer.Abort):
             raise
-        except KeyboardInterrupt:
-            tell(INTERRUPTED, "interrupted", f"interrupted; {kept or told(written)}", json)
-            raise typer.Exit(INTERRUPTED) from None
-        except Exception as error:  # noqa: BLE001 - told, with its traceback where it is asked for
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - told, with its traceback where it is asked for
+            if interrupted(error):
+                tell(INTERRUPTED, "interrupted", f"interrupted; {kept or told(written)}", json)
+                raise typer.Exit(INTERRUPTED) from None
             code, kind, message = _of(error, kept or told(written), kept is None and bool(written))
             if debug:
                 import traceback
@@ -75,7 +75,7 @@ def _quoted(error: BaseException | str) -> str:
     return said(error)
 
 
-def _of(error: Exception, left: str, something: bool) -> tuple[int, str, str]:
+def _of(error: BaseException, left: str, something: bool) -> tuple[int, str, str]:
     """Exit code, kind and sentence of an error; ``left``: what it left behind, which is ``something`` or nothing."""
     memory = of_memory(error, _quoted)
     if memory is not None:

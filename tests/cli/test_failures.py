@@ -88,6 +88,9 @@ def test_what_says_so_itself_is_not_said_twice(capsys) -> None:
 
 def test_an_interrupt(capsys) -> None:
     assert fails(KeyboardInterrupt(), capsys) == (130, ["interrupted; nothing was written"], "")
+    wrapped = RuntimeError("Error calling __set_name__")
+    wrapped.__cause__ = KeyboardInterrupt()
+    assert fails(wrapped, capsys) == (130, ["interrupted; nothing was written"], "")
     assert fails(KeyboardInterrupt(), capsys, "a")[1] == ["interrupted; 'a' was written before"]
     code, lines, out = fails(KeyboardInterrupt(), capsys, "a", kept="the sweep goes on where it stopped", json=True)
     assert (code, lines) == (130, ["interrupted; the sweep goes on where it stopped"])
