@@ -19,7 +19,7 @@ from spa_cli.text import shorten
 Made = TypeVar("Made")
 
 # where --help shows an option
-BUDGET, IMPORTANCE, DATA, REMOVABLE, GATES, TRAINING = (
+BUDGET, IMPORTANCE, DATA, REMOVABLE, GATES, TRAINING, TIMING = (
     *(
         "Budget (one, or several of size and speed)",
         "Importance",
@@ -27,6 +27,7 @@ BUDGET, IMPORTANCE, DATA, REMOVABLE, GATES, TRAINING = (
         "What may go",
         "Gates",
         "Training",
+        "Timing",
     ),
 )
 

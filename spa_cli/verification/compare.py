@@ -25,6 +25,7 @@ from spa_cli.runtime.first_run import first_run
 from spa_cli.runtime.load import Model, load
 from spa_cli.runtime.providers import named, running_on
 from spa_cli.runtime.session import open_session, passes_checker, run
+from spa_cli.runtime.timed import ALONE, Timed, timed_as
 from spa_cli.runtime.timing import Timing, latency
 from spa_cli.shown import Shown
 from spa_cli.surgery.cut import Cut
@@ -36,6 +37,7 @@ from spa_cli.verification.drift import NOTHING_COMPARED, Drift
 from spa_cli.verification.gates import Gate, Limits, check
 from spa_cli.verification.judge import judge, labels_of
 from spa_cli.verification.structure import Structure
+from spa_cli.verification.subject import Subject
 
 # the most that is taken of what need not end
 _MOST = 50_000
@@ -43,7 +45,7 @@ _MOST = 50_000
 
 @dataclass(frozen=True, repr=False)
 class Comparison(Shown):
-    """``drift`` is that of all ``samples``, latency that of one run of the first of them.
+    """``drift`` is that of all ``samples``, latency that of as many as ``timed`` says, on as many threads.
 
     ``zeroing``: with a plan, "equal" or how the plan's cut differs from zeroing what it removes. ``gates``: those that
     were asked for. ``accuracy``: where labels lie beside the samples, or ``evaluate`` was given. ``not_verified``: what
@@ -60,6 +62,7 @@ class Comparison(Shown):
     gates: tuple[Gate, ...] = ()
     accuracy: Accuracy | None = None
     not_verified: tuple[str, ...] = ()
+    timed: Timed = ALONE
 
     @property
     def line(self) -> str:
@@ -114,6 +117,8 @@ def compare(
         before, analysis.graph, analysis.shapes_to_try, samples.chunks[0] if samples else None, seed=1
     )
     samples = samples or Calibration([feeds], plural(samples_in(feeds), "synthetic sample"))
+    with timed_as(options.batch, options.threads):
+        timed = Subject(before, analysis, feeds, reference, samples).timed
     panel = Panel.of(analysis.graph, analysis.state.shapes, feeds, reference, options.judge_as)
     checked = passes_checker(before)
     stage("checking and running the pruned model")
@@ -134,8 +139,8 @@ def compare(
         work = _carried_out(read, before, after, analysis)
         zeroing = zeroing_differs(analysis.graph, work, feeds, after) or "equal"
     stage("measuring latency")
-    with running_on(options.provider):
-        timing = latency(before, after, feeds)
+    with running_on(options.provider), timed_as(options.batch, options.threads):
+        timing = latency(before, after, timed)
     sizes = (before.bytes, after.bytes)
     return Comparison(
         drift=moved,
@@ -143,6 +148,7 @@ def compare(
         params=(analysis.costs.params, small.costs.params),
         macs=(analysis.costs.macs, small.costs.macs),
         timing=timing,
+        timed=Timed(samples_in(timed), options.threads),
         samples=samples.about,
         zeroing=zeroing,
         gates=check(limits, moved, sizes, timing, accuracy),
