@@ -249,7 +249,7 @@ class Options:
 
     def target_bytes(self, original: int) -> int | None:
         """``target_size`` in bytes, of a file that has so many."""
-        return None if self.target_size is None else bytes_of(self.target_size, original)
+        return None if self.target_size is None else bytes_of(self.target_size, original, "--target-size ")
 
     def _check_budget(self) -> None:
         if len(self.budgets) > 1 and not self.budgets.keys() <= _COSTS:

@@ -102,7 +102,7 @@ def test_what_the_command_line_takes() -> None:
 def test_text_is_read_as_on_the_command_line() -> None:
     assert [Options(target_macs=one).target_macs for one in (0.7, "0.7", "70%")] == [0.7, 0.7, 0.7]
     assert [Options(target_size=one).target_bytes(1000) for one in (700, "0.7kB", "70%")] == [700, 700, 700]
-    with pytest.raises(UsageError, match=r"'half' is no fraction; write one like 0\.7 or 70%"):
+    with pytest.raises(UsageError, match=r"^--target-macs 'half' is no fraction; write one like 0\.7 or 70%"):
         Options(target_macs="half")
     given = {"round_to": "8", "mean": "0.1,0.2", "input_shape": "x:1,3", "only": "fc", "provider": ["cuda", "cpu"]}
     found = Options(ratio=0.5, **given)
