@@ -143,7 +143,8 @@ from spa_cli.options.words import Evaluation, Numbers
 def arguments() -> str:
     """Python: the declared options as dictionaries with types, each in the smallest that has it."""
     options = {one.name: (one, about) for one, about in declared(Options)}
-    shape, whole, judge, states = ("input_shape",), ("run",), ("evaluate",), ("states", "state")
+    shape, whole, states = ("input_shape",), ("run",), ("states", "state")
+    judge = ("evaluate", "batch", "threads")
     data = ("judge_as", "calib", *READING, "provider")
     rest = [name for name in options if name not in (*shape, *whole, *judge, *data, *SAMPLES, *BUDGETS)]
     limits, training = ({one.name: (one, about) for one, about in declared(of)} for of in (Limits, Training))

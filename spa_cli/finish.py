@@ -176,7 +176,7 @@ def _predicted(ranked: Ranked, request: Request, choice: Choice) -> float | None
     if not request.elsewhere:
         return None
     analysis = ranked.subject.analysis
-    clock = clock_of(analysis, ranked.subject.single, request.options.device)
+    clock = clock_of(analysis, ranked.subject.timed, request.options.device)
     # blocks that went whole take no time
     bill = Bill(analysis.costs, analysis.grouping, clock, blocks_of(ranked, request))
     return bill.left(SECONDS, choice.menu.vector(choice.selection.gone))

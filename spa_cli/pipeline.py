@@ -21,6 +21,7 @@ from spa_cli.runtime.explained import explained
 from spa_cli.runtime.first_run import first_run
 from spa_cli.runtime.load import Model, load
 from spa_cli.runtime.providers import running_on
+from spa_cli.runtime.timed import timed_as
 from spa_cli.tidy.steps import LAST, tidied
 from spa_cli.trial.choose import Choice, check_reach, choose_by_budget
 from spa_cli.trial.prepare import Ranked, analyse, score
@@ -46,7 +47,7 @@ def prune(
     among them need not be of this one.
     """
     request = Request.of(options)
-    with running_on(options.provider), allowing(options.memory_size):
+    with running_on(options.provider), timed_as(options.batch, options.threads), allowing(options.memory_size):
         stage("reading the model")
         source = load(model)
         files.check(source)

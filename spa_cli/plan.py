@@ -18,13 +18,14 @@ from spa_cli.errors import CutError, UsageError
 from spa_cli.graph.model import Graph
 from spa_cli.graph.states import State
 from spa_cli.surgery.cut import Cut
+from spa_cli.text import one_line, plural
 
 SCHEMA = "spa.plan/1"
 Kept = dict[str, dict[str, list[int] | list[list[int]]]]
 Widths = dict[str, dict[str, int]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """``kept``: for every parameter that loses anything, the kept indices per axis (per block of axis 0 where they
     differ). ``hidden``: the same for parameters that are not plain tensors of the main graph (sparse initializers,
@@ -36,6 +37,10 @@ class Plan:
     about: dict[str, Any] = field(default_factory=dict)
     hidden: Kept = field(default_factory=dict)
     widths: Widths = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        of = self.about.get("model", "a model")
+        return one_line(f"<Plan of {of}: {plural(len(self.kept) + len(self.hidden), 'weight')} to cut>")
 
     def to_json(self) -> str:
         """The plan file."""

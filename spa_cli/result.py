@@ -14,7 +14,7 @@ from spa_cli.errors import SpaError
 from spa_cli.graph.source import Source
 from spa_cli.plan import Plan
 from spa_cli.shown import Shown
-from spa_cli.text import count, drift_text, one_line, size
+from spa_cli.text import count, drift_text, one_line, plural, size
 from spa_cli.tuning.tune import Tuned
 from spa_cli.verification.accuracy import Accuracy
 from spa_cli.verification.drift import Drift
@@ -71,8 +71,13 @@ class Result(Shown):
         macs, params = (f"{count(a)} -> {count(b)}" for a, b in sides)
         bytes_left = f"{size(self.before.bytes)} -> {size(self.after.bytes)}"
         moved = "not run" if self.not_verified else f"drift {drift_text(self.drift.relative_l2)}"
+        # nobody would notice otherwise, where nothing is printed but this
+        ruined = "" if self.not_verified or self.drift.resembles else ", RUINED"
         written = f", written to {self.out}" if self.out else ""
-        return one_line(f"{self.source.name}: MACs {macs}, parameters {params}, {bytes_left}, {moved}{written}")
+        warned = f", {plural(len(self.warnings), 'warning')}" if self.warnings else ""
+        return one_line(
+            f"{self.source.name}: MACs {macs}, parameters {params}, {bytes_left}, {moved}{ruined}{written}{warned}"
+        )
 
     @property
     def rf(self) -> float:

@@ -21,7 +21,7 @@ class Member:
     rows: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Group:
     """Coupled channels of the same pattern.
 
@@ -37,6 +37,11 @@ class Group:
     members: tuple[Member, ...]
     inexact: Reason | None
     tensor: str = ""
+
+    def __repr__(self) -> str:
+        several = f"{len(self.blocks)} x " if len(self.blocks) else ""
+        kind = "exact" if self.exact else "approximate"
+        return f"<Group {self.name}: {several}{self.channels} channels on {len(self.members)} axes, {kind}>"
 
     @property
     def channels(self) -> int:

@@ -14,6 +14,7 @@ from spa_cli.channels.group import Member as Member
 from spa_cli.channels.ids import Reason, Rows
 from spa_cli.channels.naming import BLOCKS, INSIDE, named
 from spa_cli.channels.state import PASS_THROUGH, PRODUCER, Axis, Channels
+from spa_cli.text import plural
 
 # what runs along an axis that has no channels
 _NO_CHANNELS = frozenset(
@@ -44,7 +45,7 @@ class FrozenAxis:
         return self.reason.text not in _NO_CHANNELS and not self.reason.text.endswith(_NO_NUMBERS)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Grouping:
     """All groups and frozen axes of a model, over ``count`` ids.
 
@@ -57,6 +58,10 @@ class Grouping:
     rows: dict[tuple[str, int], Rows]
     count: int
     occurrences: list[list[tuple[str, int]]] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        frozen = plural(sum(f.counts for f in self.frozen), "frozen axis", "frozen axes")
+        return f"<Grouping: {plural(len(self.groups), 'group')}, {frozen}>"
 
     def arrays(self) -> dict[int, tuple[Rows, list[tuple[str, int]]]]:
         """Distinct row arrays with the (tensor, axis) pairs that share them."""

@@ -21,6 +21,7 @@ from spa_cli.progress import LOG
 from spa_cli.runtime.first_run import shapes_of
 from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.session import Feeds
+from spa_cli.runtime.timed import asked
 from spa_cli.staging import private, user_cache
 from spa_cli.written import forget
 
@@ -55,6 +56,7 @@ def key_of(analysis: Analysis, feeds: Feeds) -> str:
         f"{_EDITION} {CLASSES}",
         machine(),
         *chosen(),
+        *([f"{asked().threads} threads"] if asked().threads else []),
         json.dumps({n: list(s) for n, s in shapes_of(feeds).items()}, sort_keys=True),
     ]
     parts += [f"{name} {graph.shape(name)}" for name in sorted(graph.parameters)]

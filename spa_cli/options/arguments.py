@@ -82,6 +82,12 @@ class JudgeArguments(DataArguments, RunArguments, total=False):
     evaluate: str | Evaluation | None
     """A command that prints accuracy last: 'python eval.py {model}'."""
 
+    batch: int
+    """Samples at a time where latency is measured."""
+
+    threads: int | None
+    """Threads where latency is measured (default: as many as onnxruntime takes)."""
+
 
 class SampleArguments(DataArguments, total=False):
     """What is fitted to."""

@@ -19,7 +19,7 @@ from spa_cli.text import shorten
 Made = TypeVar("Made")
 
 # where --help shows an option
-BUDGET, IMPORTANCE, DATA, REMOVABLE, GATES, TRAINING = (
+BUDGET, IMPORTANCE, DATA, REMOVABLE, GATES, TRAINING, TIMING = (
     *(
         "Budget (one, or several of size and speed)",
         "Importance",
@@ -27,6 +27,7 @@ BUDGET, IMPORTANCE, DATA, REMOVABLE, GATES, TRAINING = (
         "What may go",
         "Gates",
         "Training",
+        "Timing",
     ),
 )
 
@@ -73,6 +74,12 @@ def read_all(options: Any) -> None:
                 kept = about.read(kept)
             except (TypeError, ValueError, AttributeError):
                 raise _other(one.name, taken, given) from None
+            except OptionError as error:
+                # what reads several options does not say which this is
+                flag = f"--{one.name.replace('_', '-')}"
+                if flag not in str(error):
+                    error.args = (f"{flag} {error}",)
+                raise
         # what is not given is not read, if it need not be
         if not (kept is None and one.default is None) and not _fits(kept, hints[one.name]):
             raise _other(one.name, taken, given)

@@ -35,11 +35,11 @@ class Limits:
         if self.max_latency_ratio is not None and not 0 < self.max_latency_ratio < math.inf:
             raise OptionError(f"--max-latency-ratio has to be a positive number, not {self.max_latency_ratio:g}")
         if self.max_size is not None:
-            bytes_of(self.max_size, 1)
+            bytes_of(self.max_size, 1, "--max-size ")
 
 
-def bytes_of(text: str | int, original: int) -> int:
-    """A size (``words.in_bytes``), or ``60%`` of the original, as bytes; raises OptionError."""
+def bytes_of(text: str | int, original: int, option: str = "") -> int:
+    """A size (``words.in_bytes``), or ``60%`` of the original, as bytes; raises OptionError, which names the option."""
     given = str(text).strip()
     if given.endswith("%"):
         found = words.in_percent(given)
@@ -47,5 +47,7 @@ def bytes_of(text: str | int, original: int) -> int:
     else:
         value = words.in_bytes(given)
     if value is None:
-        raise OptionError(f"'{text}' is no file size; write bytes, a size like 500kB or 1.5MB, or a part like 60%")
+        raise OptionError(
+            f"{option}'{text}' is no file size; write bytes, a size like 500kB or 1.5MB, or a part like 60%"
+        )
     return value

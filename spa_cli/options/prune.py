@@ -9,7 +9,7 @@ from typing import Any
 
 from spa_cli.errors import OptionError
 from spa_cli.options import words
-from spa_cli.options.declare import BUDGET, DATA, GATES, IMPORTANCE, REMOVABLE, declared, made, option, read_all
+from spa_cli.options.declare import BUDGET, DATA, GATES, IMPORTANCE, REMOVABLE, TIMING, declared, made, option, read_all
 from spa_cli.options.limits import Limits, bytes_of
 from spa_cli.options.shapes import shapes
 from spa_cli.options.sources import SampleSource, samples
@@ -129,6 +129,10 @@ class Options:
     provider: str | tuple[str, ...] = option(
         "cpu", "What onnxruntime calibrates and times on: cuda,cpu.", DATA, read=words.providers
     )
+    batch: int = option(1, "Samples at a time where latency is measured.", TIMING)
+    threads: int | None = option(
+        None, "Threads where latency is measured (default: as many as onnxruntime takes).", TIMING
+    )
     seed: int = option(0, "Seed of everything random.")
     ignore: tuple[str, ...] = option(
         (), "Leave groups whole that match (group, tensor or node name).", REMOVABLE, read=words.texts
@@ -199,8 +203,8 @@ class Options:
             raise OptionError(f"--max-group-ratio has to lie between 0 and 1, not {self.max_group_ratio:g}")
         if isinstance(self.round_to, str) and self.round_to != "auto":
             raise OptionError(f"--round-to has to be a number or auto, not {self.round_to}")
-        for name in ("round_to", "min_channels", "calib_samples", "rounds"):
-            if getattr(self, name) != "auto" and getattr(self, name) < 1:
+        for name in ("round_to", "min_channels", "calib_samples", "rounds", "batch", "threads"):
+            if getattr(self, name) not in ("auto", None) and getattr(self, name) < 1:
                 raise OptionError(f"{_flag(name)} has to be at least 1, not {getattr(self, name)}")
         compared = [name for name in ("max_drift", "min_agreement") if name in self.budgets]
         if self.evaluate is not None and (compared or self.max_drift is not None):
@@ -262,7 +266,7 @@ class Options:
 
     def target_bytes(self, original: int) -> int | None:
         """``target_size`` in bytes, of a file that has so many."""
-        return None if self.target_size is None else bytes_of(self.target_size, original)
+        return None if self.target_size is None else bytes_of(self.target_size, original, "--target-size ")
 
     def _check_budget(self) -> None:
         if len(self.budgets) > 1 and not self.budgets.keys() <= _COSTS:

@@ -182,6 +182,8 @@ def verify_json(comparison: Comparison) -> dict[str, Any]:
         "warning": "" if comparison.drift.resembles else comparison.drift.warning(comparison.samples),
         "zeroing": comparison.zeroing,
         "latency_ratio": timing.left if timing else None,
+        "batch": comparison.timed.batch,
+        "threads": comparison.timed.threads,
         "not_verified": list(comparison.not_verified),
         **{
             side: {

@@ -250,6 +250,8 @@ _BODIES: dict[str, dict[str, Schema]] = {
             _or_null(TEXT), '"equal", or how the plan\'s cut differs from zeroing; null: no plan was given'
         ),
         "latency_ratio": _or_null(NUMBER),
+        "batch": _said(COUNT, "samples at a time, where latency was measured"),
+        "threads": _said(_or_null(COUNT), "null: as many as onnxruntime takes"),
         "not_verified": _NOT_VERIFIED,
         "before": _SIDE,
         "after": _SIDE,

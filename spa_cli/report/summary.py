@@ -15,6 +15,7 @@ from rich.text import Text
 from spa_cli.report.states import shrunk_line
 from spa_cli.report.tables import new_table, put, short
 from spa_cli.report.tune import tuned_lines
+from spa_cli.runtime.timed import in_words
 from spa_cli.text import count, drift_text, duration, plural, size, widths_text
 from spa_cli.tidy.steps import told
 
@@ -93,6 +94,7 @@ def verify_table(out: Console, report: dict[str, Any]) -> None:
     _not_verified(out, report)
     _before_and_after(out, title, ("original", "pruned"), report)
     if not report["not_verified"]:
+        out.print(f"latency: {in_words(report['batch'], report['threads'])}")
         _moved(out, report["drift"], report["drift"]["samples"])
         _accuracy(out, report)
     if report["zeroing"] is not None:
@@ -169,22 +171,25 @@ def _before_and_after(out: Console, title: str, columns: Iterable[str], report: 
 
 def latency_left(out: Console, timings: Sequence[dict[str, Any]]) -> None:
     """Of the original's, in all settings; then of what tidying alone leaves."""
-    found = [f"of the original's latency {', '.join(_timed(one) for one in timings if one['beside'] == 'original')}"]
-    found += [f"{_timed(one)} of the tidied original's" for one in timings if one["beside"] != "original"]
-    out.print("; ".join(found))
+    first, *more = (one for one in timings if one["beside"] == "original")
+    how = in_words(first["batch"], first["threads"])
+    found = [f"of the original's latency {_left(first)} ({how})", *(_timed(one, first) for one in more)]
+    beside = [f"; {_left(one)} of the tidied original's" for one in timings if one["beside"] != "original"]
+    out.print(f"{', '.join(found)}{''.join(beside)}")
 
 
-def _timed(setting: dict[str, Any]) -> str:
-    threads = {None: "", 1: " on one thread"}.get(setting["threads"], f" on {setting['threads']} threads")
-    batch = "" if setting["batch"] == 1 else f" for {setting['batch']} samples at a time"
-    # what else the machine does makes medians of little worth
-    quiet = f" ({setting['quiet_left']:.2f} by the fastest runs)" if _apart(setting) else ""
-    return f"{setting['left']:.2f}{quiet}{threads}{batch}"
+def _timed(setting: dict[str, Any], first: dict[str, Any]) -> str:
+    """What is left, and how that setting is another than the first."""
+    threads = " on one thread" if setting["threads"] != first["threads"] else ""
+    batch = f" for {setting['batch']} samples at a time" if setting["batch"] != first["batch"] else ""
+    return f"{_left(setting)}{threads}{batch}"
 
 
-def _apart(setting: dict[str, Any]) -> bool:
+def _left(setting: dict[str, Any]) -> str:
     left, quiet = setting["left"], setting["quiet_left"]
-    return bool(abs(left - quiet) > _BUSY * min(left, quiet))
+    # what else the machine does makes medians of little worth
+    busy = abs(left - quiet) > _BUSY * min(left, quiet)
+    return f"{left:.2f}, {quiet:.2f} by the fastest runs" if busy else f"{left:.2f}"
 
 
 def _moved(out: Console, drift: dict[str, Any], on: str) -> None:

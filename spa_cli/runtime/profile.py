@@ -18,6 +18,7 @@ import onnxruntime as ort
 from spa_cli.graph.bodies import own_bodies
 from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.session import DATA_FOLDER, Feeds, silent_session
+from spa_cli.runtime.timed import asked
 from spa_cli.staging import private
 
 _FEWEST, _MOST = 5, 50
@@ -75,6 +76,7 @@ def _session(model: onnx.ModelProto, folder: str, prefix: str) -> ort.InferenceS
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.enable_profiling = True
+    options.intra_op_num_threads = asked().threads or 0
     options.profile_file_prefix = prefix
     if folder:
         options.add_session_config_entry(DATA_FOLDER, folder)

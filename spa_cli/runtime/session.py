@@ -17,6 +17,7 @@ from spa_cli.graph.model import Array
 from spa_cli.graph.source import Source
 from spa_cli.runtime.providers import CPU
 from spa_cli.runtime.said import said
+from spa_cli.runtime.timed import asked
 from spa_cli.runtime.widened import Widened
 
 ort.set_default_logger_severity(4)
@@ -57,12 +58,14 @@ def open_session(
 
     ``large``: weights stay in their file, mapped into memory, where onnxruntime would pack a copy of each. ``arena``:
     what a run takes is kept for the next one. ``timed``: it waits as a user's session would, which is fastest.
-    ``threads``: how many compute (``None``: as onnxruntime would).
+    ``threads``: how many compute (``None``: as was asked for where it is timed, else as onnxruntime would).
     """
     kind: type[ort.InferenceSession] = ort.InferenceSession
     if isinstance(model, Widened):
         kind, model = model.session, model.model
     options = ort.SessionOptions()
+    if timed and threads is None:
+        threads = asked().threads
     if threads is not None:
         options.intra_op_num_threads = threads
     if large:

@@ -16,6 +16,7 @@ from spa_cli.progress import within
 from spa_cli.request import Request
 from spa_cli.runtime.load import Model, load
 from spa_cli.runtime.providers import running_on
+from spa_cli.runtime.timed import timed_as
 from spa_cli.shown import Shown
 from spa_cli.sweeping.points import Point, Progress, Sensitivity, mark_pareto
 from spa_cli.sweeping.sensitivity import sensitivities
@@ -75,7 +76,7 @@ def sweep(
     request = Request.of(replace(options.with_budget(coin, wanted[0]), sweeping=True))
     for value in wanted[1:]:
         options.with_budget(coin, value)
-    with running_on(options.provider), allowing(options.memory_size):
+    with running_on(options.provider), timed_as(options.batch, options.threads), allowing(options.memory_size):
         return _sweep(load(model), folder, request, coin, wanted, keep_models, force)
 
 

@@ -87,7 +87,7 @@ def bill_of(ranked: Ranked, request: Request) -> Bill:
     """What numbers of channels cost, in seconds too where widths or latency are chosen by them."""
     analysis, wanted = ranked.subject.analysis, request.options.target_latency is not None
     timed = wanted or by_time(request)
-    clock = clock_of(analysis, ranked.subject.single, request.options.device) if timed else None
+    clock = clock_of(analysis, ranked.subject.timed, request.options.device) if timed else None
     if wanted and clock is None:
         raise UnreachableError(
             f"--target-latency can't be aimed at: onnxruntime gives no profile of '{ranked.subject.source.name}'; use "

@@ -89,6 +89,7 @@ def _analyse(source: Source, request: Request, of_many: bool, data: Data | None 
     )
     subject = Subject(source, analysis, feeds, reference, held, data, tuple(warnings), said=options.judge_as)
     subject.panel  # noqa: B018 - raises UsageError, before any work, for what --as says and is not so
+    subject.timed  # noqa: B018 - raises OptionError for a --batch that the model does not take
     note(f"runs on {in_a_line(held)}")
     return subject
 

@@ -281,14 +281,14 @@ class Trials:
         try:
             work = analysis.cut(selection)
             small = build(settled(work.model, work.held), source.folder).in_memory()
-            return latency(source, widened(small, work.states), self._subject.single, budget=seconds).quiet_left
+            return latency(source, widened(small, work.states), self._subject.timed, budget=seconds).quiet_left
         except Exception:  # noqa: BLE001 - whatever onnxruntime raises: such a cut is no candidate
             return float("inf")
 
     def latency_of(self, trial: Trial) -> Timing:
         """The original and a finished cut, measured alternately in one run."""
         source = self._subject.source
-        return latency(source, trial.opened, self._subject.single, apart=source.external)
+        return latency(source, trial.opened, self._subject.timed, apart=source.external)
 
     def latency_beside_tidied(self, trial: Trial) -> Timing | None:
         """A finished cut beside the original as tidying alone leaves it, where it is tidied and that can be timed."""

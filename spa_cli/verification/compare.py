@@ -26,6 +26,7 @@ from spa_cli.runtime.first_run import first_run
 from spa_cli.runtime.load import Model, load
 from spa_cli.runtime.providers import named, running_on
 from spa_cli.runtime.session import open_session, passes_checker, run
+from spa_cli.runtime.timed import ALONE, Timed, timed_as
 from spa_cli.runtime.timing import Timing, latency
 from spa_cli.runtime.widened import widened
 from spa_cli.shown import Shown
@@ -38,6 +39,7 @@ from spa_cli.verification.drift import NOTHING_COMPARED, Drift
 from spa_cli.verification.gates import Gate, Limits, check
 from spa_cli.verification.judge import judge, labels_of
 from spa_cli.verification.structure import Structure
+from spa_cli.verification.subject import Subject
 
 # the most that is taken of what need not end
 _MOST = 50_000
@@ -45,7 +47,7 @@ _MOST = 50_000
 
 @dataclass(frozen=True, repr=False)
 class Comparison(Shown):
-    """``drift`` is that of all ``samples``, latency that of one run of the first of them.
+    """``drift`` is that of all ``samples``, latency that of as many as ``timed`` says, on as many threads.
 
     ``zeroing``: with a plan, "equal" or how the plan's cut differs from zeroing what it removes. ``gates``: those that
     were asked for. ``accuracy``: where labels lie beside the samples, or ``evaluate`` was given. ``not_verified``: what
@@ -62,6 +64,7 @@ class Comparison(Shown):
     gates: tuple[Gate, ...] = ()
     accuracy: Accuracy | None = None
     not_verified: tuple[str, ...] = ()
+    timed: Timed = ALONE
 
     @property
     def line(self) -> str:
@@ -119,6 +122,8 @@ def compare(
     samples = samples or Calibration([feeds], plural(samples_in(feeds), "synthetic sample"))
     states = noted(after.model, before.model)
     fitting = widened(after, states)
+    with timed_as(options.batch, options.threads):
+        timed = Subject(before, analysis, feeds, reference, samples).timed
     panel = Panel.of(analysis.graph, analysis.state.shapes, feeds, reference, options.judge_as)
     panel = panel.but([state.output for state in states])
     checked = passes_checker(before)
@@ -140,8 +145,8 @@ def compare(
         work = _carried_out(read, before, after, analysis)
         zeroing = zeroing_differs(analysis.graph, work, feeds, after) or "equal"
     stage("measuring latency")
-    with running_on(options.provider):
-        timing = latency(before, fitting, feeds)
+    with running_on(options.provider), timed_as(options.batch, options.threads):
+        timing = latency(before, fitting, timed)
     sizes = (before.bytes, after.bytes)
     return Comparison(
         drift=moved,
@@ -149,6 +154,7 @@ def compare(
         params=(analysis.costs.params, small.costs.params),
         macs=(analysis.costs.macs, small.costs.macs),
         timing=timing,
+        timed=Timed(samples_in(timed), options.threads),
         samples=samples.about,
         zeroing=zeroing,
         gates=check(limits, moved, sizes, timing, accuracy),

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 import onnx
 
+from spa_cli.calibration.chunks import samples_in
 from spa_cli.graph.states import State, narrowed
 from spa_cli.operators import contracting
 from spa_cli.runtime.profile import profile
 from spa_cli.runtime.said import said
 from spa_cli.runtime.session import Feeds, Openable
+from spa_cli.runtime.timed import asked
 from spa_cli.runtime.timing import Timing, latency
 from spa_cli.tidy.optional_inputs import untidy
 from spa_cli.tidy.steps import tidied
@@ -29,7 +31,7 @@ _BATCH, _LONG = 8, 1.0
 
 @dataclass(frozen=True)
 class Setting:
-    """How both models were run: ``threads`` (``None``: as onnxruntime would), ``batch`` samples at a time.
+    """How both models were run: ``threads`` (``None``: as many as onnxruntime takes), ``batch`` samples at a time.
 
     ``tidied``: beside the original as tidying alone leaves it.
     """
@@ -41,19 +43,21 @@ class Setting:
 
 
 def settings(subject: Subject, path: Openable, first: Timing | None = None) -> Iterator[Setting]:
-    """A sample at a time on all threads (``first``, where that is known) and on one; several, where that is free.
+    """As --batch and --threads say (``first``, where that is known), on one thread, with several samples where that is
+    free.
 
     Raises what onnxruntime raises.
     """
-    single, cores = subject.single, os.cpu_count() or 1
-    alone = first or _timed(subject, path, single)
-    yield Setting(None, 1, alone)
+    feeds, threads = subject.timed, asked().threads
+    batch, cores = samples_in(feeds), threads or os.cpu_count() or 1
+    alone = first or _timed(subject, path, feeds)
+    yield Setting(threads, batch, alone)
     if (beside := beside_tidied(subject, path)) is not None:
-        yield Setting(None, 1, beside, tidied=True)
+        yield Setting(threads, batch, beside, tidied=True)
     if cores > 1 and alone.before * cores <= _LONG:
-        yield Setting(1, 1, _timed(subject, path, single, threads=1))
-    if alone.before * _BATCH <= _LONG and (many := subject.several(_BATCH)) is not None:
-        yield Setting(None, _BATCH, _timed(subject, path, many))
+        yield Setting(1, batch, _timed(subject, path, feeds, threads=1))
+    if batch < _BATCH and alone.before * _BATCH <= _LONG and (many := subject.several(_BATCH)) is not None:
+        yield Setting(threads, _BATCH, _timed(subject, path, many))
 
 
 def _timed(subject: Subject, path: Openable, feeds: Feeds, threads: int | None = None) -> Timing:
@@ -69,7 +73,7 @@ def beside_tidied(subject: Subject, path: Openable) -> Timing | None:
     if source.external or not (source.tidied or untidy(source)):
         return None
     model = source.model if source.tidied else tidied(source, ["inputs"]).model
-    return latency(model, path, subject.single)
+    return latency(model, path, subject.timed)
 
 
 def is_slower(timing: Timing) -> bool:
@@ -112,7 +116,7 @@ def _dearer(subject: Subject, model: onnx.ModelProto, states: Sequence[State]) -
     try:
         before, after = profile(
             [(source.model, source.folder), (model, "")],
-            [subject.single, narrowed(subject.single, states)],
+            [subject.timed, narrowed(subject.timed, states)],
             contracting(),
             seconds=_SECONDS,
         )

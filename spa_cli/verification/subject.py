@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from spa_cli.analysis import Analysis
-from spa_cli.calibration.chunks import Calibration, fixed_size
+from spa_cli.calibration.chunks import Calibration, fixed_size, samples_in
 from spa_cli.calibration.judging import first_of
 from spa_cli.calibration.read import Data
+from spa_cli.errors import OptionError
 from spa_cli.graph.source import Source
 from spa_cli.measures.panel import Panel
 from spa_cli.runtime.session import Feeds, open_session, passes_checker, run
+from spa_cli.runtime.timed import asked
 from spa_cli.verification.structure import Structure
 
 
@@ -58,8 +60,23 @@ class Subject:
         return passes_checker(self.source)
 
     @cached_property
+    def timed(self) -> Feeds:
+        """What is timed: as many samples at a time as --batch says, one unless it does.
+
+        Raises OptionError where the model takes them in another number.
+        """
+        batch = asked().batch
+        found = self.single if batch == 1 else self.several(batch)
+        if found is None:
+            raise OptionError(
+                f"--batch {batch} can't be timed: '{self.source.name}' takes {samples_in(self.single)} at a time; "
+                "leave it out"
+            )
+        return found
+
+    @cached_property
     def single(self) -> Feeds:
-        """One sample, where the model leaves their number free: what is timed."""
+        """One sample, where the model leaves their number free."""
         one = first_of(self.analysis.graph, Calibration([self.feeds], ""), 1)
         return one if self._runs(one) else self.feeds
 

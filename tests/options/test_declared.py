@@ -28,7 +28,8 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = typer.main.get_command(commands()).commands
 NAMES = [one.name for one, _ in declared(Options)]
 LIMITS = [one.name for one, _ in declared(Limits)]
-DATA = {"judge_as", "calib", *READING, "evaluate", "provider", "input_shape", "run"}
+TIMING = {"batch", "threads"}
+DATA = {"judge_as", "calib", *READING, "evaluate", "provider", "input_shape", "run", *TIMING}
 
 
 def _options(command: str) -> list[str]:
@@ -49,7 +50,7 @@ def test_commands_have_them_in_the_order_of_the_declaration() -> None:
     training = [one.name for one, _ in declared(Training)]
     tune = [p.name for p in COMMANDS["tune"].params if p.name in {*NAMES, *training}]
     # nothing that would do nothing
-    taken = (DATA | {*SAMPLES}) - {"evaluate", "run"}
+    taken = (DATA | {*SAMPLES}) - {"evaluate", "run", *TIMING}
     assert sorted(tune) == sorted([*(name for name in NAMES if name in taken), *training])
     assert _options("apply") == ["input_shape", "run"]
 
@@ -101,7 +102,7 @@ def test_what_the_command_line_takes() -> None:
 def test_text_is_read_as_on_the_command_line() -> None:
     assert [Options(target_macs=one).target_macs for one in (0.7, "0.7", "70%")] == [0.7, 0.7, 0.7]
     assert [Options(target_size=one).target_bytes(1000) for one in (700, "0.7kB", "70%")] == [700, 700, 700]
-    with pytest.raises(UsageError, match=r"'half' is no fraction; write one like 0\.7 or 70%"):
+    with pytest.raises(UsageError, match=r"^--target-macs 'half' is no fraction; write one like 0\.7 or 70%"):
         Options(target_macs="half")
     given = {"round_to": "8", "mean": "0.1,0.2", "input_shape": "x:1,3", "only": "fc", "provider": ["cuda", "cpu"]}
     found = Options(ratio=0.5, **given)

@@ -89,3 +89,14 @@ def test_what_ruins_a_result_leads_and_is_said_once(results) -> None:
     text = html.unescape(re.sub(r"<[^>]*>", "", found._repr_html_()))
     assert text.startswith("the outputs no longer resemble the original's")
     assert text.count("no longer resemble") == 1
+    assert re.search(r", RUINED, \d+ warnings?>$", repr(found))
+
+
+def test_parts_of_results_are_short_at_a_prompt_and_what_is_ruined_is_said(results) -> None:
+    found = results["Result"]
+    analysis = found.analysis
+    assert repr(analysis.grouping) == "<Grouping: 2 groups, 3 frozen axes>"
+    assert repr(analysis.grouping.groups[0]) == "<Group coefficient: 128 channels on 3 axes, exact>"
+    assert re.fullmatch(r"<Plan of digits_mlp\.onnx: \d weights to cut>", repr(found.plan))
+    assert "RUINED" not in repr(found)
+    assert repr(replace(found, warnings=["a", "b"])).endswith(", 2 warnings>")

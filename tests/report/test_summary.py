@@ -35,12 +35,19 @@ def test_numbers_of_layers_add_up(done, said) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ([(None, 1, 0.8, 0.82)], "of the original's latency 0.80"),
-        ([(None, 1, 0.8, 0.82), (1, 1, 0.7, 0.7)], "of the original's latency 0.80, 0.70 on one thread"),
-        ([(None, 1, 0.11, 0.7)], "of the original's latency 0.11 (0.70 by the fastest runs)"),
+        ([(None, 1, 0.8, 0.82)], "of the original's latency 0.80 (1 sample at a time, all threads)"),
+        (
+            [(3, 4, 0.8, 0.82), (1, 4, 0.7, 0.7)],
+            "of the original's latency 0.80 (4 samples at a time, 3 threads), 0.70 on one thread",
+        ),
+        (
+            [(1, 1, 0.11, 0.7)],
+            "of the original's latency 0.11, 0.70 by the fastest runs (1 sample at a time, one thread)",
+        ),
         (
             [(None, 1, 0.5, 0.5), (None, 1, 1.4, 1.41, "tidied original"), (None, 8, 0.6, 0.6)],
-            "of the original's latency 0.50, 0.60 for 8 samples at a time; 1.40 of the tidied original's",
+            "of the original's latency 0.50 (1 sample at a time, all threads), 0.60 for 8 samples at a time; "
+            "1.40 of the tidied original's",
         ),
     ],
 )

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 
+import numpy as np
 import onnx
 import pytest
 
 import spa_cli
+from spa_cli.devices import store
+from spa_cli.runtime.profile import _session
+from spa_cli.runtime.session import open_session
+from spa_cli.runtime.timed import asked, timed_as
 from spa_cli.runtime.timing import Timing
-from tests.builders import build, with_initializer_inputs
+from tests.builders import analysed, build, with_initializer_inputs
 from tests.cli.running import spa
 
 ASKED = {"ratio": 0.25, "method": "l1"}
@@ -79,6 +85,67 @@ def test_commands_say_it_first_and_show_both(tmp_path) -> None:
     lines = ran.err.splitlines()
     (first,) = [at for at, line in enumerate(lines) if " s  2 weights are also inputs" in line]
     assert first < next(at for at, line in enumerate(lines) if "scoring channels" in line)
-    assert " of the tidied original's" in ran.out
+    assert " of the tidied original's" in " ".join(ran.out.split())
     report = json.loads(spa("prune", path, *asked, "--tidy", "-o", tmp_path / "t.onnx", "--json").out)
     assert [one["beside"] for one in report["timings"]][:2] == ["original", "tidied original"]
+
+
+NET = "(float[N,5] x) => (y) { a = MatMul(x, wa)\n r = Relu(a)\n y = MatMul(r, wb) }"
+
+
+@pytest.fixture
+def runs(monkeypatch) -> list[tuple[int, int | None]]:
+    """Of every session that is timed: samples at a time, and threads."""
+    seen: list[tuple[int, int | None]] = []
+
+    def latency(before, after, feeds, *_, threads=None, **__) -> Timing:
+        seen.append((len(feeds["x"]), threads or asked().threads))
+        return Timing(1e-4, 1e-4, 1e-4, 1e-4)
+
+    for module in ("spa_cli.verification.speed", "spa_cli.trial.trials", "spa_cli.verification.compare"):
+        monkeypatch.setattr(f"{module}.latency", latency)
+    return seen
+
+
+def test_one_sample_is_timed_unless_asked_and_that_is_said(runs, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("spa_cli.verification.speed.os.cpu_count", lambda: 4)
+    monkeypatch.setattr("spa_cli.verification.speed._LONG", 1.0)
+    model, x = build(NET, wa=(5, 8), wb=(8, 3)), np.ones((40, 5), np.float32)
+    result = spa_cli.prune(model, calib=x, round_to=1, **ASKED)
+    assert runs == [(1, None), (1, 1), (8, None)]
+    assert [(one.batch, one.threads) for one in result.timings] == runs
+    runs.clear()
+    result = spa_cli.prune(model, calib=x, round_to=1, batch=4, threads=2, **ASKED)
+    assert runs == [(4, 2), (4, 1), (8, 2)]
+    runs.clear()
+    # not all that there are
+    for given, said in (({}, (1, None)), ({"batch": 8, "threads": 3}, (8, 3))):
+        found = spa_cli.verify(model, result.model, calib=x, **given)
+        assert (found.timed.batch, found.timed.threads) == runs[-1] == said
+    assert "latency: 8 samples at a time, 3 threads" in re.sub("<[^>]*>", "", found._repr_html_())
+
+
+def test_a_number_of_samples_that_a_model_does_not_take() -> None:
+    fixed = build(NET.replace("N", "1"), wa=(5, 8), wb=(8, 3))
+    small = spa_cli.prune(fixed, **ASKED).model
+    for call in (lambda: spa_cli.prune(fixed, batch=4, **ASKED), lambda: spa_cli.verify(fixed, small, batch=4)):
+        with pytest.raises(spa_cli.OptionError, match=r"^batch 4 can't be timed: 'model' takes 1 at a time; leav"):
+            call()
+    for name in ("batch", "threads"):
+        with pytest.raises(spa_cli.OptionError, match=f"^{name} has to be at least 1, not 0$"):
+            spa_cli.prune(fixed, **{name: 0}, **ASKED)
+
+
+def test_threads_are_those_of_every_session_that_is_timed(monkeypatch) -> None:
+    opened = []
+    monkeypatch.setattr("spa_cli.runtime.session._opened", lambda what, options, _: opened.append(options))
+    monkeypatch.setattr("spa_cli.runtime.profile.silent_session", lambda what, options, _: opened.append(options))
+    model = build(NET, wa=(5, 8), wb=(8, 3))
+    with timed_as(1, 3):
+        open_session(model, timed=True)
+        _session(model, "", "p")
+        open_session(model, timed=True, threads=1)
+        open_session(model)
+        other = store.key_of(analysed(model), {"x": np.ones((1, 5), np.float32)})
+    assert [options.intra_op_num_threads for options in opened] == [3, 3, 1, 0]
+    assert other != store.key_of(analysed(model), {"x": np.ones((1, 5), np.float32)})

@@ -32,9 +32,7 @@ def prune_page(result: Result, small: Trial, ranked: Ranked, choice: Choice, req
     found = layers(analysis, selection)
     # weights in files of their own lie beside the model, which is not in its place yet
     beside = str(small.staged.path.parent) if source.external else ""
-    profiled = measure.profiles(
-        subject.single, (source.model, source.folder), (result.model, beside), small.work.states
-    )
+    profiled = measure.profiles(subject.timed, (source.model, source.folder), (result.model, beside), small.work.states)
     quality = measure.quality(ranked, choice, request)
     stage("drawing the report")
     coin = "MACs" if analysis.costs.macs else "parameters"
