@@ -70,7 +70,7 @@ CAUGHT = {
     ),
     "FileExistsError": (("spa_cli/graph/pair.py",), "the model ... exists now"),
     "BrokenPipeError": (("spa_cli/report/tables.py",), "nobody reads what is printed: no error"),
-    "SystemExit": (("spa_cli/cli/app.py",), "the program leaves with a code"),
+    "SystemExit": (("spa_cli/cli/app.py", "spa_cli/cli/watch.py"), "the program leaves with a code"),
     "TypeError": (("spa_cli/calibration/text.py",), "line ... is no object with a text"),
     "ValueError": (
         ("spa_cli/calibration/pixels.py", "spa_cli/calibration/focus.py", "spa_cli/devices/table.py"),
