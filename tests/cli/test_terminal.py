@@ -39,7 +39,7 @@ def test_piped_output_is_plain_and_narrow(tmp_path) -> None:
         ("prune", model_path(name), "-o", tmp_path / "s.onnx", "--ratio", 0.3, "--calib-samples", 32),
         ("verify", model_path(name), tmp_path / "s.onnx"),
     ):
-        ran = _process(*arguments)
+        ran = _process(*arguments, module="tests.quick")
         assert ran.returncode == 0, ran.stderr
         assert "\x1b" not in ran.stdout + ran.stderr
         # a table is as wide as the names in it
