@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from spa_cli.graph.model import Array
+from spa_cli.progress import tracked
 
 # leaves in a picture of 32 pixels; larger ones have more, by this power of their size
 _LEAVES, _GROWTH = 40, 0.55
@@ -23,6 +24,8 @@ _BLUE_YELLOW, _RED_GREEN = np.array([0.7, 0.1, -0.9]), np.array([0.35, -0.35, 0.
 # patterns to choose from, by their falling spectrum: from rough to cloudy
 _PATTERNS, _ROUGHEST, _CLOUDIEST = 24, 0.6, 1.6
 _BOX, _BLOB, _STRIPED, _BLURRED = 0.2, 0.35, 0.15, 0.3
+# how often it is told how many are done
+_TOLD = 50
 
 
 def dead_leaves(count: int, channels: int, height: int, width: int, rng: np.random.Generator) -> Array:
@@ -30,9 +33,11 @@ def dead_leaves(count: int, channels: int, height: int, width: int, rng: np.rand
     size = max(height, width)
     patterns = [_pattern(size, rng.uniform(_ROUGHEST, _CLOUDIEST), rng) for _ in range(_PATTERNS)]
     pictures = np.empty((count, channels, height, width), np.uint8)
-    for picture in pictures:
-        scene = _Scene(height, width, patterns, rng).pixels
-        picture[:] = np.resize(scene.mean(0, keepdims=True) if channels == 1 else scene, picture.shape)
+    # large ones take minutes
+    for some in tracked(np.array_split(pictures, max(1, min(count, _TOLD)))):
+        for picture in some:
+            scene = _Scene(height, width, patterns, rng).pixels
+            picture[:] = np.resize(scene.mean(0, keepdims=True) if channels == 1 else scene, picture.shape)
     return pictures
 
 

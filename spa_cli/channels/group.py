@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spa_cli.channels.ids import Reason
+from spa_cli.text import one_line, plural
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Group:
     def __repr__(self) -> str:
         several = f"{len(self.blocks)} x " if len(self.blocks) else ""
         kind = "exact" if self.exact else "approximate"
-        return f"<Group {self.name}: {several}{self.channels} channels on {len(self.members)} axes, {kind}>"
+        axes = plural(len(self.members), "axis", "axes")
+        return one_line(f"<Group {self.name}: {several}{plural(self.channels, 'channel')} on {axes}, {kind}>")
 
     @property
     def channels(self) -> int:

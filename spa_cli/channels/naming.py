@@ -136,7 +136,9 @@ def _attentions(known: Sequence[_Known]) -> list[int]:
         if nearer == first:
             break
         first = nearer
-    began = {own: min(k.at for k, other in zip(known, first, strict=True) if other == own) for own in {*first}}
+    began: dict[int, int] = {}
+    for k, own in zip(known, first, strict=True):
+        began[own] = min(k.at, began.get(own, k.at))
     counted = sorted((at, own) for own, at in began.items() if beside[own])
     numbers = {own: number for number, (_, own) in enumerate(counted, 1)}
     return [numbers.get(own, 0) for own in first]
@@ -147,7 +149,7 @@ def _counted(place: Place) -> int:
 
 
 def _candidates(known: _Known, site: Place, attention: int, outer: int) -> list[str]:
-    """Names from the plainest to the most exact."""
+    """Names from the plainest to the most exact; ``attention``: of which it is a part, by number."""
 
     def say(place: Place, role: str = "") -> str:
         return written((*place[outer:], *([role] if role else [])))
@@ -164,7 +166,7 @@ def _candidates(known: _Known, site: Place, attention: int, outer: int) -> list[
         last = plain(whole) if whole and whole[-1].startswith(".") else written(whole[outer:][-1:])
         found = [f"{last} residual".strip(), f"{say(whole)} residual".strip()]
         found += [f"{say(own) if own else fallback} residual"]
-    elif not own and known.read[:1] != [()] and known.read:
+    elif not own and known.read and known.read[0]:
         found = [f"{say(known.read[0])} input{known.part}"]
     elif known.part and known.matrices:
         # nothing reads the channels of queries and keys but their product

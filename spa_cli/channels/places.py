@@ -113,7 +113,7 @@ def of_weight(name: str) -> Place:
     if says_nothing(name):
         return ()
     found = components(re.sub(r":\d+$", "", name))
-    if len(found) > 1 and "/" in name and found[-1].isdigit():
+    if len(found) > 1 and found[-1].isdigit() and re.search(r"/\d+:\d+$", name):
         # of a variable in TensorFlow's table
         found = found[:-1]
     if len(found) > 1 and _PARAMETER.fullmatch(found[-1]):

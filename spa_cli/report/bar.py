@@ -197,7 +197,7 @@ class InNotebook(_Line):
 
         out, drawn = self._out(), self._line
         for text in self._notes:
-            out.print(escape(text), soft_wrap=True)
+            out.print(escape(text))
         if drawn is not None:
             out.print(drawn)
         shown = {"text/plain": out.export_text(clear=False), "text/html": ""}

@@ -24,8 +24,9 @@ from spa_cli.text import count, one_line, plural, shortened, size
 _NO_LIMIT = 100_000
 # into how many columns a sentence is wrapped at the least
 _SENTENCE = 32
-# what is printed as HTML
-PAGE = '<pre style="line-height:1.2;overflow-x:auto;font-family:monospace">{code}</pre>'
+# what is printed as HTML, and its columns: a cell of a notebook has room for them
+_PAGE = 80
+PAGE = '<pre style="line-height:1.2;white-space:pre;overflow-x:auto;font-family:monospace">{code}</pre>'
 
 
 def _seen(text: Text) -> Text:
@@ -60,7 +61,7 @@ def console(stderr: bool = False, file: IO[str] | None = None, words: Callable[[
     # in a notebook rich would show what is printed, wherever it is printed to
     how: dict[str, Any] = {"highlight": False, "force_jupyter": False}
     if file is not None:
-        return _Console(words, file=file, record=True, width=100, force_terminal=True, legacy_windows=False, **how)
+        return _Console(words, file=file, record=True, width=_PAGE, force_terminal=True, legacy_windows=False, **how)
     found = _Console(stderr=stderr, soft_wrap=False, **how)
     if not found.is_terminal:
         found = _Console(stderr=stderr, width=80, no_color=True, **how)

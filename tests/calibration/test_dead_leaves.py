@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from spa_cli.calibration.dead_leaves import dead_leaves
+from spa_cli.progress import listened
 
 
 def test_pixels_of_usual_light_smooth_like_photographs_and_hardly_coloured() -> None:
@@ -30,3 +31,11 @@ def test_channels_are_grey_or_repeat() -> None:
     assert dead_leaves(1, 1, 9, 9, rng).shape == (1, 1, 9, 9)
     many = dead_leaves(1, 5, 9, 9, rng)[0]
     assert np.array_equal(many[0], many[3])
+
+
+def test_it_is_told_how_many_are_done_and_they_stay_the_same() -> None:
+    told: list[float] = []
+    with listened(lambda stage, part: told.append(part)):
+        found = dead_leaves(120, 1, 4, 4, np.random.default_rng(5))
+    assert told == [at / 50 for at in range(50)]
+    assert (found[:1] == dead_leaves(1, 1, 4, 4, np.random.default_rng(5))).all()

@@ -199,3 +199,10 @@ def test_the_page_and_the_output_are_two_files(tmp_path) -> None:
 def test_nothing_of_the_extra_is_loaded_without_a_page() -> None:
     code = "import sys, spa_cli.pipeline, spa_cli.cli; sys.exit('jinja2' in sys.modules or 'matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_what_ruins_a_result_leads_its_page_and_is_said_once(tmp_path) -> None:
+    result = spa_cli.prune(RESNET, report=tmp_path / "r.html", target_macs=0.1, method="random", repair=False)
+    page = well_made((tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert result.drift.resembles is False
+    assert sum("no longer resemble" in text for text in page.text) == 1
