@@ -19,6 +19,8 @@ USED = {
         ("spa_cli/isolation.py", name)
         for name in ("subprocess.Popen", "subprocess.PIPE", "subprocess.DEVNULL", "subprocess.TimeoutExpired")
     ),
+    # the same command, under 'ulimit -v'
+    *(("spa_cli/cli/watch.py", name) for name in ("subprocess.Popen", "subprocess.TimeoutExpired")),
     *(("spa_cli/isolation.py", name) for name in ("pickle.dumps", "pickle.loads")),
 }
 # FILE.py:FUNCTION

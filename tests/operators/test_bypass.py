@@ -201,7 +201,7 @@ def assert_zeroing(model: onnx.ModelProto, rtol: float = 1e-3) -> int:
         ),
         pytest.param(
             build(TRANSFORMER, **TRANSFORMER_WEIGHTS),
-            ["MatMul_u0: heads qk v", "MatMul_f3: wf"],
+            ["MatMul_u0: wq/heads wq/qk wv/v", "MatMul_f3: wf"],
             id="pre-norm transformer layer",
         ),
     ],

@@ -138,8 +138,8 @@ def test_a_number_of_samples_that_a_model_does_not_take() -> None:
 
 def test_threads_are_those_of_every_session_that_is_timed(monkeypatch) -> None:
     opened = []
-    monkeypatch.setattr("spa_cli.runtime.session._opened", lambda what, options, _: opened.append(options))
-    monkeypatch.setattr("spa_cli.runtime.profile.silent_session", lambda what, options, _: opened.append(options))
+    monkeypatch.setattr("spa_cli.runtime.session._opened", lambda what, options, *_: opened.append(options))
+    monkeypatch.setattr("spa_cli.runtime.profile.silent_session", lambda what, options, *_: opened.append(options))
     model = build(NET, wa=(5, 8), wb=(8, 3))
     with timed_as(1, 3):
         open_session(model, timed=True)
