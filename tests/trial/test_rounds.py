@@ -43,7 +43,7 @@ def test_a_group_that_is_not_found_again_keeps_its_order() -> None:
     assert after.order.tolist() == [1, 0, 2] and after.loss.tolist() == [0, 2.0, 3.0]
 
 
-@pytest.mark.parametrize("budget", [{"target_macs": 0.5}, {"ratio": 0.4}, {"target_size": 8000}])
+@pytest.mark.parametrize("budget", [{"target_macs": 0.5}, {"ratio": 0.4}, {"target_size": 6000}])
 def test_rounds_meet_the_budget_and_remove_equals_zeroing(tmp_path, budget) -> None:
     """That is checked within ``prune``, of every round's cut."""
     model = build(
