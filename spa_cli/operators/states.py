@@ -16,7 +16,7 @@ from spa_cli.errors import OptionError
 from spa_cli.graph.model import Graph
 from spa_cli.graph.shapes import Shapes
 from spa_cli.graph.states import Pair
-from spa_cli.runtime.caches import is_state
+from spa_cli.runtime.caches import is_state, is_used_as_state
 from spa_cli.runtime.inputs import input_dims
 
 # what names of the two ends differ in
@@ -52,7 +52,7 @@ def find_pairs(
         if name not in taken and back not in taken.values():
             taken[name] = back
     for name in inputs:
-        sure = name in taken and _is_sure(state, name, taken[name], len(inputs), len(backs))
+        sure = name in taken and _is_sure(graph, state, name, taken[name], len(inputs) == len(backs))
         pair = _of(graph, shapes, name, taken[name]) if sure else Pair(name, "", why="no output gives it back")
         found.append(pair)
     return tuple(found)
@@ -66,10 +66,11 @@ def _check(graph: Graph, told: Sequence[tuple[str, str]]) -> None:
                 raise OptionError(f"--state names '{end}', which is no {kind}; name one of {', '.join(names)}")
 
 
-def _is_sure(state: Channels | None, name: str, back: str, inputs: int, backs: int) -> bool:
+def _is_sure(graph: Graph, state: Channels | None, name: str, back: str, even: bool) -> bool:
+    """``even``: there are as many outputs that fit as states."""
     if state is not None and _coupled(state, name, back):
         return True
-    return alike(name, back) >= _ALIKE or inputs == backs
+    return alike(name, back) >= _ALIKE or (even and is_used_as_state(graph, name))
 
 
 def alike(name: str, back: str) -> float:
@@ -104,7 +105,7 @@ def _misfit(graph: Graph, shapes: Shapes, name: str, back: str) -> str:
 
 
 def _text(shape: Sequence[int | None]) -> str:
-    return "x".join("?" if d is None else str(d) for d in shape) or "of a scalar"
+    return "x".join("?" if d is None else str(d) for d in shape) or "()"
 
 
 def _fixed(graph: Graph, shapes: Shapes, name: str) -> Iterator[int]:

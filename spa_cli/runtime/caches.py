@@ -58,7 +58,12 @@ def is_state(graph: Graph, name: str) -> bool:
     by_name = _STATE.search(called) is not None and _GIVEN.search(called) is None
     if by_name and _VAGUE.sub("", called) != called and _STATE.search(_VAGUE.sub("", called)) is None:
         by_name = _given_back(graph, name)
-    return by_name or _begins(graph, name) or _rolls(graph, name)
+    return by_name or is_used_as_state(graph, name)
+
+
+def is_used_as_state(graph: Graph, name: str) -> bool:
+    """Whether an input does what only a state does, whatever it is called."""
+    return _begins(graph, name) or _rolls(graph, name)
 
 
 def _floating(graph: Graph, name: str) -> bool:

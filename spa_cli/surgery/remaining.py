@@ -100,7 +100,7 @@ class Remaining:
     @property
     def pairs(self) -> tuple[Pair, ...]:
         """States and what gives them back, where they may lose channels."""
-        return tuple(p for p in self._state.pairs if p.output)
+        return tuple(p for p in self._state.pairs if not p.why)
 
     @property
     def states(self) -> tuple[State, ...]:

@@ -224,6 +224,15 @@ def test_what_is_no_pair_stays_with_the_reason() -> None:
     assert not told.grouping.groups
 
 
+def test_what_is_only_called_a_state_has_no_pair() -> None:
+    """A network that predicts what it is told next, in an output of the same shape."""
+    text = "(float[1,5] states) => (linear) { a = MatMul(states, w)  b = Relu(a)  linear = MatMul(b, o) }"
+    model = build(text, w=(5, 8), o=(8, 5))
+    for shrinking in (None, ()):
+        (pair,) = analyse_model(load(model), {}, shrinking=shrinking).pairs
+        assert (pair.output, pair.why) == ("", "no output gives it back")
+
+
 def test_a_state_that_leaves_elsewhere_too_stays() -> None:
     text, weights = LSTM
     model = build(
