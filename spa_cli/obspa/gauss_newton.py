@@ -1,14 +1,15 @@
 """One Gauss-Newton step of two layers: the change of the first that serves what the second gives.
 
-Least squares with what stands between the layers linearised, ``argmin_dW |r - B D (dW X)|^2``: ``X`` is what the first
-layer reads, ``D`` the slope of what stands between, ``B`` the second layer and ``r`` what it misses. The normal
-equations are solved by a few conjugate gradients, preconditioned by their Kronecker factors ``B^T B * E[D D^T]`` and
-``E[X X^T]`` (Martens and Grosse 2015, arXiv 1503.05671). Nothing is propagated through more than these two layers.
+Least squares with what stands behind the first layer linearised, ``argmin_dW |r - J (dW X)|^2``: ``X`` is what it
+reads, ``J`` the slope of what the second gives in what the first gives, and ``r`` what the second misses. The normal
+equations are solved by a few conjugate gradients, preconditioned by their Kronecker factors ``E[g g^T]`` (``g = J^T s``
+for random signs ``s``) and ``E[X X^T]`` (Martens and Grosse 2015, arXiv 1503.05671). Nothing is propagated through more
+than these two layers and what stands between them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from spa_cli.graph.model import Array
 from spa_cli.obspa.layers import Layer
 from spa_cli.obspa.moments import Moments, damped
-from spa_cli.obspa.product import Product
+from spa_cli.obspa.region import Region
 
 # relative to the mean of the diagonal of each Kronecker factor; early stopping does the rest
 DAMPING, _ITERATIONS = 1e-2, 3
@@ -24,13 +25,12 @@ DAMPING, _ITERATIONS = 1e-2, 3
 
 @dataclass(frozen=True, eq=False)
 class PairSamples:
-    """Some samples: ``rows`` (g, n, p) that the first layer reads (with ones, if it has an intercept), ``z`` that it
-    gives, ``h`` that the second reads, ``y`` that the second gives, to lie between ``low`` and ``high``.
+    """Some samples: ``rows`` (g, n, p) that the first layer reads (with ones, if it has an intercept), ``given``: what
+    it gives and what else comes in behind it, ``y`` that the second gives, to lie between ``low`` and ``high``.
     """
 
     rows: Array
-    z: Array
-    h: Array
+    given: dict[str, Array]
     y: Array
     low: Array
     high: Array
@@ -38,65 +38,58 @@ class PairSamples:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """A pair, with what it computes: ``between`` the layers, ``product`` of the second, ``scale`` of its norm."""
+    """A pair, with what it computes: ``region`` from what the first gives to what the second gives."""
 
     first: Layer
-    between: Callable[[Array], Array]
-    product: Product
-    scale: Array
+    region: Region
 
     def change(self, samples: PairSamples, step: Array) -> Array:
         """What a ``step`` (g, o, p) of the weights adds to the output of the first layer."""
         rows = np.matmul(samples.rows, step.astype(np.float32).transpose(0, 2, 1))
-        return self.first.spread(rows, samples.z.shape)
+        return self.first.spread(rows, samples.given[self.region.start].shape)
 
     def missed(self, samples: PairSamples, step: Array | None = None) -> Array:
         """What the second layer's output lacks after a step: zero where it lies between ``low`` and ``high``."""
-        y = samples.y
-        if step is not None:
-            h = self.between(samples.z + self.change(samples, step))
-            y = y + self.scale * self.product.apply(h - samples.h)
+        y = samples.y if step is None else self.region.moved(samples.given, self.change(samples, step))
         return np.asarray(np.clip(y, samples.low, samples.high) - y)
 
-    def error(self, samples: PairSamples, step: Array | None = None) -> float:
+    def error(self, parts: Sequence[PairSamples], step: Array | None = None) -> float:
         """Sum of squares of ``missed``."""
-        return float(np.square(self.missed(samples, step), dtype=np.float64).sum())
+        return sum(float(np.square(self.missed(part, step), dtype=np.float64).sum()) for part in parts)
 
-    def slope(self, samples: PairSamples) -> Array:
-        """Derivative of ``between``, element by element, by central differences relative to a channel's size."""
-        others = tuple(i for i in range(samples.z.ndim) if i != self.first.gives_along)
-        size = np.sqrt(np.square(samples.z, dtype=np.float64).mean(others, keepdims=True))
-        step = (1e-3 * np.maximum(size, 1e-6)).astype(np.float32)
-        return np.asarray((self.between(samples.z + step) - self.between(samples.z - step)) / (2 * step))
+    def felt(self, samples: PairSamples, error: Array) -> Array:
+        """``J^T`` of an error, at every row; where any value will do nothing is lost or gained."""
+        back = self.region.pulled(samples.given, np.where(self._fixed(samples), error, np.float32(0)))
+        return self.first.outputs_at(back, None, len(samples.rows))
+
+    def gradient(self, samples: PairSamples, error: Array) -> Array:
+        """``J^T`` of an error, in the weights (g, o, p)."""
+        rows = self.felt(samples, error).transpose(0, 2, 1)
+        return np.asarray(np.matmul(rows, samples.rows).astype(np.float64))
+
+    def curvature(self, samples: PairSamples, step: Array) -> Array:
+        """``J^T J`` of a step."""
+        return self.gradient(samples, self.region.pushed(samples.given, self.change(samples, step)))
+
+    def _fixed(self, samples: PairSamples) -> Array:
+        return np.asarray((self.missed(samples) != 0) | (samples.low == samples.high))
 
 
-def gauss_newton(block: Block, samples: PairSamples, gram: Array) -> Array:
-    """The step (g, o, p) of the first layer's weights.
-
-    ``gram`` (g, o, o): ``B^T B`` over the second layer's outputs, for the channels of each group of the first.
-    """
-    rows, slope = samples.rows, block.slope(samples)
-    missed = block.missed(samples)
-    # where any value will do, nothing is gained or lost
-    active = ((missed != 0) | (samples.low == samples.high)) * block.scale
-
-    def forward(step: Array) -> Array:
-        return np.asarray(active * block.product.apply(slope * block.change(samples, step)))
-
-    def backward(error: Array) -> Array:
-        back = block.first.outputs_at(slope * block.product.adjoint(active * error), None, len(rows))
-        return np.asarray(np.matmul(back.transpose(0, 2, 1), rows).astype(np.float64))
-
-    slopes = block.first.outputs_at(slope, None, len(rows))
-    inner, outer = damped(gram * _second_moment(slopes), DAMPING), damped(_second_moment(rows), DAMPING)
+def gauss_newton(block: Block, parts: Sequence[PairSamples], rng: np.random.Generator) -> Array:
+    """The step (g, o, p) of the first layer's weights; ``rng`` draws what its preconditioner is measured with."""
+    felt, read = Moments(), Moments()
+    for part in parts:
+        felt.add(block.felt(part, rng.choice(np.array([-1, 1], np.float32), part.y.shape)))
+        read.add(part.rows)
+    inner, outer = damped(felt.second, DAMPING), damped(read.second, DAMPING)
     left, right = np.linalg.inv(inner), np.linalg.inv(outer)
-    level = 0.1 * DAMPING * rows.shape[1]
-    return conjugate_gradients(
-        lambda step: np.asarray(backward(forward(step)) + level * (inner @ step @ outer)),
-        backward(missed),
-        lambda error: np.asarray(left @ error @ right),
-        _ITERATIONS,
-    )
+    level = 0.1 * DAMPING * sum(part.rows.shape[1] for part in parts)
+
+    def curvature(step: Array) -> Array:
+        return np.asarray(sum(block.curvature(part, step) for part in parts) + level * (inner @ step @ outer))
+
+    wanted = np.asarray(sum(block.gradient(part, block.missed(part)) for part in parts))
+    return conjugate_gradients(curvature, wanted, lambda error: np.asarray(left @ error @ right), _ITERATIONS)
 
 
 def conjugate_gradients(
@@ -116,9 +109,3 @@ def conjugate_gradients(
         size, before = float(np.vdot(rest, near)), size
         direction = near + size / before * direction
     return x
-
-
-def _second_moment(rows: Array) -> Array:
-    moments = Moments()
-    moments.add(rows)
-    return moments.second

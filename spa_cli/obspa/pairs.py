@@ -1,12 +1,15 @@
-"""Pairs of layers with only element-wise operators between them: the first can be changed for what the second gives."""
+"""Pairs of layers of which the first can be changed for what the second gives."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from spa_cli.adjoints.table import record_of
 from spa_cli.graph.model import Graph, Node
 from spa_cli.obspa.layers import Layer
-from spa_cli.operators import record_of
+
+# layers that may stand between the two: a depthwise one and those of its gate
+_BETWEEN = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +27,18 @@ class Pair:
         return (self.first.node, *dict.fromkeys(behind))
 
     @property
+    def lower(self) -> tuple[Node, ...]:
+        """The second layer and what stands behind it, up to its norm."""
+        return (self.second.node, *(n for n in self.second.around.path if n is not self.second.around.join))
+
+    @property
+    def beside(self) -> list[str]:
+        """What else is read on the way, weights and all."""
+        behind = (*self.between, *self.lower)
+        made = {self.first.around.output, *(o for node in behind for o in node.outputs)}
+        return [*dict.fromkeys(i for node in behind for i in node.inputs if i and i not in made)]
+
+    @property
     def needs(self) -> set[str]:
         """What has to be at hand for the first layer to be changed when the second has been fitted."""
         made = {o for node in self.upper for o in node.outputs}
@@ -33,45 +48,68 @@ class Pair:
         }
 
 
-def find_pairs(graph: Graph, layers: list[Layer]) -> dict[str, Pair]:
-    """Pairs by the key of the second layer."""
+def find_pairs(graph: Graph, layers: list[Layer]) -> dict[str, list[Pair]]:
+    """Pairs by the key of the second layer, the nearest first."""
     firsts = {layer.around.output: layer for layer in layers if layer.around.join is None and _plain(layer)}
     # a step is small, and rounded away
     firsts = {name: layer for name, layer in firsts.items() if not layer.packed}
-    found = {}
+    order = {node: at for at, node in enumerate(graph.nodes)}
+    others = {layer.key for layer in layers if layer.around.output not in firsts}
+    nodes = {layer.node for layer in layers}
+    found: dict[str, list[Pair]] = {}
     for second in filter(_plain, layers):
-        region = _region(graph, second, firsts)
-        if region is not None:
-            first, nodes = region
-            if first.gives_along == second.reads_along:
-                found[second.key] = Pair(first, nodes, second)
+        for first in _before(graph, second, firsts, others):
+            pair = _pair(graph, first, second, order)
+            if pair is not None and len(nodes.intersection(pair.between)) <= _BETWEEN:
+                found.setdefault(second.key, []).append(pair)
     return found
 
 
-def _region(graph: Graph, second: Layer, firsts: dict[str, Layer]) -> tuple[Layer, tuple[Node, ...]] | None:
-    """The layer behind ``second.x`` and the nodes on the way, in order; ``None`` if anything else has a part in it."""
-    inside, sources, stack = set[Node](), set[str](), [second.x]
+def _before(graph: Graph, second: Layer, firsts: dict[str, Layer], others: set[str]) -> list[Layer]:
+    """Layers that ``second`` reads with no other between, but for those of a channel each: these come first."""
+    found, seen, stack = list[Layer](), set[str](), [second.x]
+    while stack:
+        name = stack.pop(0)
+        node = graph.producers.get(name)
+        if name in seen or name in others or node is None or not _differentiable(node):
+            continue
+        seen.add(name)
+        first = firsts.get(name)
+        if first is None:
+            stack += [i for i in node.inputs if i and i not in graph.parameters]
+            continue
+        found.append(first)
+        if _channelwise(graph, first.node):
+            stack.append(first.x)
+    return found
+
+
+def _pair(graph: Graph, first: Layer, second: Layer, order: dict[Node, int]) -> Pair | None:
+    """The nodes from one layer to another; ``None`` if what they give is read elsewhere."""
+    inside, stack = set[Node](), [first.around.output]
     while stack:
         name = stack.pop()
-        node = graph.producers.get(name)
-        if name in firsts:
-            sources.add(name)
-        elif node is None or not _smooth(node):
+        readers = graph.readers(name)
+        if name in graph.outputs or any(order.get(n, -1) > order[second.node] for n in readers):
             return None
-        elif node not in inside:
-            inside.add(node)
-            stack += [i for i in node.inputs if i and i not in graph.parameters]
-    if len(sources) != 1:
+        fresh = {*readers} - inside - {second.node}
+        inside |= fresh
+        stack += [o for node in fresh for o in node.outputs if o]
+    made = {first.around.output, *(o for n in inside for o in n.outputs if o)}
+    if second.x not in made or not all(_differentiable(node) for node in inside):
         return None
-    names = {*sources, *(o for n in inside for o in n.outputs if o)}
-    if {r for name in names for r in graph.readers(name)} != {*inside, second.node} or names & {*graph.outputs}:
-        return None
-    return firsts[sources.pop()], tuple(n for n in graph.nodes if n in inside)
+    return Pair(first, tuple(sorted(inside, key=order.__getitem__)), second)
 
 
-def _smooth(node: Node) -> bool:
+def _channelwise(graph: Graph, node: Node) -> bool:
+    """Whether a convolution gives every channel from one alone."""
+    return node.op == "Conv" and int(node.attr("group", 1)) > 1 and graph.shape(node.inputs[1])[1] == 1
+
+
+def _differentiable(node: Node) -> bool:
+    record = record_of(node)
     single = len([o for o in node.outputs if o]) == 1
-    return record_of(node).smooth and single and not node.attr("training_mode", 0)
+    return record is not None and record.rule is not None and single and not node.attr("training_mode", 0)
 
 
 def _plain(layer: Layer) -> bool:

@@ -130,14 +130,13 @@ def refine_pair(sides: Sides, pair: Pair) -> bool:
     a, b = (layer.weight(pruned.parameter, work.shape) for layer in (first, second))
     if a is None or b is None or first.node.label in report.kept or second.node.label not in report.refitted:
         return False
-    lower = [second.node, *(n for n in second.around.path if n is not second.around.join)]
-    if not pruned.can_run(pair.upper) or not pruned.can_run(lower):
+    if not pruned.can_run(pair.upper) or not pruned.can_run(pair.lower):
         return False
-    for node in lower:
+    for node in pair.lower:
         pruned.run(pruned.node(node))
     problem = Regression(first, work, dense, pruned, a)
-    found = refine(pair, problem, Regression(second, work, dense, pruned, b), b, pruned)
-    for node in lower:
+    found = refine(pair, problem, Regression(second, work, dense, pruned, b), pruned)
+    for node in pair.lower:
         pruned.undo(pruned.node(node))
     if found is None:
         return False

@@ -43,7 +43,7 @@ def walk(
         reads[each.key].add(each.x)
     pairs = find_pairs(graph, layers)
     # the first layer of a pair runs once more when the second has been fitted
-    again = {key: reads[key] | pair.needs for key, pair in pairs.items()}
+    again = {key: reads[key].union(*(pair.needs for pair in own)) for key, own in pairs.items()}
     uses = Counter(i for names in reads.values() for i in names)
     later = Counter(i for key, names in reads.items() for i in again.get(key, names))
     left = _to_visit(layers, affines, work)
@@ -65,11 +65,11 @@ def walk(
                 tried.update(layer.siblings)
                 repair_together(sides, members)
             repair_layer(sides, layer)
-            pair = pairs.get(layer.key)
-            if pair is not None and refine_pair(sides, pair):
-                for name in {o for node in pair.upper for o in node.outputs if not later[o]}:
-                    pruned.drop(name)
-                repair_layer(sides, layer)
+            for pair in pairs.get(layer.key, ()):
+                if refine_pair(sides, pair):
+                    for name in {o for node in pair.upper for o in node.outputs if not later[o]}:
+                        pruned.drop(name)
+                    repair_layer(sides, layer)
         pruned.run(proto)
         if outputs[0] in work.held and stand_in(original, work, dense, pruned):
             sides.report.shifted.append(original.label)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,7 @@ class Interpreter:
         self._arrays: dict[str, Array] = {}
         self._done: set[str] = set()
         self.count = len(chunks)
+        self._given = frozenset(chunks[0])
         # the samples themselves are in memory as it is
         given = Store(math.inf)
         self._kept: list[dict[str, Kept]] = [{n: given.put(v) for n, v in c.items()} for c in chunks]
@@ -148,22 +149,17 @@ class Interpreter:
             self._release([chunk])
         return here[name]
 
-    def peek(self, names: Sequence[str], chunk: int, given: dict[str, Array] | None = None) -> list[Any]:
+    def peek(self, names: Sequence[str], chunk: int, which: Sequence[int] = (), of: int = 0) -> list[Any]:
         """Values of several tensors for one chunk, from one run, and nothing of it is kept.
 
-        ``given``: other values for some tensors (those of a few samples), which all that is made of them is made of.
-        Raises what onnxruntime raises.
+        ``which`` of its samples, where that is said; ``of`` how many. Raises what onnxruntime raises.
         """
         here = self._kept[chunk]
-        if given:
-            changed = self._made_of(given)
-            free = Store(math.inf)
-            here = {n: v for n, v in here.items() if n not in changed} | {n: free.put(v) for n, v in given.items()}
         wanted = [n for n in names if n not in here]
         made: dict[str, Any] = {}
         if wanted:
             nodes, fed, constants = self._region(wanted, here)
-            values = {name: here[name].get() for name in fed}
+            values = {name: self._some(name, chunk, which, of) for name in fed}
             # what is declared of the inputs may differ from chunk to chunk
             inputs = [self._declared(name, value) for name, value in values.items()]
             key = (*wanted, "", *(i.SerializeToString().hex() for i in inputs))
@@ -172,14 +168,14 @@ class Interpreter:
                     self._sessions.pop(next(iter(self._sessions)))
                 self._sessions[key] = self._open(nodes, inputs, wanted, [self._in_memory(n) for n in constants])
             made = dict(zip(wanted, self._sessions[key].run(wanted, values), strict=True))
-        return [made[n] if n in made else here[n].get() for n in names]
+        return [made[n] if n in made else self._some(n, chunk, which, of) for n in names]
 
-    def _made_of(self, names: Iterable[str]) -> set[str]:
-        found = set(names)
-        for node in self.model.graph.node:
-            if found & {*node.input, *captured_names(node)}:
-                found.update(node.output)
-        return found
+    def _some(self, name: str, chunk: int, which: Sequence[int], of: int) -> Any:
+        """What is kept of a tensor, of some samples where it has them along its first axis."""
+        value = self._kept[chunk][name].get()
+        # sizes, or one number a channel, may be as many
+        listed = name not in self._given and np.ndim(value) <= 1
+        return value if not of or isinstance(value, list) or listed or len(value) != of else value[which]
 
     def _region(self, names: Iterable[str], here: dict[str, Kept]) -> tuple[list[onnx.NodeProto], list[str], list[str]]:
         """The nodes between what is kept and tensors, what they are fed, and the parameters they read."""
@@ -228,23 +224,13 @@ class Interpreter:
             self.values.pop(name, None)
         self._release(range(self.count))
 
-    def function(self, nodes: list[onnx.NodeProto], start: str, end: str) -> Callable[[Array], Array] | None:
-        """What ``nodes`` make of tensor ``start``, up to ``end``, for any number of samples.
-
-        ``None`` if they need more than parameters, or one that differs from sample to sample.
-        """
+    def part(self, nodes: Sequence[onnx.NodeProto], given: Mapping[str, Array], end: str) -> onnx.ModelProto:
+        """A model of ``nodes`` alone, with the parameters they have by now, from tensors ``given`` to ``end``."""
         made = {o for n in nodes for o in n.output}
-        needed = dict.fromkeys(i for n in nodes for i in n.input if i and i != start and i not in made)
-        if any(name not in self._tensors for name in needed):
-            return None
-        rank = np.ndim(self.values[start][0])
-        dims = [self._tensors[name].dims for name in needed]
-        if any(len(d) > rank or (len(d) == rank and d[0] != 1) for d in dims):
-            return None
-        kind = helper.np_dtype_to_tensor_dtype(self.values[start][0].dtype)
-        given = helper.make_tensor_value_info(start, kind, [None] * np.ndim(self.values[start][0]))
-        session = self._open(nodes, [given], [end], [self._in_memory(name) for name in needed])
-        return lambda value: np.asarray(session.run(None, {start: value})[0])
+        read = dict.fromkeys(i for n in nodes for i in n.input if i and i not in given and i not in made)
+        kinds = {name: helper.np_dtype_to_tensor_dtype(value.dtype) for name, value in given.items()}
+        inputs = [helper.make_tensor_value_info(n, k, [None] * given[n].ndim) for n, k in kinds.items()]
+        return self._model_of(nodes, inputs, [end], [self._in_memory(name) for name in read])
 
     def _in_memory(self, name: str) -> onnx.TensorProto:
         tensor: onnx.TensorProto = self._tensors[name]
@@ -267,10 +253,18 @@ class Interpreter:
         outputs: list[str],
         constants: list[onnx.TensorProto],
     ) -> Any:
+        return open_session(self._model_of(nodes, inputs, outputs, constants), providers=chosen(), arena=False)
+
+    def _model_of(
+        self,
+        nodes: Sequence[onnx.NodeProto],
+        inputs: list[onnx.ValueInfoProto],
+        outputs: list[str],
+        constants: list[onnx.TensorProto],
+    ) -> onnx.ModelProto:
         found = [helper.make_empty_tensor_value_info(o) for o in outputs]
         graph = helper.make_graph(nodes, "nodes", inputs, found, constants)
-        model = helper.make_model(graph, opset_imports=self.model.opset_import, ir_version=self.model.ir_version)
-        return open_session(model, providers=chosen(), arena=False)
+        return helper.make_model(graph, opset_imports=self.model.opset_import, ir_version=self.model.ir_version)
 
 
 def _sequence_info(name: str, values: list[Array]) -> onnx.ValueInfoProto:

@@ -269,3 +269,23 @@ def test_integer_layers_are_ranked_but_not_refitted() -> None:
         w=np.ones((4, 3), np.int8),
     )
     assert [layer.unfit for layer in layers_of(model)] == ["it computes with integers"]
+
+
+PLAIN = {
+    "tokens": ("(float[2,5,4] x) => (y) { y = MatMul(x, w) }", (4, 6)),
+    "weight on the left": ("(float[2,4,5] x) => (y) { y = MatMul(w, x) }", (6, 4)),
+    "gemm": ("(float[7,4] x) => (y) { y = Gemm<transB=1, alpha=0.5>(x, w) }", (6, 4)),
+    "einsum": ('(float[2,4,5] x) => (y) { y = Einsum<equation="bct,oc->bto">(x, w) }', (6, 4)),
+}
+ROWS = [pytest.param(_conv(*case), id="-".join(map(str, case))) for case in CASES]
+ROWS += [pytest.param(build(text, w=shape), id=name) for name, (text, shape) in PLAIN.items()]
+
+
+@pytest.mark.parametrize("model", ROWS)
+def test_rows_of_an_output_go_back_to_where_they_were(model) -> None:
+    (layer,) = layers_of(model)
+    x = np.zeros([d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim], np.float32)
+    (y,) = ort.InferenceSession(model.SerializeToString()).run(None, {"x": x})
+    y = np.random.default_rng(0).normal(size=y.shape)
+    groups = x.shape[1] // model.graph.initializer[0].dims[1] if layer.conv else 1
+    assert np.array_equal(layer.spread(layer.outputs_at(y, None, groups), y.shape), y)
