@@ -25,7 +25,8 @@ def settle() -> None:
             os.open(os.devnull, os.O_RDWR)
     # Python has none where it found them closed, and libraries ask them for more than whether they are there
     sys.stdout, sys.stderr = (
-        open(os.devnull, "w", encoding="utf-8") if stream is None else stream for stream in (sys.stdout, sys.stderr)
+        open(os.devnull, "w", encoding="utf-8") if stream is None else stream  # noqa: SIM115 - open until the end
+        for stream in (sys.stdout, sys.stderr)
     )
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
