@@ -112,6 +112,14 @@ BAD_PLANS = {
         lambda d: plan_file(d / "p", _CONV1, widths={"stage1.0.conv1.weight": {"0": 64}}),
         "the plan was made for 64 indices of 'stage1.0.conv1.weight' axis 0, this model has 16; give the model",
     ),
+    "half of the names": (
+        lambda d: plan_file(d / "p", {}, names={"digest": "0a"}),
+        'malformed at "names"; write {count: how many, digest: SHA-256}',
+    ),
+    "other names": (
+        lambda d: plan_file(d / "p", _CONV1, names={"count": 3, "digest": "0a"}, model="a.onnx"),
+        "the plan was made for 'a.onnx' with 3 weights (biases not counted), this model has 14, not of the same names;",
+    ),
     "a list of the hidden": (
         lambda d: plan_file(d / "p", {}, kept_hidden=[]),
         'malformed at "kept_hidden"; write {tensor: {axis: [indices]}}',
