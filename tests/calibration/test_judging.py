@@ -131,6 +131,15 @@ def test_without_data_it_is_of_samples_made_anew() -> None:
     assert fitted.judged_on.startswith("64 synthetic samples (")
 
 
+@pytest.mark.parametrize(("numbers", "count"), [(90, 10), (9, 8), (9e6, 64)])
+@pytest.mark.parametrize("batch", ["N", "2"])
+def test_samples_that_are_made_up_are_fewer_where_they_are_large(numbers, count, batch, monkeypatch) -> None:
+    """Six numbers go in and three come out for each."""
+    monkeypatch.setattr("spa_cli.calibration.judging._NUMBERS", numbers)
+    result = spa_cli.prune(build(FIXED.replace("[2,", f"[{batch},"), **WEIGHTS), ratio=0.3, method="l1")
+    assert result.judged_on.startswith(f"{count} synthetic samples (")
+
+
 @pytest.mark.parametrize("method", ["l1", "obspa"])
 def test_the_shape_of_the_samples_is_that_of_the_model(method, tmp_path) -> None:
     """Height and width are free: MACs, and with them every budget, are those of what was given."""
