@@ -140,6 +140,16 @@ def test_a_user_without_a_home_has_no_cache(monkeypatch) -> None:
         user_cache()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such names, or see to it themselves")
+def test_a_place_that_native_code_can_not_open_is_not_taken(tmp_path, monkeypatch) -> None:
+    odd = tmp_path / os.fsdecode(b"\xff")
+    odd.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(odd))
+    with private(tmp_path) as folder:
+        assert odd not in folder.path.parents
+    assert list(odd.iterdir()) == []
+
+
 def test_one_at_a_time_in_a_folder(tmp_path) -> None:
     other = os.open(tmp_path, os.O_RDONLY)
     try:
