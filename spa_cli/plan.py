@@ -146,7 +146,8 @@ _ABOUT: dict[str, Callable[[Any], bool]] = {
 
 
 def _is_axis(text: str) -> bool:
-    return text.isascii() and text.isdigit()
+    # no tensor has that many, and longer numbers Python does not read
+    return text.isascii() and text.isdigit() and len(text) < 5
 
 
 def _is_indices(kept: list[Any]) -> bool:

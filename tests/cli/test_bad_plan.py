@@ -80,6 +80,7 @@ BAD_PLANS = {
     "kept is a list": (lambda d: plan_file(d / "p", []), "is not a plan"),
     "an axis with a name": (lambda d: plan_file(d / "p", {"w": {"rows": [0]}}), "malformed at tensor 'w'"),
     "an odd digit": (lambda d: plan_file(d / "p", {"stem.0.weight": {"\u00b2": [0]}}), "malformed"),
+    "an axis of many digits": (lambda d: plan_file(d / "p", {"w": {"9" * 5000: [0]}}), "malformed at tensor 'w'"),
     "negative": (lambda d: plan_file(d / "p", {"w": {"0": [-1]}}), "malformed at tensor 'w'"),
     "fractions": (lambda d: plan_file(d / "p", {"w": {"0": [0.5]}}), "malformed at tensor 'w'"),
     "an unknown tensor": (lambda d: plan_file(d / "p", {"w": {"0": [0]}}), "names tensor 'w'"),
