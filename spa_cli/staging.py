@@ -54,7 +54,8 @@ class Private:
                 _open.add(self)
                 try:
                     self._held = _hold(self.path)
-                    mine = self._held is None or _is(self.path, self._held)
+                    # one that sweeps may have come before it could be held, and gone
+                    mine = self.path.is_dir() if self._held is None else _is(self.path, self._held)
                 except BlockingIOError:
                     mine = False
                 if not mine:
