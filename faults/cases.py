@@ -20,9 +20,9 @@ def cases(place: Place) -> list[Case]:
         Case("prune --force", lambda out: ["prune", mlp, "-o", out / "s.onnx", *l1, "--force"], replaces=True),
         Case("apply, external data", lambda out: [*apply, out / "s.onnx"]),
         Case("apply --force, external data", lambda out: [*apply, out / "s.onnx", "--force"], replaces=True),
-        Case("batch", lambda out: ["prune", given / "many", "-o", out, *l1, "--no-isolate"]),
+        Case("batch", lambda out: ["prune", given / "many", "-o", out, *l1, "--no-isolate"], many=True),
         # its files are put in place by processes of their own, whose steps are not counted here
-        Case("batch, isolated", lambda out: ["prune", given / "many", "-o", out, *l1], share=0.2),
+        Case("batch, isolated", lambda out: ["prune", given / "many", "-o", out, *l1], share=0.2, many=True),
         Case("cache", lambda out: ["prune", mlp, "-o", out / "s.onnx", "--cache", out.parent / "cache", *l1]),
         Case(
             "sweep",

@@ -27,7 +27,7 @@ def race(case: Case, place: Place, dice: random.Random) -> None:
     for one in ended:
         if one.code not in ((0,) if forced else (0, 2)) or (one.code == 2 and not _refused(one)):
             wrong(f"left with {one.code}: {one.said.strip()}")
-    if not any(one.code == 0 for one in ended):
+    if not any(one.code == 0 for one in ended) and not case.many:
         wrong("neither did it")
     elif not forced and not case.goes_on and all(one.code == 0 for one in ended):
         wrong("both did it, though one of them would replace what the other wrote")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,12 +32,14 @@ class Plan:
     differ). ``hidden``: the same for parameters that are not plain tensors of the main graph (sparse initializers,
     weights inside the bodies of If, Loop and Scan). ``about`` rides beside: method, options, shapes, the digest.
     ``widths``: how many indices those axes had; of what it says nothing about (older plans) any number will do.
+    ``names``: how many weights (no biases) the model had, and a digest of their names; ``{}`` in older plans.
     """
 
     kept: Kept
     about: dict[str, Any] = field(default_factory=dict)
     hidden: Kept = field(default_factory=dict)
     widths: Widths = field(default_factory=dict)
+    names: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         of = self.about.get("model", "a model")
@@ -45,8 +48,8 @@ class Plan:
     def to_json(self) -> str:
         """The plan file."""
         hidden = {"kept_hidden": self.hidden} if self.hidden else {}
-        widths = {"widths": self.widths} if self.widths else {}
-        return json.dumps({"schema": SCHEMA, "kept": self.kept, **hidden, **widths, **self.about}, indent=1) + "\n"
+        made_for = {key: found for key in ("widths", "names") if (found := getattr(self, key))}
+        return json.dumps({"schema": SCHEMA, "kept": self.kept, **hidden, **made_for, **self.about}, indent=1) + "\n"
 
     def input_shapes(self, graph: Graph) -> dict[str, tuple[int, ...]]:
         """The shapes the plan was made at, for the inputs this model has."""
@@ -106,10 +109,13 @@ class Plan:
         widths = data.pop("widths", {})
         if not _are_widths(widths):
             raise UsageError(f"the plan '{path}' is malformed at \"widths\"; write {{tensor: {{axis: how many}}}}")
+        names = data.pop("names", {})
+        if not _are_names(names):
+            raise UsageError(f"the plan '{path}' is malformed at \"names\"; write {{count: how many, digest: SHA-256}}")
         wrong = next((name for name, fits in _ABOUT.items() if name in data and not fits(data[name])), None)
         if wrong is not None:
             raise UsageError(f"the plan '{path}' is malformed at \"{wrong}\"; make it again with --plan-out")
-        return Plan(data.pop("kept"), {k: v for k, v in data.items() if k != "schema"}, hidden, widths)
+        return Plan(data.pop("kept"), {k: v for k, v in data.items() if k != "schema"}, hidden, widths, names)
 
 
 def _is_text(value: Any) -> bool:
@@ -140,7 +146,8 @@ _ABOUT: dict[str, Callable[[Any], bool]] = {
 
 
 def _is_axis(text: str) -> bool:
-    return text.isascii() and text.isdigit()
+    # no tensor has that many, and longer numbers Python does not read
+    return text.isascii() and text.isdigit() and len(text) < 5
 
 
 def _is_indices(kept: list[Any]) -> bool:
@@ -157,12 +164,28 @@ def _are_widths(found: Any) -> bool:
     )
 
 
+def _are_names(found: Any) -> bool:
+    # whoever edits a plan may leave them out, not half of them
+    return found == {} or (
+        isinstance(found, dict)
+        and found.keys() == {"count", "digest"}
+        and isinstance(found["count"], int)
+        and _is_text(found["digest"])
+    )
+
+
+def _names_of(graph: Graph) -> dict[str, Any]:
+    """Of all weights of layers, cut or not: scales and biases come and go with the exporter."""
+    found = sorted(n for n in graph.weights() if len(graph.shape(n)) > 1)
+    return {"count": len(found), "digest": hashlib.sha256("\0".join(found).encode()).hexdigest()}
+
+
 def from_cut(work: Cut, about: dict[str, Any]) -> Plan:
     """The plan a cut carried out."""
     kept = {n: e for n in work.graph.weights() if (e := work.kept_indices(n))}
     widths = {n: {axis: work.graph.shape(n)[int(axis)] for axis in axes} for n, axes in kept.items()}
     hidden = {n: kept.pop(n) for n in work.graph.hidden & kept.keys()}
-    return Plan(kept, about, dict(sorted(hidden.items())), widths)
+    return Plan(kept, about, dict(sorted(hidden.items())), widths, _names_of(work.graph))
 
 
 def to_selection(plan: Plan, analysis: Analysis) -> Selection:
@@ -175,6 +198,13 @@ def to_selection(plan: Plan, analysis: Analysis) -> Selection:
                 f"the plan names tensor '{name}', which this model doesn't have; give the model it was made from"
             )
         masks[name] = _entry_masks(name, axes, analysis.graph.shape(name), plan.widths.get(name, {}))
+    names = _names_of(analysis.graph)
+    if plan.names not in ({}, names):
+        raise UsageError(
+            f"the plan was made for '{plan.about.get('model', 'a model')}' with {plan.names['count']} weights "
+            f"(biases not counted), this model has {names['count']}, not of the same names; give the model it was made "
+            'from, or one retrained from it, or take "names" out of the plan'
+        )
     selection = Selection(grouping)
     for index, group in enumerate(grouping.groups):
         keep = _read_group(grouping, group, masks)

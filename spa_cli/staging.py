@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 
 from spa_cli.interrupts import uninterrupted
+from spa_cli.text import is_utf8
 
 try:
     import fcntl
@@ -53,7 +54,8 @@ class Private:
                 _open.add(self)
                 try:
                     self._held = _hold(self.path)
-                    mine = self._held is None or _is(self.path, self._held)
+                    # one that sweeps may have come before it could be held, and gone
+                    mine = self.path.is_dir() if self._held is None else _is(self.path, self._held)
                 except BlockingIOError:
                     mine = False
                 if not mine:
@@ -96,7 +98,8 @@ def private(beside: Path | None = None, room: int | None = SMALL) -> Private:
     if beside is None:
         return Private(Path(tempfile.gettempdir()))
     device = beside.stat().st_dev
-    places = [p for p in _elsewhere() if not p.exists() or not p.samefile(beside)]
+    # what lies in a folder of another encoding onnxruntime can't open
+    places = [p for p in _elsewhere() if is_utf8(p) and (not p.exists() or not p.samefile(beside))]
     for place in places:
         with suppress(OSError):
             if _device(place) == device:

@@ -15,6 +15,15 @@ _UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 _COMMAND = re.compile(r"(?<![\w:])(:)(?=:[A-Za-z][\w-]*(?: [^:]*)?::)|(#)(?=#(?:\[|vso\[))")
 
 
+def is_utf8(name: object) -> bool:
+    """Whether the name of a file is one that native code takes: Python reads others with stand-ins for their bytes."""
+    try:
+        str(name).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def count(n: float) -> str:
     """1234567 -> '1.23 M'."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):

@@ -55,9 +55,27 @@ def test_a_bomb_is_refused_before_it_is_unpacked(read, tmp_path, monkeypatch) ->
 
 @every_reader
 def test_one_that_claims_more_than_it_holds(read, tmp_path) -> None:
-    lying = X.replace(b"(4, 3)", b"(4000000000000000, 3)").replace(b" " * 15 + b"\n", b"\n", 1)
-    with pytest.raises(UsageError):
-        read(_npz(tmp_path / "a.npz", ("x.npy", lying)))
+    for rows in (4_000_000_000_000_000, 5):
+        text = str(rows).encode()
+        lying = X.replace(b"(4, 3)", b"(" + text + b", 3)").replace(b" " * (len(text) - 1) + b"\n", b"\n", 1)
+        assert len(lying) == len(X)
+        with pytest.raises(
+            UsageError, match=rf"a\.npz' at 'x.npy' says that it holds {rows}x3 numbers, for which it is"
+        ):
+            read(_npz(tmp_path / "a.npz", ("x.npy", lying)))
+
+
+def test_one_array_that_claims_more_than_there_is(tmp_path, monkeypatch) -> None:
+    """The numbers are not looked for: there need not be room for what is claimed."""
+    monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("it was read"))
+    for version in (1, 2, 3):
+        text = io.BytesIO()
+        np.lib.format.write_array(text, np.ones((4, 3), np.float32), (version, 0))
+        (tmp_path / "a.npy").write_bytes(text.getvalue().replace(b"(4, 3)", b"(40, 3)"))
+        with pytest.raises(
+            UsageError, match=r"a\.npy' says that it holds 40x3 numbers, for which it is too short; save"
+        ):
+            READERS["samples"](tmp_path / "a.npy")
 
 
 @every_reader

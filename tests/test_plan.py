@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import onnx
@@ -190,6 +191,50 @@ def test_too_many_blocks_are_refused() -> None:
     model = build(text, wa=(8, 3, 1, 1), wb=(6, 4, 1, 1), wy=(2, 6, 1, 1))
     with pytest.raises(UsageError, match="'wb' axis 1 in 5 blocks, it has 2; write a list for every block"):
         to_selection(Plan({"wb": {"1": [[0]] * 5}}), analyse_model(load(model), {}))
+
+
+# -- names ------------------------------------------------------------------------------------------------------------
+
+DEEPER = """(float[N,5] x) => (y) {
+  a = MatMul(x, wa)  r = Relu(a)  b = MatMul(r, wb)  s = Relu(b)  c = MatMul(s, wc)  t = Relu(c)  y = MatMul(t, wd)
+}"""
+
+
+def _deeper(*names: str) -> onnx.ModelProto:
+    text = DEEPER
+    for old, new in zip(("wa", "wb", "wc", "wd"), names, strict=True):
+        text = text.replace(old, new)
+    return build(text, **dict(zip(names, ((5, 12), (12, 3), (3, 12), (12, 3)), strict=True)))
+
+
+def test_a_model_of_other_layers_is_refused(tmp_path) -> None:
+    """All that the plan cuts is there and as wide; whose other layers they are does not matter to any of it."""
+    plan = _planned()
+    deeper = _deeper("wa", "wb", "wc", "wd")
+    says = (
+        "with 2 weights (biases not counted), this model has 4, not of the same names; give the model it was made from"
+    )
+    with pytest.raises(UsageError, match=re.escape(says)):
+        spa_cli.apply(plan, deeper)
+    (tmp_path / "plan.json").write_text(plan.to_json())
+    onnx.save(deeper, tmp_path / "deeper.onnx")
+    asked = ("apply", tmp_path / "plan.json", tmp_path / "deeper.onnx", "-o", tmp_path / "small.onnx")
+    assert says in refused(2, *asked)
+    small = spa_cli.prune(deeper, ratio=0.3, method="l1").model
+    with pytest.raises(UsageError, match=re.escape(says)):
+        spa_cli.verify(tmp_path / "deeper.onnx", small, plan=tmp_path / "plan.json")
+    # who knows better
+    edited = json.loads(plan.to_json())
+    del edited["names"]
+    (tmp_path / "plan.json").write_text(json.dumps(edited))
+    assert spa_cli.apply(tmp_path / "plan.json", deeper).plan.kept == plan.kept
+
+
+def test_as_many_layers_of_other_names_are_another_model() -> None:
+    plan = spa_cli.prune(_deeper("wa", "wb", "wc", "wd"), ratio=0.3, method="l1", ignore=("wc", "wd")).plan
+    assert sorted(plan.kept) == ["wa", "wb"]
+    with pytest.raises(UsageError, match="this model has 4, not of the same names"):
+        spa_cli.apply(plan, _deeper("wa", "wb", "we", "wf"))
 
 
 # -- widths -----------------------------------------------------------------------------------------------------------

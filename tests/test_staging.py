@@ -140,6 +140,35 @@ def test_a_user_without_a_home_has_no_cache(monkeypatch) -> None:
         user_cache()
 
 
+@pytest.mark.parametrize("locks", [True, False])
+def test_one_that_is_swept_before_it_is_held_is_made_again(tmp_path, monkeypatch, locks) -> None:
+    make, made = tempfile.mkdtemp, []
+
+    def swept(**where: object) -> str:
+        made.append(Path(make(**where)))
+        if len(made) == 1:
+            made[0].rmdir()
+        return str(made[-1])
+
+    monkeypatch.setattr(tempfile, "mkdtemp", swept)
+    if not locks:
+        monkeypatch.setattr(staging, "_hold", lambda _: None)
+    with Private(tmp_path) as folder:
+        assert folder.path == made[1]
+        assert folder.path.is_dir()
+    assert not made[1].exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such names, or see to it themselves")
+def test_a_place_that_native_code_can_not_open_is_not_taken(tmp_path, monkeypatch) -> None:
+    odd = tmp_path / os.fsdecode(b"\xff")
+    odd.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(odd))
+    with private(tmp_path) as folder:
+        assert odd not in folder.path.parents
+    assert list(odd.iterdir()) == []
+
+
 def test_one_at_a_time_in_a_folder(tmp_path) -> None:
     other = os.open(tmp_path, os.O_RDONLY)
     try:

@@ -86,10 +86,10 @@ def _limits(analysis: Analysis) -> tuple[int, int]:
     """How many samples fit in memory, and how many can be run in time."""
     each = sum(4 * math.prod(s[1:]) for s in analysis.input_shapes.values())
     # as they were given, and in chunks
-    return working_memory() // max(2 * each, 1), int(_TOTAL_MACS * _batch(analysis) / max(analysis.costs.macs, 1))
+    return working_memory() // max(2 * each, 1), int(_TOTAL_MACS * batch_of(analysis) / max(analysis.costs.macs, 1))
 
 
-def _batch(analysis: Analysis) -> int:
+def batch_of(analysis: Analysis) -> int:
     """Samples that sizes and costs of the analysis are of."""
     return max((s[0] for s in analysis.input_shapes.values() if s), default=1) or 1
 
@@ -97,7 +97,7 @@ def _batch(analysis: Analysis) -> int:
 def _live_bytes(analysis: Analysis) -> list[int]:
     """Bytes of activations alive per sample while each node runs."""
     graph, shapes = analysis.graph, analysis.state.shapes.shape
-    batch = _batch(analysis)
+    batch = batch_of(analysis)
     last = {name: i for i, n in enumerate(graph.nodes) for name in {*n.inputs, *captured_names(n.proto)}}
     ending: dict[int, int] = {}
     alive, live = 0, []

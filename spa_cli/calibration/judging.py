@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 from spa_cli.analysis import Analysis
-from spa_cli.calibration.chunks import Calibration, fixed_size
+from spa_cli.calibration.chunks import Calibration, batch_of, fixed_size
 from spa_cli.calibration.focus import Focus
 from spa_cli.calibration.read import Data
 from spa_cli.calibration.samples import JUDGES
@@ -23,8 +24,9 @@ from spa_cli.runtime.session import Feeds, open_session, run
 
 # synthetic samples that a search or a sweep is judged on
 _SEARCHING = 256
-# multiply-accumulates that judging on synthetic samples is worth, and how many there are at least
-_MACS, _FEWEST = 5e11, 8
+# multiply-accumulates that judging on synthetic samples is worth, numbers that go in and come out, and how many samples
+# there are at least
+_MACS, _NUMBERS, _FEWEST = 5e11, 2e8, 8
 
 
 def judging_samples(analysis: Analysis, options: Options, focus: Focus, data: Data) -> Calibration:
@@ -39,8 +41,15 @@ def judging_samples(analysis: Analysis, options: Options, focus: Focus, data: Da
 
 def made_up(analysis: Analysis, seed: int, wanted: int = JUDGES, spread: bool = False) -> Calibration:
     """Synthetic samples, as many as a short while is enough for; ``spread`` evenly over the classes if asked."""
-    affordable = max(_FEWEST, int(_MACS / max(analysis.costs.macs, 1)))
-    return synthetic(analysis, min(wanted, affordable), seed, spread)
+    affordable = min(_MACS / max(analysis.costs.macs, 1), _NUMBERS / _numbers(analysis))
+    return synthetic(analysis, min(wanted, max(_FEWEST, int(affordable))), seed, spread)
+
+
+def _numbers(analysis: Analysis) -> float:
+    """How many go in and come out for a sample: those of large pictures take longer to compare than to compute."""
+    shapes = analysis.state.shapes.shape
+    out = (tuple(d or 1 for d in shapes.get(name) or ()) for name in analysis.graph.outputs)
+    return sum(map(math.prod, (*analysis.input_shapes.values(), *out))) / batch_of(analysis) or 1
 
 
 def first_of(graph: Graph, samples: Calibration, count: int) -> Feeds:

@@ -23,6 +23,11 @@ def settle() -> None:
         except OSError:
             # the next file that is opened would take its number, and be printed into by native code
             os.open(os.devnull, os.O_RDWR)
+    # Python has none where it found them closed, and libraries ask them for more than whether they are there
+    sys.stdout, sys.stderr = (
+        open(os.devnull, "w", encoding="utf-8") if stream is None else stream  # noqa: SIM115 - open until the end
+        for stream in (sys.stdout, sys.stderr)
+    )
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # a name that the encoding lacks letters for is no reason to fail

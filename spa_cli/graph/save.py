@@ -16,6 +16,7 @@ from spa_cli.graph.pair import data_name, put_model
 from spa_cli.graph.parameters import inner_tensors
 from spa_cli.graph.source import INLINE_LIMIT, Source
 from spa_cli.staging import born, private
+from spa_cli.text import is_utf8
 
 
 def check_writable(out: Path, source: Source, force: bool, alone: bool = False) -> None:
@@ -29,6 +30,8 @@ def check_writable(out: Path, source: Source, force: bool, alone: bool = False) 
             _check_file(file, source, force)
     except OSError as error:
         raise UsageError(f"the output '{out}' can't be used: {error.strerror or error}; choose another name") from error
+    if not alone and not is_utf8(out):
+        raise UsageError(f"the name of the output '{out}' is not in UTF-8, which onnxruntime asks for; choose another")
     if not out.parent.is_dir():
         raise UsageError(f"the folder '{out.parent}' does not exist; create it first")
     if not os.access(out.parent, os.W_OK):

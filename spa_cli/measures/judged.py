@@ -76,6 +76,21 @@ def by_sample(value: Array, samples: int) -> Array:
     return value[None]
 
 
+def apart(a: Array, b: Array) -> tuple[Array, Array]:
+    """How far each number moved, and what was there.
+
+    A mask of -inf that is one still has not moved, what is no number was none to be kept, and what became none is
+    infinitely far.
+    """
+    with np.errstate(invalid="ignore"):
+        off = a - b
+        if np.isfinite(off).all():
+            # then all is finite, and nothing else has to be made of it, which for large outputs takes long
+            return off, a
+        off = np.where((a == b) | np.isnan(a), 0.0, off)
+    return np.where(np.isnan(off), np.inf, off), np.where(np.isfinite(a), a, 0.0)
+
+
 def percent(estimate: Estimate) -> str:
     """A share with its interval."""
     if math.isnan(estimate.value):

@@ -9,7 +9,7 @@ import numpy as np
 
 from spa_cli.graph.model import Array
 from spa_cli.measures.interval import Estimate, Floats, Tally, jackknife
-from spa_cli.measures.judged import Found, by_sample, figure
+from spa_cli.measures.judged import Found, apart, by_sample, figure
 
 # as far as this a network that gives nothing, or the mean of everything, is not much worse
 MOVED = 0.7
@@ -37,10 +37,7 @@ class Values:
             a, b = a[..., None], b[..., None]
         a, b = (np.moveaxis(v, self._axis, -1) for v in (a, b))
         a, b = (v.reshape(len(v), -1, v.shape[-1]) for v in (a, b))
-        with np.errstate(invalid="ignore"):
-            moved = np.where((a == b) | np.isnan(a), 0.0, a - b)
-        moved = np.where(np.isnan(moved), np.inf, moved)
-        a = np.where(np.isfinite(a), a, 0.0)
+        moved, a = apart(a, b)
         ends = [end for _, end in self._groups] or [a.shape[-1]]
         for at, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
             if at == len(self._tallies):

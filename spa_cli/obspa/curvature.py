@@ -164,7 +164,7 @@ class Curvature:
         judged = [name for name in judged if name not in shrunk] or judged
         whole, small = probe(graph.in_memory(), judged), widened(probe(cut, judged), work.states)
         dense, pruned = (open_session(m, "all", providers=chosen()) for m in (whole, small))
-        moved = drift_over(dense, pruned, self._judges.runs).relative_l2
+        moved = drift_over(dense, pruned, self._judges.runs, agreeing=False).relative_l2
         return 0.0 if math.isnan(moved) else moved**2
 
     def about(self) -> dict[str, Any]:

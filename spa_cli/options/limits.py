@@ -9,6 +9,9 @@ from spa_cli.errors import OptionError
 from spa_cli.options import words
 from spa_cli.options.declare import GATES, option, read_all
 
+# of anything that is counted
+MOST = 2**31 - 1
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -36,6 +39,14 @@ class Limits:
             raise OptionError(f"--max-latency-ratio has to be a positive number, not {self.max_latency_ratio:g}")
         if self.max_size is not None:
             bytes_of(self.max_size, 1, "--max-size ")
+
+
+def check_count(flag: str, value: int) -> None:
+    """Raises OptionError for a number of things that is none, or more than native code can count."""
+    if value < 1:
+        raise OptionError(f"{flag} has to be at least 1, not {value}")
+    if value > MOST:
+        raise OptionError(f"{flag} has to be at most {MOST}, not {value}")
 
 
 def bytes_of(text: str | int, original: int, option: str = "") -> int:

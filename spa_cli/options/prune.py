@@ -10,7 +10,7 @@ from typing import Any
 from spa_cli.errors import OptionError
 from spa_cli.options import words
 from spa_cli.options.declare import BUDGET, DATA, GATES, IMPORTANCE, REMOVABLE, TIMING, declared, made, option, read_all
-from spa_cli.options.limits import Limits, bytes_of
+from spa_cli.options.limits import Limits, bytes_of, check_count
 from spa_cli.options.shapes import shapes
 from spa_cli.options.sources import SampleSource, samples
 from spa_cli.options.words import Evaluation, Numbers
@@ -204,8 +204,10 @@ class Options:
         if isinstance(self.round_to, str) and self.round_to != "auto":
             raise OptionError(f"--round-to has to be a number or auto, not {self.round_to}")
         for name in ("round_to", "min_channels", "calib_samples", "rounds", "batch", "threads"):
-            if getattr(self, name) not in ("auto", None) and getattr(self, name) < 1:
-                raise OptionError(f"{_flag(name)} has to be at least 1, not {getattr(self, name)}")
+            if (value := getattr(self, name)) not in ("auto", None):
+                check_count(_flag(name), value)
+        if self.seed < 0:
+            raise OptionError(f"--seed has to be at least 0, not {self.seed}")
         compared = [name for name in ("max_drift", "min_agreement") if name in self.budgets]
         if self.evaluate is not None and (compared or self.max_drift is not None):
             name = _flag(compared[0] if compared else "max_drift")

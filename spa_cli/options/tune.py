@@ -10,6 +10,7 @@ from typing import Any
 from spa_cli.errors import OptionError
 from spa_cli.options import words
 from spa_cli.options.declare import TRAINING, made, option, read_all
+from spa_cli.options.limits import check_count
 
 # seconds, where nothing is said
 DEFAULT = 300.0
@@ -41,8 +42,8 @@ class Training:
             raise OptionError(f"--minutes has to be a positive number, not {self.minutes:g}")
         for name in ("epochs", "batch", "samples"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise OptionError(f"--{name} has to be at least 1, not {value}")
+            if value is not None:
+                check_count(f"--{name}", value)
         if self.lr != "auto" and not 0 < float(self.lr) < 1:
             raise OptionError(f"--lr has to lie between 0 and 1, not {float(self.lr):g}")
         self.ways  # noqa: B018 - raises UsageError for what is none

@@ -169,6 +169,7 @@ _WIDTHS = _said(
     _map({"type": "object", "patternProperties": {"^[0-9]+$": COUNT}, "additionalProperties": False}),
     "how many indices those axes have in the model",
 )
+_NAMES = _said(_object(count=COUNT, digest=TEXT), "of the model's weights of two axes or more; SHA-256")
 _MEMBER = _object(tensor=TEXT, axis=COUNT, role={"enum": ["producer", "pass-through", "consumer"]}, node=TEXT)
 _GATE = _object(name=TEXT, passed=FLAG, found=_or_null(NUMBER), limit=NUMBER, text=TEXT)
 _SIDE = _object(params=COUNT, macs=COUNT, bytes=COUNT, latency_ms=_LATENCY)
@@ -326,6 +327,7 @@ def schema(name: str) -> Schema:
     if name == "plan":
         found["properties"]["kept_hidden"] = _KEPT
         found["properties"]["widths"] = _WIDTHS
+        found["properties"]["names"] = _NAMES
         found["properties"]["not_verified"] = _NOT_VERIFIED
     if name == "batch":
         found["$defs"] = {"prune": _document("prune")}

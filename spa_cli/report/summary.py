@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # outputs that are shown
 _OUTPUTS = 6
+# a column of intervals
+_SURE = "95 %"
 # how far apart what medians and what the fastest runs say may lie on a machine that is quiet
 _BUSY = 0.15
 _ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
@@ -111,7 +113,7 @@ def batch_table(out: Console, outcomes: Sequence[Outcome]) -> None:
     """One line a file."""
     table = new_table(out, f"{sum(o.report is not None for o in outcomes)} of {len(outcomes)} models pruned")
     table.add_column("model", no_wrap=True)
-    for column in ("MACs", "size", "latency", "drift", "agrees"):
+    for column in ("MACs", "size", "latency", "drift", _SURE, "agrees", _SURE):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     # a narrow terminal has room for names, or for all there is
@@ -119,21 +121,33 @@ def batch_table(out: Console, outcomes: Sequence[Outcome]) -> None:
     shown = short(out, [Path(outcome.input).name for outcome in outcomes], max(10, width))
     for file, outcome in zip(shown, outcomes, strict=True):
         table.add_row(Text(file), *_outcome(outcome))
-    put(out, table, spare=("size", "drift", "latency"))
+    put(out, table, spare=(_SURE, "size", "drift", "latency"))
+    # most of many are judged on the same
+    judged: dict[str, list[str]] = {}
+    for file, outcome in zip(shown, outcomes, strict=True):
+        if outcome.report is not None and outcome.report["drift"]["on"]:
+            judged.setdefault(outcome.report["drift"]["on"], []).append(file)
+    for on, files in judged.items():
+        whose = "" if len(judged) == 1 else f"{files[0] if len(files) == 1 else plural(len(files), 'model')}: "
+        said = f"{whose}drift (relative L2) and agreement are of {on}"
+        out.print(escape(said), soft_wrap=not out.is_terminal)
 
 
 def _outcome(outcome: Outcome) -> list[str]:
     """What became of work, size, latency, outputs; and what else there is to say of it."""
     report = outcome.report
     if report is None:
-        return [*"-----", f"[red]exit {outcome.exit_code}[/]"]
+        return [*"-------", f"[red]exit {outcome.exit_code}[/]"]
     before, after, moved = report["before"], report["after"], report["drift"]["relative_l2"]
     cells = [change(before[n], after[n]) if before[n] and after[n] else "-" for _, n, _ in _ROWS[2:]]
     drift = drift_text(moved) if moved is not None and not math.isnan(moved) else "-"
     agreed = report["drift"]["agreement"]
     kept = "-" if agreed is None else f"{agreed:.1%}"
+    found = report["drift"]["agreement_interval"]
+    agreeing = "" if found is None else escape(f"[{100 * found[0]:.3g}, {100 * found[1]:.3g}]")
     note = ", ".join(n for n, so in (("not run", report["not_verified"]), ("cached", report["cached"])) if so)
-    return [*cells, drift, kept, "[red]ruined[/]" if report["drift"]["resembles"] is False else note]
+    moving = _between(report["drift"]["interval"]).strip()
+    return [*cells, drift, moving, kept, agreeing, "[red]ruined[/]" if report["drift"]["resembles"] is False else note]
 
 
 def batch_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from spa_cli.runtime.fold import fold
 from spa_cli.runtime.foreign import begins_like_onnx, recognised
 from spa_cli.runtime.said import mend, said
 from spa_cli.runtime.session import checker_verdict, graph_verdict, open_session
+from spa_cli.text import is_utf8
 
 Model: TypeAlias = str | os.PathLike[str] | onnx.ModelProto
 
@@ -52,6 +53,8 @@ def _read(path: Path) -> Source:
         raise ModelError(f"there is no file '{path}'; give the path of an .onnx file")
     if not path.is_file():
         raise not_onnx(path) or ModelError(f"'{path}' is not a file; give the path of an .onnx file")
+    if not is_utf8(path):
+        raise ModelError(f"the name '{path}' is not in UTF-8, so that onnxruntime can't open it; rename it")
     try:
         size = path.stat().st_size
         if size == 0:

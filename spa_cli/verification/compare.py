@@ -20,6 +20,7 @@ from spa_cli.graph.states import narrowed_shapes, noted
 from spa_cli.measures.panel import Panel
 from spa_cli.options import Options
 from spa_cli.options.declare import declared
+from spa_cli.options.limits import check_count
 from spa_cli.plan import Plan, to_selection
 from spa_cli.progress import stage
 from spa_cli.runtime.first_run import first_run
@@ -96,8 +97,8 @@ def compare(
     onnxruntime can run of them. ``count``: of how many samples, spread over those given.
     """
     named(options.provider)
-    if count is not None and count < 1:
-        raise OptionError(f"--samples has to be at least 1, not {count}")
+    if count is not None:
+        check_count("--samples", count)
     if not options.run:
         _check_limits(limits, count)
     stage("reading the models")

@@ -16,7 +16,7 @@ from spa_cli.errors import UsageError, VerificationError
 from spa_cli.graph.model import Array
 from spa_cli.measures.agreement import KAPPA, Agreement
 from spa_cli.measures.interval import Estimate, Tally, share
-from spa_cli.measures.judged import Judged, by_sample
+from spa_cli.measures.judged import Judged, apart, by_sample
 from spa_cli.measures.panel import Panel
 from spa_cli.measures.values import MOVED, relative
 from spa_cli.runtime.said import said
@@ -91,9 +91,10 @@ NOTHING_COMPARED = Drift(math.nan, None)
 
 
 class Moved:
-    """Adds runs up to one ``Drift``: distances as sums of squares, agreement output by output."""
+    """Adds runs up to one ``Drift``: distances as sums of squares, agreement (if ``agreeing``) output by output."""
 
-    def __init__(self, panel: Panel = Panel()) -> None:
+    def __init__(self, panel: Panel = Panel(), agreeing: bool = True) -> None:
+        self._agreeing = agreeing
         self._bench, self._names, self._without = panel.begin(), panel.names, panel.without
         # squares of how far each sample moved and of its length, by output: (outputs, 2, samples) of every run
         self._squares: list[Array] = []
@@ -108,7 +109,7 @@ class Moved:
         self._bench.add(before, after, samples)
         squares = []
         for at, (one, other) in enumerate(zip(before, after, strict=True)):
-            plain = not self._names or at in self._bench.plain
+            plain = self._agreeing and (not self._names or at in self._bench.plain)
             found = np.zeros((2, samples))
             if at in self._without:
                 squares.append(found)
@@ -168,11 +169,7 @@ class Moved:
 
 def _squares(a: Array, b: Array, samples: int) -> Array:
     """(2, samples), or (2, 1) where it is not by sample: of the distance, and of the length."""
-    with np.errstate(invalid="ignore"):
-        # a mask of -inf that is one still has not moved; what is no number was none to be kept
-        moved = np.where((a == b) | np.isnan(a), 0.0, a - b)
-    both = (np.where(np.isnan(moved), np.inf, moved), np.where(np.isfinite(a), a, 0.0))
-    rows = [by_sample(np.square(v), samples) for v in both]
+    rows = [by_sample(np.square(v), samples) for v in apart(a, b)]
     return np.stack([r.reshape(len(r), -1).sum(1) for r in rows])
 
 
@@ -215,9 +212,15 @@ def side_by_side(
         yield counted(right, feeds, new), counted(found, feeds, new), samples_in(feeds) if new is None else new
 
 
-def drift_over(before: InferenceSession, after: InferenceSession, runs: Iterable[Run], panel: Panel = Panel()) -> Drift:
+def drift_over(
+    before: InferenceSession,
+    after: InferenceSession,
+    runs: Iterable[Run],
+    panel: Panel = Panel(),
+    agreeing: bool = True,
+) -> Drift:
     """Two models side by side, run after run; raises what ``side_by_side`` raises."""
-    moved = Moved(panel)
+    moved = Moved(panel, agreeing)
     for right, found, samples in side_by_side(before, after, runs):
         moved.add(right, found, samples)
     return moved.drift

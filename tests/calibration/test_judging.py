@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import onnx
@@ -102,6 +103,11 @@ def test_a_table_of_many_marks_the_ruined_one(tmp_path) -> None:
     mlp = model_path("digits_mlp")
     ran = spa("prune", RESNET, mlp, "--target-macs", 0.2, "--method", "random", "-o", tmp_path / "out")
     assert "ruined" in ran.out
+    # an interval of each figure, and what they are of
+    (row,) = [line for line in ran.out.splitlines() if "digits_mlp" in line and "|" in line]
+    assert len(re.findall(r"\[[\d.]+, [\d.]+\]", row)) == 2
+    for name, kind in (("digits_resnet", "image: dead leaves"), ("digits_mlp", "pixels: normal noise")):
+        assert f"{name}.onnx: drift (relative L2) and agreement are of 64 synthetic samples ({kind}" in ran.out
 
 
 def test_the_drift_of_a_pruning_is_of_samples_that_nothing_was_fitted_to(tmp_path) -> None:
@@ -123,6 +129,15 @@ def test_without_data_it_is_of_samples_made_anew() -> None:
     sliced = spa_cli.prune(RESNET, target_macs=0.6, method="l1")
     assert fitted.judged_on == sliced.judged_on
     assert fitted.judged_on.startswith("64 synthetic samples (")
+
+
+@pytest.mark.parametrize(("numbers", "count"), [(90, 10), (9, 8), (9e6, 64)])
+@pytest.mark.parametrize("batch", ["N", "2"])
+def test_samples_that_are_made_up_are_fewer_where_they_are_large(numbers, count, batch, monkeypatch) -> None:
+    """Six numbers go in and three come out for each."""
+    monkeypatch.setattr("spa_cli.calibration.judging._NUMBERS", numbers)
+    result = spa_cli.prune(build(FIXED.replace("[2,", f"[{batch},"), **WEIGHTS), ratio=0.3, method="l1")
+    assert result.judged_on.startswith(f"{count} synthetic samples (")
 
 
 @pytest.mark.parametrize("method", ["l1", "obspa"])

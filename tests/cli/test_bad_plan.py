@@ -80,6 +80,7 @@ BAD_PLANS = {
     "kept is a list": (lambda d: plan_file(d / "p", []), "is not a plan"),
     "an axis with a name": (lambda d: plan_file(d / "p", {"w": {"rows": [0]}}), "malformed at tensor 'w'"),
     "an odd digit": (lambda d: plan_file(d / "p", {"stem.0.weight": {"\u00b2": [0]}}), "malformed"),
+    "an axis of many digits": (lambda d: plan_file(d / "p", {"w": {"9" * 5000: [0]}}), "malformed at tensor 'w'"),
     "negative": (lambda d: plan_file(d / "p", {"w": {"0": [-1]}}), "malformed at tensor 'w'"),
     "fractions": (lambda d: plan_file(d / "p", {"w": {"0": [0.5]}}), "malformed at tensor 'w'"),
     "an unknown tensor": (lambda d: plan_file(d / "p", {"w": {"0": [0]}}), "names tensor 'w'"),
@@ -111,6 +112,14 @@ BAD_PLANS = {
     "other widths": (
         lambda d: plan_file(d / "p", _CONV1, widths={"stage1.0.conv1.weight": {"0": 64}}),
         "the plan was made for 64 indices of 'stage1.0.conv1.weight' axis 0, this model has 16; give the model",
+    ),
+    "half of the names": (
+        lambda d: plan_file(d / "p", {}, names={"digest": "0a"}),
+        'malformed at "names"; write {count: how many, digest: SHA-256}',
+    ),
+    "other names": (
+        lambda d: plan_file(d / "p", _CONV1, names={"count": 3, "digest": "0a"}, model="a.onnx"),
+        "the plan was made for 'a.onnx' with 3 weights (biases not counted), this model has 14, not of the same names;",
     ),
     "a list of the hidden": (
         lambda d: plan_file(d / "p", {}, kept_hidden=[]),

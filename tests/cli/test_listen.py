@@ -76,6 +76,14 @@ def test_a_log_file_that_can_not_be_written(tmp_path) -> None:
     assert "can't be written" in text
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_log_file_on_a_full_disk_is_one_warning(tmp_path) -> None:
+    ran = spa(*PRUNE, "-o", tmp_path / "s.onnx", "--log-file", "/dev/full")
+    assert ran.code == 0
+    assert ran.err == "warning: the log file '/dev/full' can't be written: No space left on device\n"
+    assert (tmp_path / "s.onnx").is_file()
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_leaves_nothing_behind_and_says_so(tmp_path, stop) -> None:
     command = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -264,3 +265,7 @@ def test_what_typer_refuses_is_a_usage_error_too(arguments, says, monkeypatch) -
     assert ran.out == ""
     assert says in ran.err, ran.err
     assert "Traceback" not in ran.err
+    # --json is not parsed by then
+    told = json.loads(spa(*arguments, "--json").out)
+    assert (told["schema"], told["error"]["code"], told["error"]["kind"]) == ("spa.error/1", 2, "usage")
+    assert says in told["error"]["message"]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ import onnx
 import pytest
 
 from spa_cli.graph import guard
+from spa_cli.progress import LOG
 from tests.builders import build
 from tests.cli.running import Ran, spa
 from tests.fuzz.corpus import MODELS, model
@@ -106,6 +110,25 @@ def test_names_that_the_system_does_not_take(tmp_path) -> None:
     ran = _ends("prune", MLP, "-o", tmp_path / "small.onnx", "--ratio", 0.4, "--config", tmp_path / "spa.toml")
     assert ran.code == 2
     assert "File name too long" in ran.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such names, or see to it themselves")
+def test_names_of_files_in_another_encoding(tmp_path, monkeypatch) -> None:
+    """As archives that were packed elsewhere have them; plans and samples may be called so, no model."""
+    # what pytest keeps of the log could not be sent to where it is shown
+    monkeypatch.setattr(LOG, "propagate", False)
+    odd = tmp_path / os.fsdecode(b"mod\xe8le")
+    odd.mkdir()
+    shutil.copy(MLP, odd / "m.onnx")
+    asked = ("-o", tmp_path / "small.onnx", "--ratio", 0.4, "--method", "l1", "--plan-out", odd / "plan.json")
+    ran = _ends("prune", odd / "m.onnx", *asked)
+    assert (ran.code, ran.err.count("\n")) == (3, 1)
+    assert "is not in UTF-8, so that onnxruntime can't open it; rename it" in ran.err
+    ran = _ends("prune", MLP, "-o", odd / "small.onnx", "--ratio", 0.4)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "is not in UTF-8, which onnxruntime asks for; choose another" in ran.err
+    assert _ends("prune", MLP, *asked).code == 0
+    assert (odd / "plan.json").is_file()
 
 
 def test_names_in_a_model_that_are_no_text(tmp_path) -> None:

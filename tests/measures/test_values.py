@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spa_cli.measures.judged import by_sample
+from spa_cli.measures.judged import apart, by_sample
 from spa_cli.measures.values import Values
 
 RNG = np.random.default_rng(0)
@@ -71,6 +71,17 @@ def test_what_is_no_number_is_ruined() -> None:
     measure = Values()
     measure.add([a], [np.full_like(a, np.nan)], 4)
     assert measure.found.ruined
+
+
+def test_how_far_numbers_are_apart() -> None:
+    inf, nan = np.inf, np.nan
+    a, b = np.array([1.0, -2.0]), np.array([4.0, -2.0])
+    assert [v.tolist() for v in apart(a, b)] == [[-3, 0], [1, -2]]
+    # finite, infinite, or none: what it was, and what it became
+    a, b = np.array([1, 1, inf, inf, -inf, nan, nan]), np.array([nan, inf, inf, 1, inf, nan, 1])
+    off, there = apart(a, b)
+    assert off.tolist() == [inf, -inf, 0, inf, -inf, 0, 0]
+    assert there.tolist() == [1, 1, 0, 0, 0, 0, 0]
 
 
 def test_numbers_of_one_axis_and_of_none() -> None:

@@ -160,6 +160,35 @@ def test_activations_too_large_to_be_squared_are_said() -> None:
     assert np.isfinite(result.drift.relative_l2)
 
 
+@pytest.mark.parametrize("method", ["l2", "act-var", "obspa"])
+def test_activations_of_some_samples_that_are_no_numbers(method) -> None:
+    """A root of what some samples make negative: one of two outputs, which is told; what it hangs on is still cut."""
+    model = build(
+        """(float[N,6] x) => (y, z) {
+          a = MatMul(x, wa)  s = Sqrt(a)  z = MatMul(s, wz)  d = MatMul(x, wd)  r = Relu(d)  y = MatMul(r, wy)
+        }""",
+        wa=np.tile(positive(6)[:, None], (1, 12)),
+        wz=(12, 4),
+        wd=(6, 12),
+        wy=(12, 4),
+    )
+    x = np.abs(X.reshape(64, -1)[:, :6])
+    x[::5] *= -1
+    result = spa_cli.prune(model, method=method, ratio=0.3, round_to=1, calib=lambda: {"x": x})
+    assert sum(group.channels - left for group, left in result.cut_groups) == 7
+    assert "25.0% of output 'z' of the original is NaN: that is not compared" in result.warnings
+    ordered = "1 of 4 layers (the first is 'MatMul_z') read or give NaN, infinity or what is too large to be squared"
+    assert any(ordered in w for w in result.warnings) or method == "l2"
+    assert np.isfinite(result.drift.relative_l2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_activations_too_small_to_be_normal(method) -> None:
+    result = prune(network(b1=np.zeros(8), o=np.zeros(8), m=np.zeros(8)), method, X * 1e-39)
+    assert sum(group.channels - left for group, left in result.cut_groups) == 4
+    assert np.isfinite(result.drift.relative_l2)
+
+
 @pytest.mark.parametrize("samples", [X * 30, None], ids=["samples", "none"])
 @pytest.mark.parametrize("method", ["l2", "obspa"])
 def test_half_precision_is_summed_in_more(method, samples) -> None:
