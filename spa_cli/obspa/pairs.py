@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from spa_cli.adjoints.expand import is_written_out
 from spa_cli.adjoints.table import record_of
 from spa_cli.graph.model import Graph, Node
 from spa_cli.obspa.layers import Layer
@@ -108,8 +109,8 @@ def _channelwise(graph: Graph, node: Node) -> bool:
 
 def _differentiable(node: Node) -> bool:
     record = record_of(node)
-    single = len([o for o in node.outputs if o]) == 1
-    return record is not None and record.rule is not None and single and not node.attr("training_mode", 0)
+    known = is_written_out(node.domain, node.op) or (record is not None and record.rule is not None)
+    return known and len([o for o in node.outputs if o]) == 1 and not node.attr("training_mode", 0)
 
 
 def _plain(layer: Layer) -> bool:

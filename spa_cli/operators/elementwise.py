@@ -35,22 +35,21 @@ def _clip(node: Node, read: Read) -> tuple[float, float] | None:
     return bounds[0], bounds[1]
 
 
-@register("Relu", smooth=True, flat=lambda node, read: (0.0, math.inf))
-@register("HardSwish", smooth=True, flat=lambda node, read: (-3.0, math.inf))
-@register("HardSigmoid", smooth=True, flat=_hard_sigmoid)
-@register("Clip", smooth=True, flat=_clip, settings=(1, 2))
+@register("Relu", flat=lambda node, read: (0.0, math.inf))
+@register("HardSwish", flat=lambda node, read: (-3.0, math.inf))
+@register("HardSigmoid", flat=_hard_sigmoid)
+@register("Clip", flat=_clip, settings=(1, 2))
 @register(
     "Abs Add Celu Div Elu Erf Exp Identity LeakyRelu Mish Mul Neg PRelu Pow Reciprocal Selu Sigmoid Softplus Softsign "
     "Sqrt Sub Swish Tanh ThresholdedRelu",
-    smooth=True,
 )
 @register(
     "Acos Acosh And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Cos "
     "Cosh Equal Floor Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual Log Max Mean Min Mod Not Or Round Shrink "
     "Sign Sin Sinh Sum Tan Where Xor"
 )
-@register("Gelu", smooth=True, shape=like_first)
-@register("Gelu FastGelu QuickGelu", domain=MICROSOFT, smooth=True, shape=like_first)
+@register("Gelu", shape=like_first)
+@register("Gelu FastGelu QuickGelu", domain=MICROSOFT, shape=like_first)
 @register("ImageScaler ParametricSoftplus Scale ScaledTanh SwiGLU", shape=like_first)
 @register("BiasAdd BiasGelu ScaledSiLU SwiGLU", domain=MICROSOFT, shape=like_first)
 def elementwise(node: Node, state: Channels) -> None:

@@ -24,7 +24,7 @@ def _affine(node: Node, state: Channels, axis: Axis, first: int) -> Axis:
 
 
 # running mean and variance are measured, not learned; in inference it is a line per element
-@register("BatchNormalization", norm=Norm(axis=1), smooth=True, settings=(3, 4))
+@register("BatchNormalization", norm=Norm(axis=1), settings=(3, 4))
 @register("InstanceNormalization", behaviour=APPROXIMATE, norm=Norm(axis=1))
 def per_channel_norm(node: Node, state: Channels) -> None:
     """Scale and bias are zeroed with their channel, so the channel is zero whatever the statistics."""

@@ -38,9 +38,8 @@ class Record:
     (everything it touches stays).
 
     ``contracts``: if it is a sum of products. ``cost``: its multiply-accumulates, where labels don't give them.
-    ``norm``: if it scales channels. ``smooth``: every element of its output depends on the element at the same place
-    alone, and has a derivative almost everywhere. ``flat``: below and above what its output is constant, ``None`` if
-    that is computed. ``settings``: inputs that are numbers or statistics, no weights. ``integers``: inputs whose
+    ``norm``: if it scales channels. ``flat``: below and above what its output is constant, ``None`` if that is
+    computed. ``settings``: inputs that are numbers or statistics, no weights. ``integers``: inputs whose
     integers stand for weights. ``shape``: of its outputs, where ONNX has no schema for it; or the name of the standard
     operator that it extends.
     """
@@ -51,7 +50,6 @@ class Record:
     contracts: Contracts | None = None
     cost: Callable[[Node, ShapeOf], int] | None = None
     norm: Norm | None = None
-    smooth: bool = False
     flat: Callable[[Node, Read], tuple[float, float] | None] | None = None
     settings: tuple[int, ...] = ()
     integers: tuple[int, ...] = ()
@@ -80,7 +78,6 @@ def register(
     contracts: Contracts | None = None,
     cost: Callable[[Node, ShapeOf], int] | None = None,
     norm: Norm | None = None,
-    smooth: bool = False,
     flat: Callable[[Node, Read], tuple[float, float] | None] | None = None,
     settings: tuple[int, ...] = (),
     integers: tuple[int, ...] = (),
@@ -90,7 +87,7 @@ def register(
     domains = (domain,) if isinstance(domain, str) else domain
 
     def add(relate: Relate) -> Relate:
-        record = Record(relate, rewrite, behaviour, contracts, cost, norm, smooth, flat, settings, integers, shape)
+        record = Record(relate, rewrite, behaviour, contracts, cost, norm, flat, settings, integers, shape)
         _RECORDS.update({(where, name): record for where in domains for name in " ".join(names).split()})
         return relate
 
