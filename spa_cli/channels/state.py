@@ -82,13 +82,15 @@ class Channels:
 
     def fresh(self, n: int, zero: bool = False) -> Axis:
         """An axis of ``n`` channels of its own; one that is too long for channels is static."""
+        if n < 0:
+            raise Decline(f"it makes an axis of {n}")
         if n > _LONGEST:
             return self.static(n, f"is {n} long")
         return Axis(self.ids.fresh(n), zero, 0, n)
 
     def require_short(self, n: int) -> None:
         """Raise Decline if an axis of moving channels would be of a length that only a broken file asks for."""
-        if n > _MOST:
+        if not 0 <= n <= _MOST:
             raise Decline(f"it makes an axis of {n}")
 
     def static(self, n: int | None, text: str, node: str | None = None) -> Axis:

@@ -51,6 +51,10 @@ MODELS: dict[str, tuple[str, dict[str, Any], str]] = {
         "(float[4,5] x, int64[4] t) => (float[4,4] y) { s = Shape(x) y = com.microsoft.DynamicQuantizeLSTM(t, s) }",
         *({}, "DynamicQuantizeLSTM"),
     ),
+    "Tile less than no times": (
+        "(float[N,3,4,4] x) => (float[N,4,4,4] y) { g = GlobalAveragePool(x) y = Tile(g, r) }",
+        *({"r": [1, 1, -2147483648, 4]}, ""),
+    ),
     "Concat of other ranks": (
         "(float[N,T,5] x) => (float[N,T,4] y) { y = Concat<axis = 0>(x, x, w) }",
         {"w": [8]},
