@@ -91,7 +91,8 @@ def _pair(graph: Graph, first: Layer, second: Layer, order: dict[Node, int]) -> 
     while stack:
         name = stack.pop()
         readers = graph.readers(name)
-        if name in graph.outputs or any(order.get(n, -1) > order[second.node] for n in readers):
+        # a node that has no place in the order lies inside a body
+        if name in graph.outputs or any(order.get(n, len(order)) > order[second.node] for n in readers):
             return None
         fresh = {*readers} - inside - {second.node}
         inside |= fresh

@@ -80,6 +80,14 @@ def test_what_has_no_gradient_or_stands_behind_many_layers_is_not() -> None:
     assert "a" not in firsts_of(text, wa=(4, 3, 1, 1), wd=(4, 1, 1, 1), wy=(5, 4, 3, 3))
 
 
+def test_what_a_body_reads_is_read_elsewhere() -> None:
+    text = """(float[2,5,8] x, bool c) => (y, z) {
+      a = MatMul(x, wa) h = Relu(a) z = If(c) <then_branch = t () => (float[2,5,16] u) { u = Neg(h) },
+        else_branch = e () => (float[2,5,16] v) { v = Abs(h) }> y = MatMul(h, wy)
+    }"""
+    assert firsts_of(text, wa=(8, 16), wy=(16, 4)) == []
+
+
 def test_a_residual_sum_ends_it() -> None:
     text = "(float[2,5,8] x) => (y, z) { a = MatMul(x, wa) b = Add(a, x) h = Relu(b) y = MatMul(h, wy) z = Relu(b) }"
     assert firsts_of(text, wa=(8, 8), wy=(8, 4)) == []
