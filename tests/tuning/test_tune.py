@@ -72,15 +72,16 @@ def test_without_data_it_is_trained_on_synthetic_samples(small) -> None:
 
 
 def test_pruning_may_end_with_it(tmp_path) -> None:
-    out = tmp_path / "s.onnx"
+    out, page = tmp_path / "s.onnx", tmp_path / "s.html"
     asked = ("--target-macs", 0.5, "--method", "l1", "--calib", CALIB, "--round-to", 1)
-    report = json.loads(spa("prune", RESNET, "-o", out, *asked, "--tune", "4s", "--json").out)
+    report = json.loads(spa("prune", RESNET, "-o", out, *asked, "--tune", "4s", "--report", page, "--json").out)
     plain = json.loads(spa("prune", RESNET, "-o", tmp_path / "p.onnx", *asked, "--json").out)
     assert report["tuned"]["improved"] and report["tuned"]["steps"] > 10
     assert report["drift"]["relative_l2"] < plain["drift"]["relative_l2"]
     assert plain["tuned"] is None
     shapes = [[(t.name, tuple(t.dims)) for t in onnx.load(f).graph.initializer] for f in (out, tmp_path / "p.onnx")]
     assert shapes[0] == shapes[1]
+    assert page.read_text().count('id="figure-training"') == 1
 
 
 def test_a_page_shows_how_it_went(small, tmp_path) -> None:
@@ -95,12 +96,6 @@ def test_a_page_shows_how_it_went(small, tmp_path) -> None:
     out.unlink()
     assert "exists" in refused(2, "tune", small, *asked)
     assert not out.exists()
-
-
-def test_the_page_of_pruning_shows_it_too(tmp_path) -> None:
-    page = tmp_path / "p.html"
-    spa_cli.prune(RESNET, tmp_path / "s.onnx", report=page, target_macs=0.5, method="l1", calib=CALIB, tune="6s")
-    assert page.read_text().count('id="figure-training"') == 1
 
 
 def test_what_is_no_pruned_version_of_the_teacher(tmp_path) -> None:
