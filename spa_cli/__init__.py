@@ -317,6 +317,7 @@ def tune(
     teacher: Model,
     out: PathLike | None = None,
     *,
+    plan: PathLike | Plan | None = None,
     report: PathLike | None = None,
     force: bool = False,
     step_done: Callable[[Point], None] | None = None,
@@ -325,6 +326,7 @@ def tune(
 ) -> TuneResult:
     """Train ``pruned`` to give what ``teacher``, which it was made of, gives: no labels, no training code.
 
+    ``plan``: what it was made by, if that is at hand: what is left of every sum inside is matched then.
     ``options``: how long and how (``minutes`` to ``trainable``), and on which samples, as in ``prune``. ``step_done``
     is told how far it is, some twelve times. ``result.model`` is the trained model; it is also written to ``out``, and
     how training went to ``report``, an HTML page (extra ``report``).
@@ -334,11 +336,14 @@ def tune(
     from spa_cli.options import Options
     from spa_cli.options.arguments import TrainingArguments
     from spa_cli.options.tune import Training
+    from spa_cli.plan import Plan
 
     given: dict[str, Any] = dict(options)
     asked = {name: given.pop(name) for name in TrainingArguments.__optional_keys__ & given.keys()}
     files = Files(_file(out), report=_file(report), force=force)
-    return pipeline.tune(pruned, teacher, Options.of(given), Training.of(asked), files, step_done=step_done)
+    read = plan if plan is None or isinstance(plan, Plan) else Plan.read(Path(plan))
+    told = Training.of(asked)
+    return pipeline.tune(pruned, teacher, Options.of(given), told, files, plan=read, step_done=step_done)
 
 
 @_spoken

@@ -10,6 +10,7 @@ from spa_cli.calibration.judging import made_up, or_feeds
 from spa_cli.errors import CutError, OptionError, UsageError, VerificationError
 from spa_cli.files import Files
 from spa_cli.finish import dearest, measure, provenance, require, warnings_of
+from spa_cli.graph.source import Source
 from spa_cli.memory import allowing
 from spa_cli.options import Options
 from spa_cli.options.tune import DEFAULT, Training
@@ -22,6 +23,7 @@ from spa_cli.runtime.first_run import first_run
 from spa_cli.runtime.load import Model, load
 from spa_cli.runtime.providers import running_on
 from spa_cli.runtime.timed import timed_as
+from spa_cli.surgery.cut import Cut
 from spa_cli.tidy.steps import LAST, tidied
 from spa_cli.trial.choose import Choice, check_reach, choose_by_budget
 from spa_cli.trial.prepare import Ranked, analyse, score
@@ -35,6 +37,7 @@ from spa_cli.tuning.result import TuneResult
 from spa_cli.tuning.train import Point
 from spa_cli.tuning.tune import tuned
 from spa_cli.tuning.written import written
+from spa_cli.verification.carried import carried_out
 from spa_cli.verification.subject import Subject
 
 
@@ -141,9 +144,10 @@ def tune(
     asked: Training,
     files: Files = Files(),
     *,
+    plan: Plan | None = None,
     step_done: Callable[[Point], None] | None = None,
 ) -> TuneResult:
-    """Train ``pruned`` to give what ``teacher``, which it was made of, gives.
+    """Train ``pruned`` to give what ``teacher``, which it was made of (by ``plan``, if that is known), gives.
 
     Raises the errors of ``spa_cli.errors``.
     """
@@ -153,12 +157,19 @@ def tune(
         for source in (small, original):
             files.check(source)
         pair = Pair.of(original, small, replace(options, calib_samples=asked.samples, tune=asked.seconds or DEFAULT))
-        found = tuned(pair.subject, small, pair.samples, asked, options, step_done)
+        work = None if plan is None else _cut_again(plan, pair, small)
+        found = tuned(pair.subject, small, pair.samples, asked, options, step_done, work)
         with written(pair, found, files.out) as (result, staged):
             files.put({} if files.report is None else {files.report: _tune_page(result)}, staged)
             if files.out is None and small.external:
                 staged.read_into(result.model)
     return result
+
+
+def _cut_again(plan: Plan, pair: Pair, small: Source) -> Cut:
+    source, shapes = pair.subject.source, pair.subject.analysis.input_shapes
+    source = tidied(source, plan.tidy) if plan.tidy else source
+    return carried_out(plan, source, small, analyse_model(source, shapes, shrinking=plan.shrinking))
 
 
 def _tune_page(result: TuneResult) -> str:

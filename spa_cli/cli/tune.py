@@ -21,6 +21,10 @@ def tune(
     output: Out,
     training: TrainingArguments,
     options: SampleArguments,
+    plan: Annotated[
+        Path | None,
+        typer.Option(help="The plan it was made by: what is left of sums inside is matched, too.", show_default=False),
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option(help="Also write how it went as one HTML page (extra report).", show_default=False),
@@ -33,7 +37,7 @@ def tune(
     from spa_cli.report.tables import console
     from spa_cli.report.tune import tune_json, tune_table
 
-    found = spa_cli.tune(pruned, teacher, output, report=report, force=force, **training, **options)
+    found = spa_cli.tune(pruned, teacher, output, plan=plan, report=report, force=force, **training, **options)
     told = tune_json(found)
     warn(told["warnings"])
     if json:

@@ -29,7 +29,7 @@ def train_trial(subject: Subject, trial: Trial, trials: Trials, request: Request
     )
     folder = str(trial.staged.path.parent) if source.external else ""
     small = Source(trial.model, trial.staged.path.name, folder)
-    found = tuned(subject, small, samples, asked, options)
+    found = tuned(subject, small, samples, asked, options, work=trial.work)
     if found.training.weights is not None:
         trials.exchange(trial, with_weights(small, found.training.weights))
     return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from onnxruntime import InferenceSession
@@ -14,7 +15,9 @@ from spa_cli.calibration.focus import FOCUS
 from spa_cli.graph.model import Array
 from spa_cli.graph.states import State, narrowed
 from spa_cli.graph.view import build
+from spa_cli.obspa.regression import aligned
 from spa_cli.runtime.probe import probe
+from spa_cli.surgery.cut import Cut
 from spa_cli.tuning.augment import TOLD
 from spa_cli.tuning.batches import Feeds
 from spa_cli.tuning.losses import with_losses
@@ -32,7 +35,8 @@ _NOTHING, _UNLOST, _BESIDE = 1e-6, 1e-4, 0.1
 
 class Match:
     """``terms``: what is compared; ``samples``: some on which the original is seen first; ``more``: other runs, which
-    tell how much it varies; ``states``: those of the pruned network that lost channels.
+    tell how much it varies; ``states``: those of the pruned network that lost channels; ``work``: how it was cut, where
+    that is known.
     """
 
     def __init__(
@@ -44,9 +48,12 @@ class Match:
         samples: Feeds,
         more: Sequence[Feeds] = (),
         states: Sequence[State] = (),
+        work: Cut | None = None,
     ) -> None:
         self._states = tuple(states)
-        self._narrow = {state.output: state.narrowed for state in states}
+        self._narrow: dict[str, Callable[[Array], Array]] = {state.output: state.narrowed for state in states}
+        if work is not None:
+            self._narrow |= {t.tensor: partial(aligned, work, t.tensor) for t in terms if t.inner}
         self.terms = tuple(terms)
         self._tensors = list(dict.fromkeys(t.tensor for t in terms if not t.told))
         self._takes = tuple(original.graph.inputs)

@@ -13,7 +13,10 @@ from spa_cli.graph.model import FLOAT_TYPES
 from spa_cli.measures import kinds
 from spa_cli.measures.classes import LOGITS
 from spa_cli.measures.recognise import Recogniser, Taken
+from spa_cli.obspa.regression import aligned
+from spa_cli.obspa.unfit import Unfit
 from spa_cli.runtime.floats import last_floats
+from spa_cli.surgery.cut import Cut
 
 # what a tensor may hold beside scores of classes: probabilities that stand alone, and numbers
 CHANCES, VALUES = "chances", "values"
@@ -44,9 +47,16 @@ class Term:
 
 
 def terms_of(
-    original: Analysis, pruned: Analysis, reference: list[Any], states: Collection[str] = frozenset()
+    original: Analysis,
+    pruned: Analysis,
+    reference: list[Any],
+    states: Collection[str] = frozenset(),
+    work: Cut | None = None,
 ) -> list[Term]:
-    """``reference``: what the original gave in its first run; ``states``: outputs that lost channels."""
+    """``reference``: what the original gave in its first run; ``states``: outputs that lost channels.
+
+    ``work``: how the pruned one was cut, where that is known.
+    """
     recogniser, found = Recogniser(original.graph, original.state.shapes, reference), list[Term]()
     floats = last_floats(original.graph, original.state.shapes)
     for at, name in enumerate(original.graph.outputs):
@@ -56,7 +66,7 @@ def terms_of(
     # of an output that names classes what they are chosen by
     inner = [n for n in floats if n not in original.graph.outputs and _same(original, pruned, n)]
     found += [_numbers(name, len(original.state.shapes.shape[name] or ())) for name in inner]
-    return found + _shared_sums(original, pruned)
+    return found + _shared_sums(original, pruned, work)
 
 
 def classes_in(original: Analysis, pruned: Analysis, reference: list[Any]) -> list[tuple[Term, tuple[int, ...]]]:
@@ -134,23 +144,30 @@ def _numbers(name: str, rank: int) -> Term:
     return Term(name, VALUES, 1 - rank if rank > _POSITIONS else -1)
 
 
-def _shared_sums(original: Analysis, pruned: Analysis) -> list[Term]:
-    """Sums inside both networks that have the same name and shape: where a residual stream was left whole."""
+def _shared_sums(original: Analysis, pruned: Analysis, work: Cut | None) -> list[Term]:
+    """Sums inside both networks that have the same name, and the same shape but for what is known to have gone."""
     found = []
     for node in pruned.graph.nodes:
         if node.op not in ("Add", "Sum") or node.domain or node.outputs[0] in pruned.graph.outputs:
             continue
         name, twin = node.outputs[0], original.graph.producers.get(node.outputs[0])
         summed = [i for i in node.inputs if i in pruned.graph.producers]
-        if twin is None or twin.op != node.op or len(summed) < 2 or not _same(original, pruned, name):
+        if twin is None or twin.op != node.op or len(summed) < 2 or not _same(original, pruned, name, work):
             continue
         term = _numbers(name, len(pruned.state.shapes.shape[name] or ()))
         found.append(Term(name, VALUES, term.axis, inner=True))
     return found
 
 
-def _same(original: Analysis, pruned: Analysis, name: str) -> bool:
-    """Whether both have a tensor of numbers of this name, with positions, of one shape."""
-    shapes = [a.state.shapes.shape.get(name) for a in (original, pruned)]
+def _same(original: Analysis, pruned: Analysis, name: str, work: Cut | None = None) -> bool:
+    """Whether both have a tensor of numbers of this name, with positions, of one shape (once it is cut, as it was)."""
+    before, after = (a.state.shapes.shape.get(name) for a in (original, pruned))
     kinds = {a.state.shapes.dtype.get(name) for a in (original, pruned)}
-    return shapes[0] is not None and len(shapes[0]) >= _POSITIONS and shapes[0] == shapes[1] and kinds <= FLOAT_TYPES
+    if before is None or len(before) < _POSITIONS or not kinds <= FLOAT_TYPES:
+        return False
+    if work is not None and None not in before:
+        try:
+            before = aligned(work, name, np.broadcast_to(np.float32(0), [d or 0 for d in before])).shape
+        except Unfit:
+            return False
+    return before == after

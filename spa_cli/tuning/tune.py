@@ -27,6 +27,7 @@ from spa_cli.memory import working_memory
 from spa_cli.options import Options
 from spa_cli.options.tune import Training as Asked
 from spa_cli.progress import stage
+from spa_cli.surgery.cut import Cut
 from spa_cli.tuning.augment import CROP, FLIP, MIX, TOLD, ways_for
 from spa_cli.tuning.batches import Batches, Feeds
 from spa_cli.tuning.familiar import borne
@@ -64,9 +65,11 @@ def tuned(
     asked: Asked,
     options: Options,
     step_done: Callable[[Point], None] | None = None,
+    work: Cut | None = None,
 ) -> Tuned:
     """Train the weights of ``pruned`` so that it gives what the ``subject`` gives.
 
+    ``work``: how it was cut, where that is known: what is left of every sum inside is matched then.
     Raises ModelError where no weight can be trained, UsageError for patterns that name none.
     """
     stage("finding what to train")
@@ -76,14 +79,14 @@ def tuned(
     states = noted(pruned.model, subject.source.model)
     small = analyse_model(pruned, narrowed_shapes(original.input_shapes, states))
     names = _trainable(small, asked.trainable)
-    terms, told = terms_of(original, small, subject.reference, {s.output for s in states}), None
+    terms, told = terms_of(original, small, subject.reference, {s.output for s in states}, work), None
     if asked.labels:
         told = Told.of(subject, small, samples)
         terms.append(told.term)
     size = asked.batch or _batch(small, samples.samples)
     batches = Batches.of(original.graph, samples, size, None if told is None else told.fitted)
     first = next(batches((), np.random.default_rng(seed)))[0]
-    match = Match(original, small, terms, names, first, batches.in_order(), states)
+    match = Match(original, small, terms, names, first, batches.in_order(), states, work)
     if not match.gradients.names:
         reason = next(iter(match.gradients.missing.values()))
         raise ModelError(f"no weight of '{pruned.name}' can be trained: {reason}; use the file as it is")

@@ -14,14 +14,14 @@ from spa_cli.calibration.read import read_samples
 from spa_cli.calibration.reading import Reading
 from spa_cli.calibration.samples import JUDGES, Samples
 from spa_cli.calibration.split import whole
-from spa_cli.errors import CutError, OptionError, UsageError, VerificationError
+from spa_cli.errors import OptionError, UsageError, VerificationError
 from spa_cli.graph.source import Source
 from spa_cli.graph.states import narrowed_shapes, noted
 from spa_cli.measures.panel import Panel
 from spa_cli.options import Options
 from spa_cli.options.declare import declared
 from spa_cli.options.limits import check_count
-from spa_cli.plan import Plan, to_selection
+from spa_cli.plan import Plan
 from spa_cli.progress import stage
 from spa_cli.runtime.first_run import first_run
 from spa_cli.runtime.load import Model, load
@@ -31,10 +31,10 @@ from spa_cli.runtime.timed import ALONE, Timed, timed_as
 from spa_cli.runtime.timing import Timing, latency
 from spa_cli.runtime.widened import widened
 from spa_cli.shown import Shown
-from spa_cli.surgery.cut import Cut
 from spa_cli.text import count, drift_text, plural, size
 from spa_cli.tidy.steps import tidied
 from spa_cli.verification.accuracy import Accuracy, by_command
+from spa_cli.verification.carried import carried_out
 from spa_cli.verification.check import verify_file, zeroing_differs
 from spa_cli.verification.drift import NOTHING_COMPARED, Drift
 from spa_cli.verification.gates import Gate, Limits, check
@@ -143,7 +143,7 @@ def compare(
     zeroing = None
     if read is not None:
         stage("comparing with zeroing")
-        work = _carried_out(read, before, after, analysis)
+        work = carried_out(read, before, after, analysis)
         zeroing = zeroing_differs(analysis.graph, work, feeds, after) or "equal"
     stage("measuring latency")
     with running_on(options.provider), timed_as(options.batch, options.threads):
@@ -174,19 +174,6 @@ def _in_place_of(before: Source, after: Source) -> Iterator[None]:
         ) from error
 
 
-def _carried_out(plan: Plan, before: Source, after: Source, analysis: Analysis) -> Cut:
-    """The plan's cut of the first model, of which the second has the shapes."""
-    selection = to_selection(plan, analysis)
-    try:
-        work = analysis.cut(selection)
-    except CutError as error:
-        raise VerificationError(
-            f"the plan can't be carried out on '{before.name}': {error}; make a plan from this model"
-        ) from error
-    _check_shapes(work, after, plan)
-    return work
-
-
 def _check_limits(limits: Limits, count: int | None) -> None:
     """Raises UsageError for what looks at what a model gives, or how fast."""
     asked = [n for one, _ in declared(Limits) if getattr(limits, n := one.name) is not None and n != "max_size"]
@@ -204,7 +191,7 @@ def _by_structure(
     analysis, small = analyse_model(before, input_shape), analyse_model(after, input_shape)
     structure = Structure(before, analysis)
     stage("comparing structures")
-    work = None if plan is None else _carried_out(plan, before, after, analysis)
+    work = None if plan is None else carried_out(plan, before, after, analysis)
     with _in_place_of(before, after):
         structure.verify(after, work, small.graph)
     zeroing = None
@@ -246,12 +233,3 @@ def _unlabelled() -> UsageError:
         "--min-accuracy can't be measured without labels that fit an output; give an array 'labels' in --calib, class "
         "indices or one-hot, or --eval 'command {model}' that prints a number"
     )
-
-
-def _check_shapes(work: Cut, after: Source, plan: Plan) -> None:
-    found = {n: tuple(t.dims) for n, t in after.graph.parameters.items()}
-    for name in (*plan.kept, *plan.hidden):
-        if name in found and found[name] != work.shape(name):
-            raise VerificationError(
-                f"'{name}' has shape {found[name]}, the plan leaves {work.shape(name)}; give the plan that made it"
-            )

@@ -98,6 +98,21 @@ def test_a_page_shows_how_it_went(small, tmp_path) -> None:
     assert not out.exists()
 
 
+def test_by_the_plan_what_is_left_of_sums_inside_is_matched_too(tmp_path) -> None:
+    out, plan = tmp_path / "s.onnx", tmp_path / "plan.json"
+    asked = {"ratio": 0.4, "method": "l1", "round_to": 1, "calib": CALIB}
+    spa_cli.prune(RESNET, out, plan_out=plan, **asked)
+    how = {"calib": CALIB, "epochs": 1, "lr": 0.003}
+    plain, planned = (spa_cli.tune(out, RESNET, plan=p, **how) for p in (None, plan))
+    sums = [sum(term.inner for term in found.tuned.terms) for found in (plain, planned)]
+    assert sums[0] < sums[1] == 5
+    assert planned.tuned.training.weights is not None
+    other = tmp_path / "other.json"
+    spa_cli.prune(RESNET, plan_out=other, **asked | {"ratio": 0.6})
+    with pytest.raises(VerificationError, match="give the plan that made it"):
+        spa_cli.tune(out, RESNET, plan=other, **how)
+
+
 def test_what_is_no_pruned_version_of_the_teacher(tmp_path) -> None:
     with pytest.raises(VerificationError, match=r"is no pruned 'digits_resnet.onnx': .*; give the original as teach"):
         spa_cli.tune(model_path("digits_lstm"), RESNET, calib=CALIB)
