@@ -20,7 +20,7 @@ from spa_cli.channels.places import Place, Places, common, components, says_noth
 from spa_cli.channels.state import CONSUMER, PRODUCER
 from spa_cli.graph.model import Graph, Node
 
-BLOCKS, INSIDE = "/blocks", "/inside"
+BLOCKS, INSIDE, RESIDUAL = "/blocks", "/inside", "residual"
 _SUMS = frozenset(["Add", "Sum", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization"])
 # where more than this share of what adds to a residual lies, it is said to lie
 _MOST = 0.5
@@ -62,7 +62,9 @@ def named(groups: Sequence[Group], parts: Sequence[str], held: Sequence[Sequence
     sites, attentions = _sites(known), _attentions(known)
     parts_of = zip(known, sites, attentions, strict=True)
     wanted = [_candidates(k, site, attention, len(outer)) for k, site, attention in parts_of]
-    return [replace(group, name=name) for group, name in zip(groups, _distinct(wanted), strict=True)]
+    kinds = [k.part or (RESIDUAL if k.residual else "") for k in known]
+    told = zip(groups, _distinct(wanted), kinds, strict=True)
+    return [replace(group, name=name, kind=kind) for group, name, kind in told]
 
 
 def _known(

@@ -147,7 +147,9 @@ class Options:
         REMOVABLE,
         read=words.multiple,
     )
-    uniform: bool = option(False, "Keep as many channels in every layer of the same role.", REMOVABLE)
+    uniform: bool | None = option(
+        None, "Keep as many channels in every layer of the same role (default: in model folders only).", REMOVABLE
+    )
     device: str = option(
         "here",
         "Whose time decides: here, as measured, a name of 'spa devices', or a TOML file of your own.",

@@ -1,0 +1,105 @@
+"""How wide a pruned model is where a configuration has one number for all of its layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spa_cli.channels.naming import BLOCKS, INSIDE
+from spa_cli.channels.state import CONSUMER, PRODUCER
+from spa_cli.result import Result
+from spa_cli.runtime.caches import pasts
+
+ATTENTION = (BLOCKS, INSIDE)
+
+
+@dataclass(frozen=True)
+class Heads:
+    """How many heads of queries, how many of keys and values, and how many channels each has."""
+
+    queries: int
+    keys: int
+    width: int
+
+
+@dataclass
+class Attention:
+    """What is left of attention, each number that some layer has; ``cut``: whether anything went.
+
+    ``layers``: how many there are of which something could go, counted by what reads their values.
+    """
+
+    queries: set[int] = field(default_factory=set)
+    keys: set[int] = field(default_factory=set)
+    width: set[int] = field(default_factory=set)
+    layers: int = 0
+    cut: bool = False
+
+
+def widths(result: Result, before: int, *kinds: str) -> list[int]:
+    """What is left of every group of these kinds that had so many channels."""
+    kept = {group.name: count for group, count in result.cut_groups}
+    groups = result.analysis.grouping.groups
+    return [kept.get(g.name, before) for g in groups if g.channels == before and g.kind in kinds]
+
+
+def attention(result: Result, before: Heads) -> Attention:
+    """Heads and their widths, read off every matrix that has an axis of them, side by side."""
+    found, reading, cut = Attention(), set[str](), {group.name for group, _ in result.cut_groups}
+    for group in result.analysis.grouping.groups:
+        if group.kind not in ATTENTION:
+            continue
+        found.cut |= group.name in cut
+        for member in group.members:
+            kept = _kept(result, member.tensor, member.axis)
+            if member.role not in (PRODUCER, CONSUMER) or len(kept) % before.width:
+                continue
+            inside = kept.reshape(-1, before.width).sum(1)
+            if _count(found, before, inside > 0):
+                found.width |= set(inside[inside > 0].tolist())
+                reading |= {member.node} if member.role == CONSUMER else set()
+    found.layers = len(reading)
+    return found
+
+
+def _count(found: Attention, before: Heads, alive: NDArray[np.bool_]) -> bool:
+    """Add what is left of these heads; false for an axis of which nothing says that they are its heads."""
+    together, left = before.queries + 2 * before.keys, int(alive.sum())
+    if len(alive) == together and before.queries != before.keys:
+        # one matrix for all three, queries first: what remains behind those is keys and values
+        queries = int(alive[: before.queries].sum())
+        found.queries.add(queries)
+        found.keys.add((left - queries) // 2)
+    elif len(alive) == together:
+        found.queries.add(left // 3)
+        found.keys.add(left // 3)
+    elif len(alive) in (before.queries, before.keys):
+        found.queries |= {left} if len(alive) == before.queries else set()
+        found.keys |= {left} if len(alive) == before.keys else set()
+    else:
+        return False
+    return True
+
+
+def _kept(result: Result, tensor: str, axis: int) -> NDArray[np.bool_]:
+    """Which indices of an axis of a weight are left; none of one whose blocks keep different ones."""
+    mask = np.ones(result.analysis.graph.shape(tensor)[axis], bool)
+    left = {**result.plan.kept, **result.plan.hidden}.get(tensor, {}).get(str(axis))
+    if left is not None:
+        if left and isinstance(left[0], list):
+            return mask[:0]
+        mask[:] = False
+        mask[np.asarray(left, np.int64)] = True
+    return mask
+
+
+def caches(result: Result) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """(heads, channels of one) of every cache of attention that the model is given: before and after."""
+    shapes = [
+        {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in graph.input}
+        for graph in (result.analysis.graph.model.graph, result.model.graph)
+    ]
+    named = (name for name, axis in pasts(result.analysis.graph).items() if axis == 2 and len(shapes[0][name]) == 4)
+    return [((a[1], a[3]), (b[1], b[3])) for name in named for a, b in [(shapes[0][name], shapes[1][name])]]
