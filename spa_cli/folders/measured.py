@@ -38,11 +38,20 @@ class Attention:
     cut: bool = False
 
 
-def widths(result: Result, before: int, *kinds: str) -> list[int]:
-    """What is left of every group of these kinds that had so many channels."""
+def widths(result: Result, before: int, kind: str) -> list[int]:
+    """What is left of every group of this kind that has so many channels.
+
+    Where none has, weights may be quantised in blocks, of which a channel of the group is one.
+    """
+    alike = [group for group in result.analysis.grouping.groups if group.kind == kind]
+    found = [group for group in alike if group.channels == before] or [
+        group
+        for group in alike
+        if before % group.channels == 0
+        and before // group.channels in {m.rows for m in group.members if m.role != CONSUMER}
+    ]
     kept = {group.name: count for group, count in result.cut_groups}
-    groups = result.analysis.grouping.groups
-    return [kept.get(g.name, before) for g in groups if g.channels == before and g.kind in kinds]
+    return [kept.get(group.name, group.channels) * (before // group.channels) for group in found]
 
 
 def attention(result: Result, before: Heads) -> Attention:
@@ -53,13 +62,16 @@ def attention(result: Result, before: Heads) -> Attention:
             continue
         found.cut |= group.name in cut
         for member in group.members:
+            # those of quantised weights are not as long
+            reading |= {member.node} if member.role == CONSUMER else set()
             kept = _kept(result, member.tensor, member.axis)
             if member.role not in (PRODUCER, CONSUMER) or len(kept) % before.width:
                 continue
             inside = kept.reshape(-1, before.width).sum(1)
+            if member.role == CONSUMER and len(inside) != before.queries:
+                continue
             if _count(found, before, inside > 0):
                 found.width |= set(inside[inside > 0].tolist())
-                reading |= {member.node} if member.role == CONSUMER else set()
     found.layers = len(reading)
     return found
 

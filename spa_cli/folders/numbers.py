@@ -133,7 +133,12 @@ def _fits_caches(
             )
 
 
-def _one(config: Config, key: str, found: Collection[int], advice: str = "leave out --no-uniform") -> int:
+def _one(
+    config: Config,
+    key: str,
+    found: Collection[int],
+    advice: str = "leave out --no-uniform, or leave more whole by --ignore",
+) -> int:
     several = sorted(set(found))
     if len(several) > 1:
         raise VerificationError(

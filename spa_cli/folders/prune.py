@@ -9,8 +9,10 @@ from typing import Any
 from spa_cli import pipeline
 from spa_cli.atomic import refusing
 from spa_cli.batch import Wanted
+from spa_cli.channels.naming import INSIDE, RESIDUAL
 from spa_cli.errors import UsageError
 from spa_cli.files import Files
+from spa_cli.folders import keys
 from spa_cli.folders.recognise import ModelFolder
 from spa_cli.folders.write import FolderFiles
 from spa_cli.isolation import Bounds, calling
@@ -74,9 +76,24 @@ def _options(folder: ModelFolder, options: Options) -> Options:
     if options.uniform is None:
         options = replace(options, uniform=True)
         note(f"{names} beside the model: every layer of a role keeps as many channels (--no-uniform: not)")
+    if options.uniform:
+        options = replace(options, whole=_whole(folder, options))
     if options.tokenizer is None and folder.tokenizer is not None and (options.calib or options.test):
         options = replace(options, tokenizer=folder.tokenizer)
     return options
+
+
+def _whole(folder: ModelFolder, options: Options) -> tuple[str, ...]:
+    """What would most likely come out so that no number says it.
+
+    Queries and values have one number for the channels of a head; where there is none, and no key to add, caches are
+    made by the width of the residual over the number of heads.
+    """
+    said = [bool(config.first(keys.PER_HEAD)) for config in folder.configs]
+    added = [all(config.number(key) for key in keys.READS_PER_HEAD) for config in folder.configs]
+    inside = any(said) or options.shrinking is not None
+    lacks = folder.cached and not all(a or b for a, b in zip(said, added, strict=True))
+    return (INSIDE,) * inside + (RESIDUAL,) * lacks
 
 
 def _told(result: Result, files: FolderFiles, out: Path | None) -> Result:

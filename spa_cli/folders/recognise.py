@@ -18,11 +18,15 @@ TOKENIZER = "tokenizer.json"
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """``model``: the only one in the folder; ``configs``: what says in numbers how wide it is."""
+    """``model``: the only one in the folder; ``configs``: what says in numbers how wide it is.
+
+    ``cached``: it is given what went before.
+    """
 
     path: Path
     model: Path
     configs: tuple[Config, ...]
+    cached: bool = False
 
     @property
     def tokenizer(self) -> Path | None:
@@ -44,9 +48,13 @@ def model_folder(path: Path) -> ModelFolder | None:
         return None
     found = [configs.read(path / name, keys.KNOWN) for name in (HUGGING_FACE, GENAI)]
     of_it = [config for config in found if config is not None and _names(config, models[0].name)]
-    widths = _widths(models[0]) if of_it else set()
+    graph = _graph(models[0]) if of_it else None
+    if graph is None:
+        return None
+    widths = _widths(graph)
     of_it = [config for config in of_it if config.first(keys.RESIDUAL) in widths]
-    return ModelFolder(path, models[0], tuple(of_it)) if of_it else None
+    cached = any("past" in info.name for info in graph.input)
+    return ModelFolder(path, models[0], tuple(of_it), cached) if of_it else None
 
 
 def _names(config: Config, model: str) -> bool:
@@ -54,14 +62,16 @@ def _names(config: Config, model: str) -> bool:
     return config.file != GENAI or config.said.get("filename") == model
 
 
-def _widths(path: Path) -> set[int | None]:
-    """Sizes of all axes of all weights, and of several together."""
+def _graph(path: Path) -> onnx.GraphProto | None:
     try:
-        if not begins_like_onnx(path):
-            return set()
-        model = onnx.load(str(path), load_external_data=False, format="protobuf")
+        return (
+            onnx.load(str(path), load_external_data=False, format="protobuf").graph if begins_like_onnx(path) else None
+        )
     except (OSError, DecodeError, ValueError, RuntimeError):
-        return set()
-    shapes = [tuple(tensor.dims) for tensor in model.graph.initializer]
-    # blocks of quantised weights stand in axes of their own
+        return None
+
+
+def _widths(graph: onnx.GraphProto) -> set[int | None]:
+    """Sizes of all axes of all weights; blocks of quantised ones stand in axes of their own."""
+    shapes = [tuple(tensor.dims) for tensor in graph.initializer]
     return {d for shape in shapes for d in shape} | {math.prod(shape[1:]) for shape in shapes}

@@ -193,6 +193,8 @@ class Options:
     )
     # not asked for: set where many budgets are tried
     sweeping: bool = False
+    # nor this: kinds of groups of which a model folder's files have no number that could change
+    whole: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         read_all(self)

@@ -15,7 +15,7 @@ from tests.calibration.words import word_level
 
 WORDS, LAYERS = 24, 2
 # hidden, heads, heads of keys, channels of one, feed-forward
-OPTIMUM, GENAI = (12, 2, 2, 6, 20), (16, 4, 2, 16, 40)
+OPTIMUM, GENAI = (12, 2, 2, 6, 20), (16, 4, 2, 32, 40)
 
 _OWN = """
   q0_ = MatMul(x_, wq_)  k0_ = MatMul(x_, wk_)  v0_ = MatMul(x_, wv_)
