@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from spa_cli.channels.groups import Member
 from spa_cli.channels.naming import BLOCKS, INSIDE
-from spa_cli.channels.state import CONSUMER, PRODUCER
+from spa_cli.channels.state import CONSUMER, PASS_THROUGH, PRODUCER
+from spa_cli.graph.model import Graph
 from spa_cli.result import Result
 from spa_cli.runtime.caches import pasts
 
@@ -28,7 +30,8 @@ class Heads:
 class Attention:
     """What is left of attention, each number that some layer has; ``cut``: whether anything went.
 
-    ``layers``: how many there are of which something could go, counted by what reads their values.
+    ``layers``: how many there are of which something could go, counted by what reads their values. ``fits``: whether
+    heads lie in the model as they were said to.
     """
 
     queries: set[int] = field(default_factory=set)
@@ -36,6 +39,7 @@ class Attention:
     width: set[int] = field(default_factory=set)
     layers: int = 0
     cut: bool = False
+    fits: bool = True
 
 
 def widths(result: Result, before: int, kind: str) -> list[int]:
@@ -57,23 +61,39 @@ def widths(result: Result, before: int, kind: str) -> list[int]:
 def attention(result: Result, before: Heads) -> Attention:
     """Heads and their widths, read off every matrix that has an axis of them, side by side."""
     found, reading, cut = Attention(), set[str](), {group.name for group, _ in result.cut_groups}
-    for group in result.analysis.grouping.groups:
-        if group.kind not in ATTENTION:
-            continue
+    groups = [group for group in result.analysis.grouping.groups if group.kind in ATTENTION]
+    whole = {group.channels for group in groups if group.kind == BLOCKS}
+    # the last: kernels take no heads but those of so many blocks of eight
+    found.fits = not whole or not whole.isdisjoint(
+        {before.queries, before.keys, before.queries // before.keys, before.width // 8}
+    )
+    for group in groups:
         found.cut |= group.name in cut
         for member in group.members:
-            # those of quantised weights are not as long
-            reading |= {member.node} if member.role == CONSUMER else set()
+            role = _role(member, result.analysis.graph)
+            reading |= {member.node} if role == CONSUMER else set()
             kept = _kept(result, member.tensor, member.axis)
-            if member.role not in (PRODUCER, CONSUMER) or len(kept) % before.width:
+            # of packed weights, what is read stands in blocks of its own
+            if role is None or len(kept) % before.width:
                 continue
             inside = kept.reshape(-1, before.width).sum(1)
-            if member.role == CONSUMER and len(inside) != before.queries:
+            if role == CONSUMER and len(inside) != before.queries:
                 continue
             if _count(found, before, inside > 0):
-                found.width |= set(inside[inside > 0].tolist())
+                wide = set(inside[inside > 0].tolist())
+                found.width |= wide
+                found.fits &= len(wide) == 1
     found.layers = len(reading)
     return found
+
+
+def _role(member: Member, graph: Graph) -> str | None:
+    """What an axis of a matrix is to its product; ``None`` for one that is none of either."""
+    packed = any(node.op == "MatMulNBits" for node in graph.consumers.get(member.tensor, ()))
+    if packed:
+        # scales speak for the bytes where importance is told, and lie in one list or in two axes
+        return (PRODUCER, CONSUMER, None)[member.axis] if len(graph.shape(member.tensor)) == 3 else None
+    return member.role if member.role != PASS_THROUGH and len(graph.shape(member.tensor)) > 1 else None
 
 
 def _count(found: Attention, before: Heads, alive: NDArray[np.bool_]) -> bool:

@@ -69,7 +69,7 @@ def _of_attention(config: Config, result: Result, before: Heads, changed: dict[s
     key = next(k for k in own if config.number(k))
     queries, shared = before.queries, before.keys
     if seen.cut:
-        if not seen.queries:
+        if not seen.queries or not seen.fits:
             raise VerificationError(
                 f"'{config.file}' says {key} {before.queries}, of {before.width} channels each, which is not how "
                 f"the attention of '{model}' is laid out; leave it whole by --ignore '*/heads' {_NOTHING}"
@@ -85,7 +85,7 @@ def _of_attention(config: Config, result: Result, before: Heads, changed: dict[s
     given = caches(result)
     width = _width(config, before, seen, bool(given))
     found |= _per_head(config, {**changed, **found}, queries, width, bool(given))
-    _fits_caches(config, given, before, (shared, width or before.width))
+    fits_caches(config, given, before, (shared, width or before.width))
     return found
 
 
@@ -118,7 +118,7 @@ def _per_head(config: Config, changed: dict[str, int], queries: int, width: int 
     return {}
 
 
-def _fits_caches(
+def fits_caches(
     config: Config,
     given: list[tuple[tuple[int, int], tuple[int, int]]],
     before: Heads,

@@ -62,9 +62,13 @@ def test_a_folder_of_genai(tmp_path) -> None:
     assert (now["num_key_value_heads"], now["head_size"], now["hidden_size"]) == (GENAI[2], GENAI[3], GENAI[0])
     assert report["numbers"] == {"genai_config.json": {"num_attention_heads": [GENAI[1], queries]}}
     assert sorted(contents(out)) == ["genai_config.json", "model.onnx", "model.onnx.data", "tokenizer.json"]
-    # what it is called in is not kept apart from what was
     assert len(generate(folder, 3)) == len(generate(out, 3)) == 32
+
+
+def test_onnxruntime_genai_generates_the_same(tmp_path) -> None:
     og = pytest.importorskip("onnxruntime_genai")
+    out = tmp_path / "small"
+    pruned(genai(tmp_path / "model"), out, "--target-params", 0.7)
     model = og.Model(str(out))
     params = og.GeneratorParams(model)
     params.set_search_options(max_length=33, do_sample=False)
