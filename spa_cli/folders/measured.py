@@ -7,14 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from spa_cli.channels.groups import Member
-from spa_cli.channels.naming import BLOCKS, INSIDE
-from spa_cli.channels.state import CONSUMER, PASS_THROUGH, PRODUCER
-from spa_cli.graph.model import Graph
+from spa_cli.channels.naming import BLOCKS
+from spa_cli.channels.state import CONSUMER
+from spa_cli.folders.kinds import ATTENTION, kind_of, role_of
 from spa_cli.result import Result
 from spa_cli.runtime.caches import pasts
-
-ATTENTION = (BLOCKS, INSIDE)
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,8 @@ def widths(result: Result, before: int, kind: str) -> list[int]:
 
     Where none has, weights may be quantised in blocks, of which a channel of the group is one.
     """
-    alike = [group for group in result.analysis.grouping.groups if group.kind == kind]
+    groups, graph = result.analysis.grouping.groups, result.analysis.graph
+    alike = [group for group in groups if kind_of(group, graph) == kind]
     found = [group for group in alike if group.channels == before] or [
         group
         for group in alike
@@ -61,7 +59,8 @@ def widths(result: Result, before: int, kind: str) -> list[int]:
 def attention(result: Result, before: Heads) -> Attention:
     """Heads and their widths, read off every matrix that has an axis of them, side by side."""
     found, reading, cut = Attention(), set[str](), {group.name for group, _ in result.cut_groups}
-    groups = [group for group in result.analysis.grouping.groups if group.kind in ATTENTION]
+    graph = result.analysis.graph
+    groups = [group for group in result.analysis.grouping.groups if kind_of(group, graph) in ATTENTION]
     whole = {group.channels for group in groups if group.kind == BLOCKS}
     # the last: kernels take no heads but those of so many blocks of eight
     found.fits = not whole or not whole.isdisjoint(
@@ -70,7 +69,7 @@ def attention(result: Result, before: Heads) -> Attention:
     for group in groups:
         found.cut |= group.name in cut
         for member in group.members:
-            role = _role(member, result.analysis.graph)
+            role = role_of(member, graph)
             reading |= {member.node} if role == CONSUMER else set()
             kept = _kept(result, member.tensor, member.axis)
             # of packed weights, what is read stands in blocks of its own
@@ -85,15 +84,6 @@ def attention(result: Result, before: Heads) -> Attention:
                 found.fits &= len(wide) == 1
     found.layers = len(reading)
     return found
-
-
-def _role(member: Member, graph: Graph) -> str | None:
-    """What an axis of a matrix is to its product; ``None`` for one that is none of either."""
-    packed = any(node.op == "MatMulNBits" for node in graph.consumers.get(member.tensor, ()))
-    if packed:
-        # scales speak for the bytes where importance is told, and lie in one list or in two axes
-        return (PRODUCER, CONSUMER, None)[member.axis] if len(graph.shape(member.tensor)) == 3 else None
-    return member.role if member.role != PASS_THROUGH and len(graph.shape(member.tensor)) > 1 else None
 
 
 def _count(found: Attention, before: Heads, alive: NDArray[np.bool_]) -> bool:

@@ -95,7 +95,7 @@ def _width(config: Config, before: Heads, seen: Attention, cached: bool) -> int 
         return before.width
     key = next((k for k in keys.PER_HEAD if config.number(k)), None)
     if key is not None or cached:
-        return _one(config, key or keys.PER_HEAD[0], seen.width, "leave '*/qk' and '*/v' whole by --ignore")
+        return _one(config, key or keys.PER_HEAD[0], seen.width, "'*/qk' and '*/v' whole")
     return next(iter(seen.width)) if len(seen.width) == 1 else None
 
 
@@ -137,13 +137,13 @@ def _one(
     config: Config,
     key: str,
     found: Collection[int],
-    advice: str = "leave out --no-uniform, or leave more whole by --ignore",
+    whole: str = "out --no-uniform, or more layers whole",
 ) -> int:
     several = sorted(set(found))
     if len(several) > 1:
         raise VerificationError(
             f"'{config.file}' has one {key} for all layers, and this cut leaves {several[0]} in one and {several[-1]} "
-            f"in another; {advice} {_NOTHING}"
+            f"in another; leave {whole} by --ignore {_NOTHING}"
         )
     return several[0]
 

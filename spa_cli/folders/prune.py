@@ -49,7 +49,7 @@ def prune_folder(
 def pruned(folder: ModelFolder, options: Options, wanted: Wanted) -> dict[str, Any]:
     """Prune it and give its ``spa.prune/1``."""
     if wanted.cache is not None:
-        LOG.warning("this is not cached: what a folder holds beside its model is not in the cache")
+        LOG.warning("--cache keeps models alone, not with the files beside them; nothing is taken from it")
     files = Files(None, wanted.plan_out, wanted.report, wanted.force)
     result = prune_folder(folder, options, wanted.out, files, dry_run=wanted.dry_run)
     others = {"plan": wanted.plan_out, "page": wanted.report}

@@ -16,6 +16,8 @@ from tests.calibration.words import word_level
 WORDS, LAYERS = 24, 2
 # hidden, heads, heads of keys, channels of one, feed-forward
 OPTIMUM, GENAI = (12, 2, 2, 6, 20), (16, 4, 2, 32, 40)
+# packed in blocks of 32; heads together are as wide as the feed-forward layer
+PACKED = (64, 4, 2, 32, 128)
 
 _OWN = """
   q0_ = MatMul(x_, wq_)  k0_ = MatMul(x_, wk_)  v0_ = MatMul(x_, wv_)
@@ -44,7 +46,7 @@ _LENGTHS = """
 def decoder(sizes: tuple[int, ...], frozen: int | None = None) -> onnx.ModelProto:
     """Layers of attention with a cache and of a feed-forward network; ``frozen``: its hidden channels also go out."""
     hidden, heads, shared, width, ffn = sizes
-    grouped = sizes == GENAI
+    grouped = sizes != OPTIMUM
     weights: dict[str, object] = {"words": (WORDS, hidden), "wl": (hidden, WORDS)}
     if grouped:
         weights |= {"second": [1], "unit": [1], "at": np.array(1)}
@@ -103,13 +105,34 @@ def optimum(folder: Path, model: onnx.ModelProto | None = None, **said: object) 
     return folder
 
 
-def genai(folder: Path, model: onnx.ModelProto | None = None, file: str = "model.onnx") -> Path:
+def packed(sizes: tuple[int, ...], flat: bool) -> onnx.ModelProto:
+    """The same with weights of four bits, made up; ``flat``: their scales lie in one list."""
+    model, rng = decoder(sizes), np.random.default_rng(0)
+    matrices = {t.name: t for t in model.graph.initializer if t.name[0] == "w" and t.name[-1].isdigit()}
+    for node in model.graph.node:
+        if node.op_type == "MatMul" and node.input[1] in matrices:
+            tensor = matrices[node.input[1]]
+            k, n = tensor.dims
+            scales = rng.uniform(0.005, 0.02, (n, k // 32)).astype(np.float32)
+            own = rng.integers(0, 256, (n, k // 32, 16), np.uint8), scales.ravel() if flat else scales
+            node.op_type, node.domain = "MatMulNBits", "com.microsoft"
+            node.input.append(f"{tensor.name}_scales")
+            said = {"K": k, "N": n, "bits": 4, "block_size": 32}
+            node.attribute.extend(onnx.helper.make_attribute(key, value) for key, value in said.items())
+            model.graph.initializer.remove(tensor)
+            model.graph.initializer.extend(map(onnx.numpy_helper.from_array, own, node.input[1:]))
+    return model
+
+
+def genai(
+    folder: Path, model: onnx.ModelProto | None = None, file: str = "model.onnx", sizes: tuple[int, ...] = GENAI
+) -> Path:
     """A folder as the onnxruntime-genai builder writes it, weights in a file of their own."""
     folder.mkdir()
-    model = model or decoder(GENAI)
+    model = model or decoder(sizes)
     convert_model_to_external_data(model, location="model.onnx.data", size_threshold=64)
     onnx.save(model, str(folder / "model.onnx"))
-    hidden, heads, shared, width, _ = GENAI
+    hidden, heads, shared, width, _ = sizes
     said = {"filename": file, "head_size": width, "hidden_size": hidden, "num_attention_heads": heads}
     said |= {"num_hidden_layers": LAYERS, "num_key_value_heads": shared}
     inputs = {"past_key_names": "past_key_values.%d.key", "past_value_names": "past_key_values.%d.value"}

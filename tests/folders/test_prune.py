@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 
+import onnx
 import pytest
 
 import spa_cli
 from tests.cli.running import contents, refused, spa
-from tests.folders.making import GENAI, LAYERS, OPTIMUM, genai, generate, optimum, said, weights
+from tests.folders.making import GENAI, LAYERS, OPTIMUM, PACKED, genai, generate, optimum, packed, said, weights
 
 HERE = ("--method", "l1", "--no-isolate", "--json")
 
@@ -17,6 +18,11 @@ def pruned(folder, out, *options: object) -> dict:
     ran = spa("prune", folder, "-o", out, *HERE, *options)
     assert ran.code == 0, ran.err
     return json.loads(ran.out)
+
+
+def packed_nodes(folder) -> list[onnx.NodeProto]:
+    nodes = onnx.load(str(folder / "model.onnx"), load_external_data=False).graph.node
+    return [node for node in nodes if node.op_type == "MatMulNBits"]
 
 
 def test_a_folder_of_optimum(tmp_path) -> None:
@@ -80,6 +86,25 @@ def test_onnxruntime_genai_generates_the_same(tmp_path) -> None:
     assert own == generate(out, 3)[: len(own)]
 
 
+@pytest.mark.parametrize("flat", [True, False])
+def test_weights_of_four_bits(tmp_path, flat) -> None:
+    folder, out = genai(tmp_path / "model", packed(PACKED, flat), sizes=PACKED), tmp_path / "small"
+    beside = {"hidden_size": PACKED[0], "intermediate_size": PACKED[4], "num_attention_heads": PACKED[1]}
+    beside |= {"num_key_value_heads": PACKED[2], "head_dim": PACKED[3], "num_hidden_layers": LAYERS}
+    (folder / "config.json").write_text(json.dumps(beside))
+    pruned(folder, out, "--target-params", 0.7)
+    now = said(out)
+    sizes = {n.input[1]: [a.i for k in "KN" for a in n.attribute if a.name == k] for n in packed_nodes(out)}
+    wide = now["num_attention_heads"] * now["head_dim"]
+    assert [sizes[f"wq{n}"] for n in range(LAYERS)] == [[now["hidden_size"], wide]] * LAYERS
+    assert [sizes[f"wo{n}"] for n in range(LAYERS)] == [[wide, now["hidden_size"]]] * LAYERS
+    assert [sizes[f"wf{n}"] for n in range(LAYERS)] == [[now["hidden_size"], now["intermediate_size"]]] * LAYERS
+    assert now["intermediate_size"] < PACKED[4]
+    decoder = json.loads((out / "genai_config.json").read_text())["model"]["decoder"]
+    assert (decoder["num_attention_heads"], decoder["head_size"]) == (now["num_attention_heads"], PACKED[3])
+    assert len(generate(out, 3)) == 32
+
+
 def test_caches_that_shrink(tmp_path) -> None:
     for make, sizes in ((optimum, OPTIMUM), (genai, GENAI)):
         folder, out = make(tmp_path / make.__name__), tmp_path / f"{make.__name__}-small"
@@ -98,7 +123,7 @@ def test_layers_that_differ_are_refused(tmp_path) -> None:
     uneven = refused(1, "prune", folder, "-o", out, "--method", "l1", "--no-isolate", *asked, "--only", "wq0*")
     assert uneven == (
         "'genai_config.json' has one num_attention_heads for all layers, and this cut leaves 2 in one and 4 in "
-        "another; leave out --no-uniform, or leave more whole by --ignore (nothing was written)"
+        "another; leave out --no-uniform, or more layers whole by --ignore (nothing was written)"
     )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model"]
     # what a dry run says is what would be
@@ -126,7 +151,7 @@ def test_a_process_of_its_own(tmp_path) -> None:
     assert ran.code == 0, ran.err
     assert "config.json: " in ran.out
     assert f"written to {out}" in ran.out.replace("\n", "")
-    assert "this is not cached: what a folder holds" in ran.err
+    assert "--cache keeps models alone, not with the files beside" in ran.err
     assert said(out)["intermediate_size"] < OPTIMUM[4]
 
 
