@@ -62,7 +62,7 @@ def named(groups: Sequence[Group], parts: Sequence[str], held: Sequence[Sequence
     sites, attentions = _sites(known), _attentions(known)
     parts_of = zip(known, sites, attentions, strict=True)
     wanted = [_candidates(k, site, attention, len(outer)) for k, site, attention in parts_of]
-    kinds = [k.part or (RESIDUAL if k.residual else "") for k in known]
+    kinds = [_kind(k, graph) for k in known]
     told = zip(groups, _distinct(wanted), kinds, strict=True)
     return [replace(group, name=name, kind=kind) for group, name, kind in told]
 
@@ -90,6 +90,14 @@ def _known(
     name, operator = (first.name, first.op) if first is not None else ("", "")
     number = counted.of(makers[0].tensor)
     return _Known(group, part, made, read, matrices, residual, name, operator, at(makers[0]), number)
+
+
+def _kind(known: _Known, graph: Graph) -> str:
+    makers = [m.tensor for m in known.group.members if m.role == PRODUCER]
+    if known.part and known.matrices and not known.read and makers and all(len(graph.shape(m)) > 1 for m in makers):
+        # those of queries and keys are of one head, however they are laid out (scales of packed weights tell no reader)
+        return INSIDE
+    return known.part or (RESIDUAL if known.residual else "")
 
 
 def _added(held: set[str], graph: Graph) -> bool:
