@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Mapping
@@ -21,12 +22,16 @@ _LONGEST = 1 << 24
 
 @dataclass(frozen=True)
 class Config:
-    """``data``: all that the file says; its numbers stand in the object ``inside`` of that."""
+    """``data``: all that the file says; its numbers stand in the object ``inside`` of that.
+
+    ``indent``, ``ascii``: how it is written.
+    """
 
     file: str
     data: dict[str, Any]
     inside: tuple[str, ...]
     indent: int | None
+    ascii: bool = False
 
     @property
     def said(self) -> dict[str, Any]:
@@ -44,9 +49,9 @@ class Config:
 
     def text(self, numbers: Mapping[str, int]) -> str:
         """The file with other numbers, and the rest as it was."""
-        data = json.loads(json.dumps(self.data))
+        data = copy.deepcopy(self.data)
         (_at(data, self.inside) or {}).update(numbers)
-        return json.dumps(data, indent=self.indent, ensure_ascii=False) + "\n"
+        return json.dumps(data, indent=self.indent, ensure_ascii=self.ascii) + "\n"
 
 
 def read(path: Path, known: frozenset[str]) -> Config | None:
@@ -62,7 +67,9 @@ def read(path: Path, known: frozenset[str]) -> Config | None:
         return None
     spaces = re.search(r"\n( +)\"", text)
     indent = len(spaces[1]) if spaces else None
-    found = (Config(path.name, data, place, indent) for place in _PLACES[path.name])
+    # half a character can only be written as a number
+    ascii_only = text.isascii() or "\\ud" in text.lower()
+    found = (Config(path.name, data, place, indent, ascii_only) for place in _PLACES[path.name])
     return next((config for config in found if any(config.number(key) for key in known)), None)
 
 

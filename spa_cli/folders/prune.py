@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,10 @@ def prune_folder(
         aside = FolderFiles(None, files.plan_out, files.report, files.force, folder)
         return _told(pipeline.prune(folder.model, asked, aside, dry_run=dry_run), aside, None)
     _check_apart(folder.path, out)
-    with refusing(out, "folder"), private(out.parent, None) as place:
-        made = place.path / out.name
-        made.mkdir()
+    with ExitStack() as stack:
+        with refusing(out, "folder"):
+            made = stack.enter_context(private(out.parent, None)).path / out.name
+            made.mkdir()
         inside = FolderFiles(made / folder.model.name, files.plan_out, files.report, files.force, folder, out)
         result = pipeline.prune(folder.model, asked, inside, dry_run=dry_run)
         return _told(result, inside, None if dry_run else out)
@@ -108,6 +110,10 @@ def _told(result: Result, files: FolderFiles, out: Path | None) -> Result:
 
 
 def _check_apart(folder: Path, out: Path) -> None:
+    if out.suffix in (".onnx", ".json") and not out.is_dir():
+        raise UsageError(
+            f"a model folder becomes a folder, and --output '{out}' is called as a file is; give another name"
+        )
     one, other = folder.resolve(), out.resolve()
     if one.is_relative_to(other) or other.is_relative_to(one):
         raise UsageError(f"the output folder '{out}' and the folder '{folder}' lie in each other; name another")

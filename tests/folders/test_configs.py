@@ -20,6 +20,14 @@ def test_order_indent_and_values_stay(tmp_path) -> None:
     assert config.said == json.loads(text), "what was read is as it was"
 
 
+def test_characters_are_written_as_they_were(tmp_path) -> None:
+    for text in ('{"dim": 4, "a": "\\u00f6"}', '{"dim": 4, "a": "\\ud800"}'):
+        (tmp_path / "config.json").write_text(text, encoding="utf-8")
+        config = configs.read(tmp_path / "config.json", keys.KNOWN)
+        assert config is not None
+        assert config.text({"dim": 4}) == f"{text}\n"
+
+
 def test_one_line_stays_one(tmp_path) -> None:
     (tmp_path / "genai_config.json").write_text('{"model": {"decoder": {"head_size": 4}}, "search": {}}')
     config = configs.read(tmp_path / "genai_config.json", keys.KNOWN)

@@ -44,9 +44,13 @@ def test_what_somebody_keeps_there_is_not_thrown_away(folder, tmp_path) -> None:
     out.mkdir()
     (out / "thesis.tex").write_text("years")
     refused(folder, out, r"holds 'thesis.tex', which the new one has not; name another folder$", force=True)
-    refused(folder, folder / "config.json", r"lie in each other; name another")
     (tmp_path / "file").write_text("")
     refused(folder, tmp_path / "file", r"is no folder, and a model folder becomes one; name another$", force=True)
+
+
+def test_a_folder_is_no_file(folder, tmp_path) -> None:
+    text = r"^a model folder becomes a folder, and out '.*small.onnx' is called as a file is; give another name$"
+    refused(folder, tmp_path / "small.onnx", text)
 
 
 def test_folders_lie_apart(folder, tmp_path) -> None:
