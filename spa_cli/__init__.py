@@ -241,15 +241,21 @@ def apply(
 ) -> Result:
     """Carry out ``plan`` on the model it was made for, or on a retrained one with the same nodes.
 
-    ``run=False``: for a model that onnxruntime can't run; it is checked by its structure, and in the parts that do run.
+    A folder with a model and its configuration becomes such a folder, as in ``prune``. ``run=False``: for a model that
+    onnxruntime can't run; it is checked by its structure, and in the parts that do run.
     """
     from spa_cli import pipeline
     from spa_cli.files import Files
+    from spa_cli.folders.prune import apply_to_folder
+    from spa_cli.folders.recognise import model_folder
     from spa_cli.options.shapes import shapes
     from spa_cli.plan import Plan
 
     chosen = plan if isinstance(plan, Plan) else Plan.read(Path(plan))
-    return pipeline.apply(chosen, model, Files(_file(out), force=force), input_shape=shapes(input_shape), run=run)
+    files, given = Files(_file(out), force=force), shapes(input_shape)
+    if isinstance(model, str | os.PathLike) and (folder := model_folder(Path(model))) is not None:
+        return apply_to_folder(chosen, folder, files.out, files, input_shape=given, run=run)
+    return pipeline.apply(chosen, model, files, input_shape=given, run=run)
 
 
 @_spoken

@@ -1,7 +1,8 @@
-"""``spa prune`` of a model folder."""
+"""``spa prune`` and ``spa apply`` of a model folder."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from spa_cli.folders.recognise import ModelFolder
 from spa_cli.folders.write import FolderFiles
 from spa_cli.isolation import Bounds, calling
 from spa_cli.options import Options
+from spa_cli.plan import Plan
 from spa_cli.progress import LOG, note
 from spa_cli.report.json_report import prune_json
 from spa_cli.result import Result
@@ -35,17 +37,39 @@ def prune_folder(
     ``files``: what is written beside, and whether over what is there. Raises the errors of ``spa_cli.errors``.
     """
     asked = _options(folder, options)
+    return _made(folder, out, files, lambda f: pipeline.prune(folder.model, asked, f, dry_run=dry_run), dry_run)
+
+
+def apply_to_folder(
+    plan: Plan,
+    folder: ModelFolder,
+    out: Path | None,
+    files: Files,
+    *,
+    input_shape: dict[str, tuple[int, ...]] | None = None,
+    run: bool = True,
+) -> Result:
+    """Carry out a plan on the model of a folder, and write ``out`` with it, as ``prune_folder`` does."""
+
+    def work(f: Files) -> Result:
+        return pipeline.apply(plan, folder.model, f, input_shape=input_shape, run=run)
+
+    return _made(folder, out, files, work, False)
+
+
+def _made(
+    folder: ModelFolder, out: Path | None, files: Files, work: Callable[[FolderFiles], Result], dry_run: bool
+) -> Result:
     if out is None:
         aside = FolderFiles(None, files.plan_out, files.report, files.force, folder)
-        return _told(pipeline.prune(folder.model, asked, aside, dry_run=dry_run), aside, None)
+        return _told(work(aside), aside, None)
     _check_apart(folder.path, out)
     with ExitStack() as stack:
         with refusing(out, "folder"):
             made = stack.enter_context(private(out.parent, None)).path / out.name
             made.mkdir()
         inside = FolderFiles(made / folder.model.name, files.plan_out, files.report, files.force, folder, out)
-        result = pipeline.prune(folder.model, asked, inside, dry_run=dry_run)
-        return _told(result, inside, None if dry_run else out)
+        return _told(work(inside), inside, None if dry_run else out)
 
 
 def pruned(folder: ModelFolder, options: Options, wanted: Wanted) -> dict[str, Any]:

@@ -130,6 +130,23 @@ def test_layers_that_differ_are_refused(tmp_path) -> None:
     assert refused(1, "prune", folder, "-o", out, *HERE[:3], *asked[:3], "--only", "wq0*", "--dry-run") == uneven
 
 
+def test_plans(tmp_path) -> None:
+    folder, out, plan = optimum(tmp_path / "model"), tmp_path / "small", tmp_path / "plan.json"
+    pruned(folder, out, "--target-params", 0.7, "--plan-out", plan)
+    ran = spa("apply", plan, folder, "-o", tmp_path / "again", "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["numbers"]["config.json"]["intermediate_size"][1] == said(out)["intermediate_size"]
+    assert contents(tmp_path / "again").keys() == contents(out).keys()
+    assert said(tmp_path / "again") == said(out)
+    data = json.loads(plan.read_text())
+    for name, axis in (("wf1", "1"), ("wg1", "0")):
+        data["kept"][name][axis] = data["kept"][name][axis][:-1]
+    plan.write_text(json.dumps(data))
+    text = refused(1, "apply", plan, folder, "-o", tmp_path / "third")
+    assert text.startswith("'config.json' has one intermediate_size for all layers, and this cut leaves ")
+    assert not (tmp_path / "third").exists()
+
+
 def test_a_dry_run_writes_nothing(tmp_path) -> None:
     folder, out = optimum(tmp_path / "model"), tmp_path / "small"
     report = pruned(folder, out, "--ratio", 0.5, "--dry-run")
