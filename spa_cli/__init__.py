@@ -180,13 +180,18 @@ def prune(
     """Prune ``model``; ``options`` are the fields of ``spa_cli.options.Options``, named as on the command line.
 
     ``result.model`` is the small model; it is also written to ``out`` if given, and all there is to see of it to
-    ``report``, an HTML page (extra ``report``).
+    ``report``, an HTML page (extra ``report``). A folder with one model beside a config.json or genai_config.json
+    becomes such a folder; ``result.numbers`` is what those files say anew.
     """
     from spa_cli import pipeline
     from spa_cli.files import Files
+    from spa_cli.folders.prune import prune_folder
+    from spa_cli.folders.recognise import model_folder
     from spa_cli.options import Options
 
     files = Files(_file(out), _file(plan_out), _file(report), force)
+    if isinstance(model, str | os.PathLike) and (folder := model_folder(Path(model))) is not None:
+        return prune_folder(folder, Options.of(options), files.out, files, dry_run=dry_run)
     return pipeline.prune(model, Options.of(options), files, dry_run=dry_run)
 
 
@@ -236,15 +241,21 @@ def apply(
 ) -> Result:
     """Carry out ``plan`` on the model it was made for, or on a retrained one with the same nodes.
 
-    ``run=False``: for a model that onnxruntime can't run; it is checked by its structure, and in the parts that do run.
+    A folder with a model and its configuration becomes such a folder, as in ``prune``. ``run=False``: for a model that
+    onnxruntime can't run; it is checked by its structure, and in the parts that do run.
     """
     from spa_cli import pipeline
     from spa_cli.files import Files
+    from spa_cli.folders.prune import apply_to_folder
+    from spa_cli.folders.recognise import model_folder
     from spa_cli.options.shapes import shapes
     from spa_cli.plan import Plan
 
     chosen = plan if isinstance(plan, Plan) else Plan.read(Path(plan))
-    return pipeline.apply(chosen, model, Files(_file(out), force=force), input_shape=shapes(input_shape), run=run)
+    files, given = Files(_file(out), force=force), shapes(input_shape)
+    if isinstance(model, str | os.PathLike) and (folder := model_folder(Path(model))) is not None:
+        return apply_to_folder(chosen, folder, files.out, files, input_shape=given, run=run)
+    return pipeline.apply(chosen, model, files, input_shape=given, run=run)
 
 
 @_spoken

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -46,6 +46,10 @@ class Files:
             if file.resolve() == same.resolve():
                 raise OptionError(f"{flag} and {other} are the same file '{same}'; give two names")
 
+    def dry(self) -> Files:
+        """The same, but that nothing is written."""
+        return replace(self, out=None, plan_out=None, report=None)
+
     def save(self, result: Result, small: Trial, page: Callable[[], str] | None = None) -> None:
         """Write all that was asked for; raises UsageError where that fails. ``page`` makes the report."""
         texts = {}
@@ -69,8 +73,13 @@ class Files:
                     fill(ready, text)
                 steps[file] = partial(place, ready, file, self.force)
             if self.out is not None:
-                steps[self.out] = partial(staged.publish, self.out, self.force)
+                last, step = self.last(self.out, staged)
+                steps[last] = step
             all_in_place(steps, self.force)
+
+    def last(self, out: Path, staged: Staged) -> tuple[Path, Callable[[], None]]:
+        """What is put in place last, and what does so."""
+        return out, partial(staged.publish, out, self.force)
 
 
 def place(ready: Path, file: Path, force: bool) -> None:

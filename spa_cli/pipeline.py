@@ -56,7 +56,7 @@ def prune(
         files.check(source)
         if files.report is not None and not options.run:
             raise OptionError("--report shows what the model gives, which --no-run does not ask it for; leave one out")
-        files = Files() if dry_run else files
+        files = files.dry() if dry_run else files
         subject = analyse(source, request, of_many=of_many)
         check_reach(subject, request)
         ranked = score(subject, request)

@@ -58,10 +58,8 @@ class Plan:
             raise UsageError('the plan\'s "input_shapes" has to be {input: [sizes]}')
         shapes = {}
         for name, shape in given.items():
-            if not isinstance(shape, list) or not all(isinstance(d, int) and d > 0 for d in shape):
-                raise UsageError(
-                    f"the plan's \"input_shapes\" for '{name}' is no list of sizes; write whole numbers above 0"
-                )
+            if not isinstance(shape, list) or not all(type(d) is int and d >= 0 for d in shape):
+                raise UsageError(f"the plan's \"input_shapes\" for '{name}' is no list of sizes; write whole numbers")
             if name in graph.inputs:
                 shapes[name] = tuple(shape)
         return shapes

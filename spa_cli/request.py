@@ -75,7 +75,7 @@ class Request:
         """Which channels may go, and in which multiples widths have to come, whatever they save."""
         o = self.options
         round_to = o.round_to if isinstance(o.round_to, int) else 1
-        return Constraints(o.ignore, o.only, round_to, o.min_channels, o.max_group_ratio, o.exact_only)
+        return Constraints(o.ignore, o.only, round_to, o.min_channels, o.max_group_ratio, o.exact_only, o.whole)
 
     @property
     def blocks(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class Result(Shown):
     on one sample, where the model leaves their number free. ``timings``: on other threads and with more samples, too;
     ``slower`` says why it is no faster than the original, "" where it is. ``tuned``: how it was trained, if it was.
 
+    ``numbers``: of a model folder, by file and key, what was written anew: before and after.
+
     ``not_verified``: what was not, because it was not run; then there is no latency, and the drift is not a number.
 
     Where the original keeps its weights in files of their own, those of ``model`` lie beside ``out`` if there is one.
@@ -63,6 +65,7 @@ class Result(Shown):
     slower: str
     not_verified: list[str]
     tuned: Tuned | None = None
+    numbers: dict[str, dict[str, tuple[int | None, int]]] = field(default_factory=dict)
 
     @property
     def line(self) -> str:

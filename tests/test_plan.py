@@ -20,6 +20,7 @@ from spa_cli.runtime.load import load
 from spa_cli.surgery.remaining import gather
 from tests.builders import build, inside, random
 from tests.cli.running import refused
+from tests.decoders import decoder
 from tests.samples import SAMPLES, model_path
 
 
@@ -319,3 +320,11 @@ def test_widths_of_weights_inside_bodies() -> None:
     assert set(plan.hidden) == {"wa", "wb"}
     with pytest.raises(UsageError, match="for 12 indices of 'wa' axis 1, this model has 10"):
         spa_cli.apply(Plan({}, {}, {n: {a: [0] for a in axes} for n, axes in plan.hidden.items()}, plan.widths), narrow)
+
+
+def test_a_plan_made_where_caches_are_empty() -> None:
+    model = decoder("optimum")
+    result = spa_cli.prune(model, method="l1", repair=False, ratio=0.3)
+    assert 0 in result.plan.about["input_shapes"]["past_key_values.0.key"]
+    again = spa_cli.apply(result.plan, model)
+    assert [t.raw_data for t in again.model.graph.initializer] == [t.raw_data for t in result.model.graph.initializer]

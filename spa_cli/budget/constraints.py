@@ -11,7 +11,10 @@ from spa_cli.channels.state import CONSUMER
 
 @dataclass(frozen=True)
 class Constraints:
-    """What may go: name patterns, floors, caps, and the multiple that widths have to be of."""
+    """What may go: name patterns, floors, caps, and the multiple that widths have to be of.
+
+    ``whole``: kinds of groups that may not.
+    """
 
     ignore: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
@@ -19,10 +22,11 @@ class Constraints:
     min_channels: int = 1
     max_group_ratio: float = 1.0
     exact_only: bool = False
+    whole: tuple[str, ...] = ()
 
     def allows(self, group: Group) -> bool:
         """Whether the group may lose channels at all."""
-        if self.exact_only and not group.exact:
+        if group.kind in self.whole or (self.exact_only and not group.exact):
             return False
         if self.only and not _any_match(names(group, makers=True), self.only):
             return False

@@ -29,7 +29,8 @@ class Group:
     ``ids`` (c,): one representative id per coupled channel. ``blocks`` (b,): if not empty, the ids of equal blocks
     (heads, groups, directions) each of which may keep *different* channels, as long as all keep the same number.
     ``inexact`` is the reason why removing is not zeroing, empty if it is. ``name`` says where it is and what
-    (``channels.naming``), ``tensor`` is the first weight that makes it, and what of that is cut.
+    (``channels.naming``), ``tensor`` is the first weight that makes it, and what of that is cut. ``kind``: "/blocks" or
+    "/inside" where an axis is cut in two ways (heads and their dimensions), "residual" for what blocks add to.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Group:
     members: tuple[Member, ...]
     inexact: Reason | None
     tensor: str = ""
+    kind: str = ""
 
     def __repr__(self) -> str:
         several = f"{len(self.blocks)} x " if len(self.blocks) else ""

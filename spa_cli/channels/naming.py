@@ -20,7 +20,7 @@ from spa_cli.channels.places import Place, Places, common, components, says_noth
 from spa_cli.channels.state import CONSUMER, PRODUCER
 from spa_cli.graph.model import Graph, Node
 
-BLOCKS, INSIDE = "/blocks", "/inside"
+BLOCKS, INSIDE, RESIDUAL = "/blocks", "/inside", "residual"
 _SUMS = frozenset(["Add", "Sum", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization"])
 # where more than this share of what adds to a residual lies, it is said to lie
 _MOST = 0.5
@@ -62,7 +62,9 @@ def named(groups: Sequence[Group], parts: Sequence[str], held: Sequence[Sequence
     sites, attentions = _sites(known), _attentions(known)
     parts_of = zip(known, sites, attentions, strict=True)
     wanted = [_candidates(k, site, attention, len(outer)) for k, site, attention in parts_of]
-    return [replace(group, name=name) for group, name in zip(groups, _distinct(wanted), strict=True)]
+    kinds = [_kind(k, graph) for k in known]
+    told = zip(groups, _distinct(wanted), kinds, strict=True)
+    return [replace(group, name=name, kind=kind) for group, name, kind in told]
 
 
 def _known(
@@ -88,6 +90,14 @@ def _known(
     name, operator = (first.name, first.op) if first is not None else ("", "")
     number = counted.of(makers[0].tensor)
     return _Known(group, part, made, read, matrices, residual, name, operator, at(makers[0]), number)
+
+
+def _kind(known: _Known, graph: Graph) -> str:
+    makers = [m.tensor for m in known.group.members if m.role == PRODUCER]
+    if known.part and known.matrices and not known.read and makers and all(len(graph.shape(m)) > 1 for m in makers):
+        # those of queries and keys are of one head, however they are laid out (scales of packed weights tell no reader)
+        return INSIDE
+    return known.part or (RESIDUAL if known.residual else "")
 
 
 def _added(held: set[str], graph: Graph) -> bool:

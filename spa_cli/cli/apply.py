@@ -20,7 +20,9 @@ def apply(
     output: Out,
     model: Annotated[
         Path | None,
-        typer.Argument(help="The .onnx file; with --weights only needed where names differ.", show_default=False),
+        typer.Argument(
+            help="The .onnx file, or a model folder; with --weights only needed where names differ.", show_default=False
+        ),
     ] = None,
     weights: Annotated[
         Path | None,

@@ -52,15 +52,20 @@ def prune(
 ) -> None:
     """Remove the least important channels and write a smaller, verified model.
 
+    A folder with one model beside a config.json or genai_config.json becomes such a folder, whose numbers fit.
     Several models, or a folder of them, go to a folder; --plan-out and --report are folders then, too. Each is pruned in
     a process of its own, so that one that crashes or hangs is an error like others.
     """
     from spa_cli.batch import Wanted, prune_file, prune_files
+    from spa_cli.folders.prune import prune_folder_apart
+    from spa_cli.folders.recognise import model_folder
     from spa_cli.options import Options
 
     asked = Options.of(one_budget(context, options))
     wanted = Wanted(output, plan_out, report, force, dry_run, cache)
     if len(model) == 1 and not model[0].is_dir():
         show_report(prune_file(model[0], asked, wanted), json, "pruned")
+    elif len(model) == 1 and (folder := model_folder(model[0])) is not None:
+        show_report(prune_folder_apart(folder, asked, wanted, bounds), json, "pruned")
     else:
         show_outcomes(prune_files(model, asked, wanted, bounds), json)

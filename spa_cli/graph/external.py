@@ -57,7 +57,7 @@ def find_beside(model: onnx.ModelProto, path: Path) -> Beside:
     """
     external = [(called, tensor) for called, tensor in every_tensor(model) if uses_external_data(tensor)]
     own = path.absolute().parent.resolve()
-    allowed = _allowed(path.absolute())
+    allowed = folders_of(path.absolute())
     found: dict[str, Path] = {}
     sizes: dict[Path, int] = {}
     for called, tensor in external:
@@ -87,7 +87,7 @@ def find_beside(model: onnx.ModelProto, path: Path) -> Beside:
     return Beside(own, tuple(sizes), sum(sizes.values()), linked)
 
 
-def _allowed(path: Path) -> list[Path]:
+def folders_of(path: Path) -> list[Path]:
     """Folders that data may lie in: the model's own, that of the file it is a link to, the blobs of its cache.
 
     The last is how Hugging Face keeps what it downloads: ``snapshots/REVISION/model.onnx`` is a link into ``blobs``.

@@ -147,8 +147,8 @@ class SweepArguments(SampleArguments, JudgeArguments, total=False):
     round_to: str | int
     """Keep layer widths multiples of this; auto: those whose time is worth what they lose; 1: any."""
 
-    uniform: bool
-    """Keep as many channels in every layer of the same role."""
+    uniform: bool | None
+    """Keep as many channels in every layer of the same role (default: in model folders only)."""
 
     device: str | os.PathLike[str]
     """Whose time decides: here, as measured, a name of 'spa devices', or a TOML file of your own."""

@@ -147,7 +147,9 @@ class Options:
         REMOVABLE,
         read=words.multiple,
     )
-    uniform: bool = option(False, "Keep as many channels in every layer of the same role.", REMOVABLE)
+    uniform: bool | None = option(
+        None, "Keep as many channels in every layer of the same role (default: in model folders only).", REMOVABLE
+    )
     device: str = option(
         "here",
         "Whose time decides: here, as measured, a name of 'spa devices', or a TOML file of your own.",
@@ -191,6 +193,8 @@ class Options:
     )
     # not asked for: set where many budgets are tried
     sweeping: bool = False
+    # nor this: kinds of groups of which a model folder's files have no number that could change
+    whole: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         read_all(self)

@@ -96,6 +96,7 @@ def prune_json(result: Result, schema: str) -> dict[str, Any]:
         "tidied": result.plan.about.get("tidy", {}),
         "repair": result.plan.about.get("repair"),
         "tuned": None if result.tuned is None else tuned_json(result.tuned),
+        "numbers": {f: {k: list(pair) for k, pair in keys.items()} for f, keys in result.numbers.items()},
         "warnings": result.warnings,
     }
 

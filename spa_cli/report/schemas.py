@@ -161,6 +161,10 @@ _PRUNED = {
     "tidied": _said(_map(COUNT), "step of --tidy: how much it did; empty: nothing, or it was not asked for"),
     "repair": _or_null(_REPAIR),
     "tuned": _said(_or_null(_TUNED), "null: it was not trained"),
+    "numbers": _said(
+        _map(_map(_list(_or_null(COUNT)))),
+        "of a model folder: file, key, and what it said before (null: nothing) and says now; empty: nothing changed",
+    ),
     "warnings": _list(TEXT),
 }
 _INDICES = {"anyOf": [_list(COUNT), _list(_list(COUNT))], "description": "kept; a list of lists: one per block"}

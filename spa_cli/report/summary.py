@@ -72,6 +72,9 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
     if report["multiples"]:
         same = ", the same in every layer of a role" if report["uniform"] else ""
         out.print(f"widths: {widths_text(report['multiples'])}{same}")
+    for file, keys in report["numbers"].items():
+        said = ", ".join(f"{key} {'none' if a is None else a} -> {b}" for key, (a, b) in keys.items())
+        out.print(escape(f"{file}: {said}"), soft_wrap=not out.is_terminal)
     if report["predicted_latency"] is not None:
         out.print(
             f"latency predicted for {escape(report['device'])}, not measured: {report['predicted_latency']:.3f} of the "

@@ -201,5 +201,5 @@ def refuse(subject: Subject, left_whole: dict[int, str], tied: str = "") -> None
         name = subject.analysis.grouping.groups[index].name
         raise ModelError(f"{nothing}: no cut of its groups survived verification ('{name}': {why}); please report it")
     if tied:
-        raise ModelError(f"{nothing}: {tied}; leave out --uniform, or let both go")
+        raise ModelError(f"{nothing}: {tied}; give --no-uniform, or let both go")
     raise ModelError(f"{nothing} under these constraints; 'spa inspect' lists the groups")

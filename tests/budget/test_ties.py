@@ -147,7 +147,7 @@ def test_what_one_of_them_has_to_keep_all_keep() -> None:
     alone = r"uniform=True cuts '.*' only with '.*', which has the same role and stays whole"
     for asked in ({"ratio": 0.3}, {"max_drift": 0.5}):
         with pytest.raises(
-            ModelError, match=f"^nothing in 'model' can be pruned: {alone}; leave out uniform=True, or let both go$"
+            ModelError, match=f"^nothing in 'model' can be pruned: {alone}; give uniform=False, or let both go$"
         ):
             spa_cli.prune(blocks(), method="l1", uniform=True, only="wf1", **asked)
     result = spa_cli.prune(blocks(), method="l1", ratio=0.3, uniform=True, ignore="wf1")

@@ -100,8 +100,12 @@ BAD_PLANS = {
     "nothing to cut": (lambda d: plan_file(d / "p", {}), "nothing to cut"),
     "strange shapes": (lambda d: plan_file(d / "p", {}, input_shapes=[3]), '"input_shapes" has to be {input: [sizes]}'),
     "strange sizes": (
+        lambda d: plan_file(d / "p", {}, input_shapes={"image": [-1]}),
+        "for 'image' is no list of sizes; write whole numbers",
+    ),
+    "sizes of nothing": (
         lambda d: plan_file(d / "p", {}, input_shapes={"image": [0]}),
-        "for 'image' is no list of sizes; write whole numbers above 0",
+        "'image'",
     ),
     "widths that are lists": (
         lambda d: plan_file(d / "p", {}, widths={"w": {"0": [8]}}),

@@ -37,8 +37,8 @@ def _options(command: str) -> list[str]:
     return [p.name for p in COMMANDS[command].params if p.name in {*NAMES, *LIMITS}]
 
 
-def test_all_fields_are_options_but_one() -> None:
-    assert [f.name for f in fields(Options)] == [*NAMES, "sweeping"]
+def test_all_fields_are_options_but_two() -> None:
+    assert [f.name for f in fields(Options)] == [*NAMES, "sweeping", "whole"]
     assert [f.name for f in fields(Limits)] == LIMITS
 
 
