@@ -19,6 +19,7 @@ from spa_cli.obspa.regression import Regression, fitted
 from spa_cli.obspa.statistics import WIDEST
 from spa_cli.obspa.unfit import Unfit
 from spa_cli.runtime.interpreter import Interpreter
+from spa_cli.runtime.said import said
 
 # positions of the first layer that are looked at, and the bytes that all that is known of them may take
 _POSITIONS, _BYTES = 65_536, 500_000_000
@@ -28,6 +29,8 @@ _FEWEST = 32
 _STEPS = (1.0, 0.5, 0.25)
 # of the error, what a step has to gain; of the output, an error that is none
 _GAIN, _NOTHING = 1e-3, 1e-8
+# what fewer samples at once may change
+_ROUNDED = 1e-3
 
 
 def refine(pair: Pair, first: Regression, second: Regression, pruned: Interpreter) -> Fit | None:
@@ -49,6 +52,11 @@ def _refined(
     pair: Pair, first: Regression, second: Regression, pruned: Interpreter, parts: list[dict[int, list[int]]]
 ) -> Fit | None:
     fit, held = ([_some(pair, first, second, pruned, *own) for own in part.items()] for part in parts)
+    chunk, which = next(iter(parts[0].items()))
+    (whole,) = pruned.peek([pair.second.around.after_norm], chunk)
+    # tensors that hold positions as samples, beside those that don't
+    if not np.allclose(whole[which], fit[0].y, rtol=_ROUNDED, atol=_ROUNDED * np.abs(fit[0].y).max()):
+        raise Unfit("some samples alone give something else than among all")
     size = sum(float(np.square(own.y, dtype=np.float64).sum()) for own in held)
     block = Block(pair.first, _region(pair, pruned, fit[0]))
     before = block.error(held)
@@ -108,7 +116,12 @@ def _some(
     """Raises Unfit where samples can't be told apart."""
     start, beside = pair.first.around.output, [n for n in pair.beside if pruned.parameter(n) is None]
     count = pruned.values[pair.first.x].shapes[chunk][0]
-    found = pruned.peek([pair.first.x, pair.second.around.after_norm, start, *beside], chunk, which, count)
+    names = [pair.first.x, pair.second.around.after_norm, start, *beside]
+    try:
+        found = pruned.peek(names, chunk, which, count)
+    except Exception as error:
+        # sizes that were worked out for all samples, or positions that stand for samples in some tensors only
+        raise Unfit(said(error)) from error
     x, y, z = (np.asarray(v) for v in found[:3])
     low, high = second.allowed(chunk, itemgetter(which))
     if {y.dtype, z.dtype} != {np.dtype(np.float32)} or len(z) != len(which) or y.shape != low.shape:

@@ -35,7 +35,7 @@ class Region:
     def __init__(self, side: Interpreter, nodes: Sequence[onnx.NodeProto], start: str, end: str, given: Given) -> None:
         self.start, self._end = start, end
         self._model = side.part(nodes, given, end)
-        self._forward = open_session(self._model, "all", providers=chosen())
+        self._forward = _opened(self._model)
         self._sizes = {name: value.shape for name, value in given.items()}
 
     def __call__(self, given: Given) -> Array:
@@ -61,10 +61,20 @@ class Region:
     @cached_property
     def _back(self) -> tuple[Adjoint, InferenceSession]:
         graph = build(self._model, "")
-        found = adjoint(graph, shapes_at(graph, self._sizes), [self.start], [self._end])
+        try:
+            found = adjoint(graph, shapes_at(graph, self._sizes), [self.start], [self._end])
+        except Exception as error:
+            raise Unfit(said(error)) from error
         if found.missing:
             raise Unfit(found.missing[self.start])
-        return found, open_session(found.model, "all", providers=chosen())
+        return found, _opened(found.model)
+
+
+def _opened(model: onnx.ModelProto) -> InferenceSession:
+    try:
+        return open_session(model, "all", providers=chosen())
+    except Exception as error:
+        raise Unfit(said(error)) from error
 
 
 def _run(session: InferenceSession, names: list[str] | None, feeds: Given) -> Array:
