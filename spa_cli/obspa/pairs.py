@@ -33,13 +33,6 @@ class Pair:
         return (self.second.node, *(n for n in self.second.around.path if n is not self.second.around.join))
 
     @property
-    def beside(self) -> list[str]:
-        """What else is read on the way, weights and all."""
-        behind = (*self.between, *self.lower)
-        made = {self.first.around.output, *(o for node in behind for o in node.outputs)}
-        return [*dict.fromkeys(i for node in behind for i in node.inputs if i and i not in made)]
-
-    @property
     def needs(self) -> set[str]:
         """What has to be at hand for the first layer to be changed when the second has been fitted."""
         made = {o for node in self.upper for o in node.outputs}

@@ -6,8 +6,6 @@ move so that the second layer, as fitted, comes closer to *its* targets: one ste
 
 from __future__ import annotations
 
-from operator import itemgetter
-
 import numpy as np
 
 from spa_cli.graph.model import Array
@@ -51,14 +49,20 @@ def refine(pair: Pair, first: Regression, second: Regression, pruned: Interprete
 def _refined(
     pair: Pair, first: Regression, second: Regression, pruned: Interpreter, parts: list[dict[int, list[int]]]
 ) -> Fit | None:
-    fit, held = ([_some(pair, first, second, pruned, *own) for own in part.items()] for part in parts)
+    behind = [pruned.node(n) for n in (*pair.between, *pair.lower)]
+    made = {pair.first.around.output, *(o for proto in behind for o in proto.output)}
+    # sizes that a cut has replaced are read, too
+    read = dict.fromkeys(i for proto in behind for i in proto.input if i and i not in made)
+    beside = [name for name in read if pruned.parameter(name) is None]
+    fit, held = ([_some(pair, first, second, pruned, beside, *own) for own in part.items()] for part in parts)
     chunk, which = next(iter(parts[0].items()))
     (whole,) = pruned.peek([pair.second.around.after_norm], chunk)
     # tensors that hold positions as samples, beside those that don't
     if not np.allclose(whole[which], fit[0].y, rtol=_ROUNDED, atol=_ROUNDED * np.abs(fit[0].y).max()):
         raise Unfit("some samples alone give something else than among all")
     size = sum(float(np.square(own.y, dtype=np.float64).sum()) for own in held)
-    block = Block(pair.first, _region(pair, pruned, fit[0]))
+    start, end = pair.first.around.output, pair.second.around.after_norm
+    block = Block(pair.first, Region(pruned, behind, start, end, fit[0].given))
     before = block.error(held)
     if before <= _NOTHING * size:
         return None
@@ -67,11 +71,6 @@ def _refined(
     errors = np.nan_to_num([block.error(held, _step(first, each)) for each in fits], nan=np.inf)
     best = int(np.argmin(errors))
     return fits[best] if errors[best] < (1 - _GAIN) * before else None
-
-
-def _region(pair: Pair, pruned: Interpreter, like: PairSamples) -> Region:
-    behind = [pruned.node(n) for n in (*pair.between, *pair.lower)]
-    return Region(pruned, behind, pair.first.around.output, pair.second.around.after_norm, like.given)
 
 
 def _moved(first: Regression, step: Array) -> Fit:
@@ -111,10 +110,16 @@ def _parts(
 
 
 def _some(
-    pair: Pair, first: Regression, second: Regression, pruned: Interpreter, chunk: int, which: list[int]
+    pair: Pair,
+    first: Regression,
+    second: Regression,
+    pruned: Interpreter,
+    beside: list[str],
+    chunk: int,
+    which: list[int],
 ) -> PairSamples:
-    """Raises Unfit where samples can't be told apart."""
-    start, beside = pair.first.around.output, [n for n in pair.beside if pruned.parameter(n) is None]
+    """``beside``: what else comes in on the way. Raises Unfit where samples can't be told apart."""
+    start = pair.first.around.output
     count = pruned.values[pair.first.x].shapes[chunk][0]
     names = [pair.first.x, pair.second.around.after_norm, start, *beside]
     try:
@@ -122,10 +127,16 @@ def _some(
     except Exception as error:
         # sizes that were worked out for all samples, or positions that stand for samples in some tensors only
         raise Unfit(said(error)) from error
+
+    def own(value: Array) -> Array:
+        if len(value) != count:
+            raise Unfit("samples don't lie along its first axis")
+        return np.asarray(value[which])
+
     x, y, z = (np.asarray(v) for v in found[:3])
-    low, high = second.allowed(chunk, itemgetter(which))
+    low, high = second.allowed(chunk, own)
     if {y.dtype, z.dtype} != {np.dtype(np.float32)} or len(z) != len(which) or y.shape != low.shape:
-        raise Unfit("samples don't lie along its first axis")
+        raise Unfit("what both give can't be compared sample by sample")
     rows = pair.first.inputs_at(x, None, len(first.matrix)).astype(np.float32, copy=False)
     if first.centred:
         rows = np.concatenate([rows, np.ones((*rows.shape[:2], 1), np.float32)], 2)

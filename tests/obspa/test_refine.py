@@ -92,11 +92,22 @@ ODD = {
       a = Einsum<equation="bti,io->bt">(x, wa)  h = Relu(a)  y = MatMul(h, wt)
     }""",
     "read twice": "(float[N,12] x) => (y) { a = MatMul(x, wa)  h = Relu(a)  b = Gemm(h, wh, h)  y = MatMul(b, wy) }",
+    "tokens in one line, beside a stream that keeps them apart": """(float[N,8,12] x) => (y) {
+      s = Reshape(x, flat)  o = Gemm(s, wo)  q = Reshape(o, apart)  t = Add(x, q)
+      u = Reshape(t, flat)  a = Gemm(u, wa)  k = Reshape(a, wide)  g = Relu(k)  l = Reshape(g, long)  b = Gemm(l, wb)
+      r = Reshape(b, apart)  v = Add(t, r)  y = MatMul(v, ww)
+    }""",
+    "one size for layers that are cut differently": """(float[N,8,12] x) => (y, z) {
+      a = MatMul(x, wa)  b = Reshape(a, all)  c = Relu(b)  y = MatMul(c, wy)
+      d = MatMul(y, wu)  e = Reshape(d, all)  f = Relu(e)  z = MatMul(f, wy2)
+    }""",
     "one sample": "(float[1,12] x) => (y) { a = MatMul(x, wa)  h = Relu(a)  y = MatMul(h, wy) }",
 }
 ODD_WEIGHTS = {
     "wa": (12, 40), "wy": (40, 8), "wl": (40, 12), "wm": (8, 40), "wt": (8, 6), "wh": (40, 40), "each": (4, 1),
-    "s8": (8,), "o8": (8,), "v8": np.ones(8, np.float32),
+    "wo": (12, 12), "ww": (12, 8), "wb": (40, 12), "flat": [-1, 12], "apart": [-1, 8, 12],
+    "wide": [-1, 8, 40], "long": [-1, 40],
+    "wu": (8, 40), "wy2": (40, 3), "all": [-1, 8, 40], "s8": (8,), "o8": (8,), "v8": np.ones(8, np.float32),
 }  # fmt: skip
 
 
