@@ -73,7 +73,7 @@ def _before(graph: Graph, second: Layer, firsts: dict[str, Layer], others: set[s
             stack += [i for i in node.inputs if i and i not in graph.parameters]
             continue
         found.append(first)
-        if _channelwise(graph, first.node):
+        if _channelwise(graph, first):
             stack.append(first.x)
     return found
 
@@ -96,9 +96,10 @@ def _pair(graph: Graph, first: Layer, second: Layer, order: dict[Node, int]) -> 
     return Pair(first, tuple(sorted(inside, key=order.__getitem__)), second)
 
 
-def _channelwise(graph: Graph, node: Node) -> bool:
+def _channelwise(graph: Graph, layer: Layer) -> bool:
     """Whether a convolution gives every channel from one alone."""
-    return node.op == "Conv" and int(node.attr("group", 1)) > 1 and graph.shape(node.inputs[1])[1] == 1
+    shape = graph.shape(layer.stored.name)
+    return layer.conv and int(layer.node.attr("group", 1)) > 1 and len(shape) > 1 and shape[1] == 1
 
 
 def _differentiable(node: Node) -> bool:

@@ -263,8 +263,19 @@ class Interpreter:
         constants: list[onnx.TensorProto],
     ) -> onnx.ModelProto:
         found = [helper.make_empty_tensor_value_info(o) for o in outputs]
-        graph = helper.make_graph(nodes, "nodes", inputs, found, constants)
+        given = {info.name for info in inputs}
+        graph = helper.make_graph([_but(node, given) for node in nodes], "nodes", inputs, found, constants)
         return helper.make_model(graph, opset_imports=self.model.opset_import, ir_version=self.model.ir_version)
+
+
+def _but(node: onnx.NodeProto, given: set[str]) -> onnx.NodeProto:
+    """A node that also makes what is ``given``, under other names."""
+    if given.isdisjoint(node.output):
+        return node
+    other = onnx.NodeProto()
+    other.CopyFrom(node)
+    other.output[:] = [f"{o}/made again" if o in given else o for o in node.output]
+    return other
 
 
 def _sequence_info(name: str, values: list[Array]) -> onnx.ValueInfoProto:

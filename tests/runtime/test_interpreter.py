@@ -111,3 +111,13 @@ def test_a_look_at_some_samples(model, chunks) -> None:
     np.testing.assert_allclose(side.values["a"][0], expected["a"], rtol=1e-5, atol=1e-6)
     for found, name in zip(side.peek(["a", "c", "e"], 0, [1, 3], len(expected["a"])), "ace", strict=True):
         np.testing.assert_allclose(found, expected[name][[1, 3]], rtol=1e-5, atol=1e-6)
+
+
+def test_one_of_what_a_node_gives_is_at_hand_and_the_other_is_not() -> None:
+    model = build("(float[N,6] x) => (y) { a, b = Split<axis=1, num_outputs=2>(x)  y = Add(a, b) }")
+    x = np.arange(12, dtype=np.float32).reshape(2, 6)
+    side = Interpreter(model, "", [{"x": x}])
+    for node in model.graph.node:
+        side.run(node)
+    np.testing.assert_array_equal(side.values["a"][0], x[:, :3])
+    np.testing.assert_array_equal(side.values["y"][0], x[:, :3] + x[:, 3:])
