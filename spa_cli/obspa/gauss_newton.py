@@ -10,7 +10,8 @@ than these two layers and what stands between them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -35,6 +36,16 @@ class PairSamples:
     low: Array
     high: Array
 
+    @cached_property
+    def missed(self) -> Array:
+        """What ``y`` lacks: zero where it lies between ``low`` and ``high``."""
+        return np.asarray(np.clip(self.y, self.low, self.high) - self.y)
+
+    @cached_property
+    def fixed(self) -> Array:
+        """Where not any value will do: elsewhere nothing is lost or gained."""
+        return np.asarray((self.missed != 0) | (self.low == self.high))
+
 
 @dataclass(frozen=True, eq=False)
 class Block:
@@ -50,16 +61,17 @@ class Block:
 
     def missed(self, samples: PairSamples, step: Array | None = None) -> Array:
         """What the second layer's output lacks after a step: zero where it lies between ``low`` and ``high``."""
-        y = samples.y if step is None else self.region.moved(samples.given, self.change(samples, step))
-        return np.asarray(np.clip(y, samples.low, samples.high) - y)
+        if step is None:
+            return samples.missed
+        return replace(samples, y=self.region.moved(samples.given, self.change(samples, step))).missed
 
     def error(self, parts: Sequence[PairSamples], step: Array | None = None) -> float:
         """Sum of squares of ``missed``."""
         return sum(float(np.square(self.missed(part, step), dtype=np.float64).sum()) for part in parts)
 
     def felt(self, samples: PairSamples, error: Array) -> Array:
-        """``J^T`` of an error, at every row; where any value will do nothing is lost or gained."""
-        back = self.region.pulled(samples.given, np.where(self._fixed(samples), error, np.float32(0)))
+        """``J^T`` of an error, at every row, as far as it is one (``PairSamples.fixed``)."""
+        back = self.region.pulled(samples.given, np.where(samples.fixed, error, np.float32(0)))
         return self.first.outputs_at(back, None, len(samples.rows))
 
     def gradient(self, samples: PairSamples, error: Array) -> Array:
@@ -70,9 +82,6 @@ class Block:
     def curvature(self, samples: PairSamples, step: Array) -> Array:
         """``J^T J`` of a step."""
         return self.gradient(samples, self.region.pushed(samples.given, self.change(samples, step)))
-
-    def _fixed(self, samples: PairSamples) -> Array:
-        return np.asarray((self.missed(samples) != 0) | (samples.low == samples.high))
 
 
 def gauss_newton(block: Block, parts: Sequence[PairSamples], rng: np.random.Generator) -> Array:

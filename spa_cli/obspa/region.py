@@ -10,14 +10,13 @@ import onnx
 from onnxruntime import InferenceSession
 
 from spa_cli.adjoints.network import Adjoint, adjoint
+from spa_cli.adjoints.weights import opened
 from spa_cli.analysis import shapes_at
 from spa_cli.graph.model import Array
 from spa_cli.graph.view import build
 from spa_cli.obspa.unfit import Unfit
 from spa_cli.runtime.interpreter import Interpreter
-from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.said import said
-from spa_cli.runtime.session import open_session
 
 # how far differences reach, relative to a tensor's size
 _STEP = 1e-3
@@ -72,7 +71,7 @@ class Region:
 
 def _opened(model: onnx.ModelProto) -> InferenceSession:
     try:
-        return open_session(model, "all", providers=chosen())
+        return opened(model)
     except Exception as error:
         raise Unfit(said(error)) from error
 

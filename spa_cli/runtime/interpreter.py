@@ -166,7 +166,8 @@ class Interpreter:
             if key not in self._sessions:
                 while len(self._sessions) >= _SESSIONS:
                     self._sessions.pop(next(iter(self._sessions)))
-                self._sessions[key] = self._open(nodes, inputs, wanted, [self._in_memory(n) for n in constants])
+                model = self._model_of(nodes, inputs, wanted, [self._in_memory(n) for n in constants])
+                self._sessions[key] = open_session(model, providers=chosen(), arena=False)
             made = dict(zip(wanted, self._sessions[key].run(wanted, values), strict=True))
         return [made[n] if n in made else self._some(n, chunk, which, of) for n in names]
 
@@ -245,15 +246,6 @@ class Interpreter:
         # inference reads the length of a list of sizes; everything else may change from chunk to chunk
         listed = np.ndim(value) <= 1 and np.asarray(value).dtype.kind in "iu"
         return helper.make_tensor_value_info(name, kind, list(np.shape(value)) if listed else [None] * np.ndim(value))
-
-    def _open(
-        self,
-        nodes: list[onnx.NodeProto],
-        inputs: list[onnx.ValueInfoProto],
-        outputs: list[str],
-        constants: list[onnx.TensorProto],
-    ) -> Any:
-        return open_session(self._model_of(nodes, inputs, outputs, constants), providers=chosen(), arena=False)
 
     def _model_of(
         self,
