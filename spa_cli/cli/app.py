@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from spa_cli.cli.failures import INTERRUPTED, JSON, print_error, wants_json
 from spa_cli.cli.streams import say, settle
 from spa_cli.cli.watch import watched
+from spa_cli.errors import of_memory
 from spa_cli.interrupts import heed, interrupted
 from spa_cli.written import noting, told
 
@@ -101,6 +102,8 @@ def _main() -> None:
                 _interrupted(written)
             raise
         except OSError as error:
+            if of_memory(error):
+                raise
             say(f"error: what was asked for can't be printed: {error.strerror or error}; print it to another place")
             raise SystemExit(2) from None
 

@@ -79,6 +79,9 @@ def _as_child(run: Callable[[], None]) -> NoReturn:
         run()
     except SystemExit as left:
         code = left.code or 0
+    except (MemoryError, OSError):
+        # not even room to say so, which is left to the parent
+        os._exit(1)
     with uninterrupted():
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):

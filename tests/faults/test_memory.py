@@ -83,6 +83,24 @@ watched(run)
     assert _ended_by(child, monkeypatch, capfd) == (code, "ours\n")
 
 
+@pytest.mark.parametrize("error", ["MemoryError()", "OSError(12, 'Cannot allocate memory')"])
+def test_what_has_no_room_to_say_so_leaves_it_to_its_parent(error, monkeypatch, capfd) -> None:
+    """The child itself, where memory ends outside of a command: no traceback, and no other cause is blamed."""
+    child = f"""
+import sys
+sys.path[:0] = [{str(ROOT)!r}]
+from spa_cli.cli import app
+def run():
+    raise {error}
+app.commands = lambda: run
+app.main()
+"""
+    found, said = _ended_by(child, monkeypatch, capfd)
+    assert found == 5
+    assert said.startswith("error: there is not enough memory (exit code 1, where 'ulimit' allows 0.40 GB)")
+    assert said.count("\n") == 1
+
+
 def test_without_a_limit_nothing_is_watched(monkeypatch) -> None:
     monkeypatch.setattr(watch, "limited", lambda: None)
     done: list[int] = []
