@@ -47,7 +47,7 @@ def adjoint(graph: Graph, shapes: Shapes, wanted: Iterable[str], outputs: Iterab
         reason = f"opset {graph.opset} is too old; adjoints are known from opset {OLDEST} on"
         emit = Emitter(graph.opset, _names(graph))
         inputs = {o: Value(emit, emit.fresh(f"cotangent/{o}"), shapes.dtype.get(o, 1)) for o in outputs}
-        model = assemble(graph.in_memory(), emit, inputs, [], Sizes(graph, shapes))
+        model = assemble(graph.to_run(), emit, inputs, [], Sizes(graph, shapes))
         return Adjoint(model, {}, dict.fromkeys(wanted, reason), {o: v.name for o, v in inputs.items()})
     taken = _names(graph)
     return _Back(expand(graph, shapes, taken), wanted, outputs, taken).result()
@@ -65,7 +65,7 @@ class _Back:
         self._cotangents: dict[str, list[Value]] = {}
         # tensors whose gradient would lack a part, and why
         self._broken: dict[str, str] = {}
-        self._model = graph.in_memory()
+        self._model = graph.to_run()
         self._protos = {name: node for node in self._model.graph.node for name in node.output if name}
 
     def result(self) -> Adjoint:

@@ -13,7 +13,8 @@ import onnx
 from numpy.typing import NDArray
 
 from spa_cli.errors import ModelError
-from spa_cli.graph.external import array_of, read_in
+from spa_cli.graph.external import MAPPED, array_of, read_in
+from spa_cli.graph.stored import bytes_of
 
 Array = NDArray[Any]
 
@@ -137,6 +138,19 @@ class Graph:
         copy = onnx.ModelProto()
         copy.CopyFrom(self.model)
         if self.folder:
+            read_in(copy, self.folder)
+        return copy
+
+    @property
+    def mapped(self) -> bool:
+        """Whether weights stay in their files when it is run, because there are too many to be read in."""
+        return bool(self.folder) and sum(bytes_of(t) for t in self.parameters.values()) > MAPPED
+
+    def to_run(self) -> onnx.ModelProto:
+        """A copy of the model for a session that knows its ``folder``: in memory, or ``mapped``."""
+        copy = onnx.ModelProto()
+        copy.CopyFrom(self.model)
+        if self.folder and not self.mapped:
             read_in(copy, self.folder)
         return copy
 

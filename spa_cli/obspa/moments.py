@@ -8,6 +8,7 @@ import numpy as np
 
 from spa_cli.graph.model import Array
 from spa_cli.obspa.shrinkage import POSITIONS
+from spa_cli.runtime.store import Kept, Store
 
 # rows that are worth a product
 _ENOUGH = 1024
@@ -38,6 +39,7 @@ class Moments:
         # what is asked for takes the place of what was summed: of a wide layer both would be half a gigabyte
         self._xx: Array | None = None
         self._h: Array | None = None
+        self._resting: Kept | None = None
         self._x: Array | None = None
         # what is taken off the rows before anything is summed, (g, 1, p); ``None``: nothing
         self._shift: Array | None = None
@@ -87,6 +89,8 @@ class Moments:
     @property
     def h(self) -> Array:
         """Covariance of ``x``, (g, p, p)."""
+        if self._resting is not None:
+            return np.asarray(self._resting.get())
         self._take_up()
         if self._h is None:
             assert self._xx is not None
@@ -95,12 +99,15 @@ class Moments:
                 h -= np.outer(mean, mean)
         return self._h
 
+    def rest(self, store: Store) -> None:
+        """Nothing is added any more: the covariance is kept where there is room for it."""
+        self._resting, self._h = store.put(self.h), None
+
     @property
     def second(self) -> Array:
         """Second moment of ``x`` about zero, (g, p, p)."""
         self._take_up()
-        if self._h is None and self._shift is None:
-            assert self._xx is not None
+        if self._xx is not None and self._shift is None:
             return np.asarray(self._xx / self.n)
         m = self.mean_x
         return np.asarray(self.h + m[:, :, None] * m[:, None, :])

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import onnx
 from onnxruntime import InferenceSession
 
 from spa_cli.adjoints.network import Adjoint, adjoint
@@ -97,10 +98,10 @@ def sensitivity(
     free = not any(fixed_size(graph, name) for name in graph.inputs)
     parts = list(_parts(chunks, _each(known, shapes), free))
     try:
-        forward = open_session(probe(graph.in_memory(), outputs), "all", providers=chosen())
+        forward = _opened(graph, probe(graph.to_run(), outputs))
         channels = _channels(forward, outputs, parts)
         groups = {k.key: k.groups(*(graph_shape(graph, shapes, n) for n in (k.x, k.operand))) for k in known}
-        metric, chances = _measured(forward, back, groups, known, channels, parts, np.random.default_rng(seed))
+        metric, chances = _measured(graph, forward, back, groups, known, channels, parts, np.random.default_rng(seed))
     except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises: the layers are scored without
         return Sensitivity(missing={layer.key: said(error) for layer in layers})
     return Sensitivity(metric, chances, back.missing)
@@ -147,7 +148,14 @@ def _channels(forward: InferenceSession, outputs: list[str], parts: list[_Part])
     return found
 
 
+def _opened(graph: Graph, model: onnx.ModelProto) -> InferenceSession:
+    """A session on what was made of the graph; of weights that stay in their files no copies are made."""
+    level = "none" if graph.mapped else "all"
+    return open_session(model, level, graph.mapped, providers=chosen(), folder=graph.folder)
+
+
 def _measured(
+    graph: Graph,
     forward: InferenceSession,
     back: Adjoint,
     groups: dict[str, int],
@@ -158,7 +166,7 @@ def _measured(
 ) -> tuple[dict[str, Array], dict[str, list[Array]]]:
     """Sums over samples and positions of ``g g^T`` (g, o, o), and the chances of positions, chunk by chunk."""
     outputs, names = [*channels], [back.gradients[layer.key] for layer in layers]
-    session = open_session(back.model, "all", providers=chosen())
+    session = _opened(graph, back.model)
     moments: dict[str, Array] = {}
     chances: dict[str, list[Array]] = {}
     for part in tracked(parts):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,33 +15,44 @@ from spa_cli.errors import UsageError
 from spa_cli.graph.known import Read
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.shapes import Shapes
+from spa_cli.memory import working_memory
 from spa_cli.obspa.layers import INTEGERS, Layer, graph_shape
 from spa_cli.obspa.moments import Moments
 from spa_cli.obspa.positions import Positions
+from spa_cli.operators.contracts import ShapeOf
 from spa_cli.progress import tracked
 from spa_cli.runtime.probe import probe
 from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.said import said
 from spa_cli.runtime.session import open_session
+from spa_cli.runtime.store import Store
+from spa_cli.runtime.stretches import Stretch, in_stretches, stretches
 
 # a Hessian of this many coordinates takes half a gigabyte
 WIDEST = 8192
+# of the memory there is, what is fetched in one run may take, and what is kept of moments and of activations
+_SHARE = 1 / 4
 
 
 @dataclass
 class Statistics:
     """Of one layer: moments of its input, variance (summed over channels) of its target, energy per output channel.
 
-    ``weight``: its ``W`` (g, o, p), of an operand of that ``shape``. ``hidden``: moments of a recurrent layer's units,
-    (directions, h, h).
+    ``matrix``: reads its ``W`` (g, o, p), of an operand of that ``shape``. ``hidden``: moments of a recurrent layer's
+    units, (directions, h, h).
     """
 
-    weight: Array
+    matrix: Callable[[], Array]
     shape: tuple[int, ...]
     moments: Moments
     spread: float
     energy: Array
     hidden: Moments | None = None
+
+    @property
+    def weight(self) -> Array:
+        """``W``, read anew: of a large network those of all layers are more than fits."""
+        return self.matrix()
 
     @property
     def finite(self) -> bool:
@@ -54,94 +69,157 @@ def collect(
     where: Positions,
     widest: int = WIDEST,
 ) -> dict[str, Statistics]:
-    """One run of the dense network with the layers' inputs and targets as extra outputs; statistics per layer key.
+    """One run of the dense network with the layers' inputs and targets fetched; statistics per layer key.
 
-    Memory does not grow with the number of chunks. Layers with more than ``widest`` inputs have no statistics, nor have
-    those whose weights are not all numbers.
+    Memory grows neither with the number of chunks nor with the depth of the network: where all of it does not fit, it
+    is run stretch by stretch, and moments go to disk. Layers with more than ``widest`` inputs have no statistics, nor
+    have those whose weights are not all numbers.
     """
+    used = _used(graph, shapes, layers, widest)
+    if not used:
+        return {}
+    room, most = working_memory() * _SHARE, max(map(samples_in, chunks))
+    store = Store(room)
 
+    def size(name: str) -> int:
+        return 4 * math.prod(d or 1 for d in graph_shape(graph, shapes, name)[1:]) * most
+
+    requests = [_fetched(graph, each.layer) for each in used]
+    parts = stretches(graph, requests, size, room)
+    found: dict[str, Statistics] = {}
+    progress = tracked(range(len(parts) * len(chunks)))
+    for served, run in _runs(graph, chunks, parts, requests, store):
+        sums = {i: _Sums(graph, used[i], where, sum(map(samples_in, chunks))) for i in served}
+        for at, values in enumerate(run):
+            next(progress)
+            for i in served:
+                sums[i].add(at, {**chunks[at], **values})
+        for i in served:
+            if sums[i].moments.n:
+                found[used[i].layer.key] = sums[i].statistics(store)
+    next(progress, None)
+    return {each.layer.key: found[each.layer.key] for each in used if each.layer.key in found}
+
+
+class _Used(NamedTuple):
+    """A layer with statistics; ``sizes`` of its matrix (g, o, p) and of its operand."""
+
+    layer: Layer
+    sizes: tuple[int, ...]
+    operand: tuple[int, ...]
+    matrix: Callable[[], Array]
+
+
+def _used(graph: Graph, shapes: Shapes, layers: list[Layer], widest: int) -> list[_Used]:
     def shape_of(name: str) -> tuple[int, ...]:
         return graph_shape(graph, shapes, name)
 
-    samples = sum(map(samples_in, chunks))
-    weights: dict[str, Array] = {}
-    sizes: dict[str, tuple[int, ...]] = {}
-    used: list[Layer] = []
+    found = []
     for layer in layers:
         operand = layer.weight(reader(graph), shape_of)
         if operand is None or not shape_of(layer.x):
             continue
-        matrix = layer.matrix(operand, layer.groups(shape_of(layer.x), operand.shape))
+        groups = layer.groups(shape_of(layer.x), operand.shape)
+        matrix = layer.matrix(operand, groups)
         if matrix.shape[2] <= widest and np.isfinite(matrix).all():
-            weights[layer.key], sizes[layer.key] = matrix, operand.shape
-            used.append(layer)
-    if not used:
-        return {}
-    moments = {layer.key: Moments() for layer in used}
-    hidden = {layer.key: Moments() for layer in used if layer.recurrent and layer.node.outputs[0]}
-    sums: dict[str, list[Array]] = {}
-    names = {n for s in used for n in (s.x, s.around.target, s.around.after_norm)} - set(graph.inputs)
-    wanted = sorted(names - set(graph.parameters))
-    session = open_session(probe(graph.in_memory(), wanted, beside=True), providers=chosen(), arena=False)
-    for at, chunk in enumerate(tracked(chunks)):
-        try:
-            values = {**chunk, **(dict(zip(wanted, session.run(wanted, chunk), strict=True)) if wanted else {})}
-        except Exception as error:
-            raise UsageError(
-                f"the model does not run on one of the calibration samples ({said(error)}); give samples it takes"
-            ) from error
-        for layer in used:
-            x = np.asarray(values[layer.x])
-            if not layer.takes(x):
-                continue
-            limit = positions(samples, weights[layer.key].shape[2])
-            rows = where.of(layer, at, x.shape, limit)
-            zero = graph.array(layer.zeros[0]) if layer.zeros[0] in graph.parameters else None
-            inputs = layer.inputs_at(x, rows, len(weights[layer.key]), zero)
-            moments[layer.key].add(inputs, layer.samples(x.shape))
-            after = values[layer.around.after_norm]
-            for name in {layer.around.target, layer.around.after_norm}:
-                if not layer.recurrent and layer.gives(after) and values[name].shape == after.shape:
-                    drawn = rows if rows is not None and rows.ndim == 2 else None
-                    sums.setdefault(f"{layer.key}/{name}", []).append(_channel_sums(layer, values[name], drawn))
-        for key, units in hidden.items():
+            found.append(_Used(layer, matrix.shape, operand.shape, partial(_matrix, graph, layer, shape_of, groups)))
+    return found
+
+
+def _matrix(graph: Graph, layer: Layer, shape_of: ShapeOf, groups: int) -> Array:
+    operand = layer.weight(reader(graph), shape_of)
+    assert operand is not None
+    return layer.matrix(operand, groups)
+
+
+def _fetched(graph: Graph, layer: Layer) -> list[str]:
+    """Tensors that the statistics of a layer are made of, but inputs and weights of the network."""
+    units = [layer.node.outputs[0]] if layer.recurrent and layer.node.outputs[0] else []
+    names = dict.fromkeys([layer.x, layer.around.target, layer.around.after_norm, *units])
+    return [n for n in names if n not in graph.inputs and n not in graph.parameters]
+
+
+def _runs(
+    graph: Graph, chunks: list[dict[str, Array]], parts: list[Stretch], requests: list[list[str]], store: Store
+) -> Iterator[tuple[tuple[int, ...], Iterator[dict[str, Array]]]]:
+    """The layers that every stretch serves, and the values fetched, chunk by chunk."""
+    if len(parts) > 1:
+        for part, run in in_stretches(graph, chunks, parts, store):
+            yield part.served, _taken(run)
+        return
+    wanted = sorted({n for names in requests for n in names})
+    session = open_session(
+        probe(graph.to_run(), wanted, beside=True),
+        providers=chosen(),
+        arena=False,
+        large=graph.mapped,
+        folder=graph.folder,
+    )
+    runs = (dict(zip(wanted, session.run(wanted, chunk), strict=True)) if wanted else {} for chunk in chunks)
+    yield parts[0].served, _taken(runs)
+
+
+def _taken(run: Iterator[dict[str, Array]]) -> Iterator[dict[str, Array]]:
+    try:
+        yield from run
+    except Exception as error:
+        raise UsageError(
+            f"the model does not run on one of the calibration samples ({said(error)}); give samples it takes"
+        ) from error
+
+
+class _Sums:
+    """What is added up for one layer."""
+
+    def __init__(self, graph: Graph, used: _Used, where: Positions, samples: int) -> None:
+        self._graph, self._used, self._where, self._samples = graph, used, where, samples
+        layer = used.layer
+        self.moments = Moments()
+        self._units = Moments() if layer.recurrent and layer.node.outputs[0] else None
+        self._totals: dict[str, list[Array]] = {}
+
+    def add(self, at: int, values: dict[str, Array]) -> None:
+        """What one chunk of samples gives, the ``at``-th."""
+        layer, graph = self._used.layer, self._graph
+        groups, _, width = self._used.sizes
+        if self._units is not None:
             # (steps, directions, batch, h)
-            steps = np.moveaxis(values[key], 1, 0)
-            units.add(steps.reshape(len(steps), -1, steps.shape[-1]), steps.shape[2])
-    totals = {n: np.sum(s, 0) for n, s in sums.items()}
-    return {
-        s.key: _statistics(graph, s, weights[s.key], sizes[s.key], moments[s.key], hidden.get(s.key), totals)
-        for s in used
-        if moments[s.key].n
-    }
+            steps = np.moveaxis(values[layer.node.outputs[0]], 1, 0)
+            self._units.add(steps.reshape(len(steps), -1, steps.shape[-1]), steps.shape[2])
+        x = np.asarray(values[layer.x])
+        if not layer.takes(x):
+            return
+        rows = self._where.of(layer, at, x.shape, positions(self._samples, width))
+        zero = graph.array(layer.zeros[0]) if layer.zeros[0] in graph.parameters else None
+        self.moments.add(layer.inputs_at(x, rows, groups, zero), layer.samples(x.shape))
+        after = values[layer.around.after_norm]
+        for name in {layer.around.target, layer.around.after_norm}:
+            if not layer.recurrent and layer.gives(after) and values[name].shape == after.shape:
+                drawn = rows if rows is not None and rows.ndim == 2 else None
+                self._totals.setdefault(name, []).append(_channel_sums(layer, values[name], drawn))
+
+    def statistics(self, store: Store) -> Statistics:
+        """All of it; moments are kept in ``store``."""
+        used, layer = self._used, self._used.layer
+        totals = {n: np.sum(s, 0) for n, s in self._totals.items()}
+        weight, h = used.matrix(), self.moments.h
+        own = np.einsum("gop,gpq,goq->go", weight, h, weight, optimize=True)
+        spread, energy = float(own.sum()), own.reshape(-1)
+        target, after = totals.get(layer.around.target), totals.get(layer.around.after_norm)
+        if target is not None and layer.unfit != INTEGERS:
+            spread = float((target[2] / target[0] - np.square(target[1] / target[0])).sum())
+        if after is not None:
+            energy = after[2] / after[0]
+        if self._units is not None and layer.node.inputs[2] in self._graph.parameters:
+            r = self._graph.array(layer.node.inputs[2]).astype(np.float64)
+            spread += float(np.einsum("dop,dpq,doq->", r, self._units.h, r, optimize=True))
+        self.moments.rest(store)
+        return Statistics(used.matrix, used.operand, self.moments, max(spread, 1e-12), energy, self._units)
 
 
 def reader(graph: Graph) -> Read:
     """Reads a parameter of the dense graph by name, ``None`` if there is none."""
     return lambda name: graph.array(name) if name in graph.parameters else None
-
-
-def _statistics(
-    graph: Graph,
-    layer: Layer,
-    weight: Array,
-    shape: tuple[int, ...],
-    x: Moments,
-    hidden: Moments | None,
-    totals: dict[str, Array],
-) -> Statistics:
-    own = np.einsum("gop,gpq,goq->go", weight, x.h, weight, optimize=True)
-    spread, energy = float(own.sum()), own.reshape(-1)
-    target = totals.get(f"{layer.key}/{layer.around.target}")
-    after = totals.get(f"{layer.key}/{layer.around.after_norm}")
-    if target is not None and layer.unfit != INTEGERS:
-        spread = float((target[2] / target[0] - np.square(target[1] / target[0])).sum())
-    if after is not None:
-        energy = after[2] / after[0]
-    if hidden is not None and layer.node.inputs[2] in graph.parameters:
-        r = graph.array(layer.node.inputs[2]).astype(np.float64)
-        spread += float(np.einsum("dop,dpq,doq->", r, hidden.h, r, optimize=True))
-    return Statistics(weight, shape, x, max(spread, 1e-12), energy, hidden)
 
 
 def _channel_sums(layer: Layer, value: Array, rows: Array | None) -> Array:

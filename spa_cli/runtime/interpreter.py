@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
 from spa_cli.graph.bodies import captured_names
-from spa_cli.graph.external import array_of
+from spa_cli.graph.external import array_of, read_in
 from spa_cli.graph.model import Array, Graph, Node
 from spa_cli.graph.sparse import dense, store
 from spa_cli.runtime.providers import chosen
@@ -149,6 +149,22 @@ class Interpreter:
             self._release([chunk])
         return here[name]
 
+    def fetch(self, names: Sequence[str], chunk: int, keep: Collection[str]) -> dict[str, Any]:
+        """Values of several tensors for one chunk, of which those to ``keep`` are at hand from then on."""
+        found = dict(zip(names, self.peek(names, chunk), strict=True))
+        here = self._kept[chunk]
+        for name in found.keys() - here.keys():
+            if name in keep:
+                here[name] = self._store.put(found[name])
+        return found
+
+    def keep_only(self, names: Collection[str]) -> None:
+        """Forget all but these tensors, and the samples."""
+        self._sessions.clear()
+        for here in self._kept:
+            for name in here.keys() - {*names} - self._given:
+                here.pop(name).free()
+
     def peek(self, names: Sequence[str], chunk: int, which: Sequence[int] = (), of: int = 0) -> list[Any]:
         """Values of several tensors for one chunk, from one run, and nothing of it is kept.
 
@@ -166,8 +182,8 @@ class Interpreter:
             if key not in self._sessions:
                 while len(self._sessions) >= _SESSIONS:
                     self._sessions.pop(next(iter(self._sessions)))
-                model = self._model_of(nodes, inputs, wanted, [self._in_memory(n) for n in constants])
-                self._sessions[key] = open_session(model, providers=chosen(), arena=False)
+                model = self._model_of(nodes, inputs, wanted, [self._constant(n) for n in constants])
+                self._sessions[key] = open_session(model, providers=chosen(), arena=False, folder=self._folder)
             made = dict(zip(wanted, self._sessions[key].run(wanted, values), strict=True))
         return [made[n] if n in made else self._some(n, chunk, which, of) for n in names]
 
@@ -231,13 +247,21 @@ class Interpreter:
         read = dict.fromkeys(i for n in nodes for i in n.input if i and i not in given and i not in made)
         kinds = {name: helper.np_dtype_to_tensor_dtype(value.dtype) for name, value in given.items()}
         inputs = [helper.make_tensor_value_info(n, k, [None] * given[n].ndim) for n, k in kinds.items()]
-        return self._model_of(nodes, inputs, [end], [self._in_memory(name) for name in read])
+        part = self._model_of(nodes, inputs, [end], [self._constant(name) for name in read])
+        read_in(part, self._folder)
+        return part
 
-    def _in_memory(self, name: str) -> onnx.TensorProto:
+    def _constant(self, name: str) -> onnx.TensorProto:
         tensor: onnx.TensorProto = self._tensors[name]
-        if uses_external_data(tensor) or tensor.name != name:
-            return numpy_helper.from_array(numpy_helper.to_array(tensor, self._folder), name)
-        return tensor
+        if tensor.name == name:
+            # what lies in a file stays there, onnxruntime maps it
+            return tensor
+        if uses_external_data(tensor):
+            called = onnx.TensorProto()
+            called.CopyFrom(tensor)
+            called.name = name
+            return called
+        return numpy_helper.from_array(numpy_helper.to_array(tensor), name)
 
     def _declared(self, name: str, value: Any) -> onnx.ValueInfoProto:
         if isinstance(value, list):

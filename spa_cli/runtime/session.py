@@ -53,12 +53,14 @@ def open_session(
     arena: bool = True,
     timed: bool = False,
     threads: int | None = None,
+    folder: str = "",
 ) -> ort.InferenceSession:
     """A session on a file, or on a model in memory; raises what onnxruntime raises.
 
     ``large``: weights stay in their file, mapped into memory, where onnxruntime would pack a copy of each. ``arena``:
     what a run takes is kept for the next one. ``timed``: it waits as a user's session would, which is fastest.
     ``threads``: how many compute (``None``: as was asked for where it is timed, else as onnxruntime would).
+    ``folder``: where the external data of a model from memory lies.
     """
     kind: type[ort.InferenceSession] = ort.InferenceSession
     if isinstance(model, Widened):
@@ -79,8 +81,10 @@ def open_session(
     options.add_session_config_entry("session.load_model_format", "ONNX")
     options.graph_optimization_level = _LEVELS[level]
     opened = openable(model) if isinstance(model, Source) else model
-    if isinstance(model, Source) and not isinstance(opened, str) and model.folder:
-        options.add_session_config_entry(DATA_FOLDER, model.folder)
+    if isinstance(model, Source):
+        folder = model.folder
+    if folder and not isinstance(opened, str):
+        options.add_session_config_entry(DATA_FOLDER, folder)
     what: Any = opened.SerializeToString() if isinstance(opened, onnx.ModelProto) else opened
     try:
         return _opened(what, options, providers, kind)
