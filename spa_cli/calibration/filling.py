@@ -11,7 +11,7 @@ from spa_cli.runtime.caches import is_state, masks_all, new_length, pasts
 from spa_cli.runtime.dimensions import input_shapes
 from spa_cli.runtime.follows import follows
 from spa_cli.runtime.inputs import batch_of, input_dims, input_dtype
-from spa_cli.runtime.session import open_session, run
+from spa_cli.runtime.session import graph_session, run
 
 # lengths of a past that are tried in turn where onnxruntime does not run without one
 _LENGTHS = (1, 2, 16)
@@ -105,10 +105,8 @@ def _runs(graph: Graph, arrays: Mapping[str, Array]) -> bool:
     """Whether onnxruntime takes the first sample; where trying costs too much, it is taken to."""
     if graph.folder and any(t.data_location for t in graph.model.graph.initializer):
         return True
-    if graph.model.ByteSize() > _LIMIT:
-        return True
     try:
-        run(open_session(graph.in_memory()), batch_of(dict(arrays), graph, 1))
+        run(graph_session(graph), batch_of(dict(arrays), graph, 1))
     except Exception:  # noqa: BLE001 - onnxruntime's kinds are its own; why nothing runs is told where the model is run
         return False
     return True

@@ -19,8 +19,7 @@ from spa_cli.calibration.selection import class_scores
 from spa_cli.calibration.store import Store
 from spa_cli.graph.model import Array, Graph, Node
 from spa_cli.runtime.probe import probe
-from spa_cli.runtime.providers import chosen
-from spa_cli.runtime.session import open_session
+from spa_cli.runtime.session import graph_session
 
 # those about as wide as one, and those 255 times as wide: within either a mistake costs little
 _NARROW, _WIDE = (NORMAL, SIGNED, UNIT), (CENTRED, PIXELS)
@@ -65,7 +64,7 @@ def _guess(analysis: Analysis, kinds: Mapping[str, Kind], unknown: list[str]) ->
         return _NARROW, "", False
     count = int(np.clip(_MACS / max(analysis.costs.macs, 1), _FEWEST, _MOST)) if scores else _FEWEST
     store = Store.of(analysis, kinds, count, np.random.default_rng(0))
-    session = open_session(probe(analysis.graph.in_memory(), wanted), providers=chosen())
+    session = graph_session(analysis.graph, probe(analysis.graph.to_run(), wanted))
 
     def outputs(span: Range | None) -> dict[str, Array]:
         ranged = {n: replace(kinds[n], ranges=(span,)) if n in unknown and span else kinds[n] for n in kinds}

@@ -12,8 +12,7 @@ from spa_cli.calibration.store import Positions, Store
 from spa_cli.graph.model import Array, Node
 from spa_cli.runtime.inputs import input_dims
 from spa_cli.runtime.probe import probe
-from spa_cli.runtime.providers import chosen
-from spa_cli.runtime.session import open_session
+from spa_cli.runtime.session import graph_session
 
 # numbers per sample that are compared with stored statistics (of more, so many are taken), and how large they can be
 _COMPARED, _FARTHEST = 8192, 1e15
@@ -33,7 +32,7 @@ def class_scores(analysis: Analysis) -> str:
 
 def evenly_spread(analysis: Analysis, pool: Store, scores: str, count: int) -> Positions:
     """``count`` samples, as equally many of each predicted class as there are."""
-    session = open_session(analysis.graph.in_memory(), providers=chosen())
+    session = graph_session(analysis.graph)
     predicted = np.zeros(len(pool.kept), np.int64)
     for at, chunk in pool.chunks(analysis):
         found = session.run([scores], chunk)[0]
@@ -77,7 +76,7 @@ def like_training(analysis: Analysis, pool: Store, norms: list[Node], count: int
 
 def _deviations(analysis: Analysis, pool: Store, norms: list[Node]) -> Array:
     """(samples, numbers): how far mean and mean square of every channel are from what is stored, layers alike."""
-    graph, model = analysis.graph, analysis.graph.in_memory()
+    graph, model = analysis.graph, analysis.graph.to_run()
     names = [f"spa/{kind}/{at}" for at in range(len(norms)) for kind in ("mean", "square")]
     for node, mean, square in zip(norms, names[::2], names[1::2], strict=True):
         # averaged inside, so that no map has to be handed out
@@ -90,7 +89,7 @@ def _deviations(analysis: Analysis, pool: Store, norms: list[Node]) -> Array:
                 helper.make_node("GlobalAveragePool", [f"{square}d"], [square]),
             ]
         )
-    session = open_session(probe(model, names), providers=chosen())
+    session = graph_session(graph, probe(model, names))
     statistics = [tuple(graph.array(n).astype(float) for n in node.inputs[3:5]) for node in norms]
     total = 2 * sum(len(mean) for mean, _ in statistics)
     some = np.unique(np.linspace(0, total - 1, min(total, _COMPARED)).astype(int))

@@ -23,8 +23,7 @@ from spa_cli.calibration.samples import JUDGES, JUDGES_OF_TRAINING, Samples
 from spa_cli.errors import OptionError
 from spa_cli.graph.model import Array
 from spa_cli.options import Options
-from spa_cli.runtime.providers import chosen
-from spa_cli.runtime.session import open_session
+from spa_cli.runtime.session import graph_session
 from spa_cli.text import plural
 
 # the fewest samples of which some can be spared
@@ -132,7 +131,7 @@ def emphasised(analysis: Analysis, calibration: Calibration, focus: Focus) -> Ca
     """
     graph = analysis.graph
     name = focus.output or next((n for n in graph.outputs if len(analysis.state.shapes.shape.get(n) or ()) == 2), "")
-    session = open_session(graph.in_memory(), providers=chosen())
+    session = graph_session(graph)
     chunks, index, hits = [], [], 0
     free = not any(fixed_size(graph, n) for n in calibration.chunks[0])
     for at, chunk in enumerate(calibration.chunks):

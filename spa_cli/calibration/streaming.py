@@ -12,8 +12,7 @@ from spa_cli.calibration.chunks import Calibration
 from spa_cli.graph.model import Array
 from spa_cli.graph.states import Pair
 from spa_cli.runtime.caches import pasts
-from spa_cli.runtime.providers import chosen
-from spa_cli.runtime.session import open_session
+from spa_cli.runtime.session import graph_session
 
 
 def carried(analysis: Analysis) -> list[Pair]:
@@ -30,7 +29,7 @@ def streamed(analysis: Analysis, samples: Calibration) -> Calibration:
     pairs = [p for p in carried(analysis) if all(p.input in c and not np.any(c[p.input]) for c in samples.chunks)]
     if not pairs or len(samples.chunks) < 2:
         return samples
-    session = open_session(analysis.graph.in_memory(), providers=chosen(), arena=False)
+    session = graph_session(analysis.graph, arena=False)
     chunks, states = list[dict[str, Array]](), dict[str, Any]()
     for chunk in samples.chunks:
         now = {**chunk, **{n: fitting for n, s in states.items() if (fitting := _fitting(s, chunk[n])) is not None}}

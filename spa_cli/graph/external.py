@@ -217,6 +217,15 @@ def array_of(tensor: onnx.TensorProto, folder: str) -> NDArray[Any]:
     return np.frombuffer(data, helper.tensor_dtype_to_np_dtype(tensor.data_type)).reshape(tensor.dims)
 
 
+def put(tensor: onnx.TensorProto, folder: str, array: NDArray[Any]) -> None:
+    """Other values of the same type and shape in the place of a tensor's, in its file; raises OSError."""
+    region, data = region_of(tensor), array.tobytes()
+    assert len(data) == region.length
+    with os.fdopen(os.open(Path(folder) / region.location, _FLAGS | os.O_WRONLY), "wb") as file:
+        file.seek(region.offset)
+        file.write(data)
+
+
 def read_in(model: onnx.ModelProto, folder: str) -> None:
     """Bring the external data of a model into it."""
     for _, tensor in every_tensor(model):

@@ -11,6 +11,7 @@ from typing import Any
 
 import onnx
 from numpy.typing import NDArray
+from onnx.external_data_helper import uses_external_data
 
 from spa_cli.errors import ModelError
 from spa_cli.graph.external import MAPPED, array_of, read_in
@@ -144,7 +145,7 @@ class Graph:
     @property
     def mapped(self) -> bool:
         """Whether weights stay in their files when it is run, because there are too many to be read in."""
-        return bool(self.folder) and sum(bytes_of(t) for t in self.parameters.values()) > MAPPED
+        return bool(self.folder) and sum(map(bytes_of, filter(uses_external_data, self.parameters.values()))) > MAPPED
 
     def to_run(self) -> onnx.ModelProto:
         """A copy of the model for a session that knows its ``folder``: in memory, or ``mapped``."""

@@ -84,18 +84,22 @@ class Staged:
         """Write the model; ``external``: with its weights in the data file. Raises UsageError if that fails."""
         try:
             if external or model.ByteSize() > INLINE_LIMIT:
-                for tensor in model.graph.initializer:
-                    if tensor.name not in self.data.taken:
-                        self.data.take(tensor)
-                for tensor in inner_tensors(model.graph):
-                    if uses_external_data(tensor):
-                        self.data.take(tensor)
+                self.take(model)
             onnx.save(model, str(self.path), format="protobuf")
         except OSError as error:
             raise UsageError(
                 f"the result can't be written to '{self._root.parent}': {error.strerror or error}; "
                 "free some space, or choose another folder"
             ) from error
+
+    def take(self, model: onnx.ModelProto) -> None:
+        """Move all weights of a model that are not there yet into the data file; raises OSError."""
+        for tensor in model.graph.initializer:
+            if tensor.name not in self.data.taken:
+                self.data.take(tensor)
+        for tensor in inner_tensors(model.graph):
+            if uses_external_data(tensor):
+                self.data.take(tensor)
 
     def read_into(self, model: onnx.ModelProto) -> None:
         """Bring the weights of a model that was written here back into memory."""

@@ -19,15 +19,12 @@ from spa_cli.channels.slices import sums
 from spa_cli.derivatives.differentiable import Differentiable
 from spa_cli.derivatives.loss import Loss
 from spa_cli.derivatives.network import Batch
-from spa_cli.errors import OptionError
 from spa_cli.graph.formulas import made_by_formula
 from spa_cli.graph.model import Array
 from spa_cli.obspa.curvature import Curvature
 from spa_cli.options import Options
-from spa_cli.runtime.session import open_session, run
+from spa_cli.runtime.session import graph_session, run
 
-# what a protobuf message can hold, with some room
-_LARGEST = 1_900_000_000
 Finish = Callable[[Array], Array]
 
 
@@ -65,11 +62,6 @@ class Evidence:
     @cached_property
     def curvature(self) -> Curvature:
         """Calibration samples and what the layers see of them; raises UsageError for data that can't be used."""
-        if self.analysis.weight_bytes > _LARGEST:
-            raise OptionError(
-                f"--method {self.options.method} holds the model in memory, and {self.analysis.weight_bytes / 1e9:.3g} "
-                "GB of weights are more than onnxruntime takes from there (2 GB); use --method l2 --no-repair"
-            )
         samples = fitted_to(self.analysis, self.options, self._focus, self._data)
         return Curvature(self.analysis, samples, self.options.seed, self.emphasis, self._judges)
 
@@ -98,7 +90,7 @@ class Evidence:
         samples, given = self.curvature.calibration, self._data.fit
         labels = given.labels if given is not None and samples.index is not None else None
         first = samples.chunks[0]
-        reference = run(open_session(self.graph.in_memory()), first)
+        reference = run(graph_session(self.graph), first)
         batches: list[Batch] = []
         for at, chunk in enumerate(samples.chunks):
             own = labels[samples.index[at]] if labels is not None and samples.index is not None else None

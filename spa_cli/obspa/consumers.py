@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -47,35 +48,65 @@ class Reader:
         return np.asarray(self.h + np.outer(self.mean, self.mean))
 
 
-def consumers(
-    graph: Graph,
-    grouping: Grouping,
-    layers: list[Layer],
-    statistics: dict[str, Statistics],
-    emphasis: dict[str, float],
-    metric: dict[str, Array],
-) -> list[list[list[Reader]]]:
-    """Per group, per block (one if it has none), the layers that read it; ``emphasis``: how much they count (1).
+class Consumers:
+    """Per group, per block (one if it has none), the layers that read it; made when they are asked for.
 
-    ``metric``: of some layers, how much the network feels their outputs (``Sensitivity``).
+    ``emphasis``: how much layers count (1). ``metric``: of some layers, how much the network feels their outputs
+    (``Sensitivity``).
     """
-    group_of = {int(c): i for i, g in enumerate(grouping.groups) for c in g.ids}
-    found: list[list[list[Reader]]] = [[[] for _ in range(max(1, len(group.blocks)))] for group in grouping.groups]
-    for layer in layers:
-        if layer.key not in statistics:
-            continue
-        known = statistics[layer.key]
-        h, mean = known.moments.h, known.moments.mean_x
-        # relative to the variance the error is added into; wide tensors count more (by sqrt(o): measured on ResNet-20,
-        # 86.7 % at 2x MACs against 85.0 without and 86.6 with o, and fewer parameters than with o)
-        times = emphasis.get(layer.node.label, 1.0) / known.spread
-        for i in _groups_in(grouping, layer.operand, _inner_axes(layer), group_of):
-            own = grouping.groups[i]
-            _add_layer(graph, grouping, own, layer, known, (h, mean), times, metric.get(layer.key), found[i])
-        units = layer.node.input(2) if layer.recurrent and known.hidden is not None else ""
-        for i in _groups_in(grouping, units, [2], group_of):
-            _add_units(graph, grouping, grouping.groups[i], layer, known, times, found[i])
-    return found
+
+    def __init__(
+        self,
+        graph: Graph,
+        grouping: Grouping,
+        layers: list[Layer],
+        statistics: dict[str, Statistics],
+        emphasis: dict[str, float],
+        metric: dict[str, Array],
+    ) -> None:
+        self._graph, self._grouping, self._statistics = graph, grouping, statistics
+        self._emphasis, self._metric = emphasis, metric
+        group_of = {int(c): i for i, g in enumerate(grouping.groups) for c in g.ids}
+        # layers that read a group through their weight, and recurrent ones that read their own units
+        self._layers: list[list[tuple[Layer, bool]]] = [[] for _ in grouping.groups]
+        for layer in layers:
+            if layer.key not in statistics:
+                continue
+            for i in _groups_in(grouping, layer.operand, _inner_axes(layer), group_of):
+                self._layers[i].append((layer, False))
+            recurs = layer.recurrent and statistics[layer.key].hidden is not None
+            for i in _groups_in(grouping, layer.node.input(2) if recurs else "", [2], group_of):
+                self._layers[i].append((layer, True))
+
+    def __getitem__(self, index: int) -> list[list[Reader]]:
+        found = self._none(index)
+        for own in self.one_by_one(index):
+            for block, readers in zip(found, own, strict=True):
+                block += readers
+        return found
+
+    def one_by_one(self, index: int) -> Iterator[list[list[Reader]]]:
+        """The same, layer by layer: of a large network they are more than fits at once."""
+        group = self._grouping.groups[index]
+        for layer, units in self._layers[index]:
+            known, found = self._statistics[layer.key], self._none(index)
+            # relative to the variance the error is added into; wide tensors count more (by sqrt(o): measured on
+            # ResNet-20, 86.7 % at 2x MACs against 85.0 without and 86.6 with o, and fewer parameters than with o)
+            times = self._emphasis.get(layer.node.label, 1.0) / known.spread
+            if units:
+                _add_units(self._graph, self._grouping, group, layer, known, times, found)
+            else:
+                metric = self._metric.get(layer.key)
+                _add_layer(self._graph, self._grouping, group, layer, known, times, metric, found)
+            yield found
+
+    def bytes(self, index: int) -> int:
+        """About what ranking a group with all of its readers at once takes."""
+        sizes = (self._statistics[layer.key].size for layer, _ in self._layers[index])
+        return sum(8 * g * p * (2 * o + 3 * p) for g, o, p in sizes)
+
+    def _none(self, index: int) -> list[list[Reader]]:
+        return [[] for _ in range(max(1, len(self._grouping.groups[index].blocks)))]
 
 
 def together(readers: list[Reader]) -> list[Reader]:
@@ -129,12 +160,12 @@ def _add_layer(
     group: Group,
     layer: Layer,
     statistics: Statistics,
-    moments: tuple[Array, Array],
     times: float,
     metric: Array | None,
     found: list[list[Reader]],
 ) -> None:
-    matrix, rows, (h, mean) = statistics.weight, statistics.moments.rows, moments
+    weights, rows = statistics.weight, statistics.moments.rows
+    matrix, h, mean = weights, statistics.moments.h, statistics.moments.mean_x
     scale = norm_scale(layer.around.norm, reader(graph))
     if scale is not None:
         matrix = matrix * per_row(scale[0], matrix.shape[:2])[..., None]
@@ -145,7 +176,7 @@ def _add_layer(
     )
     weight = math.sqrt(matrix.shape[0] * matrix.shape[1]) * times
     # layers that share a weight are one: what they read is added up, for one and the same matrix
-    felt = None if metric is None or layer.siblings else _felt(metric, matrix, statistics.weight, h)
+    felt = None if metric is None or layer.siblings else _felt(metric, matrix, weights, h)
 
     def add(to: list[Reader], g: int, places: Slots) -> None:
         part = (layer.stored.name, g) if layer.siblings else None

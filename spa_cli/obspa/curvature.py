@@ -17,7 +17,7 @@ from spa_cli.errors import UsageError
 from spa_cli.graph.view import build
 from spa_cli.memory import working_memory
 from spa_cli.obspa.beyond import beyond
-from spa_cli.obspa.consumers import Reader, consumers
+from spa_cli.obspa.consumers import Consumers
 from spa_cli.obspa.layers import find_layers
 from spa_cli.obspa.positions import Positions
 from spa_cli.obspa.rank import energy_share, rank
@@ -30,9 +30,8 @@ from spa_cli.obspa.walk import walk
 from spa_cli.progress import stage
 from spa_cli.runtime.floats import last_floats
 from spa_cli.runtime.probe import probe
-from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.said import said
-from spa_cli.runtime.session import open_session
+from spa_cli.runtime.session import graph_session
 from spa_cli.runtime.widened import widened
 from spa_cli.surgery.cut import Cut
 from spa_cli.verification.drift import drift_over
@@ -59,6 +58,8 @@ class Curvature:
         self._judges = judges or calibration
         self._emphasis = emphasis or {}
         foreign = calibration.noise and any(n.op == "BatchNormalization" for n in analysis.graph.nodes)
+        # of weights that stay in their files no copy with other norms is made
+        foreign = foreign and not analysis.graph.mapped
         self._standard = None
         if foreign:
             self._standard = Standardised(analysis.graph, calibration.chunks, _SHARE * working_memory())
@@ -99,10 +100,10 @@ class Curvature:
         return finite
 
     @cached_property
-    def consumers(self) -> list[list[list[Reader]]]:
+    def consumers(self) -> Consumers:
         """Per group and block, the layers that read it."""
         grouping = self._analysis.grouping
-        return consumers(self._graph, grouping, self._layers, self.statistics, self._emphasis, self.sensitivity.metric)
+        return Consumers(self._graph, grouping, self._layers, self.statistics, self._emphasis, self.sensitivity.metric)
 
     @cached_property
     def rankings(self) -> list[Ranking]:
@@ -116,13 +117,16 @@ class Curvature:
         grouping = self._analysis.grouping
         return energy_share(self._graph, grouping, grouping.groups[index], self._layers, self.statistics)
 
-    def repair(self, work: Cut) -> None:
-        """Refit the cut model's layers; on samples that nothing is fitted to it is never worse than the sliced one."""
+    def repair(self, work: Cut) -> bool:
+        """Refit the cut model's layers; on samples that nothing is fitted to it is never worse than the sliced one.
+
+        False: it was dropped, and the weights, which lie in a file, have to be cut anew.
+        """
         self._dropped = ""
         # what is ranked is ranked, and of a large network this takes gigabytes
         for name in ("consumers", "statistics"):
             self.__dict__.pop(name, None)
-        stored = _stored(work)
+        stored, in_files = _stored(work), work.folder != self._analysis.graph.folder
         sliced = [t.SerializeToString() for t in stored]
         if self._standard is not None:
             self._standard.put(work)
@@ -147,8 +151,10 @@ class Curvature:
             )
             for tensor, before_repair in zip(stored, sliced, strict=True):
                 tensor.ParseFromString(before_repair)
-        elif self._standard is not None:
+            return not in_files
+        if self._standard is not None:
             self._standard.take_back(work)
+        return True
 
     def give_up(self, why: str) -> None:
         """The repair did not survive: what is left is the cut alone."""
@@ -156,14 +162,13 @@ class Curvature:
 
     def _error(self, work: Cut) -> float:
         """Relative squared distance from what the dense model gives: its outputs, or what their classes are made of."""
-        graph = self._graph
-        cut = build(work.model, graph.folder).in_memory() if graph.folder else work.model
+        graph, cut = self._graph, build(work.model, work.folder)
         judged = last_floats(graph, self._analysis.state.shapes)
         # what lost channels is another thing
         shrunk = {state.output for state in work.states}
         judged = [name for name in judged if name not in shrunk] or judged
-        whole, small = probe(graph.in_memory(), judged), widened(probe(cut, judged), work.states)
-        dense, pruned = (open_session(m, "all", providers=chosen()) for m in (whole, small))
+        dense = graph_session(graph, probe(graph.to_run(), judged), "all")
+        pruned = graph_session(cut, widened(probe(cut.to_run(), judged), work.states), "all")
         moved = drift_over(dense, pruned, self._judges.runs, agreeing=False).relative_l2
         return 0.0 if math.isnan(moved) else moved**2
 

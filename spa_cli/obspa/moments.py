@@ -8,19 +8,24 @@ import numpy as np
 
 from spa_cli.graph.model import Array
 from spa_cli.obspa.shrinkage import POSITIONS
+from spa_cli.obspa.wide import DOUBLE
 from spa_cli.runtime.store import Kept, Store
 
 # rows that are worth a product
 _ENOUGH = 1024
 # a mean of so many deviations drowns them in single precision: such coordinates are taken relative to it
 _FAR = 10
+# rows of a matrix that are worked on at once
+_STRIPE = 1024
 
 
 def damped(h: Array, damping: float | Array) -> Array:
     """``H + lambda I`` (g, p, p), with lambda ``damping`` (one, or (g,)) times the mean of the diagonal of ``H``."""
     p = h.shape[-1]
     level = np.maximum(np.trace(h, axis1=1, axis2=2) / p, 1e-12) * damping
-    return np.asarray(h + level[:, None, None] * np.eye(p))
+    found: Array = h.copy()
+    found[:, np.arange(p), np.arange(p)] += level[:, None]
+    return found
 
 
 class Moments:
@@ -68,7 +73,8 @@ class Moments:
             xx = np.matmul(x.transpose(0, 2, 1), x)
             x_sum = x.sum(1, dtype=np.float64)
             self._taken += x.shape[1]
-            self._xx = xx.astype(np.float64) if self._xx is None else np.add(self._xx, xx, out=self._xx)
+            kept = xx if len(xx[0]) > DOUBLE else xx.astype(np.float64)
+            self._xx = kept if self._xx is None else np.add(self._xx, kept, out=self._xx)
             self._x = x_sum if self._x is None else self._x + x_sum
 
     def _relative(self, x: Array) -> Array:
@@ -96,7 +102,8 @@ class Moments:
             assert self._xx is not None
             self._h, self._xx = np.divide(self._xx, self.n, out=self._xx), None
             for h, mean in zip(self._h, self._moved, strict=True):
-                h -= np.outer(mean, mean)
+                for at in range(0, len(h), _STRIPE):
+                    h[at : at + _STRIPE] -= np.outer(mean[at : at + _STRIPE], mean)
         return self._h
 
     def rest(self, store: Store) -> None:

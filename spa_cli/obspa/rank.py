@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from spa_cli.channels.groups import Group, Grouping
@@ -9,7 +11,9 @@ from spa_cli.channels.ranking import Ranking, Scores
 from spa_cli.channels.slices import shape_of, slot_of, sums
 from spa_cli.channels.state import PRODUCER
 from spa_cli.graph.model import Array, Graph
-from spa_cli.obspa.consumers import Reader, together
+from spa_cli.memory import working_memory
+from spa_cli.obspa.at_once import at_once
+from spa_cli.obspa.consumers import Consumers, Reader, together
 from spa_cli.obspa.layers import Layer
 from spa_cli.obspa.products import lost
 from spa_cli.obspa.saliency import Consumer, Rigid, convex, greedy
@@ -17,22 +21,34 @@ from spa_cli.obspa.shrinkage import shrunk
 from spa_cli.obspa.statistics import Statistics
 from spa_cli.progress import tracked
 
+# of the memory there is, what ranking a group step by step may take
+_SHARE = 1 / 4
+
 
 def rank(
     graph: Graph,
     grouping: Grouping,
     layers: list[Layer],
     statistics: dict[str, Statistics],
-    found: list[list[list[Reader]]],
+    found: Consumers,
 ) -> list[Ranking]:
     """One ranking per group, relative to the variance of what the readers' errors are added into.
 
     What products of activations lose is relative to what they give: it counts like all that a layer gives counts, by
     the median of the network's layers.
     """
-    known = {i: _ranking(g, found[i]) for i, g in enumerate(tracked(grouping.groups)) if all(found[i])}
-    all_of_it = [float(r.loss.sum()) / sum(map(len, found[i])) for i, r in known.items()]
-    scale = float(np.median(all_of_it)) if all_of_it else 1.0
+    known, each = dict[int, Ranking](), list[float]()
+    room = _SHARE * working_memory()
+    for i, group in enumerate(tracked(grouping.groups)):
+        if found.bytes(i) > room:
+            ranked = at_once(group, partial(found.one_by_one, i))
+        else:
+            blocks = found[i]
+            ranked = (_ranking(group, blocks), sum(map(len, blocks))) if all(blocks) else None
+        if ranked is not None:
+            known[i], readers = ranked
+            each.append(float(known[i].loss.sum()) / readers)
+    scale = float(np.median(each)) if each else 1.0
     return [
         known[i] if i in known else by_energy(graph, grouping, g, layers, statistics, scale)
         for i, g in enumerate(grouping.groups)

@@ -14,8 +14,8 @@ from spa_cli.obspa.pairs import Pair
 from spa_cli.obspa.refit import Fit
 from spa_cli.obspa.region import Region
 from spa_cli.obspa.regression import Regression, fitted
-from spa_cli.obspa.statistics import WIDEST
 from spa_cli.obspa.unfit import Unfit
+from spa_cli.obspa.wide import DOUBLE
 from spa_cli.runtime.interpreter import Interpreter
 from spa_cli.runtime.said import said
 
@@ -36,7 +36,7 @@ def refine(pair: Pair, first: Regression, second: Regression, pruned: Interprete
 
     Both layers have run with the weights they have.
     """
-    if max(first.matrix.shape) > WIDEST:
+    if max(first.matrix.shape) > DOUBLE:
         return None
     counts = [next(iter(s), 0) for s in pruned.values[pair.first.x].shapes]
     parts = _parts(counts, pair.first.positions(pruned.values[pair.first.x].shapes[0]), first, second)

@@ -9,8 +9,10 @@ from functools import cached_property
 import numpy as np
 
 from spa_cli.graph.model import Array
+from spa_cli.obspa.cholesky import factored, solved
 from spa_cli.obspa.moments import Moments, damped
 from spa_cli.obspa.shrinkage import oracle_approximating
+from spa_cli.obspa.wide import DOUBLE
 
 # damping relative to the mean of diag H, beside that of the shrinkage; the best on held-back samples wins
 DAMPING = (1e-4, 1e-3, 1e-2, 1e-1)
@@ -106,20 +108,15 @@ class Problem:
         Where the targets leave room, they are replaced by the allowed values nearest to the fit and the fit is
         repeated: each such step lowers the distance to what is allowed (projections onto two convex sets).
         """
-        matrix, again = damped(self.h, damping), rounds - 1 if self.rows.open else 0
-        # once, an inverse costs four times as much as a solution
-        inverse = np.linalg.inv(matrix) if again else None
-        w, b = self._fit(*(start or self.first), matrix, inverse)
+        again = rounds - 1 if self.rows.open else 0
+        by_h = divider(self.h, damping, often=again > 0)
+        w, b = self._fit(*(start or self.first), by_h)
         for _ in range(again):
-            w, b = self._fit(*self.against(w, b), matrix, inverse)
+            w, b = self._fit(*self.against(w, b), by_h)
         return w, b
 
-    def _fit(self, c: Array, mean_t: Array, matrix: Array, inverse: Array | None) -> tuple[Array, Array]:
-        missed = c - self.w0 @ self.h
-        if inverse is None:
-            w = self.w0 + np.linalg.solve(matrix, missed.swapaxes(1, 2)).swapaxes(1, 2)
-        else:
-            w = self.w0 + missed @ inverse
+    def _fit(self, c: Array, mean_t: Array, by_h: Callable[[Array], Array]) -> tuple[Array, Array]:
+        w = self.w0 + by_h(c - np.matmul(self.w0.astype(self.h.dtype, copy=False), self.h))
         return w, mean_t - np.einsum("gop,gp->go", w, self.moments.mean_x)
 
     def against(self, w: Array, b: Array) -> tuple[Array, Array]:
@@ -127,6 +124,21 @@ class Problem:
         if not self.rows.open:
             return self.moments.against([(self.rows.x, self.rows.low)])
         return self.moments.against((part.x, part.nearest(predict(part.x, w, b))) for part in self.rows.blocks())
+
+
+def divider(h: Array, damping: float | Array, often: bool) -> Callable[[Array], Array]:
+    """``M -> M (H + lambda I)^-1`` for (g, o, p); of very wide layers in single precision, by a Cholesky factor.
+
+    ``often``: an inverse costs four times as much as a solution, once.
+    """
+    matrix = damped(h, damping)
+    if matrix.shape[2] > DOUBLE:
+        lower = [factored(one.astype(np.float32, copy=False)) for one in matrix]
+        return lambda m: np.stack([solved(a, b.T).T for a, b in zip(lower, m, strict=True)])
+    if often:
+        inverse = np.linalg.inv(matrix)
+        return lambda m: np.asarray(m @ inverse)
+    return lambda m: np.linalg.solve(matrix, m.swapaxes(1, 2)).swapaxes(1, 2)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,8 +17,8 @@ from spa_cli.obspa.regression import Regression, fitted
 from spa_cli.obspa.repair_blocks import repair_blocks
 from spa_cli.obspa.shrinkage import POSITIONS
 from spa_cli.obspa.sides import Sides
-from spa_cli.obspa.statistics import WIDEST
 from spa_cli.obspa.unfit import Unfit
+from spa_cli.obspa.wide import widest
 from spa_cli.obspa.writing import write, write_weight
 
 # bytes of rows of one layer that are held at once; fewer positions are looked at beyond that
@@ -53,7 +53,7 @@ def repair_layer(sides: Sides, layer: Layer) -> None:
     except Unfit as why:
         report.kept[layer.node.label] = str(why)
         return
-    unfit = layer.unfit or ("it has too many inputs" if problem.matrix.shape[2] > WIDEST else "")
+    unfit = layer.unfit or ("it has too many inputs" if problem.matrix.shape[2] > widest() else "")
     fixed, independent = bool(unfit or layer.siblings), POSITIONS * _fitted(sides, layer)
     if layer.packed and not fixed:
         _tell(sides, layer, *repair_blocks(layer, problem, rows, independent, pruned))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from spa_cli.graph.model import Array
 from spa_cli.obspa.moments import damped
 
-_DAMPING = 1e-4
+DAMPING = 1e-4
 # coordinates that are removed before ``V`` and ``W`` are brought up to date
 _BLOCK = 64
 # what is smaller than this, relative to the largest, may be made of rounding
@@ -28,7 +28,7 @@ class Consumer:
     """
 
     def __init__(self, w: Array, h: Array, places: NDArray[np.int64], weight: float) -> None:
-        self._v = np.linalg.inv(damped(h[None], _DAMPING)[0])
+        self._v = np.linalg.inv(damped(h[None], DAMPING)[0])
         self._w = w.astype(np.float64)
         self.places, self.weight = places, weight
         self.alive = np.ones(len(places), bool)

@@ -16,23 +16,26 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
-import onnx
 from onnxruntime import InferenceSession
 
 from spa_cli.adjoints.network import Adjoint, adjoint
 from spa_cli.calibration.chunks import fixed_size, samples_in
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.shapes import Shapes
+from spa_cli.memory import working_memory
 from spa_cli.obspa.layers import Layer, graph_shape
+from spa_cli.operators.labels import axis_of
 from spa_cli.progress import tracked
 from spa_cli.runtime.floats import last_floats
 from spa_cli.runtime.probe import probe
-from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.said import said
-from spa_cli.runtime.session import open_session
+from spa_cli.runtime.session import graph_session
 
+# outputs of a layer up to which directions among them are told apart: it takes their square, and its roots their cube
+_WIDEST, _SHARE = 4096, 1 / 8
 # axes of an output that gives a sample one answer: samples, and its numbers
 ONE_ANSWER = 2
 # bytes of gradients that are held at once
@@ -44,7 +47,7 @@ _ALIKE = 0.5
 
 @dataclass
 class Sensitivity:
-    """``metric``: (g, o, o) per layer, where there is one. ``chances``: per layer and chunk of samples how likely each
+    """``metric``: (g, o, o) per layer, where there is one (not of very wide ones). ``chances``: per layer and chunk of samples how likely each
     position is to be looked at, (n, positions), a sample's adding up to 1.
     ``missing``: layers without gradients, and why.
     """
@@ -98,10 +101,12 @@ def sensitivity(
     free = not any(fixed_size(graph, name) for name in graph.inputs)
     parts = list(_parts(chunks, _each(known, shapes), free))
     try:
-        forward = _opened(graph, probe(graph.to_run(), outputs))
+        forward = graph_session(graph, probe(graph.to_run(), outputs), "all")
         channels = _channels(forward, outputs, parts)
         groups = {k.key: k.groups(*(graph_shape(graph, shapes, n) for n in (k.x, k.operand))) for k in known}
-        metric, chances = _measured(graph, forward, back, groups, known, channels, parts, np.random.default_rng(seed))
+        metric, chances = _measured(
+            graph, shapes, forward, back, groups, known, channels, parts, np.random.default_rng(seed)
+        )
     except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises: the layers are scored without
         return Sensitivity(missing={layer.key: said(error) for layer in layers})
     return Sensitivity(metric, chances, back.missing)
@@ -148,14 +153,9 @@ def _channels(forward: InferenceSession, outputs: list[str], parts: list[_Part])
     return found
 
 
-def _opened(graph: Graph, model: onnx.ModelProto) -> InferenceSession:
-    """A session on what was made of the graph; of weights that stay in their files no copies are made."""
-    level = "none" if graph.mapped else "all"
-    return open_session(model, level, graph.mapped, providers=chosen(), folder=graph.folder)
-
-
 def _measured(
     graph: Graph,
+    shapes: Shapes,
     forward: InferenceSession,
     back: Adjoint,
     groups: dict[str, int],
@@ -166,8 +166,8 @@ def _measured(
 ) -> tuple[dict[str, Array], dict[str, list[Array]]]:
     """Sums over samples and positions of ``g g^T`` (g, o, o), and the chances of positions, chunk by chunk."""
     outputs, names = [*channels], [back.gradients[layer.key] for layer in layers]
-    session = _opened(graph, back.model)
-    moments: dict[str, Array] = {}
+    session = graph_session(graph, back.model, "all")
+    narrow, moments = _narrow(layers, shapes), dict[str, Array]()
     chances: dict[str, list[Array]] = {}
     for part in tracked(parts):
         given = dict(part.feeds)
@@ -176,8 +176,9 @@ def _measured(
             given[back.cotangents[name]] = weights * rng.choice(np.array([-1, 1], weights.dtype), weights.shape)
         for layer, gradient in zip(layers, session.run(names, given), strict=True):
             rows = layer.outputs_at(np.asarray(gradient, np.float32), None, groups[layer.key])
-            total = np.matmul(rows.transpose(0, 2, 1), rows).astype(np.float64)
-            moments[layer.key] = moments.get(layer.key, 0.0) + total
+            if layer.key in narrow:
+                total = np.matmul(rows.transpose(0, 2, 1), rows).astype(np.float64)
+                moments[layer.key] = moments.get(layer.key, 0.0) + total
             if layer.batch_first:
                 felt = np.square(rows).sum((0, 2)).reshape(len(np.asarray(gradient)), -1)
                 alike = np.full(felt.shape, 1 / felt.shape[1], np.float32)
@@ -189,8 +190,27 @@ def _measured(
                 else:
                     own.append(chance)
     # squares of large gradients are more than single precision holds
-    sound = {key for key, total in moments.items() if np.isfinite(total).all()}
-    return {k: m for k, m in moments.items() if k in sound}, {k: c for k, c in chances.items() if k in sound}
+    sound = {key for key, own in chances.items() if all(np.isfinite(c).all() for c in own)}
+    metric = {key: total for key, total in moments.items() if np.isfinite(total).all()}
+    return metric, {key: own for key, own in chances.items() if key in sound}
+
+
+def _narrow(layers: list[Layer], shapes: Shapes) -> set[str]:
+    """Layers of which directions are told apart, by key: the narrowest, as many as memory allows."""
+    found, room = set[str](), _SHARE * working_memory()
+    for layer in sorted(layers, key=partial(_outputs, shapes=shapes)):
+        width = _outputs(layer, shapes)
+        room -= 8 * width**2
+        if width > _WIDEST or room < 0:
+            break
+        found.add(layer.key)
+    return found
+
+
+def _outputs(layer: Layer, shapes: Shapes) -> int:
+    axes = [axis_of(layer.terms.y, label) for label in layer.terms.outer]
+    shape = shapes.shape.get(layer.key) or ()
+    return math.prod(int(shape[axis] or 1) for axis in axes if axis < len(shape))
 
 
 def root(metric: Array) -> Array:

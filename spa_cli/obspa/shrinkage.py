@@ -28,4 +28,6 @@ def oracle_approximating(h: Array, rows: float) -> float:
 def shrunk(h: Array, rows: float) -> Array:
     """``(1 - rho) H + rho mu I`` (p, p), ``mu`` the mean of the diagonal: the trace stays what it is."""
     rho = oracle_approximating(h, rows)
-    return np.asarray((1 - rho) * h + rho * np.trace(h) / len(h) * np.eye(len(h)))
+    found: Array = (1 - rho) * h
+    found[np.diag_indices(len(h))] += rho * np.trace(h) / len(h)
+    return found

@@ -19,17 +19,15 @@ from spa_cli.memory import working_memory
 from spa_cli.obspa.layers import INTEGERS, Layer, graph_shape
 from spa_cli.obspa.moments import Moments
 from spa_cli.obspa.positions import Positions
+from spa_cli.obspa.wide import widest
 from spa_cli.operators.contracts import ShapeOf
 from spa_cli.progress import tracked
 from spa_cli.runtime.probe import probe
-from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.said import said
-from spa_cli.runtime.session import open_session
+from spa_cli.runtime.session import graph_session
 from spa_cli.runtime.store import Store
 from spa_cli.runtime.stretches import Stretch, in_stretches, stretches
 
-# a Hessian of this many coordinates takes half a gigabyte
-WIDEST = 8192
 # of the memory there is, what is fetched in one run may take, and what is kept of moments and of activations
 _SHARE = 1 / 4
 
@@ -38,11 +36,12 @@ _SHARE = 1 / 4
 class Statistics:
     """Of one layer: moments of its input, variance (summed over channels) of its target, energy per output channel.
 
-    ``matrix``: reads its ``W`` (g, o, p), of an operand of that ``shape``. ``hidden``: moments of a recurrent layer's
-    units, (directions, h, h).
+    ``matrix``: reads its ``W`` of that ``size`` (g, o, p), which is an operand of that ``shape``. ``hidden``: moments
+    of a recurrent layer's units, (directions, h, h).
     """
 
     matrix: Callable[[], Array]
+    size: tuple[int, ...]
     shape: tuple[int, ...]
     moments: Moments
     spread: float
@@ -67,22 +66,22 @@ def collect(
     layers: list[Layer],
     chunks: list[dict[str, Array]],
     where: Positions,
-    widest: int = WIDEST,
+    most: int | None = None,
 ) -> dict[str, Statistics]:
     """One run of the dense network with the layers' inputs and targets fetched; statistics per layer key.
 
     Memory grows neither with the number of chunks nor with the depth of the network: where all of it does not fit, it
-    is run stretch by stretch, and moments go to disk. Layers with more than ``widest`` inputs have no statistics, nor
-    have those whose weights are not all numbers.
+    is run stretch by stretch, and moments go to disk. Layers with more than ``most`` inputs (``None``: what memory
+    allows) have no statistics, nor have those whose weights are not all numbers.
     """
-    used = _used(graph, shapes, layers, widest)
+    used = _used(graph, shapes, layers, most or widest())
     if not used:
         return {}
-    room, most = working_memory() * _SHARE, max(map(samples_in, chunks))
+    room, count = working_memory() * _SHARE, max(map(samples_in, chunks))
     store = Store(room)
 
     def size(name: str) -> int:
-        return 4 * math.prod(d or 1 for d in graph_shape(graph, shapes, name)[1:]) * most
+        return 4 * math.prod(d or 1 for d in graph_shape(graph, shapes, name)[1:]) * count
 
     requests = [_fetched(graph, each.layer) for each in used]
     parts = stretches(graph, requests, size, room)
@@ -110,7 +109,7 @@ class _Used(NamedTuple):
     matrix: Callable[[], Array]
 
 
-def _used(graph: Graph, shapes: Shapes, layers: list[Layer], widest: int) -> list[_Used]:
+def _used(graph: Graph, shapes: Shapes, layers: list[Layer], most: int) -> list[_Used]:
     def shape_of(name: str) -> tuple[int, ...]:
         return graph_shape(graph, shapes, name)
 
@@ -121,7 +120,7 @@ def _used(graph: Graph, shapes: Shapes, layers: list[Layer], widest: int) -> lis
             continue
         groups = layer.groups(shape_of(layer.x), operand.shape)
         matrix = layer.matrix(operand, groups)
-        if matrix.shape[2] <= widest and np.isfinite(matrix).all():
+        if matrix.shape[2] <= most and np.isfinite(matrix).all():
             found.append(_Used(layer, matrix.shape, operand.shape, partial(_matrix, graph, layer, shape_of, groups)))
     return found
 
@@ -148,13 +147,7 @@ def _runs(
             yield part.served, _taken(run)
         return
     wanted = sorted({n for names in requests for n in names})
-    session = open_session(
-        probe(graph.to_run(), wanted, beside=True),
-        providers=chosen(),
-        arena=False,
-        large=graph.mapped,
-        folder=graph.folder,
-    )
+    session = graph_session(graph, probe(graph.to_run(), wanted, beside=True), arena=False)
     runs = (dict(zip(wanted, session.run(wanted, chunk), strict=True)) if wanted else {} for chunk in chunks)
     yield parts[0].served, _taken(runs)
 
@@ -214,7 +207,7 @@ class _Sums:
             r = self._graph.array(layer.node.inputs[2]).astype(np.float64)
             spread += float(np.einsum("dop,dpq,doq->", r, self._units.h, r, optimize=True))
         self.moments.rest(store)
-        return Statistics(used.matrix, used.operand, self.moments, max(spread, 1e-12), energy, self._units)
+        return Statistics(used.matrix, used.sizes, used.operand, self.moments, max(spread, 1e-12), energy, self._units)
 
 
 def reader(graph: Graph) -> Read:

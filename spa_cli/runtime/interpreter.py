@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
 from spa_cli.graph.bodies import captured_names
-from spa_cli.graph.external import array_of, read_in
+from spa_cli.graph.external import array_of, put, read_in
 from spa_cli.graph.model import Array, Graph, Node
 from spa_cli.graph.sparse import dense, store
 from spa_cli.runtime.providers import chosen
@@ -101,8 +101,12 @@ class Interpreter:
 
     def parameter(self, name: str) -> Array | None:
         """Value of an initializer or Constant, ``None`` if there is none of that name."""
-        if name not in self._arrays and name in self._tensors:
-            self._arrays[name] = array_of(self._tensors[name], self._folder)
+        tensor = self._tensors.get(name)
+        if tensor is not None and uses_external_data(tensor):
+            # of a large network all of them don't fit
+            return array_of(tensor, self._folder)
+        if name not in self._arrays and tensor is not None:
+            self._arrays[name] = array_of(tensor, self._folder)
         return self._arrays.get(name)
 
     def value(self, name: str, chunk: int) -> Array | None:
@@ -112,9 +116,13 @@ class Interpreter:
         return self.parameter(name) if name else None
 
     def write(self, name: str, value: Array) -> None:
-        """Replace an initializer or the value of a Constant."""
+        """Replace an initializer or the value of a Constant, in its file if it lies in one."""
         old = self._tensors[name]
         array = np.asarray(value, order="C").astype(helper.tensor_dtype_to_np_dtype(old.data_type))
+        if uses_external_data(old):
+            self._sessions.clear()
+            put(old, self._folder, array)
+            return
         doc = old.doc_string
         old.CopyFrom(numpy_helper.from_array(array, old.name))
         old.doc_string = doc

@@ -13,9 +13,9 @@ from onnx.external_data_helper import uses_external_data
 
 from spa_cli.errors import UsageError
 from spa_cli.graph.external import read_in
-from spa_cli.graph.model import Array
+from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.source import Source
-from spa_cli.runtime.providers import CPU
+from spa_cli.runtime.providers import CPU, chosen
 from spa_cli.runtime.said import said
 from spa_cli.runtime.timed import asked
 from spa_cli.runtime.widened import Widened
@@ -96,6 +96,18 @@ def open_session(
         # some operators only exist as fused kernels: they need the optimiser
         options.graph_optimization_level = _LEVELS["all"]
         return _opened(what, options, providers, kind)
+
+
+def graph_session(
+    graph: Graph, model: Openable | None = None, level: str = "none", arena: bool = True
+) -> ort.InferenceSession:
+    """A session on a graph, or on a model that was made of its ``to_run()``, on the providers in force.
+
+    Of weights that stay in their files no copies are made.
+    """
+    mapped = graph.mapped
+    level = "none" if mapped else level
+    return open_session(model or graph.to_run(), level, mapped, chosen(), arena, folder=graph.folder)
 
 
 def silent_session(

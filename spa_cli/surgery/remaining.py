@@ -23,6 +23,8 @@ class Remaining:
     def __init__(self, graph: Graph, state: Channels, grouping: Grouping, selection: Selection) -> None:
         self.graph, self._state, self._grouping, self._selection = graph, state, grouping, selection
         self.model = _skeleton(graph.model)
+        # where the external data of that lies
+        self.folder = graph.folder
         old, new = all_nodes(graph.model.graph), all_nodes(self.model.graph)
         self._proto = dict(zip(map(id, old), new, strict=True))
         self._masks: dict[int, Mask] = {}

@@ -134,13 +134,17 @@ class Trials:
         self._files.callback(staged.discard)
         # what nothing looks at again goes to disk as soon as it is cut
         large = source.external and source.bytes > LIMIT
-        take = staged.data.take if large and self._curvature is None else None
+        take = staged.data.take if large else None
         note = note_of(self._method, selection.removed, analysis)
         try:
             work = analysis.cut(selection, note, take)
         except ValueError as error:
             # what NumPy and onnx say of sizes that don't fit
             raise CutError(str(error)) from error
+        if large:
+            # what is repaired lies in one place
+            staged.take(work.model)
+            work.folder = str(staged.path.parent)
         differs = self._zeroing(work, selection)
         if differs is not None:
             raise VerificationError(differs)
@@ -151,10 +155,11 @@ class Trials:
         if self._curvature is None or trial.repaired:
             return
         stage("repairing and verifying")
-        if trial.staged.data.taken:
+        if trial.staged.data.taken and trial.work.folder == self._subject.source.folder:
             # its weights lie in a file already
             self._cut_anew(trial)
-        self._curvature.repair(trial.work)
+        if not self._curvature.repair(trial.work):
+            self._cut_anew(trial)
         trial.repaired, trial.outputs = True, None
 
     def verify(self, trial: Trial) -> None:

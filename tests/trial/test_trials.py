@@ -132,11 +132,12 @@ class Spoils:
     def __init__(self) -> None:
         self.dropped: list[str] = []
 
-    def repair(self, work) -> None:
+    def repair(self, work) -> bool:
         for tensor in work.model.graph.initializer:
             if tensor.data_type == onnx.TensorProto.FLOAT:
                 nothing = np.full(tensor.dims, np.nan, np.float32)
                 tensor.CopyFrom(numpy_helper.from_array(nothing, tensor.name))
+        return True
 
     def give_up(self, why: str) -> None:
         self.dropped.append(why)

@@ -1,0 +1,70 @@
+"""Cholesky factors of large matrices, block by block and in place: what LAPACK makes a second copy of takes a gigabyte.
+
+Numbers stay in the precision of the matrix; blocks on the diagonal are factored in double precision.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spa_cli.graph.model import Array
+
+_BLOCK = 1024
+# what is added to the diagonal, relative to its mean, where rounding left a matrix that is not positive
+_JITTER = (0.0, 1e-5, 1e-4, 1e-3, 1e-2)
+
+
+def factored(h: Array, block: int = _BLOCK) -> Array:
+    """``L`` (p, p), lower triangular, with ``L L^T = H``; raises LinAlgError where no jitter makes ``H`` positive.
+
+    Only the lower triangle of ``h`` is read. Its memory holds the result, unless that needs a jitter.
+    """
+    level = float(np.diagonal(h).mean(dtype=np.float64))
+    for at, jitter in enumerate(_JITTER):
+        last = at + 1 == len(_JITTER)
+        try:
+            made = h if last else h.copy()
+            made[np.diag_indices(len(made))] += np.asarray(jitter * level, h.dtype)
+            return _factor(made, block)
+        except np.linalg.LinAlgError:
+            if last:
+                raise
+    raise AssertionError
+
+
+def _factor(a: Array, block: int) -> Array:
+    for start in range(0, len(a), block):
+        end = min(start + block, len(a))
+        # the columns as what was taken before leaves them
+        a[start:, start:end] -= a[start:, :start] @ a[start:end, :start].T
+        own = np.linalg.cholesky(a[start:end, start:end].astype(np.float64))
+        a[start:end, start:end] = own
+        a[:start, start:end] = 0
+        if end < len(a):
+            a[end:, start:end] = a[end:, start:end] @ np.linalg.inv(own).T.astype(a.dtype)
+    return a
+
+
+def inverted(lower: Array, block: int = _BLOCK) -> Array:
+    """``L^-1`` of a lower triangular matrix, in the memory of ``lower``."""
+    for start in range(0, len(lower), block):
+        end = min(start + block, len(lower))
+        own = np.linalg.inv(lower[start:end, start:end].astype(np.float64)).astype(lower.dtype)
+        lower[start:end, :start] = -own @ (lower[start:end, :start] @ lower[:start, :start])
+        lower[start:end, start:end] = own
+    return lower
+
+
+def solved(lower: Array, right: Array, block: int = _BLOCK) -> Array:
+    """``(L L^T)^-1 B`` for ``B`` (p, n), in the precision of ``B``."""
+    x = np.array(right)
+    starts = range(0, len(lower), block)
+    for start in starts:
+        end = min(start + block, len(lower))
+        x[start:end] -= lower[start:end, :start] @ x[:start]
+        x[start:end] = np.linalg.solve(lower[start:end, start:end], x[start:end])
+    for start in reversed(starts):
+        end = min(start + block, len(lower))
+        x[start:end] -= lower[end:, start:end].T @ x[end:]
+        x[start:end] = np.linalg.solve(lower[start:end, start:end].T, x[start:end])
+    return x
