@@ -47,8 +47,8 @@ _ALIKE = 0.5
 
 @dataclass
 class Sensitivity:
-    """``metric``: (g, o, o) per layer, where there is one (not of very wide ones). ``chances``: per layer and chunk of samples how likely each
-    position is to be looked at, (n, positions), a sample's adding up to 1.
+    """``metric``: (g, o, o) per layer, where there is one (not of very wide ones). ``chances``: per layer and chunk of
+    samples how likely each position is to be looked at, (n, positions), a sample's adding up to 1.
     ``missing``: layers without gradients, and why.
     """
 
