@@ -2,10 +2,10 @@
 
 Greedy OBS (``saliency``) keeps ``V`` and ``W`` of all readers up to date. Here every reader is looked at twice and
 forgotten again. First each channel gets its saliency in the whole layer, ``tr(W_c [V_cc]^-1 W_c^T)``, summed over
-readers, which orders them. Then the errors of removing them in that order are worked out, with all that a refit makes up for:
-let ``H + lambda I = L L^T`` with the coordinates that stay longest first. Removing the last ones, ``S``, costs
-``tr(W_S [V_SS]^-1 W_S^T)``, the inverse is the Schur complement ``L_SS L_SS^T``, and so each coordinate adds the
-squared length of its column of ``W L``.
+readers, which orders them. Then the errors of removing them in that order are worked out, with all that a refit makes
+up for: let ``H + lambda I = L L^T`` with the coordinates that stay longest first. Removing the last ones, ``S``,
+costs ``tr(W_S [V_SS]^-1 W_S^T)``, the inverse is the Schur complement ``L_SS L_SS^T``, and so each coordinate adds
+the squared length of its column of ``W L``.
 """
 
 from __future__ import annotations

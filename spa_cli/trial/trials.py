@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import onnx
@@ -26,7 +27,6 @@ from spa_cli.tidy.steps import with_norms_folded
 from spa_cli.verification.check import verify_file, zeroing_differs
 from spa_cli.verification.outputs import outputs_differ
 from spa_cli.verification.speed import beside_tidied
-from spa_cli.verification.structure import LIMIT
 from spa_cli.verification.subject import Subject
 from spa_cli.version import __version__
 
@@ -85,13 +85,8 @@ class Trials:
 
     @property
     def warnings(self) -> list[str]:
-        """What could not be checked, or not be done."""
-        if self._subject.source.bytes <= LIMIT or self._subject.structure is not None:
-            # what is not run says itself what it did not verify
-            return [*self._warnings]
-        limit = f"{LIMIT / 1e6:.0f} MB"
-        unchecked = f"that removing equals zeroing was not checked in onnxruntime: the model is larger than {limit}"
-        return [*self._warnings, unchecked]
+        """What could not be done."""
+        return [*self._warnings]
 
     def attempt(self, selection: Selection, *, repair: bool = False) -> Trial:
         """Cut, repair (if asked) and verify; raises CutError or VerificationError if it does not survive.
@@ -128,27 +123,33 @@ class Trials:
         return self._cut(selection)
 
     def _cut(self, selection: Selection) -> Trial:
-        analysis, source = self._subject.analysis, self._subject.source
-        name, beside = (self._out.name, self._out.parent) if self._out else ("pruned.onnx", None)
-        staged = Staged(name, source.folder, beside, source.room)
-        self._files.callback(staged.discard)
-        # what nothing looks at again goes to disk as soon as it is cut
-        large = source.external and source.bytes > LIMIT
-        take = staged.data.take if large else None
-        note = note_of(self._method, selection.removed, analysis)
+        staged = self._staged()
+        note = note_of(self._method, selection.removed, self._subject.analysis)
         try:
-            work = analysis.cut(selection, note, take)
+            work = self._made(selection, staged, note)
         except ValueError as error:
             # what NumPy and onnx say of sizes that don't fit
             raise CutError(str(error)) from error
-        if large:
-            # what is repaired lies in one place
-            staged.take(work.model)
-            work.folder = str(staged.path.parent)
         differs = self._zeroing(work, selection)
         if differs is not None:
             raise VerificationError(differs)
         return Trial(selection, work, staged)
+
+    def _staged(self) -> Staged:
+        name, beside = (self._out.name, self._out.parent) if self._out else ("pruned.onnx", None)
+        staged = Staged(name, self._subject.source.folder, beside, self._subject.source.room)
+        self._files.callback(staged.discard)
+        return staged
+
+    def _made(self, selection: Selection, staged: Staged, note: Mapping[str, object] = MappingProxyType({})) -> Cut:
+        analysis = self._subject.analysis
+        if not analysis.graph.mapped:
+            return analysis.cut(selection, note)
+        # what is large goes to disk as soon as it is cut, all of it into one file
+        work = analysis.cut(selection, note, staged.data.take)
+        staged.take(work.model)
+        work.folder = str(staged.path.parent)
+        return work
 
     def repair(self, trial: Trial) -> None:
         """Fit the weights that are left, if anything repairs; what was fitted before stays."""
@@ -238,19 +239,26 @@ class Trials:
 
     def _zeroing(self, work: Cut, selection: Selection) -> str | None:
         """Removing the exact groups has to equal zeroing them."""
-        analysis, source = self._subject.analysis, self._subject.source
-        if source.bytes > LIMIT:
-            return None
+        analysis = self._subject.analysis
         inexact = [i for i in selection.kept if not analysis.grouping.groups[i].exact]
         exact = selection.copy_without(inexact)
         if not exact.kept:
             return None
-        if inexact:
-            work = analysis.cut(exact)
-        pruned = build(work.model, source.folder).in_memory() if source.external else None
-        if self._subject.structure is not None:
-            return self._subject.structure.zeroing_differs(work, pruned)
-        return zeroing_differs(analysis.graph, work, self._subject.feeds, pruned)
+        if not inexact:
+            return self._differs(work)
+        staged = self._staged()
+        try:
+            return self._differs(self._made(exact, staged))
+        finally:
+            staged.discard()
+
+    def _differs(self, work: Cut) -> str | None:
+        subject = self._subject
+        if subject.structure is not None:
+            small = build(work.model, work.folder).in_memory() if subject.source.external else None
+            return subject.structure.zeroing_differs(work, small)
+        beside = self._out.parent if self._out else None
+        return zeroing_differs(subject.analysis.graph, work, subject.feeds, beside=beside)
 
     # -- which group is to blame --------------------------------------------------------------------------------------
 

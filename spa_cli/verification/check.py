@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
 from spa_cli.errors import VerificationError
-from spa_cli.graph.model import Array, Graph
-from spa_cli.graph.parameters import set_parameters
+from spa_cli.graph.model import Graph
 from spa_cli.graph.source import Source
 from spa_cli.graph.states import State
+from spa_cli.graph.view import build
 from spa_cli.runtime.said import said
 from spa_cli.runtime.session import Feeds, Openable, checker_verdict, floats, open_session, run, shape_of
 from spa_cli.runtime.timing import Timing as Timing  # where they were first, for those who import them from here
 from spa_cli.runtime.timing import latency as latency
 from spa_cli.runtime.widened import Plain, Widened, as_is
 from spa_cli.surgery.cut import Cut
-from spa_cli.surgery.remaining import removed_mask
 from spa_cli.verification.drift import Drift as Drift  # where it was first, for those who import it from here
 from spa_cli.verification.loop import loop_differs
+from spa_cli.verification.zeroed import zeroed_session
 
 
 def signature(model: onnx.ModelProto, states: Sequence[State] = ()) -> dict[str, object]:
@@ -100,31 +101,19 @@ def fixed(shape: tuple[Any, ...], free: set[int] | None) -> tuple[Any, ...]:
     return tuple(-1 if i in (free or ()) else d for i, d in enumerate(shape))
 
 
-def zeroing_differs(graph: Graph, work: Cut, feeds: Feeds, pruned: Plain | None = None) -> str | None:
+def zeroing_differs(
+    graph: Graph, work: Cut, feeds: Feeds, pruned: Plain | None = None, beside: Path | None = None
+) -> str | None:
     """Zero what was removed in the original, run both: a sentence if the outputs differ, else ``None``.
 
     The foundation of everything else (exact groups only): the cut model must compute what the whole model does with
     the removed channels set to zero, over several steps where states lost channels. ``pruned``: another model to
-    compare, not the one that was just cut.
+    compare, not the one that was just cut. ``beside``: where there is room for a copy of a large model.
     """
     try:
-        left = open_session(zeroed(graph, work))
-        right = open_session(pruned or work.model)
-        return loop_differs(graph, work, left, right, feeds)
+        with zeroed_session(graph, work, beside) as left:
+            cut = build(work.model, work.folder)
+            right = open_session(pruned or cut.to_run(), large=graph.mapped, folder=work.folder)
+            return loop_differs(graph, work, left, right, feeds)
     except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises, the cut did not survive
         return f"onnxruntime can't run the result: {said(error)}"
-
-
-def zeroed(graph: Graph, work: Cut) -> onnx.ModelProto:
-    """The original, in memory, with zeros for all that a cut removes."""
-    masked = graph.in_memory()
-
-    def value(name: str) -> Array | None:
-        if name not in graph.parameters or not work.changed(name):
-            return None
-        array = np.array(graph.array(name))
-        array[removed_mask(array.shape, work.kept_indices(name))] = 0
-        return array
-
-    set_parameters(masked.graph, value)
-    return masked

@@ -20,8 +20,9 @@ from spa_cli.runtime.lacking import lacking
 from spa_cli.runtime.part import Part, part_of
 from spa_cli.runtime.session import Openable, floats, passes_checker, shape_of, tensors
 from spa_cli.surgery.cut import Cut
-from spa_cli.verification.check import fixed, verify_form, zeroed
+from spa_cli.verification.check import fixed, verify_form
 from spa_cli.verification.outputs import outputs_differ
+from spa_cli.verification.zeroed import zeroed
 
 # comparing with zeroing needs the whole model twice in memory
 LIMIT = 500_000_000

@@ -17,7 +17,6 @@ from spa_cli.analysis import Analysis
 from spa_cli.errors import CutError
 from spa_cli.request import Request
 from spa_cli.runtime.timing import Timing
-from spa_cli.trial import trials
 from spa_cli.trial.choose import Choice, choose_by_budget
 from spa_cli.trial.prepare import Ranked
 from spa_cli.trial.trials import Trials
@@ -205,12 +204,6 @@ def test_a_busy_machine(mlp, tmp_path, monkeypatch) -> None:
         "warning: this machine is busy: 0.900 of the latency is left by the median, 0.500 by the fastest tenth of the "
         "runs; run 'spa verify' when it is idle"
     )
-
-
-def test_a_model_too_large_to_be_compared_with_its_zeroed_self(mlp, wanted, monkeypatch) -> None:
-    monkeypatch.setattr(trials, "LIMIT", 100)
-    said = spa("prune", mlp, *wanted).err.strip()
-    assert said.startswith("warning: that removing equals zeroing was not checked in onnxruntime: the model is larger")
 
 
 # -- verify -----------------------------------------------------------------------------------------------------------
