@@ -55,15 +55,20 @@ def inverted(lower: Array, block: int = _BLOCK) -> Array:
     return lower
 
 
-def solved(lower: Array, right: Array, block: int = _BLOCK) -> Array:
-    """``(L L^T)^-1 B`` for ``B`` (p, n), in the precision of ``B``."""
+def forward(lower: Array, right: Array, block: int = _BLOCK) -> Array:
+    """``L^-1 B`` for ``B`` (p, n), in the precision of ``B``."""
     x = np.array(right)
-    starts = range(0, len(lower), block)
-    for start in starts:
+    for start in range(0, len(lower), block):
         end = min(start + block, len(lower))
         x[start:end] -= lower[start:end, :start] @ x[:start]
         x[start:end] = np.linalg.solve(lower[start:end, start:end], x[start:end])
-    for start in reversed(starts):
+    return x
+
+
+def solved(lower: Array, right: Array, block: int = _BLOCK) -> Array:
+    """``(L L^T)^-1 B`` for ``B`` (p, n), in the precision of ``B``."""
+    x = forward(lower, right, block)
+    for start in reversed(range(0, len(lower), block)):
         end = min(start + block, len(lower))
         x[start:end] -= lower[end:, start:end].T @ x[end:]
         x[start:end] = np.linalg.solve(lower[start:end, start:end].T, x[start:end])

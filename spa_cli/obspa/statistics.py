@@ -191,15 +191,20 @@ class _Sums:
                 drawn = rows if rows is not None and rows.ndim == 2 else None
                 self._totals.setdefault(name, []).append(_channel_sums(layer, values[name], drawn))
 
+    def _own(self, weight: Array) -> Array:
+        """Variance of what every output has of the input alone."""
+        own = np.einsum("gop,gpq,goq->go", weight, self.moments.h, weight, optimize=True)
+        return np.asarray(own.reshape(-1))
+
     def statistics(self, store: Store) -> Statistics:
         """All of it; moments are kept in ``store``."""
         used, layer = self._used, self._used.layer
         totals = {n: np.sum(s, 0) for n, s in self._totals.items()}
-        weight, h = used.matrix(), self.moments.h
-        own = np.einsum("gop,gpq,goq->go", weight, h, weight, optimize=True)
-        spread, energy = float(own.sum()), own.reshape(-1)
         target, after = totals.get(layer.around.target), totals.get(layer.around.after_norm)
-        if target is not None and layer.unfit != INTEGERS:
+        target = None if layer.unfit == INTEGERS else target
+        own = np.zeros(1) if target is not None and after is not None else self._own(used.matrix())
+        spread, energy = float(own.sum()), own
+        if target is not None:
             spread = float((target[2] / target[0] - np.square(target[1] / target[0])).sum())
         if after is not None:
             energy = after[2] / after[0]

@@ -31,7 +31,9 @@ def walk(
     """Refit the layers of ``work.model`` in place; activations take ``memory`` bytes, the rest of them go to disk."""
     store = Store(memory)
     dense = Interpreter(graph.model, graph.folder, chunks, store)
-    pruned = Interpreter(work.model, work.folder, [narrowed(chunk, work.states) for chunk in chunks], store)
+    narrow = [narrowed(chunk, work.states) for chunk in chunks]
+    # never those of the original
+    pruned = Interpreter(work.model, work.folder, narrow, store, own_files=work.folder != graph.folder)
     sides = Sides(graph, work, dense, pruned, where)
     dense_nodes = {o: n for n in graph.nodes for o in n.outputs if o}
     reads = _reads(graph, work)

@@ -57,12 +57,19 @@ class Interpreter:
 
     ``values``: of the tensors whose node has run, and that were not dropped. Running a node only says that its outputs
     may be asked for: they are worked out then, in one run of all nodes from the nearest tensors that are kept.
+
+    ``own_files``: parameters in the files of ``folder`` may be replaced there. Else new ones are kept in the model.
     """
 
     def __init__(
-        self, model: onnx.ModelProto, folder: str, chunks: list[dict[str, Array]], store: Store | None = None
+        self,
+        model: onnx.ModelProto,
+        folder: str,
+        chunks: list[dict[str, Array]],
+        store: Store | None = None,
+        own_files: bool = False,
     ) -> None:
-        self.model, self._folder = model, folder
+        self.model, self._folder, self._own_files = model, folder, own_files
         self._store = store or Store(math.inf)
         self._nodes = {o: n for n in model.graph.node for o in n.output if o}
         self._order = {o: at for at, n in enumerate(model.graph.node) for o in n.output if o}
@@ -116,10 +123,10 @@ class Interpreter:
         return self.parameter(name) if name else None
 
     def write(self, name: str, value: Array) -> None:
-        """Replace an initializer or the value of a Constant, in its file if it lies in one."""
+        """Replace an initializer or the value of a Constant."""
         old = self._tensors[name]
         array = np.asarray(value, order="C").astype(helper.tensor_dtype_to_np_dtype(old.data_type))
-        if uses_external_data(old):
+        if uses_external_data(old) and self._own_files:
             self._sessions.clear()
             put(old, self._folder, array)
             return
