@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from spa_cli import pipeline
-from spa_cli.cache import Cache, key_of, uncacheable
+from spa_cli.cache import Cache, key_of
 from spa_cli.errors import OptionError, SpaError, UsageError, first_line, of_memory
 from spa_cli.files import Files
+from spa_cli.fingerprint import uncacheable
 from spa_cli.graph.pair import data_name
 from spa_cli.isolation import Bounds, calling
 from spa_cli.options import Options
@@ -103,7 +104,7 @@ def prune_files(
     return _outcomes(files, options, wanted, bounds)
 
 
-def _outcomes(files: Mapping[str, Path], options: Options, wanted: Wanted, bounds: Bounds | None) -> Iterator[Outcome]:
+def _outcomes(files: Mapping[str, Path], given: Options, wanted: Wanted, bounds: Bounds | None) -> Iterator[Outcome]:
     made: list[Path] = []
     for folder in (wanted.out, wanted.plan_out, wanted.report):
         if folder is None or folder.is_dir():
@@ -118,6 +119,7 @@ def _outcomes(files: Mapping[str, Path], options: Options, wanted: Wanted, bound
         with calling(bounds) as child:
             for number, (name, file) in enumerate(files.items()):
                 step, own = f"{number + 1} of {len(files)}, {name}", _own(wanted, name, len(files) > 1)
+                options = _working(given, name)
                 try:
                     if child is not None:
                         report = child.call(str(file), step, "spa_cli.batch:pruned", file, options, own)
@@ -155,6 +157,11 @@ def _own(wanted: Wanted, name: str, of_many: bool) -> Wanted:
 
     plan, page = inside(wanted.plan_out, ".json"), inside(wanted.report, ".html")
     return replace(wanted, out=wanted.out / name, plan_out=plan, report=page, of_many=of_many)
+
+
+def _working(options: Options, name: str) -> Options:
+    """The same, with a folder for its work inside of that of all."""
+    return options if options.work is None else replace(options, work=Path(options.work) / name.removesuffix(".onnx"))
 
 
 def _found(models: Sequence[Path], out: Path) -> dict[str, Path]:

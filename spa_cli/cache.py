@@ -14,15 +14,11 @@ from typing import Any
 
 from spa_cli.atomic import refusing, under_way
 from spa_cli.calibration.digest import digest
-from spa_cli.devices.profiles import HERE
-from spa_cli.devices.store import machine
 from spa_cli.errors import UsageError
 from spa_cli.files import all_in_place, place
-from spa_cli.fingerprint import choices, contents, program
+from spa_cli.fingerprint import identity
 from spa_cli.graph.save import place_model
 from spa_cli.graph.source import Source
-from spa_cli.options import Options
-from spa_cli.options.sources import InMemory
 from spa_cli.progress import LOG
 from spa_cli.request import Request
 from spa_cli.staging import private
@@ -32,32 +28,10 @@ _ENTRY = "entry.json"
 _OUTPUT = ("output", "choose another name")
 
 
-def uncacheable(options: Options) -> str:
-    """Why a result is made anew each time; "" if it need not be."""
-    if options.target_latency is not None and options.device == HERE:
-        return "--target-latency is measured each time"
-    if options.evaluate is not None:
-        return "what --eval says may change"
-    if any(isinstance(source, InMemory) and source.fleeting for source in (options.calib, options.test)):
-        return "what an iterable gives as samples may change"
-    if callable(options.calib) or callable(options.test) or ":" in f"{options.calib}{options.test}":
-        return "what a function gives as samples may change"
-    return ""
-
-
 def key_of(source: Source, request: Request) -> str:
     """SHA-256 of the model's files, the options, the data and what computes."""
-    parts: dict[str, Any] = {
-        "files": contents(source),
-        "budget": request.options.budgets,
-        "choices": choices(request),
-        # what did not pass a gate is not kept, and what is kept need not pass another
-        "gates": vars(request.options.limits),
-        "program": program(),
-    }
-    if request.options.round_to == "auto" and not request.elsewhere:
-        # by which widths were chosen
-        parts["machine"] = machine()
+    # what did not pass a gate is not kept, and what is kept need not pass another
+    parts = identity(source, request) | {"gates": vars(request.options.limits)}
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 

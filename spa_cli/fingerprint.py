@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from spa_cli.calibration.digest import digest
-from spa_cli.devices.profiles import is_file
+from spa_cli.devices.profiles import HERE, is_file
+from spa_cli.devices.store import machine
+from spa_cli.errors import OptionError
 from spa_cli.graph.source import Source
-from spa_cli.options import BUDGETS
+from spa_cli.options import BUDGETS, Options
+from spa_cli.options.sources import InMemory
 from spa_cli.request import Request
 
 # others may round, draw or read differently
@@ -21,7 +24,7 @@ _PARTS = ("numpy", "onnx", "onnxruntime", "pillow", "tokenizers", "datasets")
 
 def choices(request: Request) -> dict[str, Any]:
     """Everything but the budget; files by what is in them. Raises UsageError for one that can't be read."""
-    found = {k: v for k, v in vars(request.options).items() if k not in {*BUDGETS, "sweeping"}}
+    found = {k: v for k, v in vars(request.options).items() if k not in {*BUDGETS, "sweeping", "work"}}
     for name in ("calib", "test", "tokenizer"):
         found[name] = found[name] and digest(found[name])
     if callable(request.options.evaluate):
@@ -37,6 +40,40 @@ def contents(source: Source) -> list[str]:
     if source.path is None:
         return [hashlib.sha256(source.model.SerializeToString(deterministic=True)).hexdigest()]
     return [digest(file) for file in (source.path, *source.data_files)]
+
+
+def uncacheable(options: Options) -> str:
+    """Why a result is made anew each time; "" if it need not be."""
+    if options.target_latency is not None and options.device == HERE:
+        return "--target-latency is measured each time"
+    if options.evaluate is not None:
+        return "what --eval says may change"
+    if any(isinstance(source, InMemory) and source.fleeting for source in (options.calib, options.test)):
+        return "what an iterable gives as samples may change"
+    if callable(options.calib) or callable(options.test) or ":" in f"{options.calib}{options.test}":
+        return "what a function gives as samples may change"
+    return ""
+
+
+def identity(source: Source, request: Request) -> dict[str, Any]:
+    """All that a result depends on, by part."""
+    parts: dict[str, Any] = {
+        "files": contents(source),
+        "budget": request.options.budgets,
+        "choices": choices(request),
+        "program": program(),
+    }
+    if request.options.round_to == "auto" and not request.elsewhere:
+        # by which widths were chosen
+        parts["machine"] = machine()
+    return parts
+
+
+def repeatable(source: Source, request: Request) -> dict[str, Any]:
+    """The ``identity`` of what can be gone on with; raises OptionError where it may be another the next time."""
+    if why := uncacheable(request.options):
+        raise OptionError(f"--work goes on with what was done for the same samples and budget, and {why}; leave it out")
+    return identity(source, request)
 
 
 @functools.cache

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from spa_cli.analysis import analyse_model
 from spa_cli.calibration.judging import made_up, or_feeds
+from spa_cli.checkpoints import working_in
 from spa_cli.errors import CutError, OptionError, UsageError, VerificationError
 from spa_cli.files import Files
+from spa_cli.fingerprint import repeatable
 from spa_cli.finish import dearest, measure, provenance, require, warnings_of
 from spa_cli.graph.source import Source
 from spa_cli.memory import allowing
@@ -57,25 +60,31 @@ def prune(
         if files.report is not None and not options.run:
             raise OptionError("--report shows what the model gives, which --no-run does not ask it for; leave one out")
         files = files.dry() if dry_run else files
-        subject = analyse(source, request, of_many=of_many)
-        check_reach(subject, request)
-        ranked = score(subject, request)
-        with explained(source.name), Trials(subject, ranked.curvature, files.out, options.method) as trials:
-            # only a finished file tells whether a cut survives: choosing tries, and what was tried is not made twice
-            ranked = in_rounds(ranked, request, trials)
-            choose = choose_by_quality if options.measures_quality else choose_by_budget
-            choice = choose(ranked, request, trials)
-            small = trials.cut(choice.selection)
-            trials.repair(small)
-            trials.verify(small)
-            training = train_trial(subject, small, trials, request) if options.tune else None
-            if options.tidy:
-                trials.fold_norms(small)
-            about, warnings = provenance(ranked, request, choice), warnings_of(ranked, request, choice, trials)
-            where = dearest(choice, subject.analysis.grouping)
-            result = measure(subject, small, about, warnings, files.out, choice.timing, where, request, training)
-            require(result, options.limits, where)
-            files.save(result, small, lambda: _page(result, small, ranked, choice, request))
+        with working_in(options.work, partial(repeatable, source, request)):
+            return _pruned(source, request, files, of_many)
+
+
+def _pruned(source: Source, request: Request, files: Files, of_many: bool) -> Result:
+    options = request.options
+    subject = analyse(source, request, of_many=of_many)
+    check_reach(subject, request)
+    ranked = score(subject, request)
+    with explained(source.name), Trials(subject, ranked.curvature, files.out, options.method) as trials:
+        # only a finished file tells whether a cut survives: choosing tries, and what was tried is not made twice
+        ranked = in_rounds(ranked, request, trials)
+        choose = choose_by_quality if options.measures_quality else choose_by_budget
+        choice = choose(ranked, request, trials)
+        small = trials.cut(choice.selection)
+        trials.repair(small)
+        trials.verify(small)
+        training = train_trial(subject, small, trials, request) if options.tune else None
+        if options.tidy:
+            trials.fold_norms(small)
+        about, warnings = provenance(ranked, request, choice), warnings_of(ranked, request, choice, trials)
+        where = dearest(choice, subject.analysis.grouping)
+        result = measure(subject, small, about, warnings, files.out, choice.timing, where, request, training)
+        require(result, options.limits, where)
+        files.save(result, small, lambda: _page(result, small, ranked, choice, request))
     return result
 
 

@@ -13,10 +13,12 @@ import onnx
 from spa_cli.analysis import Analysis
 from spa_cli.calibration.chunks import Calibration
 from spa_cli.channels.ranking import Ranking, Scores
+from spa_cli.checkpoints import checkpoints
 from spa_cli.errors import UsageError
 from spa_cli.graph.view import build
 from spa_cli.memory import working_memory
 from spa_cli.obspa.beyond import beyond
+from spa_cli.obspa.collect import collect
 from spa_cli.obspa.consumers import Consumers
 from spa_cli.obspa.layers import find_layers
 from spa_cli.obspa.positions import Positions
@@ -25,7 +27,7 @@ from spa_cli.obspa.sensitivity import Sensitivity, sensitivity
 from spa_cli.obspa.sharing import share
 from spa_cli.obspa.sides import Repair
 from spa_cli.obspa.standardise import Standardised
-from spa_cli.obspa.statistics import Statistics, collect
+from spa_cli.obspa.statistics import Statistics
 from spa_cli.obspa.walk import walk
 from spa_cli.progress import stage
 from spa_cli.runtime.floats import last_floats
@@ -75,9 +77,13 @@ class Curvature:
     def sensitivity(self) -> Sensitivity:
         """What the network's outputs feel of each layer."""
         stage("measuring what outputs feel")
+        if (before := checkpoints().get("sensitivity")) is not None:
+            return Sensitivity.unpacked(before)
         shapes = self._analysis.state.shapes
         with _overflowing():
-            return sensitivity(self._graph, shapes, self._layers, self.calibration.chunks, self._seed)
+            found = sensitivity(self._graph, shapes, self._layers, self.calibration.chunks, self._seed)
+        checkpoints().put("sensitivity", found.packed())
+        return found
 
     def _positions(self) -> Positions:
         return Positions(self._seed, self.sensitivity.chances)
@@ -89,7 +95,7 @@ class Curvature:
         stage("running the calibration samples")
         shapes, chunks = self._analysis.state.shapes, self.calibration.chunks
         with _overflowing():
-            found = collect(self._graph, shapes, self._layers, chunks, where)
+            found = collect(self._graph, shapes, self._layers, chunks, where, kept=checkpoints())
             finite = {key: known for key, known in found.items() if known.finite}
         lost = [layer.node.label for layer in self._layers if layer.key in found.keys() - finite.keys()]
         if lost:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -109,6 +110,21 @@ class Moments:
     def rest(self, store: Store) -> None:
         """Nothing is added any more: the covariance is kept where there is room for it."""
         self._resting, self._h = store.put(self.h), None
+
+    def packed(self) -> dict[str, Array]:
+        """All of it as arrays, once nothing is added any more."""
+        h = self.h
+        found: dict[str, Any] = {"h": h, "x": self._x, "counts": np.array([self.n, self.rows, self._taken])}
+        return found if self._shift is None else {**found, "shift": self._shift}
+
+    @staticmethod
+    def unpacked(arrays: Mapping[str, Array], store: Store) -> Moments:
+        """What was ``packed``, at rest."""
+        found = Moments()
+        found.n, found.rows, found._taken = map(int, arrays["counts"])
+        found._h, found._x, found._shift = arrays["h"], arrays["x"], arrays.get("shift")
+        found.rest(store)
+        return found
 
     @property
     def second(self) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,15 @@ class Positions:
 
     def __init__(self, seed: int, chances: Mapping[str, Sequence[Array]] | None = None) -> None:
         self._rng, self._chances = np.random.default_rng(seed), chances or {}
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """How far its draws have come."""
+        return dict(self._rng.bit_generator.state)
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        self._rng.bit_generator.state = state
 
     def of(self, layer: Layer, chunk: int, x: tuple[int, ...], limit: int) -> Array | None:
         """At most ``limit`` positions of each sample in an input of shape ``x``, flat and in order.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -10,6 +11,7 @@ from spa_cli.channels.groups import Group, Grouping
 from spa_cli.channels.ranking import Ranking, Scores
 from spa_cli.channels.slices import shape_of, slot_of, sums
 from spa_cli.channels.state import PRODUCER
+from spa_cli.checkpoints import checkpoints
 from spa_cli.graph.model import Array, Graph
 from spa_cli.memory import working_memory
 from spa_cli.obspa.at_once import at_once
@@ -40,11 +42,7 @@ def rank(
     known, each = dict[int, Ranking](), list[float]()
     room = _SHARE * working_memory()
     for i, group in enumerate(tracked(grouping.groups)):
-        if found.bytes(i) > room:
-            ranked = at_once(group, partial(found.one_by_one, i))
-        else:
-            blocks = found[i]
-            ranked = (_ranking(group, blocks), sum(map(len, blocks))) if all(blocks) else None
+        ranked = _once(f"ranking-{i}", partial(_read_by, group, found, i, room))
         if ranked is not None:
             known[i], readers = ranked
             each.append(float(known[i].loss.sum()) / readers)
@@ -53,6 +51,25 @@ def rank(
         known[i] if i in known else by_energy(graph, grouping, g, layers, statistics, scale)
         for i, g in enumerate(grouping.groups)
     ]
+
+
+def _once(step: str, rank: Callable[[], tuple[Ranking, int] | None]) -> tuple[Ranking, int] | None:
+    """What ``rank`` gives, or gave to an earlier run."""
+    before = checkpoints().get(step)
+    if before is not None:
+        return (Ranking(before["order"], before["loss"]), int(before["readers"])) if before else None
+    found = rank()
+    arrays = {} if found is None else {"order": found[0].order, "loss": found[0].loss, "readers": found[1]}
+    checkpoints().put(step, arrays)
+    return found
+
+
+def _read_by(group: Group, found: Consumers, index: int, room: float) -> tuple[Ranking, int] | None:
+    """The ranking of a group and how many readers it has; ``None`` if some of its channels have none."""
+    if found.bytes(index) > room:
+        return at_once(group, partial(found.one_by_one, index))
+    blocks = found[index]
+    return (_ranking(group, blocks), sum(map(len, blocks))) if all(blocks) else None
 
 
 def _ranking(group: Group, found: list[list[Reader]]) -> Ranking:

@@ -13,8 +13,9 @@ and layers are not independent, and relative to the variance of what they are ad
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -55,6 +56,29 @@ class Sensitivity:
     metric: dict[str, Array] = field(default_factory=dict)
     chances: dict[str, list[Array]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
+
+    def packed(self) -> dict[str, Array]:
+        """All of it as arrays."""
+        about = {
+            "metric": [*self.metric],
+            "chances": {k: len(c) for k, c in self.chances.items()},
+            "missing": self.missing,
+        }
+        arrays = {f"metric/{i}": value for i, value in enumerate(self.metric.values())}
+        for i, own in enumerate(self.chances.values()):
+            arrays |= {f"chances/{i}/{at}": value for at, value in enumerate(own)}
+        return {**arrays, "about": np.array(json.dumps(about))}
+
+    @staticmethod
+    def unpacked(arrays: Mapping[str, Array]) -> Sensitivity:
+        """What was ``packed``."""
+        about = json.loads(str(arrays["about"]))
+        metric = {key: arrays[f"metric/{i}"] for i, key in enumerate(about["metric"])}
+        chances = {
+            key: [arrays[f"chances/{i}/{at}"] for at in range(count)]
+            for i, (key, count) in enumerate(about["chances"].items())
+        }
+        return Sensitivity(metric, chances, about["missing"])
 
 
 class Channels:

@@ -19,6 +19,7 @@ from spa_cli.obspa.repair_layer import refine_pair, repair_layer, repair_togethe
 from spa_cli.obspa.schedule import schedule
 from spa_cli.obspa.sides import Repair, Sides
 from spa_cli.obspa.stand_in import stand_in
+from spa_cli.obspa.steps import Steps
 from spa_cli.progress import tracked
 from spa_cli.runtime.interpreter import Interpreter
 from spa_cli.runtime.store import Store
@@ -50,7 +51,8 @@ def walk(
     later = Counter(i for key, names in reads.items() for i in again.get(key, names))
     left = _to_visit(layers, affines, work)
     tried = set[str]()
-    for proto in tracked(schedule(work.model, by_node)):
+    steps = Steps(sides)
+    for number, proto in enumerate(tracked(schedule(work.model, by_node))):
         outputs = [o for o in proto.output if o]
         original = dense_nodes.get(outputs[0]) if outputs else None
         if not left:
@@ -60,8 +62,8 @@ def walk(
             continue
         left.discard(outputs[0])
         sides.run_dense(original)
-        layer = by_node.get(outputs[0])
-        if layer is not None:
+        layer, anew = by_node.get(outputs[0]), number >= steps.done
+        if layer is not None and anew:
             members = [by_node[key] for key in layer.siblings if key in by_node]
             if members and not tried.intersection(layer.siblings):
                 tried.update(layer.siblings)
@@ -72,14 +74,18 @@ def walk(
                     for name in {o for node in pair.upper for o in node.outputs if not later[o]}:
                         pruned.drop(name)
                     repair_layer(sides, layer)
+        elif layer is not None:
+            tried.update(layer.siblings)
         pruned.run(proto)
-        if outputs[0] in work.held and stand_in(original, work, dense, pruned):
+        if anew and outputs[0] in work.held and stand_in(original, work, dense, pruned):
             sides.report.shifted.append(original.label)
             pruned.run(proto, again=True)
         affine = affines.get(outputs[0])
-        if affine is not None and recalibrate(affine, work, dense, pruned):
+        if anew and affine is not None and recalibrate(affine, work, dense, pruned):
             sides.report.shifted.append(affine.node.label)
             pruned.run(proto, again=True)
+        if anew and (layer is not None or affine is not None or outputs[0] in work.held):
+            steps.keep(number)
         for side, readers, names in (
             (dense, uses, reads[outputs[0]]),
             (pruned, later, again.get(outputs[0], reads[outputs[0]])),

@@ -99,6 +99,12 @@ class Options:
         DATA,
         read=words.size,
     )
+    work: str | os.PathLike[str] | None = option(
+        None,
+        "A folder for what is done so far: run again after a stop, the same command goes on there.",
+        DATA,
+        read=words.file,
+    )
     mean: Numbers = option(
         0.0, "Taken off pixels, one number or one a channel: 0.485,0.456,0.406.", DATA, read=words.mean
     )
@@ -217,6 +223,7 @@ class Options:
             name = _flag(compared[0] if compared else "max_drift")
             raise OptionError(f"--eval says nothing to {name}, which compares outputs; use --min-accuracy")
         self._check_states()
+        self._check_work()
         if not self.run:
             self._check_not_run()
         both = set(self.ignore) & set(self.only)
@@ -307,6 +314,15 @@ class Options:
         given |= {"--states"} if self.states != "keep" else set()
         if given:
             raise OptionError(f"--no-run can't be used with {min(given)}, for which the model is run; leave one out")
+
+    def _check_work(self) -> None:
+        if self.work is None:
+            return
+        if self.sweeping or self.measures_quality or self.rounds > 1:
+            what = "a sweep" if self.sweeping else "--rounds" if self.rounds > 1 else _flag(next(iter(self.budgets)))
+            raise OptionError(f"--work goes on with one cut, and {what} makes several; leave one out")
+        if self.method != "obspa":
+            raise OptionError(f"--work keeps what obspa does, and --method is {self.method}; leave one out")
 
     def _check_states(self) -> None:
         if self.states not in ("keep", "shrink"):

@@ -81,6 +81,8 @@ class Interpreter:
         self._sparse = {s.values.name: s for s in model.graph.sparse_initializer}
         self._tensors.update((name, dense(s)) for name, s in self._sparse.items())
         self._arrays: dict[str, Array] = {}
+        # what was replaced since somebody asked
+        self._written: dict[str, Array] = {}
         self._done: set[str] = set()
         self.count = len(chunks)
         self._given = frozenset(chunks[0])
@@ -126,6 +128,7 @@ class Interpreter:
         """Replace an initializer or the value of a Constant."""
         old = self._tensors[name]
         array = np.asarray(value, order="C").astype(helper.tensor_dtype_to_np_dtype(old.data_type))
+        self._written[name] = array
         if uses_external_data(old) and self._own_files:
             self._sessions.clear()
             put(old, self._folder, array)
@@ -137,6 +140,11 @@ class Interpreter:
             store(self._sparse[name], array)
         self._arrays[name] = array
         self._sessions.clear()
+
+    def taken(self) -> dict[str, Array]:
+        """The parameters that were replaced since this was asked last."""
+        found, self._written = self._written, {}
+        return found
 
     def drop(self, name: str) -> None:
         """Forget the values of a tensor that nobody reads any more."""
@@ -172,6 +180,11 @@ class Interpreter:
             if name in keep:
                 here[name] = self._store.put(found[name])
         return found
+
+    def give(self, values: Mapping[tuple[int, str], Array]) -> None:
+        """Have tensors at hand that were worked out elsewhere, by chunk and name."""
+        for (chunk, name), value in values.items():
+            self._kept[chunk][name] = self._store.put(value)
 
     def keep_only(self, names: Collection[str]) -> None:
         """Forget all but these tensors, and the samples."""

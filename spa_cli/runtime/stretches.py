@@ -5,8 +5,9 @@ Between two stretches only what is read later is kept: they part where that is l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from spa_cli.graph.bodies import captured_names
@@ -86,13 +87,19 @@ def _alive(graph: Graph, last: dict[str, int], size: Size) -> list[int]:
 
 
 def in_stretches(
-    graph: Graph, chunks: list[dict[str, Array]], parts: Sequence[Stretch], store: Store
-) -> Iterator[tuple[Stretch, Iterator[dict[str, Any]]]]:
-    """Every stretch with what it gives, chunk by chunk; raises what onnxruntime raises.
+    graph: Graph,
+    chunks: list[dict[str, Array]],
+    parts: Sequence[Stretch],
+    store: Store,
+    at_hand: Mapping[tuple[int, str], Array] = MappingProxyType({}),
+) -> Iterator[Iterator[dict[str, Any]]]:
+    """What every stretch gives, chunk by chunk; raises what onnxruntime raises.
 
-    The chunks of one have to be taken before the next begins.
+    The chunks of one have to be taken before the next begins. ``at_hand``: what a stretch before the first kept, by
+    chunk and name.
     """
     side = Interpreter(graph.model, graph.folder, chunks, store)
+    side.give(at_hand)
     for part in parts:
-        yield part, (side.fetch(part.names, chunk, part.kept) for chunk in range(len(chunks)))
+        yield (side.fetch(part.names, chunk, part.kept) for chunk in range(len(chunks)))
         side.keep_only(part.kept)

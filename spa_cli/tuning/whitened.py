@@ -19,11 +19,11 @@ from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.shapes import Shapes
 from spa_cli.graph.states import State, narrowed
 from spa_cli.memory import working_memory
+from spa_cli.obspa.collect import collect
 from spa_cli.obspa.layers import Layer, find_layers, graph_shape
 from spa_cli.obspa.moments import Moments
 from spa_cli.obspa.positions import Positions
 from spa_cli.obspa.shrinkage import oracle_approximating
-from spa_cli.obspa.statistics import collect
 from spa_cli.tuning.augment import TOLD
 from spa_cli.tuning.batches import Batches
 

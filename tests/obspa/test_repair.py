@@ -238,7 +238,7 @@ def test_what_is_kept_sliced_is_said_with_its_reason(tmp_path) -> None:
 
 
 def test_layers_too_wide_for_a_hessian_only_get_new_offsets(monkeypatch, tmp_path) -> None:
-    for module in ("statistics", "repair_layer"):
+    for module in ("collect", "repair_layer"):
         monkeypatch.setattr(f"spa_cli.obspa.{module}.widest", lambda: 16)
     model = network("(float[N,16] x) => (y) { a = MatMul(x, wa)  b = Relu(a)  c = MatMul(b, wc)  y = Add(c, h) }")
     model.graph.initializer.append(numpy_helper.from_array(np.zeros(32, np.float32), "h"))

@@ -1,0 +1,169 @@
+"""Statistics of the dense network: one run over the calibration data, accumulated chunk by chunk."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+
+from spa_cli.calibration.chunks import samples_in
+from spa_cli.checkpoints import Checkpoints
+from spa_cli.errors import UsageError
+from spa_cli.graph.model import Array, Graph
+from spa_cli.graph.shapes import Shapes
+from spa_cli.memory import working_memory
+from spa_cli.obspa.layers import Layer, graph_shape
+from spa_cli.obspa.positions import Positions
+from spa_cli.obspa.statistics import Statistics, reader
+from spa_cli.obspa.sums import Sums, Used
+from spa_cli.obspa.wide import widest
+from spa_cli.operators.contracts import ShapeOf
+from spa_cli.progress import tracked
+from spa_cli.runtime.probe import probe
+from spa_cli.runtime.said import said
+from spa_cli.runtime.session import graph_session
+from spa_cli.runtime.store import Store
+from spa_cli.runtime.stretches import Stretch, in_stretches, stretches
+
+# of the memory there is, what is fetched in one run may take, and what is kept of moments and of activations
+_SHARE = 1 / 4
+
+Run = Iterator[dict[str, Array]]
+# activations by chunk and name
+AtHand = dict[tuple[int, str], Array]
+
+
+def collect(
+    graph: Graph,
+    shapes: Shapes,
+    layers: list[Layer],
+    chunks: list[dict[str, Array]],
+    where: Positions,
+    most: int | None = None,
+    kept: Checkpoints = Checkpoints(),
+) -> dict[str, Statistics]:
+    """One run of the dense network with the layers' inputs and targets fetched; statistics per layer key.
+
+    Memory grows neither with the number of chunks nor with the depth of the network: where all of it does not fit, it
+    is run stretch by stretch, and moments go to disk. Layers with more than ``most`` inputs (``None``: what memory
+    allows) have no statistics, nor have those whose weights are not all numbers. ``kept``: where stretches are found
+    that an earlier run came to the end of.
+    """
+    used = _used(graph, shapes, layers, most or widest())
+    if not used:
+        return {}
+    room, count = working_memory() * _SHARE, max(map(samples_in, chunks))
+
+    def size(name: str) -> int:
+        return 4 * math.prod(d or 1 for d in graph_shape(graph, shapes, name)[1:]) * count
+
+    requests = [_fetched(graph, each.layer) for each in used]
+    parts, store = stretches(graph, requests, size, room), Store(room)
+    found, done, at_hand = _known(used, parts, kept, store, where)
+    progress = tracked(range((len(parts) - done) * len(chunks)))
+    for number, run in enumerate(_runs(graph, chunks, parts[done:], requests, store, at_hand), done):
+        served = parts[number].served
+        sums = {i: Sums(graph, used[i], where, sum(map(samples_in, chunks))) for i in served}
+        ends: dict[str, Array] = {}
+        for at, values in enumerate(run):
+            next(progress)
+            for i in served:
+                sums[i].add(at, {**chunks[at], **values})
+            if kept.active:
+                ends |= {f"{at}/{n}": values[name] for n, name in enumerate(sorted(parts[number].kept))}
+        own = {i: sums[i].statistics(store) for i in served if sums[i].moments.n}
+        found |= own
+        _keep(kept, number, own, ends, where)
+    next(progress, None)
+    return {each.layer.key: found[i] for i, each in enumerate(used) if i in found}
+
+
+def _known(
+    used: list[Used], parts: list[Stretch], kept: Checkpoints, store: Store, where: Positions
+) -> tuple[dict[int, Statistics], int, AtHand]:
+    """Statistics of stretches that were run before, how many those are, and the activations at the end of the last."""
+    found: dict[int, Statistics] = {}
+    for number in range(len(parts)):
+        before = kept.get(f"statistics-{number}")
+        if before is None:
+            ends = kept.get(f"activations-{number - 1}") if number else {}
+            if ends is None:
+                return {}, 0, {}
+            if number:
+                where.state = json.loads(str(ends.pop("draws")))
+            names = sorted(parts[number - 1].kept) if number else []
+            at = {key: tuple(map(int, key.split("/"))) for key in ends}
+            return found, number, {(at[key][0], names[at[key][1]]): value for key, value in ends.items()}
+        for i in sorted({int(name.split("/")[0]) for name in before}):
+            own = {n.split("/", 1)[1]: v for n, v in before.items() if n.startswith(f"{i}/")}
+            layer = used[i]
+            found[i] = Statistics.unpacked(own, layer.matrix, layer.sizes, layer.operand, store)
+    return found, len(parts), {}
+
+
+def _keep(kept: Checkpoints, number: int, own: dict[int, Statistics], ends: dict[str, Array], where: Positions) -> None:
+    # sequences are no arrays: then the next run begins anew
+    if all(isinstance(value, np.ndarray) for value in ends.values()):
+        kept.put(f"activations-{number}", {**ends, "draws": np.array(json.dumps(where.state))})
+    kept.put(f"statistics-{number}", {f"{i}/{n}": v for i, one in own.items() for n, v in one.packed().items()})
+    kept.drop(f"activations-{number - 1}")
+
+
+def _used(graph: Graph, shapes: Shapes, layers: list[Layer], most: int) -> list[Used]:
+    def shape_of(name: str) -> tuple[int, ...]:
+        return graph_shape(graph, shapes, name)
+
+    found = []
+    for layer in layers:
+        operand = layer.weight(reader(graph), shape_of)
+        if operand is None or not shape_of(layer.x):
+            continue
+        groups = layer.groups(shape_of(layer.x), operand.shape)
+        matrix = layer.matrix(operand, groups)
+        if matrix.shape[2] <= most and np.isfinite(matrix).all():
+            found.append(Used(layer, matrix.shape, operand.shape, partial(_matrix, graph, layer, shape_of, groups)))
+    return found
+
+
+def _matrix(graph: Graph, layer: Layer, shape_of: ShapeOf, groups: int) -> Array:
+    operand = layer.weight(reader(graph), shape_of)
+    assert operand is not None
+    return layer.matrix(operand, groups)
+
+
+def _fetched(graph: Graph, layer: Layer) -> list[str]:
+    """Tensors that the statistics of a layer are made of, but inputs and weights of the network."""
+    units = [layer.node.outputs[0]] if layer.recurrent and layer.node.outputs[0] else []
+    names = dict.fromkeys([layer.x, layer.around.target, layer.around.after_norm, *units])
+    return [n for n in names if n not in graph.inputs and n not in graph.parameters]
+
+
+def _runs(
+    graph: Graph,
+    chunks: list[dict[str, Array]],
+    parts: list[Stretch],
+    requests: list[list[str]],
+    store: Store,
+    at_hand: AtHand,
+) -> Iterator[Run]:
+    """The values that every stretch fetches, chunk by chunk."""
+    if len(parts) > 1 or at_hand:
+        for run in in_stretches(graph, chunks, parts, store, at_hand):
+            yield _taken(run)
+    elif parts:
+        wanted = sorted({n for names in requests for n in names})
+        session = graph_session(graph, probe(graph.to_run(), wanted, beside=True), arena=False)
+        runs = (dict(zip(wanted, session.run(wanted, chunk), strict=True)) if wanted else {} for chunk in chunks)
+        yield _taken(runs)
+
+
+def _taken(run: Run) -> Run:
+    try:
+        yield from run
+    except Exception as error:
+        raise UsageError(
+            f"the model does not run on one of the calibration samples ({said(error)}); give samples it takes"
+        ) from error
