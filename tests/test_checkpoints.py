@@ -57,7 +57,7 @@ def test_work_of_another_command_is_refused(tmp_path, part, value, said) -> None
     with pytest.raises(ValueError, match="stop"), working_in(tmp_path / "w", lambda: MINE):
         raise ValueError("stop")
     with (
-        pytest.raises(UsageError, match=f"holds the work of another command \\({said}\\); name another folder, or"),
+        pytest.raises(UsageError, match=rf"holds the work of another command \({said}\); name another folder, or"),
         working_in(tmp_path / "w", lambda: {**MINE, part: value}),
     ):
         raise AssertionError("it was taken")

@@ -24,6 +24,8 @@ from spa_cli.obspa.saliency import DAMPING, convex, inverse_root
 from spa_cli.obspa.shrinkage import shrunk
 
 Order = NDArray[np.int64]
+# inputs of a layer beyond which its Hessian is factored in single precision
+_SINGLE = 4096
 
 
 def at_once(group: Group, readers: Callable[[], Iterable[list[list[Reader]]]]) -> tuple[Ranking, int] | None:
@@ -47,24 +49,24 @@ def at_once(group: Group, readers: Callable[[], Iterable[list[list[Reader]]]]) -
 
 
 class _Roots:
-    """``R`` with ``R^T R = V``, of the layer that was asked for last: its blocks have it in common."""
+    """``R`` with ``R^T R = V``, of the layer that was asked for last: its blocks have it in common.
+
+    Of wide layers in single precision, which orders channels as well.
+    """
 
     def __init__(self) -> None:
-        self._of: Array | None = None
-        self._root: Array | None = None
+        self._of: tuple[str, int] | None = None
+        self._root: Array = np.zeros(0)
 
     def __call__(self, reader: Reader) -> Array:
-        if self._root is None or self._of is None or not _same(reader.h, self._of):
-            self._of = self._root = None
-            h = shrunk(reader.h, reader.rows)
-            h[np.diag_indices(len(h))] += DAMPING * max(float(np.trace(h)) / len(h), 1e-12)
-            self._of, self._root = reader.h, inverted(factored(h))
+        if self._of != reader.h_of:
+            self._of, self._root = None, np.zeros(0)
+            h: Array = shrunk(reader.h, reader.rows).astype(
+                np.float32 if len(reader.h) > _SINGLE else np.float64, copy=False
+            )
+            h[np.diag_indices(len(h))] += np.asarray(DAMPING * max(float(np.trace(h)) / len(h), 1e-12), h.dtype)
+            self._root, self._of = inverted(factored(h)), reader.h_of
         return self._root
-
-
-def _same(one: Array, other: Array) -> bool:
-    """Whether two views are of the same memory, which both of them keep."""
-    return one.shape == other.shape and one.ctypes.data == other.ctypes.data
 
 
 def _weights(reader: Reader) -> Array:

@@ -28,7 +28,8 @@ class Reader:
     ``w`` (o, p), ``h`` (p, p) the covariance of ``x`` over ``rows`` independent rows and ``mean`` (p,), ``places``
     (c, s) the coordinates of each channel. ``weight`` makes errors of different layers comparable. ``unfit``: the
     weight can't be refitted. ``part``: which matrix of which weight it is, where several layers share that. ``felt``
-    (o, p): ``w`` in the directions in which the network's outputs feel its errors, where that is known.
+    (o, p): ``w`` in the directions in which the network's outputs feel its errors, where that is known. ``h_of``: the
+    tensor and the group whose ``h`` it is.
     """
 
     node: str
@@ -41,6 +42,7 @@ class Reader:
     unfit: bool = False
     part: tuple[str, int] | None = None
     felt: Array | None = None
+    h_of: tuple[str, int] = ("", 0)
 
     @property
     def second(self) -> Array:
@@ -182,7 +184,10 @@ def _add_layer(
         part = (layer.stored.name, g) if layer.siblings else None
         own = None if felt is None else felt[g]
         to.append(
-            Reader(layer.node.label, matrix[g], h[g], mean[g], rows, places, weight, bool(layer.unfit), part, own)
+            Reader(
+                *(layer.node.label, matrix[g], h[g], mean[g], rows, places, weight, bool(layer.unfit), part, own),
+                h_of=(layer.key, g),
+            )
         )
 
     if layer.transposed and len(matrix) > 1:
@@ -240,7 +245,9 @@ def _add_units(
     steps = statistics.hidden.n * POSITIONS / statistics.hidden.rows
     weight = math.sqrt(r.shape[0] * r.shape[1] * steps) * times
     rows = statistics.hidden.rows
-    found[0] += [Reader(layer.node.label, r[d], h[d], mean[d], rows, places, weight) for d in range(len(r))]
+    found[0] += [
+        Reader(layer.node.label, r[d], h[d], mean[d], rows, places, weight, h_of=(name, d)) for d in range(len(r))
+    ]
 
 
 def _places(slots: Slots, here: NDArray[np.bool_], channels: int, taps: int) -> Slots | None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from spa_cli.channels.groups import Group
+from spa_cli.obspa import at_once as module
 from spa_cli.obspa.at_once import at_once
 from spa_cli.obspa.consumers import Reader
 from spa_cli.obspa.moments import damped
@@ -26,7 +27,15 @@ def reader(seed: int, channels: int, taps: int = 1, more: int = 0, outputs: int 
     x = rng.standard_normal((400, p)) @ rng.standard_normal((p, p))
     places = rng.permutation(p)[: channels * taps].reshape(channels, taps)
     return Reader(
-        "n", rng.standard_normal((outputs, p)), x.T @ x / 400, x.mean(0), 400, places, weight=0.5 + seed, **options
+        "n",
+        rng.standard_normal((outputs, p)),
+        x.T @ x / 400,
+        x.mean(0),
+        400,
+        places,
+        weight=0.5 + seed,
+        h_of=("n", seed),
+        **options,
     )
 
 
@@ -82,3 +91,12 @@ def test_every_block_has_an_order_of_its_own() -> None:
 
 def test_a_block_that_nobody_reads_is_not_ranked() -> None:
     assert at_once(group(5, blocks=2), lambda: iter([[[reader(1, 5)], []]])) is None
+
+
+def test_single_precision_orders_and_counts_the_same(monkeypatch) -> None:
+    readers = [reader(1, 12, taps=2), reader(2, 12, more=6)]
+    double, _ = at_once(group(12), lambda: iter([[readers]]))
+    monkeypatch.setattr(module, "_SINGLE", 4)
+    single, _ = at_once(group(12), lambda: iter([[readers]]))
+    assert list(single.order) == list(double.order)
+    np.testing.assert_allclose(single.loss, double.loss, rtol=1e-3)
