@@ -77,7 +77,7 @@ def test_other_files_are_not_touched(tmp_path) -> None:
 def test_a_folder_that_can_not_be_made(tmp_path) -> None:
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(UsageError, match="the work can't be kept in .*; free some space, or name another folder"),
+        pytest.raises(UsageError, match=r"the work can't be kept in .*; free some space, or name another folder"),
         working_in(tmp_path / "file" / "w", lambda: MINE),
     ):
         raise AssertionError("it was taken")

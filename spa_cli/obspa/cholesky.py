@@ -20,16 +20,17 @@ def factored(h: Array, block: int = _BLOCK) -> Array:
     Only the lower triangle of ``h`` is read. Its memory holds the result, unless that needs a jitter.
     """
     level = float(np.diagonal(h).mean(dtype=np.float64))
-    for at, jitter in enumerate(_JITTER):
-        last = at + 1 == len(_JITTER)
+    for jitter in _JITTER[:-1]:
         try:
-            made = h if last else h.copy()
-            made[np.diag_indices(len(made))] += np.asarray(jitter * level, h.dtype)
-            return _factor(made, block)
+            return _factor(_lifted(h.copy(), jitter * level), block)
         except np.linalg.LinAlgError:
-            if last:
-                raise
-    raise AssertionError
+            continue
+    return _factor(_lifted(h, _JITTER[-1] * level), block)
+
+
+def _lifted(h: Array, more: float) -> Array:
+    h[np.diag_indices(len(h))] += np.asarray(more, h.dtype)
+    return h
 
 
 def _factor(a: Array, block: int) -> Array:

@@ -135,6 +135,9 @@ class SweepArguments(SampleArguments, JudgeArguments, total=False):
     calib_samples: int
     """Calibration samples to use at most."""
 
+    work: str | os.PathLike[str] | None
+    """A folder for what is done so far: run again after a stop, the same command goes on there."""
+
     ignore: str | Iterable[str] | None
     """Leave groups whole that match (group, tensor or node name)."""
 
