@@ -24,7 +24,7 @@ from spa_cli.runtime.load import Model, load
 from spa_cli.runtime.providers import running_on
 from spa_cli.runtime.timed import timed_as
 from spa_cli.surgery.cut import Cut
-from spa_cli.tidy.steps import LAST, tidied
+from spa_cli.tidy.steps import LAST, UNASKED, tidied
 from spa_cli.trial.choose import Choice, check_reach, choose_by_budget
 from spa_cli.trial.prepare import Ranked, analyse, score
 from spa_cli.trial.rounds import in_rounds
@@ -95,7 +95,7 @@ def apply(
     stage("reading the model")
     source = load(model)
     files.check(source)
-    if plan.tidy and not run:
+    if {*plan.tidy} - {UNASKED} and not run:
         raise UsageError("the plan is of a tidied model, and tidying is checked by running it; leave out --no-run")
     if plan.tidy:
         source = tidied(source, plan.tidy)

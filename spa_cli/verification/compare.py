@@ -32,7 +32,7 @@ from spa_cli.runtime.timing import Timing, latency
 from spa_cli.runtime.widened import widened
 from spa_cli.shown import Shown
 from spa_cli.text import count, drift_text, plural, size
-from spa_cli.tidy.steps import tidied
+from spa_cli.tidy.steps import UNASKED, tidied
 from spa_cli.verification.accuracy import Accuracy, by_command
 from spa_cli.verification.carried import carried_out
 from spa_cli.verification.check import verify_file, zeroing_differs
@@ -185,8 +185,10 @@ def _check_limits(limits: Limits, count: int | None) -> None:
 def _by_structure(
     before: Source, after: Source, plan: Plan | None, input_shape: dict[str, tuple[int, ...]], limits: Limits
 ) -> Comparison:
-    if plan is not None and plan.tidy:
+    if plan is not None and {*plan.tidy} - {UNASKED}:
         raise UsageError("the plan is of a tidied model, which is compared by running both; leave out --no-run")
+    if plan is not None and plan.tidy:
+        before = tidied(before, plan.tidy)
     stage("finding which channels depend on each other")
     analysis, small = analyse_model(before, input_shape), analyse_model(after, input_shape)
     structure = Structure(before, analysis)
