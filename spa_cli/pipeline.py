@@ -107,7 +107,7 @@ def apply(
     if plan.shrinking is not None and not run:
         raise UsageError("the plan shrinks states, which is checked by running the model; leave out --no-run")
     if run:
-        feeds, reference = first_run(source, analysis.graph, analysis.shapes_to_try, None)
+        feeds, reference = first_run(source, analysis.graph, analysis.state.shapes, analysis.shapes_to_try, None)
         with explained(source.name):
             judges = or_feeds(source, feeds, lambda: made_up(analysis, 1))
         subject = Subject(source, analysis, feeds, reference, judges)

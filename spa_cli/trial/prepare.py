@@ -96,7 +96,7 @@ def _analyse(source: Source, request: Request, of_many: bool, data: Data | None 
     stage("running the original")
     held = judging_samples(analysis, options, focus, data) if data.fit is not None else None
     first = None if held is None else first_of(analysis.graph, held, VERIFY_SAMPLES)
-    feeds, reference = first_run(source, analysis.graph, analysis.shapes_to_try, first)
+    feeds, reference = first_run(source, analysis.graph, analysis.state.shapes, analysis.shapes_to_try, first)
     warnings += check_numbers(source.name, analysis.graph, reference)
     if data.fit is None and (shapes := shapes_of(feeds)) != analysis.input_shapes:
         # the shapes that were guessed first don't run

@@ -117,9 +117,8 @@ def compare(
     analysis = analyse_model(before, options.input_shape, given.shapes if given else {}, shrinking)
     samples = _synthetic(before, analysis, count) if given is None else whole(analysis, given, count)
     stage("running the original")
-    feeds, reference = first_run(
-        before, analysis.graph, analysis.shapes_to_try, samples.chunks[0] if samples else None, seed=1
-    )
+    known, first = analysis.state.shapes, samples.chunks[0] if samples else None
+    feeds, reference = first_run(before, analysis.graph, known, analysis.shapes_to_try, first, seed=1)
     samples = samples or Calibration([feeds], plural(samples_in(feeds), "synthetic sample"))
     states = noted(after.model, before.model)
     fitting = widened(after, states)
