@@ -153,3 +153,22 @@ def test_threads_are_those_of_every_session_that_is_timed(monkeypatch) -> None:
         other = store.key_of(analysed(model), {"x": np.ones((1, 5), np.float32)})
     assert [options.intra_op_num_threads for options in opened] == [3, 3, 1, 0]
     assert other != store.key_of(analysed(model), {"x": np.ones((1, 5), np.float32)})
+
+
+CONVOLUTIONS = "(float[N,3,6,6] x) => (y) { a = Conv(x, wa)\n r = Relu(a)\n y = Conv(r, wb) }"
+
+
+@pytest.mark.parametrize(
+    ("model", "advice"),
+    [
+        # of what kernels take in blocks there may be fewer that suit them
+        (build(CONVOLUTIONS, wa=(8, 3, 1, 1), wb=(4, 8, 1, 1)), "target_latency, or for round_to 16, or for tidy=True"),
+        (build(NET, wa=(5, 8), wb=(8, 3)), "target_latency, or for tidy=True"),
+    ],
+    ids=["convolutions", "matrices"],
+)
+def test_only_of_convolutions_kernels_like_some_widths(seconds, model, advice) -> None:
+    seconds["result"] = 8.0
+    result = spa_cli.prune(model, **ASKED)
+    assert result.slower.startswith("the result takes 2.00 of the original's time here")
+    assert result.slower.endswith(f"; ask for less with {advice}")
