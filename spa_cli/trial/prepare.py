@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spa_cli.analysis import Analysis, analyse_model
 from spa_cli.budget.patterns import check_patterns
@@ -22,7 +22,7 @@ from spa_cli.runtime.first_run import first_run, shapes_of
 from spa_cli.tidy.optional_inputs import by_habit, untidy
 from spa_cli.tidy.steps import UNASKED, tidied
 from spa_cli.trial.tidying import differs, tidied_by_what_holds
-from spa_cli.verification.numbers import check_numbers
+from spa_cli.verification.numbers import check_found, check_numbers
 from spa_cli.verification.subject import Subject
 
 VERIFY_SAMPLES = 8
@@ -108,6 +108,10 @@ def _analyse(source: Source, request: Request, of_many: bool, data: Data | None 
     subject = Subject(source, analysis, feeds, reference, held, data, tuple(warnings), said=options.judge_as)
     subject.panel  # noqa: B018 - raises UsageError, before any work, for what --as says and is not so
     subject.timed  # noqa: B018 - raises OptionError for a --batch that the model does not take
+    if data.fit is not None and (strange := check_found(subject)):
+        # while there is time to stop
+        note(strange[0])
+        subject = replace(subject, warnings=(*subject.warnings, *strange))
     note(f"runs on {in_a_line(held)}")
     return subject
 

@@ -1,4 +1,4 @@
-"""Whether what the original gives are numbers, by which a cut can be judged."""
+"""Whether what the original gives are numbers, and things found, by which a cut can be judged."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from spa_cli.calibration.chunks import samples_in
 from spa_cli.errors import ModelError
 from spa_cli.graph.finite import not_finite
 from spa_cli.graph.model import Graph
+from spa_cli.measures import kinds
 from spa_cli.runtime.session import floats, tensors
+from spa_cli.verification.subject import Subject
 
 
 def check_numbers(name: str, graph: Graph, reference: list[Any]) -> list[str]:
@@ -32,4 +35,17 @@ def check_numbers(name: str, graph: Graph, reference: list[Any]) -> list[str]:
         f"{share:.1%} of output '{n}' of the original is NaN: that is not compared"
         for n, share in shares.items()
         if share
+    ]
+
+
+def check_found(subject: Subject) -> list[str]:
+    """A warning where a detector finds nothing on the user's samples: they may not be what it takes."""
+    bench, count = subject.panel.begin(), samples_in(subject.feeds)
+    bench.add(subject.reference, subject.reference, count)
+    if not any(one.kind == kinds.DETECTIONS and one.agreement is None for one in bench.judged):
+        return []
+    those = "the first sample" if count == 1 else f"the first {count} samples"
+    return [
+        f"the original finds nothing on {those}; give them as it takes them (of pictures: --image-range, --mean, "
+        "--std, --color), or others that show what it finds"
     ]
