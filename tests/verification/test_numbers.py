@@ -261,12 +261,18 @@ def test_a_detector_that_finds_nothing_may_be_given_something_else() -> None:
         s=[0, 8, -1],
     )
     x = np.random.default_rng(0).uniform(size=(9, 3, 64, 64)).astype(np.float32)
-    said = "the original finds nothing on the first "
+    said = "the original finds nothing on "
     (warning,) = (w for w in spa_cli.prune(model, calib=x * 0.01, ratio=0.2).warnings if w.startswith(said))
     assert warning.endswith(
         "; give them as it takes them (of pictures: image_range, mean, std, color), or others that show what it finds"
     )
     # what is made up shows nothing in any case
     assert not any(w.startswith(said) for w in spa_cli.prune(model, ratio=0.2).warnings)
+    # one at a time, and only one of them shows something
+    single = onnx.ModelProto.FromString(model.SerializeToString())
+    single.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    for some, count in ((np.where(np.arange(9)[:, None, None, None] == 8, x * 10, x * 0.01), 0), (x * 0.01, 1)):
+        given = spa_cli.prune(single, calib=x * 0.01, test=some[-4:], ratio=0.2).warnings
+        assert sum(w.startswith(said) for w in given) == count
     # and on these it finds something
     assert not any(w.startswith(said) for w in spa_cli.prune(model, calib=x * 10, ratio=0.2).warnings)
