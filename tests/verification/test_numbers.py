@@ -13,10 +13,13 @@ import pytest
 from onnx import numpy_helper
 
 import spa_cli
+from spa_cli.calibration.chunks import Calibration
 from spa_cli.errors import ModelError, UsageError
 from spa_cli.result import Result
-from spa_cli.runtime.session import open_session
-from tests.builders import build, positive
+from spa_cli.runtime.session import open_session, run
+from spa_cli.verification.numbers import check_found
+from spa_cli.verification.subject import Subject
+from tests.builders import analysed, build, positive
 
 # of weights alone, of what they see, and with a repair; of gradients
 METHODS = ("l2", "lamp", "fpgm", "wanda", "act-var", "flap", "obspa")
@@ -268,11 +271,14 @@ def test_a_detector_that_finds_nothing_may_be_given_something_else() -> None:
     )
     # what is made up shows nothing in any case
     assert not any(w.startswith(said) for w in spa_cli.prune(model, ratio=0.2).warnings)
-    # one at a time, and only one of them shows something
+    # one at a time, and only the last of them shows something
     single = onnx.ModelProto.FromString(model.SerializeToString())
     single.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
-    for some, count in ((np.where(np.arange(9)[:, None, None, None] == 8, x * 10, x * 0.01), 0), (x * 0.01, 1)):
-        given = spa_cli.prune(single, calib=x * 0.01, test=some[-4:], ratio=0.2).warnings
-        assert sum(w.startswith(said) for w in given) == count
+    analysis, quiet, loud = analysed(single), {"x": x[:1] * 0.01}, {"x": x[1:2] * 10}
+    reference = run(open_session(single), quiet)
+    for chunks, found in (([quiet, quiet, loud], 0), ([quiet, quiet], 1), ([quiet] * 8 + [loud], 1)):
+        subject = Subject(analysis.source, analysis, quiet, reference, Calibration(chunks, "samples"))
+        warnings = check_found(subject)
+        assert [w.partition(";")[0] for w in warnings] == [f"{said}{min(len(chunks), 8)} samples"] * found
     # and on these it finds something
     assert not any(w.startswith(said) for w in spa_cli.prune(model, calib=x * 10, ratio=0.2).warnings)
