@@ -148,14 +148,15 @@ def inspect(
     from spa_cli.report.page.inspect import inspect_page
     from spa_cli.report.page.render import check_page
     from spa_cli.runtime.load import load
-    from spa_cli.tidy.optional_inputs import untidy
+    from spa_cli.tidy.optional_inputs import by_habit, untidy
 
     asked, page = Options.of(options), _file(html)
     stage("reading the model")
     source = load(model)
     if page is not None:
         check_page(page, source, force, "--html")
-    if warning := untidy(source):
+    advice = ["'spa prune' takes {} off the inputs"] if by_habit(source) else []
+    if warning := untidy(source, *advice):
         source.warnings.append(warning)
     stage("finding which channels depend on each other")
     analysis = analyse_model(source, asked.input_shape, shrinking=asked.shrinking)

@@ -17,6 +17,7 @@ from spa_cli.channels.selection import Selection
 from spa_cli.channels.state import CONSUMER, PASS_THROUGH, Channels
 from spa_cli.graph.formulas import made_by_formula
 from spa_cli.graph.model import Graph
+from spa_cli.graph.rounds import check_rounds
 from spa_cli.graph.shapes import Observed, Shapes, interpret
 from spa_cli.graph.source import Source
 from spa_cli.graph.states import Pair
@@ -130,6 +131,7 @@ def analyse_model(
     graph = source.graph
     found = fitting(graph, given, samples)
     shapes, known, others = found.shapes, found.known, found.others
+    check_rounds(graph, known, source.name)
     if known.unknown:
         shapes, known = _observed(graph, shapes, known, others)
     _declare(graph, shapes, known)

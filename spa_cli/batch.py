@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from spa_cli.report.json_report import prune_json
 from spa_cli.request import Request
 from spa_cli.result import Outcome
 from spa_cli.runtime.load import load, not_onnx
+from spa_cli.staging import claimed
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def _outcomes(files: Mapping[str, Path], given: Options, wanted: Wanted, bounds:
             raise UsageError(f"the folder '{folder}' can't be made: {error.strerror or error}; name another") from error
         made += missing
     try:
-        with calling(bounds) as child:
+        with _claimed(wanted, files), calling(bounds) as child:
             for number, (name, file) in enumerate(files.items()):
                 step, own = f"{number + 1} of {len(files)}, {name}", _own(wanted, name, len(files) > 1)
                 options = _working(given, name)
@@ -134,6 +135,31 @@ def _outcomes(files: Mapping[str, Path], given: Options, wanted: Wanted, bounds:
         for folder in reversed(made):
             with suppress(OSError):
                 folder.rmdir()
+
+
+@contextmanager
+def _claimed(wanted: Wanted, names: Iterable[str]) -> Iterator[None]:
+    """Nobody else makes the same meanwhile: of two, one would have some of it, and the other the rest."""
+    with ExitStack() as claims:
+        places = _places_of_all(wanted, names) if not (wanted.force or wanted.dry_run) else {}
+        for folder, own in places.items():
+            try:
+                claims.enter_context(claimed(folder, own))
+            except FileExistsError as error:
+                raise UsageError(
+                    f"another 'spa prune' is about to write '{error}' to the folder '{folder}'; name another folder, "
+                    "or use --force"
+                ) from error
+        yield
+
+
+def _places_of_all(wanted: Wanted, names: Iterable[str]) -> dict[Path, list[str]]:
+    """The names of what is made, by folder."""
+    found: dict[Path, list[str]] = {}
+    for name in names:
+        for file in _places(_own(wanted, name, True), False).values():
+            found.setdefault(file.parent, []).append(file.name)
+    return found
 
 
 def pruned(file: Path, options: Options, wanted: Wanted) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from spa_cli.runtime.load import Model, load
 from spa_cli.runtime.providers import running_on
 from spa_cli.runtime.timed import timed_as
 from spa_cli.surgery.cut import Cut
-from spa_cli.tidy.steps import LAST, tidied
+from spa_cli.tidy.steps import LAST, UNASKED, tidied
 from spa_cli.trial.choose import Choice, check_reach, choose_by_budget
 from spa_cli.trial.prepare import Ranked, analyse, score
 from spa_cli.trial.rounds import in_rounds
@@ -104,7 +104,7 @@ def apply(
     stage("reading the model")
     source = load(model)
     files.check(source)
-    if plan.tidy and not run:
+    if {*plan.tidy} - {UNASKED} and not run:
         raise UsageError("the plan is of a tidied model, and tidying is checked by running it; leave out --no-run")
     if plan.tidy:
         source = tidied(source, plan.tidy)
@@ -116,7 +116,7 @@ def apply(
     if plan.shrinking is not None and not run:
         raise UsageError("the plan shrinks states, which is checked by running the model; leave out --no-run")
     if run:
-        feeds, reference = first_run(source, analysis.graph, analysis.shapes_to_try, None)
+        feeds, reference = first_run(source, analysis.graph, analysis.state.shapes, analysis.shapes_to_try, None)
         with explained(source.name):
             judges = or_feeds(source, feeds, lambda: made_up(analysis, 1))
         subject = Subject(source, analysis, feeds, reference, judges)

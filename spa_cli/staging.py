@@ -13,7 +13,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -26,8 +27,8 @@ try:
 except ImportError:  # no POSIX: nothing can be told of who is alive, nothing is swept
     fcntl = None  # type: ignore[assignment]
 
-_PREFIX = ".spa-unfinished-"
-_NAME = re.compile(re.escape(_PREFIX) + r"[a-z0-9_]{8}")
+_PREFIX, _CLAIM = ".spa-unfinished-", "claim-"
+_NAME = re.compile(rf"{re.escape(_PREFIX)}({_CLAIM})?[a-z0-9_]{{8}}")
 # a place on another file system, whose files have to be copied, is only taken where it has so many times the room
 _MARGIN = 4
 # what is small
@@ -43,14 +44,14 @@ class Private:
     Raises OSError if it can't be made.
     """
 
-    def __init__(self, parent: Path) -> None:
+    def __init__(self, parent: Path, kind: str = "") -> None:
         _sweep(parent)
         self._pid = os.getpid()
         self._held: int | None = None
         mine = False
         while not mine:
             with uninterrupted():
-                self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+                self.path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{kind}", dir=parent))
                 _open.add(self)
                 try:
                     self._held = _hold(self.path)
@@ -160,6 +161,52 @@ def locked(folder: Path) -> Iterator[None]:
     finally:
         if held is not None:
             os.close(held)
+
+
+@contextmanager
+def claimed(folder: Path, names: Iterable[str]) -> Iterator[None]:
+    """Files of these names are this process's to write into ``folder``; raises FileExistsError if another claims some.
+
+    Where nobody can tell who is alive, or nothing can be made, nothing is claimed, and nothing refused.
+    """
+    claim = None if fcntl is None else _claim(folder, set(names))
+    try:
+        yield
+    finally:
+        if claim is not None:
+            claim.discard()
+
+
+def _claim(folder: Path, names: set[str]) -> Private | None:
+    try:
+        # one that looks sees all of another's claim, or nothing
+        with locked(folder):
+            for other in folder.glob(f"{_PREFIX}{_CLAIM}*"):
+                listed = other / "names"
+                both = names & set(map(os.fsdecode, listed.read_bytes().split(b"\0"))) if _is_held(other) else ()
+                if both:
+                    raise FileExistsError(min(both))
+            mine = Private(folder, _CLAIM)
+            (mine.path / "names").write_bytes(b"\0".join(map(os.fsencode, names)))
+            return mine
+    except FileExistsError:
+        raise
+    except OSError:
+        return None
+
+
+def _is_held(path: Path) -> bool:
+    """By another process, and for longer than it takes to sweep it."""
+    for wait in (0.05, 0.0):
+        try:
+            file = _hold(path)
+        except BlockingIOError:
+            time.sleep(wait)
+        else:
+            if file is not None:
+                os.close(file)
+            return False
+    return all(one.path != path for one in _open)
 
 
 def _elsewhere() -> Iterator[Path]:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -56,6 +61,49 @@ def test_a_dry_run_leaves_no_folder_behind(tmp_path) -> None:
     found = _json("prune", MLP, LSTM, "-o", tmp_path / "out", "--plan-out", tmp_path / "plans", "--dry-run", *L1)
     assert [r["report"]["output"] for r in found["results"]] == [None, None]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def first(tmp_path) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process that is about to write to the folder "out", stopped there."""
+    asked = ("prune", MLP, LSTM, "-o", tmp_path / "out", "--plan-out", tmp_path / "plans", *L1, "-q")
+    with subprocess.Popen([sys.executable, "-m", "spa_cli", *map(str, asked)], stdout=subprocess.DEVNULL) as process:
+        try:
+            while not list(tmp_path.glob("*/.spa-unfinished-claim-*/names")):
+                assert process.poll() is None
+                time.sleep(0.01)
+            process.send_signal(signal.SIGSTOP)
+            yield process
+        finally:
+            process.kill()
+
+
+def test_of_two_at_once_one_is_refused_and_the_other_is_whole(tmp_path, first) -> None:
+    mine, plans = tmp_path / "mine", tmp_path / "plans"
+    for own, name in ((("-o", tmp_path / "out"), LSTM.name), (("-o", mine, "--plan-out", plans), "digits_lstm.json")):
+        said = refused(2, "prune", LSTM, MLP, *own, *L1)
+        assert said == (
+            f"another 'spa prune' is about to write '{name}' to the folder '{own[-1]}'; name another folder, or use "
+            "--force"
+        )
+    assert not mine.exists()
+    # another name, and a plan that is no model
+    (tmp_path / "in").mkdir()
+    shutil.copy(MLP, tmp_path / "in" / "other.onnx")
+    assert spa("prune", tmp_path / "in", "-o", tmp_path / "out", *L1).code == 0
+    (tmp_path / "in" / "other.onnx").rename(tmp_path / "in" / LSTM.name)
+    assert spa("prune", tmp_path / "in", "-o", mine, "--plan-out", tmp_path / "out", *L1).code == 0
+    first.send_signal(signal.SIGCONT)
+    assert first.wait() == 0
+    assert {p.name for p in (tmp_path / "out").iterdir()} >= {LSTM.name, MLP.name}
+    assert sorted(p.name for p in (tmp_path / "plans").iterdir()) == ["digits_lstm.json", "digits_mlp.json"]
+
+
+def test_what_was_killed_stands_in_nobody_s_way(tmp_path, first) -> None:
+    first.kill()
+    first.wait()
+    assert spa("prune", LSTM, MLP, "-o", tmp_path / "out", *L1).code == 0
+    assert {p.name for p in (tmp_path / "out").iterdir()} >= {LSTM.name, MLP.name}
 
 
 def test_one_failure_does_not_stop_the_rest_and_is_loud(tmp_path) -> None:

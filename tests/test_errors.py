@@ -68,7 +68,10 @@ CAUGHT = {
         ),
         "the result can't be written to ...; external data can't be read; what was measured is not kept",
     ),
-    "FileExistsError": (("spa_cli/graph/pair.py", "spa_cli/folders/write.py"), "the model ... exists now"),
+    "FileExistsError": (
+        ("spa_cli/graph/pair.py", "spa_cli/folders/write.py", "spa_cli/staging.py"),
+        "the model ... exists now; another is about to write it",
+    ),
     "BrokenPipeError": (("spa_cli/report/tables.py",), "nobody reads what is printed: no error"),
     "SystemExit": (("spa_cli/cli/app.py", "spa_cli/cli/watch.py"), "the program leaves with a code"),
     "TypeError": (("spa_cli/calibration/text.py",), "line ... is no object with a text"),

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from spa_cli import staging
-from spa_cli.staging import Private, born, locked, nameless, private, user_cache
+from spa_cli.staging import Private, born, claimed, locked, nameless, private, user_cache
 
 OTHER = Path("/dev/shm")
 
@@ -167,6 +167,37 @@ def test_a_place_that_native_code_can_not_open_is_not_taken(tmp_path, monkeypatc
     with private(tmp_path) as folder:
         assert odd not in folder.path.parents
     assert list(odd.iterdir()) == []
+
+
+def test_names_are_claimed_by_one_process_as_long_as_it_lives(tmp_path, places) -> None:
+    script = (
+        "import sys; from pathlib import Path; from spa_cli.staging import claimed\n"
+        "with claimed(Path(sys.argv[1]), ['a', 'b']): print(flush=True); sys.stdin.read()"
+    )
+    odd = os.fsdecode(b"\xff")
+    with subprocess.Popen(
+        [sys.executable, "-c", script, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(FileExistsError, match=r"^b$"), claimed(tmp_path, ["b", "c"]):
+            pass
+        with claimed(tmp_path, ["c", odd]), claimed(tmp_path, ["c", odd]):
+            # other names, and of this process the same ones
+            assert len(list(tmp_path.glob(".spa-*"))) == 3
+        other.kill()
+    staging._swept.clear()
+    with claimed(tmp_path, ["b"]):
+        assert len(list(tmp_path.glob(".spa-*"))) == 1
+    assert not list(tmp_path.glob(".spa-*"))
+
+
+def test_where_nothing_can_be_claimed_nothing_is_refused(tmp_path, monkeypatch) -> None:
+    with claimed(tmp_path / "none", ["a"]):
+        assert not (tmp_path / "none").exists()
+    monkeypatch.setattr(staging, "fcntl", None)
+    with claimed(tmp_path, ["a"]):
+        assert not list(tmp_path.glob(".spa-*"))
 
 
 def test_one_at_a_time_in_a_folder(tmp_path) -> None:

@@ -35,8 +35,8 @@ def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
         yield from subgraphs(node)
 
 
-def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Nodes of a graph and of all bodies in it."""
+def all_nodes(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.NodeProto]:
+    """Nodes of a graph, or of a function, and of all bodies in it."""
     for node in graph.node:
         yield node
         for body in own_bodies(node):

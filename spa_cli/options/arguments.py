@@ -174,8 +174,10 @@ class SweepArguments(SampleArguments, JudgeArguments, total=False):
     state: str | Iterable[str] | None
     """What can't be found: IN=OUT, the input of a state and the output that gives it back."""
 
-    tidy: bool
-    """First fold what an exporter left: idle and constant nodes, BatchNorm, weights that are inputs."""
+    tidy: bool | None
+    """First fold what an exporter left: idle and constant nodes, BatchNorm, weights that are inputs (default: those
+    alone).
+    """
 
 
 class PruneArguments(SweepArguments, total=False):

@@ -193,9 +193,10 @@ class Options:
         None,
         "--run/--no-run",
     )
-    tidy: bool = option(
-        False,
-        "First fold what an exporter left: idle and constant nodes, BatchNorm, weights that are inputs.",
+    tidy: bool | None = option(
+        None,
+        "First fold what an exporter left: idle and constant nodes, BatchNorm, weights that are inputs (default: those "
+        "alone).",
     )
     # not asked for: set where many budgets are tried
     sweeping: bool = False

@@ -158,7 +158,7 @@ _PRUNED = {
     "slower": _said(TEXT, "why it is no faster than the original, and what would help; empty: it is"),
     "not_verified": _NOT_VERIFIED,
     "blocks": _said(_list(TEXT), "residual blocks that went whole, each by the layer that ended it"),
-    "tidied": _said(_map(COUNT), "step of --tidy: how much it did; empty: nothing, or it was not asked for"),
+    "tidied": _said(_map(COUNT), "step of --tidy: how much it did; empty: nothing"),
     "repair": _or_null(_REPAIR),
     "tuned": _said(_or_null(_TUNED), "null: it was not trained"),
     "numbers": _said(

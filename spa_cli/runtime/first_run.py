@@ -8,20 +8,30 @@ from typing import Any
 import numpy as np
 
 from spa_cli.errors import ModelError, UsageError
+from spa_cli.graph.known import Shapes
 from spa_cli.graph.model import Graph
 from spa_cli.graph.source import Source
 from spa_cli.runtime.made_up import synthetic
+from spa_cli.runtime.room import too_large
 from spa_cli.runtime.said import mend, said
 from spa_cli.runtime.session import Feeds, open_session, run
 
 
 def first_run(
-    source: Source, graph: Graph, shapes: Iterable[Mapping[str, tuple[int, ...]]], given: Feeds | None, seed: int = 0
+    source: Source,
+    graph: Graph,
+    known: Shapes,
+    shapes: Iterable[Mapping[str, tuple[int, ...]]],
+    given: Feeds | None,
+    seed: int = 0,
 ) -> tuple[Feeds, list[Any]]:
     """(inputs, outputs) of one run of the original: on the ``given`` ones, else on synthetic ones of these ``shapes``.
 
-    Raises ModelError if onnxruntime can't load it or no inputs make it run, UsageError if the given ones don't.
+    ``known``: what is known of its tensors at the first of those. Raises ModelError if onnxruntime can't load it or no
+    inputs make it run, UsageError if the given ones don't.
     """
+    if why := too_large(graph, known):
+        raise ModelError(f"'{source.name}' can't be run here: {why}; give --input-shape, or run it on a larger machine")
     try:
         session = open_session(source, large=source.external)
     except Exception as error:

@@ -16,6 +16,7 @@ from spa_cli.graph.bodies import name_apart
 from spa_cli.graph.duplicates import check_duplicates, without_duplicates
 from spa_cli.graph.external import find_beside
 from spa_cli.graph.foreign import foreign_operators, set_apart
+from spa_cli.graph.functions import check_functions
 from spa_cli.graph.source import Source
 from spa_cli.graph.stored import check_stored, every_tensor
 from spa_cli.graph.utf8 import check_text
@@ -39,6 +40,7 @@ def load(model: Model) -> Source:
     source = _given(model) if isinstance(model, onnx.ModelProto) else _read(Path(model))
     check_duplicates(source.model.graph, source.folder, source.name)
     if source.model.functions:
+        check_functions(source.model, source.name)
         source.model = _inline(source)
     if any(a.HasField("g") for n in source.model.graph.node for a in n.attribute):
         source.model = _with_names_apart(source.model)

@@ -9,6 +9,7 @@ from spa_cli.graph.model import Graph
 from spa_cli.graph.shapes import Observed, Shapes
 from spa_cli.runtime.made_up import synthetic
 from spa_cli.runtime.probe import probe
+from spa_cli.runtime.room import too_large
 from spa_cli.runtime.session import open_session
 
 # the run needs the whole model in memory once more
@@ -21,6 +22,8 @@ def observe(graph: Graph, known: Shapes, shapes: dict[str, tuple[int, ...]]) -> 
     outside = {id(node) for node in graph.nodes}
     unknown = [n for n, node in known.unknown.items() if id(node) in outside and node.op != "ZipMap"]
     if not unknown or model.ByteSize() > _LIMIT or any(t.data_location for t in model.graph.initializer):
+        return {}
+    if too_large(graph, known):
         return {}
     try:
         session = open_session(probe(model, unknown, beside=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import onnx
 
 from spa_cli.graph.source import Source
@@ -17,7 +19,21 @@ def optional_inputs(model: onnx.ModelProto) -> list[str]:
     return [v.name for v in model.graph.input if v.name in stored]
 
 
-def untidy(source: Source) -> str:
+def by_habit(source: Source) -> bool:
+    """Whether an exporter listed what is stored among the inputs, and not its author what may well be fed.
+
+    A threshold, or the state that a network starts with, is little of all that is stored.
+    """
+    model = source.model
+    if model.ir_version < OPTIONAL_SINCE:
+        return False
+    sizes = {t.name: prod(t.dims) for t in model.graph.initializer}
+    sizes |= {s.values.name: prod(s.values.dims) for s in model.graph.sparse_initializer}
+    listed = sum(sizes[name] for name in set(optional_inputs(model)))
+    return bool(2 * listed > sum(sizes.values()))
+
+
+def untidy(source: Source, advice: str = "--tidy takes {} off the inputs") -> str:
     """What should be said where they keep onnxruntime from folding and fusing, "" where they don't."""
     count = len(optional_inputs(source.model)) if source.model.ir_version >= OPTIONAL_SINCE else 0
     if not count:
@@ -25,7 +41,7 @@ def untidy(source: Source) -> str:
     said, them = ("1 weight is also an input", "it") if count == 1 else (f"{count} weights are also inputs", "them")
     return (
         f"{said}, so that onnxruntime may neither fold nor fuse {them} and can be several times slower; "
-        f"--tidy takes {them} off the inputs"
+        f"{advice.format(them)}"
     )
 
 

@@ -35,6 +35,8 @@ STEPS: dict[str, tuple[Callable[[Draft], int], str]] = {
 # it waits for the result: what a norm was trained to tells what a network takes, and a repair sets it anew
 LAST = "batch-norms"
 FIRST = tuple(name for name in STEPS if name != LAST)
+# what is done unasked: it changes nothing that is computed, and without it a small model may be the slower one
+UNASKED = "inputs"
 # what one step leaves another finds; a graph that is not done by then is as good as done
 _ROUNDS = 100
 
@@ -54,9 +56,9 @@ def tidied(source: Source, steps: Iterable[str] = FIRST) -> Source:
     made = replace(source, model=model, given=given, tidied=done, warnings=[*source.warnings])
     if "inputs" in done:
         made.warnings.append(
-            "1 weight was also an input, and --tidy took it off: it can no longer be fed"
+            "1 weight was also an input, was taken off, and can no longer be fed"
             if done["inputs"] == 1
-            else f"{done['inputs']} weights were also inputs, and --tidy took them off: they can no longer be fed"
+            else f"{done['inputs']} weights were also inputs, were taken off, and can no longer be fed"
         )
         # weights that are computed from others were none as long as those could be fed
         fold(made)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spa_cli.analysis import Analysis, analyse_model
 from spa_cli.budget.patterns import check_patterns
@@ -19,10 +19,10 @@ from spa_cli.progress import note, stage
 from spa_cli.request import Request
 from spa_cli.runtime.explained import explained
 from spa_cli.runtime.first_run import first_run, shapes_of
-from spa_cli.tidy.optional_inputs import untidy
-from spa_cli.tidy.steps import tidied
+from spa_cli.tidy.optional_inputs import by_habit, untidy
+from spa_cli.tidy.steps import UNASKED, tidied
 from spa_cli.trial.tidying import differs, tidied_by_what_holds
-from spa_cli.verification.numbers import check_numbers
+from spa_cli.verification.numbers import check_found, check_numbers
 from spa_cli.verification.subject import Subject
 
 VERIFY_SAMPLES = 8
@@ -44,17 +44,16 @@ class Ranked:
 
 
 def analyse(source: Source, request: Request, *, of_many: bool = False) -> Subject:
-    """Tidy up if asked, find which channels depend on each other, and run the original.
+    """Tidy up, find which channels depend on each other, and run the original.
 
     ``of_many``: other models get the same request, so a name in it need not be of this one. Raises the errors of
     ``spa_cli.errors``.
     """
     with explained(source.name):
+        if request.options.tidy is None and by_habit(source):
+            return _with_weights_off(source, request, of_many)
         if not request.options.tidy:
-            if warning := untidy(source):
-                # while there is time to stop, and beside the result
-                note(warning)
-                source.warnings.append(warning)
+            _warn(source, untidy(source))
             return _analyse(source, request, of_many)
         stage("tidying up")
         subject = _analyse(tidied(source), request, of_many)
@@ -62,6 +61,25 @@ def analyse(source: Source, request: Request, *, of_many: bool = False) -> Subje
         if differs(subject) is not None:
             subject = _analyse(tidied_by_what_holds(source, subject), request, of_many, subject.data)
         return subject
+
+
+def _with_weights_off(source: Source, request: Request, of_many: bool) -> Subject:
+    made = tidied(source, [UNASKED])
+    said = len(source.warnings)
+    made.warnings[said] += "; --no-tidy keeps " + ("them" if made.tidied[UNASKED] > 1 else "it")
+    note(made.warnings[said])
+    subject = _analyse(made, request, of_many)
+    if (why := differs(subject)) is None:
+        return subject
+    _warn(source, untidy(source, f"nothing is changed, as the model is another without {{}}: {why}"))
+    return _analyse(source, request, of_many, subject.data)
+
+
+def _warn(source: Source, warning: str) -> None:
+    """While there is time to stop, and beside the result."""
+    if warning:
+        note(warning)
+        source.warnings.append(warning)
 
 
 def _analyse(source: Source, request: Request, of_many: bool, data: Data | None = None) -> Subject:
@@ -78,7 +96,7 @@ def _analyse(source: Source, request: Request, of_many: bool, data: Data | None 
     stage("running the original")
     held = judging_samples(analysis, options, focus, data) if data.fit is not None else None
     first = None if held is None else first_of(analysis.graph, held, VERIFY_SAMPLES)
-    feeds, reference = first_run(source, analysis.graph, analysis.shapes_to_try, first)
+    feeds, reference = first_run(source, analysis.graph, analysis.state.shapes, analysis.shapes_to_try, first)
     warnings += check_numbers(source.name, analysis.graph, reference)
     if data.fit is None and (shapes := shapes_of(feeds)) != analysis.input_shapes:
         # the shapes that were guessed first don't run
@@ -90,6 +108,10 @@ def _analyse(source: Source, request: Request, of_many: bool, data: Data | None 
     subject = Subject(source, analysis, feeds, reference, held, data, tuple(warnings), said=options.judge_as)
     subject.panel  # noqa: B018 - raises UsageError, before any work, for what --as says and is not so
     subject.timed  # noqa: B018 - raises OptionError for a --batch that the model does not take
+    if data.fit is not None and (strange := check_found(subject)):
+        # while there is time to stop
+        note(strange[0])
+        subject = replace(subject, warnings=(*subject.warnings, *strange))
     note(f"runs on {in_a_line(held)}")
     return subject
 

@@ -81,8 +81,9 @@ class Target:
         if subject.source.tidied and self._options.target_latency is not None and not self._elsewhere:
             tidied = self._budgets.tidied = trials.latency_left(Selection(self._analysis.grouping), _SECONDS)
             if tidied <= self._options.target_latency:
+                what = "--tidy alone" if self._options.tidy else "to take its weights off the inputs"
                 raise UnreachableError(
-                    f"--target-latency {self._options.target_latency:g} needs no cut: --tidy alone leaves {tidied:.3f} "
+                    f"--target-latency {self._options.target_latency:g} needs no cut: {what} leaves {tidied:.3f} "
                     "of the original, measured here; ask for less"
                 )
 

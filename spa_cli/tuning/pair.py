@@ -51,7 +51,7 @@ class Pair:
         analysis = analyse_model(original, options.input_shape, data.shapes)
         held = judging_samples(analysis, options, focus, data) if data.fit is not None else None
         first = None if held is None else first_of(analysis.graph, held, _SAMPLES)
-        feeds, reference = first_run(original, analysis.graph, analysis.shapes_to_try, first)
+        feeds, reference = first_run(original, analysis.graph, analysis.state.shapes, analysis.shapes_to_try, first)
         held = held or or_feeds(original, feeds, lambda: judging_samples(analysis, options, focus, data))
         subject = Subject(original, analysis, feeds, reference, held, data, said=options.judge_as)
         subject.panel  # noqa: B018 - raises UsageError, before any work, for what --as says and is not so

@@ -32,7 +32,7 @@ from spa_cli.runtime.timing import Timing, latency
 from spa_cli.runtime.widened import widened
 from spa_cli.shown import Shown
 from spa_cli.text import count, drift_text, plural, size
-from spa_cli.tidy.steps import tidied
+from spa_cli.tidy.steps import UNASKED, tidied
 from spa_cli.verification.accuracy import Accuracy, by_command
 from spa_cli.verification.carried import carried_out
 from spa_cli.verification.check import verify_file, zeroing_differs
@@ -117,9 +117,8 @@ def compare(
     analysis = analyse_model(before, options.input_shape, given.shapes if given else {}, shrinking)
     samples = _synthetic(before, analysis, count) if given is None else whole(analysis, given, count)
     stage("running the original")
-    feeds, reference = first_run(
-        before, analysis.graph, analysis.shapes_to_try, samples.chunks[0] if samples else None, seed=1
-    )
+    known, first = analysis.state.shapes, samples.chunks[0] if samples else None
+    feeds, reference = first_run(before, analysis.graph, known, analysis.shapes_to_try, first, seed=1)
     samples = samples or Calibration([feeds], plural(samples_in(feeds), "synthetic sample"))
     states = noted(after.model, before.model)
     fitting = widened(after, states)
@@ -145,6 +144,8 @@ def compare(
         stage("comparing with zeroing")
         work = carried_out(read, before, after, analysis)
         zeroing = zeroing_differs(analysis.graph, work, feeds, after) or "equal"
+        if zeroing != "equal" and read.about.get("repair"):
+            zeroing += ", as it should: what stays was repaired to give what the original gives"
     stage("measuring latency")
     with running_on(options.provider), timed_as(options.batch, options.threads):
         timing = latency(before, fitting, timed)
@@ -185,8 +186,10 @@ def _check_limits(limits: Limits, count: int | None) -> None:
 def _by_structure(
     before: Source, after: Source, plan: Plan | None, input_shape: dict[str, tuple[int, ...]], limits: Limits
 ) -> Comparison:
-    if plan is not None and plan.tidy:
+    if plan is not None and {*plan.tidy} - {UNASKED}:
         raise UsageError("the plan is of a tidied model, which is compared by running both; leave out --no-run")
+    if plan is not None and plan.tidy:
+        before = tidied(before, plan.tidy)
     stage("finding which channels depend on each other")
     analysis, small = analyse_model(before, input_shape), analyse_model(after, input_shape)
     structure = Structure(before, analysis)

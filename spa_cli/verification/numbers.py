@@ -1,4 +1,4 @@
-"""Whether what the original gives are numbers, by which a cut can be judged."""
+"""Whether what the original gives are numbers, and things found, by which a cut can be judged."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ from typing import Any
 
 import numpy as np
 
+from spa_cli.calibration.chunks import samples_in
 from spa_cli.errors import ModelError
 from spa_cli.graph.finite import not_finite
 from spa_cli.graph.model import Graph
-from spa_cli.runtime.session import floats, tensors
+from spa_cli.measures import kinds
+from spa_cli.measures.panel import Bench
+from spa_cli.runtime.session import floats, open_session, run, tensors
+from spa_cli.verification.subject import Subject
+
+# samples among which a detector finds something, if they are what it takes
+_ENOUGH = 8
 
 
 def check_numbers(name: str, graph: Graph, reference: list[Any]) -> list[str]:
@@ -33,3 +40,27 @@ def check_numbers(name: str, graph: Graph, reference: list[Any]) -> list[str]:
         for n, share in shares.items()
         if share
     ]
+
+
+def check_found(subject: Subject) -> list[str]:
+    """A warning where a detector finds nothing on the user's samples: they may not be what it takes."""
+    bench, count = subject.panel.begin(), samples_in(subject.feeds)
+    bench.add(subject.reference, subject.reference, count)
+    # one picture may well show nothing, and there are models that take one at a time
+    for chunk in subject.judges.chunks[1:]:
+        if count >= _ENOUGH or not _idle(bench):
+            break
+        outputs = run(open_session(subject.source, large=subject.source.external), chunk)
+        bench.add(outputs, outputs, samples_in(chunk))
+        count += samples_in(chunk)
+    if not _idle(bench):
+        return []
+    those = "the only sample" if count == 1 else f"{count} samples"
+    return [
+        f"the original finds nothing on {those}; give them as it takes them (of pictures: --image-range, --mean, "
+        "--std, --color), or others that show what it finds"
+    ]
+
+
+def _idle(bench: Bench) -> bool:
+    return any(one.kind == kinds.DETECTIONS and one.agreement is None for one in bench.judged)

@@ -89,8 +89,8 @@ def slower(subject: Subject, model: onnx.ModelProto, states: Sequence[State], ti
     beside = next((one.timing for one in timings if one.tidied and is_slower(one.timing)), None)
     if beside is not None and not subject.source.tidied:
         return (
-            f"the result takes {beside.quiet_left:.2f} of the time that the original takes once --tidy has taken its "
-            "weights off the inputs; give --tidy, too"
+            f"the result takes {beside.quiet_left:.2f} of the time that the original takes once its weights are off "
+            "the inputs; give --tidy"
         )
     if beside is None and not is_slower(timing):
         return ""

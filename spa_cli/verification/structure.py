@@ -18,6 +18,7 @@ from spa_cli.graph.view import build
 from spa_cli.operators import shape_rules
 from spa_cli.runtime.lacking import lacking
 from spa_cli.runtime.part import Part, part_of
+from spa_cli.runtime.room import too_large
 from spa_cli.runtime.session import Openable, floats, passes_checker, shape_of, tensors
 from spa_cli.surgery.cut import Cut
 from spa_cli.verification.check import fixed, verify_form
@@ -71,12 +72,14 @@ class Structure:
         """What runs, at the first shapes that it runs at."""
         analysis = self._analysis
         missing = {n for n in analysis.graph.nodes if n.label in self._missing}
-        self._why = "onnxruntime runs no part of it"
+        self._why = too_large(analysis.graph, analysis.state.shapes) or "onnxruntime runs no part of it"
         model: onnx.ModelProto | None = None
         for shapes in analysis.shapes_to_try:
             known = analysis.state.shapes
             if shapes != analysis.input_shapes:
                 known = interpret(analysis.graph, shapes, rules=shape_rules())
+            if too_large(analysis.graph, known):
+                continue
             part = part_of(analysis.graph, known, shapes, missing, self._moving)
             if part is None:
                 continue

@@ -222,6 +222,18 @@ def test_verify_with_a_plan_looks_at_the_pruned_file(pruned, tmp_path) -> None:
     assert report["zeroing"] != "equal"
 
 
+def test_verify_with_a_plan_says_why_a_repaired_file_differs_from_zeroing(tmp_path) -> None:
+    plan, found = tmp_path / "plan.json", {}
+    for repair in ("--repair", "--no-repair"):
+        out = tmp_path / f"{repair}.onnx"
+        asked = ("--method", "l1", "--ratio", 0.3, repair, "--plan-out", plan, "--force")
+        assert spa("prune", model_path("digits_mlp"), "-o", out, *asked).code == 0
+        found[repair] = _strict_json(spa("verify", model_path("digits_mlp"), out, "--plan", plan, "--json").out)
+    assert found["--no-repair"]["zeroing"] == "equal"
+    zeroing = found["--repair"]["zeroing"]
+    assert zeroing.endswith(", as it should: what stays was repaired to give what the original gives")
+
+
 @pytest.mark.parametrize("json_flag", [[], ["--json"]])
 def test_dry_run_writes_nothing(tmp_path, json_flag) -> None:
     plan = tmp_path / "plan.json"

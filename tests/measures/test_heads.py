@@ -22,7 +22,7 @@ from tests.measures.test_recognise import taken
 def layout(model, *, said: dict[int, str] | None = None) -> Layout:
     source = load(model)
     analysis = analyse_model(source, {})
-    feeds, reference = first_run(source, analysis.graph, analysis.shapes_to_try, None)
+    feeds, reference = first_run(source, analysis.graph, analysis.state.shapes, analysis.shapes_to_try, None)
     recogniser = Recogniser(analysis.graph, analysis.state.shapes, reference)
     heads = Heads(analysis.graph, recogniser, {n: np.shape(v) for n, v in feeds.items()}, reference)
     (found,) = layouts(heads, said or {}, len(reference))

@@ -19,7 +19,7 @@ W = {"w": (16, 10)}
 def panel(model, *said: str, seed: int = 0) -> Panel:
     source = load(model)
     analysis = analyse_model(source, {})
-    feeds, reference = first_run(source, analysis.graph, analysis.shapes_to_try, None, seed)
+    feeds, reference = first_run(source, analysis.graph, analysis.state.shapes, analysis.shapes_to_try, None, seed)
     return Panel.of(analysis.graph, analysis.state.shapes, feeds, reference, said)
 
 

@@ -103,7 +103,7 @@ def test_it_is_analysed_and_runs_at_what_its_constants_imply(name) -> None:
     model, shape = IMPLIED[name]
     analysis = spa_cli.inspect(model)
     assert list(analysis.input_shapes.values()) == [shape]
-    feeds, outputs = first_run(analysis.source, analysis.graph, [analysis.input_shapes], None)
+    feeds, outputs = first_run(analysis.source, analysis.graph, analysis.state.shapes, [analysis.input_shapes], None)
     assert [value.shape for value in feeds.values()] == [shape]
     assert len(outputs) == len(analysis.graph.outputs)
 

@@ -14,7 +14,7 @@ from spa_cli.report.json_report import prune_json
 from spa_cli.report.summary import prune_table
 from spa_cli.tidy import steps
 from spa_cli.tidy.draft import Draft
-from tests.builders import build, positive, with_initializer_inputs
+from tests.builders import build, positive
 from tests.equivalence import assert_same, feeds, run
 from tests.graph.files import save_external
 from tests.samples import model_path
@@ -124,16 +124,6 @@ def test_norms_that_do_not_fold_stay_with_a_warning(monkeypatch) -> None:
     (warning,) = result.warnings
     assert warning.startswith("tidy=True left BatchNormalization where it was: output 'y' differs by ")
     assert left(result.model) == {"Conv": 2, "Relu": 1, "BatchNormalization": 1}
-
-
-def test_weights_that_are_inputs_are_said_unless_they_are_taken_off() -> None:
-    model = with_initializer_inputs(verbose())
-    model.ir_version = 8
-    (warning,) = spa_cli.prune(model, **ASKED).warnings
-    assert warning.startswith("6 weights are also inputs, ") and "tidy=True" in warning
-    result = spa_cli.prune(model, tidy=True, **ASKED)
-    assert result.warnings == ["6 weights were also inputs, and tidy=True took them off: they can no longer be fed"]
-    assert [v.name for v in result.model.graph.input] == ["x"]
 
 
 def test_a_latency_that_tidying_alone_gives(monkeypatch) -> None:

@@ -13,10 +13,13 @@ import pytest
 from onnx import numpy_helper
 
 import spa_cli
+from spa_cli.calibration.chunks import Calibration
 from spa_cli.errors import ModelError, UsageError
 from spa_cli.result import Result
-from spa_cli.runtime.session import open_session
-from tests.builders import build, positive
+from spa_cli.runtime.session import open_session, run
+from spa_cli.verification.numbers import check_found
+from spa_cli.verification.subject import Subject
+from tests.builders import analysed, build, positive
 
 # of weights alone, of what they see, and with a repair; of gradients
 METHODS = ("l2", "lamp", "fpgm", "wanda", "act-var", "flap", "obspa")
@@ -247,3 +250,35 @@ def test_labels_of_which_a_class_never_occurs() -> None:
     assert small.after.macs < small.before.macs
     with pytest.raises(UsageError, match="all labels are negative, which stands for none; give class indices"):
         spa_cli.prune(network(), calib=lambda: {"x": X, "labels": np.full(len(X), -1)}, **given)
+
+
+def test_a_detector_that_finds_nothing_may_be_given_something_else() -> None:
+    model = build(
+        """(float[N,3,64,64] x) => (y) {
+          a = Conv(x, w)  r = Conv<strides=[8,8]>(a, wr)  c = Conv<strides=[8,8]>(a, wc, b)  sc = Sigmoid(c)
+          h = Concat<axis=1>(r, sc)  f = Reshape(h, s)  y = Transpose<perm=[0,2,1]>(f) }""",
+        w=(8, 3, 1, 1),
+        wr=(4, 8, 8, 8),
+        wc=(4, 8, 8, 8),
+        b=np.full(4, -9, np.float32),
+        s=[0, 8, -1],
+    )
+    x = np.random.default_rng(0).uniform(size=(9, 3, 64, 64)).astype(np.float32)
+    said = "the original finds nothing on "
+    (warning,) = (w for w in spa_cli.prune(model, calib=x * 0.01, ratio=0.2).warnings if w.startswith(said))
+    assert warning.endswith(
+        "; give them as it takes them (of pictures: image_range, mean, std, color), or others that show what it finds"
+    )
+    # what is made up shows nothing in any case
+    assert not any(w.startswith(said) for w in spa_cli.prune(model, ratio=0.2).warnings)
+    # one at a time, and only the last of them shows something
+    single = onnx.ModelProto.FromString(model.SerializeToString())
+    single.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    analysis, quiet, loud = analysed(single), {"x": x[:1] * 0.01}, {"x": x[1:2] * 10}
+    reference = run(open_session(single), quiet)
+    for chunks, found in (([quiet, quiet, loud], 0), ([quiet, quiet], 1), ([quiet] * 8 + [loud], 1)):
+        subject = Subject(analysis.source, analysis, quiet, reference, Calibration(chunks, "samples"))
+        warnings = check_found(subject)
+        assert [w.partition(";")[0] for w in warnings] == [f"{said}{min(len(chunks), 8)} samples"] * found
+    # and on these it finds something
+    assert not any(w.startswith(said) for w in spa_cli.prune(model, calib=x * 10, ratio=0.2).warnings)

@@ -37,7 +37,7 @@ def inspect_page(analysis: Analysis, source: Source) -> str:
 
 def _profiles(analysis: Analysis, source: Source) -> Profiles:
     try:
-        feeds, _ = first_run(source, analysis.graph, analysis.shapes_to_try, None)
+        feeds, _ = first_run(source, analysis.graph, analysis.state.shapes, analysis.shapes_to_try, None)
     except Exception as error:  # noqa: BLE001 - the page says so, and is about more than latency
         why = said(error)
         return Profiles(None, None, f"Latency by layer could not be measured: {why}.")
