@@ -210,7 +210,7 @@ def test_what_is_measured_is_measured_anew_and_says_so(tmp_path, monkeypatch) ->
 def test_the_machine_is_a_part_of_the_key(tmp_path, monkeypatch) -> None:
     asked = ("prune", MLP, "-o", tmp_path / "s.onnx", *L1, "--cache", tmp_path / "c", "--force")
     assert [_json(*asked)["cached"] for _ in range(2)] == [False, True]
-    monkeypatch.setattr("spa_cli.cache.machine", lambda: "another")
+    monkeypatch.setattr("spa_cli.fingerprint.machine", lambda: "another")
     assert _json(*asked)["cached"] is False
     assert _json(*asked, "--round-to", 2)["cached"] is False
 

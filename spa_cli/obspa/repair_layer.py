@@ -8,6 +8,7 @@ import numpy as np
 
 from spa_cli.calibration.chunks import positions
 from spa_cli.graph.model import Array
+from spa_cli.memory import working_memory
 from spa_cli.obspa.layers import INTEGERS, Layer
 from spa_cli.obspa.pairs import Pair
 from spa_cli.obspa.recurrence import Recurrence, followed
@@ -21,8 +22,9 @@ from spa_cli.obspa.unfit import Unfit
 from spa_cli.obspa.wide import widest
 from spa_cli.obspa.writing import write, write_weight
 
-# bytes of rows of one layer that are held at once; fewer positions are looked at beyond that
-_ROW_BYTES = 600_000_000
+# bytes of rows of one layer that are held at once, and their share of the memory there is where that is less; fewer
+# positions are looked at beyond that
+_ROW_BYTES, _ROW_SHARE = 600_000_000, 1 / 4
 # steps of all sequences that a recurrent layer is fitted to
 _STEPS = 20_000
 _NO_BETTER = "no fit did better on held-back samples"
@@ -169,7 +171,8 @@ def _collect(sides: Sides, layer: Layer, problem: Regression, sharing: int = 1) 
     shapes = sides.pruned.values[layer.x].shapes
     samples = sum(layer.samples(s) for s in shapes)
     wide = 4 * problem.matrix.shape[0] * (problem.matrix.shape[2] + 2 * problem.matrix.shape[1])
-    limit = max(1, min(positions(samples, problem.matrix.shape[2]), _ROW_BYTES // max(wide * samples * sharing, 1)))
+    room = int(min(_ROW_BYTES, _ROW_SHARE * working_memory()))
+    limit = max(1, min(positions(samples, problem.matrix.shape[2]), room // max(wide * samples * sharing, 1)))
     fit, held = list[Observations](), list[Observations]()
     for chunk in range(len(shapes)):
         rows = problem.rows(chunk, limit, sides.where)
