@@ -72,7 +72,7 @@ def one_budget(context: typer.Context, given: PruneArguments) -> dict[str, Any]:
         return source is not None and source.name == "COMMANDLINE"
 
     # beside a budget it is a gate, which nothing takes the place of
-    budgets = [name for name in BUDGETS if name != "min_agreement"]
+    budgets = [name for name in BUDGETS if name not in ("min_agreement", "max_perplexity_ratio")]
     if not any(map(typed, budgets)):
         return dict(given)
     return {**given, **{name: None for name in budgets if not typed(name)}}

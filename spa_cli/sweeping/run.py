@@ -174,6 +174,7 @@ def _point(
             return Point(value, refused=str(error))
         costs, timing = subject.analysis.costs, choice.timing or trials.latency_of(small)
         measured, (params, macs) = quality.of(small.staged.path, small.work.states), costs.after(choice.selection)
+        perplexity = measured.drift.perplexity
         found = Point(
             asked=value,
             macs=macs / max(costs.macs, 1),
@@ -184,6 +185,8 @@ def _point(
             drift=measured.drift.relative_l2,
             agreement=measured.drift.agreement,
             accuracy=measured.accuracy,
+            perplexity=None if perplexity is None or perplexity.after is None else perplexity.after.value,
+            perplexity_ratio=None if perplexity is None else perplexity.ratio.value,
             kept=measured.drift.kept,
             ruined=not measured.drift.resembles,
         )
