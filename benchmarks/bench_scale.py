@@ -2,8 +2,8 @@
 
     python benchmarks/bench_scale.py [--models 8] [--check]
 
-Prints the tables of docs/scale.md. ``--check``: also the arithmetic beside one measured run of a small decoder. Other work
-on the machine makes it slower: figures are the best of several tries, seconds of the check are those on a processor.
+Prints the tables of docs/scale.md. ``--check``: also the arithmetic beside one measured run of a small decoder. Other
+work on the machine makes it slower: figures are the best of several tries, seconds of the check are on a processor.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ sys.path.insert(0, str(ROOT))
 SAMPLES = ROOT / "sample_models"
 SIZE, TRIES, BLOCK = 2048, 3, 1 << 28
 _GIGA = 1e9
-SMALL = Decoder("small", 512, 2048, 4, 8, 8, 32000, gated=False)
-# the tokens that it is fitted to and judged on: texts of 8
-SMALL_WORK = Work(tokens=384 * 8, length=8, judged=128 * 8, left=0.8, width=4)
+SMALL = Decoder("small", 512, 2048, 4, 8, 8, 1024, gated=False)
+TEXTS, JUDGED = 256, 32
+SMALL_WORK = Work(tokens=(TEXTS - JUDGED) * 32, length=32, judged=JUDGED * 32, left=0.8, width=4)
 
 
 def best(function: Callable[[], object], tries: int = TRIES) -> float:
@@ -147,11 +147,23 @@ def checked(folder: Path, constants: Constants) -> tuple[float, float]:
     from tests.architectures import decoder
 
     model, calib = folder / "decoder.onnx", folder / "ids.npz"
-    onnx.save(decoder(SMALL.layers, "random", SMALL.hidden, SMALL.hidden // SMALL.heads), model)
+    sizes = {"width": SMALL.hidden, "words": SMALL.vocabulary, "length": SMALL_WORK.length}
+    onnx.save(decoder(SMALL.layers, "random", head=SMALL.hidden // SMALL.heads, **sizes), model)
     rng = np.random.default_rng(0)
-    np.savez(calib, input_ids=rng.integers(0, SMALL.vocabulary, (512, SMALL_WORK.length)))
+    np.savez(calib, input_ids=rng.integers(0, SMALL.vocabulary, (TEXTS, SMALL_WORK.length)))
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    arguments = ("--target-params", "0.8", "--calib", str(calib), "--round-to", "8", "--quiet")
+    arguments = (
+        "--target-params",
+        "0.8",
+        "--calib",
+        str(calib),
+        "--round-to",
+        "8",
+        "--memory-limit",
+        "6GB",
+        "--isolate",
+        "--quiet",
+    )
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     subprocess.run(
         [sys.executable, "-m", "spa_cli", "prune", str(model), "-o", str(folder / "small.onnx"), *arguments],

@@ -151,7 +151,7 @@ def memory(model: Decoder, rows: int = 8192) -> float:
 
 
 def network(model: Decoder, work: Work, workers: int) -> float:
-    """Bytes that samples on so many workers would move: weights to each once, moments of every layer to one and back."""
+    """Bytes that samples on so many workers move: weights to each once, moments of every layer to one and back."""
     if workers < 2:
         return 0.0
     moments = sum(4.0 * p * p for p, _ in model.matrices) * model.layers

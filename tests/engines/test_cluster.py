@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -178,6 +179,32 @@ def test_a_cluster_that_is_lost_and_a_worker_that_lacks_something(address) -> No
             engine._result(job, _Fails(OSError("gone")))
         made, _, _ = engine._result(job, _Fails(ModuleNotFoundError("No module named 'spa_cli'")))
     assert "failed with 'm.onnx' (ModuleNotFoundError, No module named 'spa_cli'); give workers the" in str(made.error)
+
+
+def test_with_certificates_as_dask_is_configured(tmp_path) -> None:
+    import dask
+
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl to make a certificate with")
+    key, certificate = str(tmp_path / "k.pem"), str(tmp_path / "c.pem")
+    request = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=spa")
+    subprocess.run([*request, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    tls, roles = "distributed.comm.tls", ("client", "scheduler", "worker")
+    known = {f"{tls}.{role}.{name}": file for role in roles for name, file in (("key", key), ("cert", certificate))}
+    with (
+        dask.config.set({f"{tls}.ca-file": certificate, "distributed.comm.default-scheme": "tls", **known}),
+        distributed.LocalCluster(
+            1,
+            threads_per_worker=1,
+            dashboard_address=None,
+            silence_logs=50,
+            protocol="tls://",
+            security=distributed.Security(),
+        ) as cluster,
+    ):
+        there = "dask://" + cluster.scheduler_address.removeprefix("tls://")
+        assert cluster.scheduler_address.startswith("tls://")
+        assert [m.value for m in _map(there, "doubled", [Job("", "", (2,))])] == [4]
 
 
 def test_without_dask_it_is_said_what_to_install(tmp_path, monkeypatch) -> None:
