@@ -23,7 +23,20 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from onnx import helper
-from scale_model import SEVEN, SEVENTY, Constants, Decoder, Farm, Work, bottleneck, costs, memory, network, total
+from scale_model import (
+    SEVEN,
+    SEVENTY,
+    Constants,
+    Decoder,
+    Farm,
+    Work,
+    bottleneck,
+    costs,
+    memory,
+    network,
+    on_workers,
+    total,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -215,6 +228,16 @@ def show_decoders(found: Constants) -> None:
     row("network on 8 workers, GB", *(f"{network(m, work, 8) / _GIGA:.3g}" for m in (SEVEN, SEVENTY)), "")
 
 
+def show_workers(found: Constants) -> None:
+    """Of the same on more workers than there are here."""
+    row("workers", "of", "work, hours", "solves", "disk", "network", "first bottleneck")
+    row(*["---"] * 7)
+    for model in (SEVEN, SEVENTY):
+        for workers in (1, 8, 64):
+            each = on_workers(model, Work(), found, workers)
+            row(workers, model.name, *(f"{s / 3600:.3g}" for s in each.values()), bottleneck(each))
+
+
 def show_farm(found: Constants, seconds: float) -> None:
     """Of 10,000 models, ``seconds`` each."""
     farm = Farm(10_000, seconds, 14_000_000)
@@ -239,6 +262,8 @@ def main() -> None:
         show_constants(found)
         print()
         show_decoders(found)
+        print()
+        show_workers(found)
         print()
         show_farm(found, asked.each)
         if asked.check:

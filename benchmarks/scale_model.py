@@ -167,6 +167,23 @@ def total(found: list[Cost], constants: Constants) -> dict[str, float]:
     return every
 
 
+def on_workers(model: Decoder, work: Work, constants: Constants, workers: int) -> dict[str, float]:
+    """Seconds of one model on so many workers of a core each, as docs/scale.md would have it, by what takes them.
+
+    Samples and rankings are spread. Solves of the repair come one layer after the other; disk and network are shared.
+    """
+    found = costs(model, work)
+    every = total(found, constants)
+    solves = next(c for c in found if c.step == "repair").seconds(constants)["factor64"]
+    disk = every.pop("read") + every.pop("write")
+    return {
+        "work": (sum(every.values()) - solves) / workers,
+        "solves": solves,
+        "disk": disk,
+        "network": network(model, work, workers) / constants.transfer,
+    }
+
+
 def bottleneck(seconds: dict[str, float]) -> str:
     """What takes most."""
     return max(seconds, key=lambda name: seconds[name])

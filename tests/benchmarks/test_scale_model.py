@@ -20,6 +20,7 @@ from benchmarks.scale_model import (
     forward,
     memory,
     network,
+    on_workers,
     ranking,
     total,
 )
@@ -98,6 +99,14 @@ def test_samples_on_more_workers_move_weights_and_moments() -> None:
     assert network(TINY, WORK, 1) == 0
     assert network(TINY, WORK, 4) == 2 * network(TINY, WORK, 2)
     assert network(TINY, WORK, 2) == 2 * (1.5 * 2 * TINY.params + 2 * 4 * 2 * (3 * 8**2 + 32**2))
+
+
+def test_solves_disk_and_network_are_not_spread() -> None:
+    one, four = (on_workers(TINY, WORK, ONE, workers) for workers in (1, 4))
+    assert four["work"] == one["work"] / 4
+    assert (four["solves"], four["disk"]) == (one["solves"], one["disk"])
+    assert (one["network"], four["network"]) == (0.0, network(TINY, WORK, 4))
+    assert sum(one.values()) == pytest.approx(sum(total(costs(TINY, WORK), ONE).values()))
 
 
 def test_a_farm_is_bound_by_the_scheduler_from_so_many_workers_on() -> None:
