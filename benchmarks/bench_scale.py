@@ -105,7 +105,7 @@ def dask_rates() -> tuple[float, float]:
     import distributed
 
     with (
-        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None, memory_limit=0) as cluster,
+        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0) as cluster,
         distributed.Client(cluster) as client,
     ):
         one, other = client.scheduler_info()["workers"]

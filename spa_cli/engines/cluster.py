@@ -10,8 +10,9 @@ import importlib
 import logging
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,9 @@ class Cluster:
             n_workers=self._workers,
             threads_per_worker=1,
             memory_limit=0,
-            dashboard_address=None,
+            # its pages are for this machine alone, at any port
+            dashboard_address="127.0.0.1:0",
+            worker_dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
         )
 
@@ -74,13 +77,14 @@ class Cluster:
 
     def map(self, function: str, jobs: Sequence[Job]) -> Iterator[Made]:
         """See ``Engine``."""
-        futures = [
-            self._client.submit(
-                work, function, job, self._bounds, level(), f"spa-{self._run}-{number}",
-                key=f"spa-{self._run}-{number}", pure=False,
-            )
-            for number, job in enumerate(jobs, len(self._futures))
-        ]  # fmt: skip
+        # what is the same in all of them (samples, say) travels once; as a task it is made again where a worker dies
+        common = _common(jobs)
+        sent = [self._client.submit(_itself, value, pure=False) for value in common.values()]
+        futures = []
+        for number, job in enumerate(jobs, len(self._futures)):
+            key, own = f"spa-{self._run}-{number}", _without(job, common)
+            given = (function, own, self._bounds, level(), key, list(common), *sent)
+            futures.append(self._client.submit(work, *given, key=key, pure=False))
         self._futures += futures
         return self._collected(jobs, futures)
 
@@ -132,13 +136,39 @@ class Cluster:
             )
 
 
+def _common(jobs: Sequence[Job]) -> dict[int, Any]:
+    """Arguments that are the very same object in all of several jobs, by position."""
+    if len(jobs) < 2:
+        return {}
+    first = jobs[0].arguments
+    return {
+        at: value
+        for at, value in enumerate(first)
+        if all(a[at] is value for job in jobs for a in (job.arguments, job.again) if a is not None)
+    }
+
+
+def _without(job: Job, common: Mapping[int, Any]) -> Job:
+    def cut(given: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(None if at in common else value for at, value in enumerate(given))
+
+    return replace(job, arguments=cut(job.arguments), again=None if job.again is None else cut(job.again))
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
 def work(
-    function: str, job: Job, bounds: Bounds, heard: int, key: str
+    function: str, job: Job, bounds: Bounds, heard: int, key: str, places: Sequence[int] = (), *common: Any
 ) -> tuple[Made, list[str], list[tuple[int, str, bool]]]:
-    """On a worker: do a job in a child; what came of it, the files it wrote, and what was said meanwhile."""
-    arguments = job.arguments
-    if job.again is not None and _begun(key):
-        arguments = job.again
+    """On a worker: do a job in a child; what came of it, the files it wrote, and what was said meanwhile.
+
+    ``common``: arguments that all jobs have, ``places``: where.
+    """
+    arguments = list(job.again if job.again is not None and _begun(key) else job.arguments)
+    for at, value in zip(places, common, strict=True):
+        arguments[at] = value
     if getattr(_own, "bounds", None) != bounds:
         _own.child, _own.bounds = Isolated(bounds), bounds
     LOG.setLevel(heard)

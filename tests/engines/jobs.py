@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from spa_cli import written
@@ -19,6 +20,11 @@ def doubled(number: int) -> int:
     return 2 * number
 
 
+def added(number: int, other: int) -> int:
+    """Of both."""
+    return number + other
+
+
 def told(file: str) -> str:
     """Writes a file, and says so."""
     Path(file).write_text("there")
@@ -26,6 +32,12 @@ def told(file: str) -> str:
     LOG.warning("%s was written", file)
     note("and noted")
     return file
+
+
+def slow(file: str) -> None:
+    """Takes a moment."""
+    time.sleep(0.3)
+    Path(file).write_text("there")
 
 
 def kills_its_worker(file: str, again: bool = False) -> str:

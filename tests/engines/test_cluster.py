@@ -39,7 +39,7 @@ def cluster() -> Iterator[Any]:
 
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
-        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as found,
+        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50) as found,
     ):
         yield found
 
@@ -141,10 +141,28 @@ def test_what_is_there_already_is_not_written_over(tmp_path, address) -> None:
     assert {p.read_text() for p in (tmp_path / "out").iterdir()} == {"mine"}
 
 
+class Heavy:
+    """Counts how often it leaves this process."""
+
+    sent = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        Heavy.sent += 1
+        return (int, (21,))
+
+
+def test_what_all_jobs_share_travels_once(address) -> None:
+    heavy = Heavy()
+    made = _map(address, "added", [Job("", "", (heavy, n), (heavy, n)) for n in range(6)])
+    assert [m.value for m in made] == [21 + n for n in range(6)]
+    # Dask may pickle a task once more to see how large it is
+    assert 0 < Heavy.sent <= 2
+
+
 def test_an_interrupt_cancels_what_is_not_done(tmp_path, cluster, address) -> None:
     files = [str(tmp_path / f"{n}") for n in range(40)]
     with pytest.raises(KeyboardInterrupt), Cluster(Asked.of(address), Bounds(), 2) as engine:
-        for _ in engine.map("tests.engines.jobs:told", [Job("", "", (f,)) for f in files]):
+        for _ in engine.map("tests.engines.jobs:slow", [Job("", "", (f,)) for f in files]):
             raise KeyboardInterrupt
     with distributed.Client(cluster, set_as_default=False) as client:
         for _ in range(100):
@@ -196,7 +214,7 @@ def test_with_certificates_as_dask_is_configured(tmp_path) -> None:
         distributed.LocalCluster(
             1,
             threads_per_worker=1,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             silence_logs=50,
             protocol="tls://",
             security=distributed.Security(),
