@@ -57,13 +57,12 @@ class Truth:
         ``labels`` and ``before``: of the samples that count of ``feeds``. ``runs``: gives the original's outputs for
         other feeds, to see whether it looks ahead.
         """
-        for one in panel.taken:
-            shape = np.shape(before[one.outputs[0]])
-            fits = labels is not None and labels.shape == shape[:2] and labels.dtype.kind in "iu"
-            if one.kind == kinds.TOKENS and fits:
+        scores = [one for one in panel.taken if one.kind == kinds.TOKENS]
+        for one in scores if labels is not None and labels.dtype.kind in "iu" else ():
+            if labels is not None and labels.shape == np.shape(before[one.outputs[0]])[:2]:
                 return Truth(one, True, f"labels of '{panel.names[one.outputs[0]]}'")
-        for one in panel.taken:
-            if one.kind == kinds.TOKENS and one.ids in feeds and _left_to_right(feeds, one, runs):
+        for one in scores:
+            if one.ids in feeds and _left_to_right(feeds, one, runs):
                 return Truth(one, False, f"next tokens of '{one.ids}'")
         return None
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from spa_cli.engines import Asked, Engine, Job, engine_of
+from spa_cli.engines import Asked, Job, Made, engine_of
 from spa_cli.errors import ModelError, UnreachableError, UsageError, VerificationError
 from spa_cli.graph.source import Source
 from spa_cli.isolation import Bounds
@@ -65,11 +65,12 @@ def spread(source: Source, request: Request, budgets: Sequence[Budget], asked: A
         again = (source.path.absolute(), request.options, replace(budget, force=True), share) if fresh else None
         jobs.append(Job(source.name, budget.step, arguments, again))
     with engine_of(asked, Bounds(_YEARS), len(jobs)) as engine:
-        yield _points(engine, jobs)
+        # they begin while the caller does what it does before it looks
+        yield _points(engine.map("spa_cli.sweeping.budgets:point", jobs))
 
 
-def _points(engine: Engine, jobs: Sequence[Job]) -> Iterator[Point]:
-    for made in engine.map("spa_cli.sweeping.budgets:point", jobs):
+def _points(found: Iterator[Made]) -> Iterator[Point]:
+    for made in found:
         if made.error is not None:
             raise made.error
         yield Point(**{**made.value, "seconds": tuple(made.value["seconds"])})

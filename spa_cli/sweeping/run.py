@@ -131,6 +131,9 @@ def _sweep(
             continue
         step = f"{number + 1} of {len(wanted)}, {coin.removeprefix('target_')} {value:g}"
         todo.append(Budget(step, coin, value, folder, kept if keep_models else None, force))
+    if asked.spread and not progress.resumed:
+        # before workers keep a model there
+        progress.write()
     with spread(source, request, todo, asked) if asked.spread and todo else nullcontext() as elsewhere:
         ranked = score(subject, request)
         quality = Quality(subject, request.options, request.focus)
