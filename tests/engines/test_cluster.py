@@ -228,7 +228,7 @@ def test_with_certificates_as_dask_is_configured(tmp_path) -> None:
 def test_without_dask_it_is_said_what_to_install(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "distributed", None)
     with pytest.raises(
-        UsageError, match=r"--engine dask needs Dask .*; install it in spa's own environment: pip install"
+        UsageError, match=r"engine dask needs Dask .*; install it in spa's own environment: pip install"
     ):
         _made(tmp_path, "dask")
 
@@ -261,9 +261,7 @@ def test_a_sweep_finds_the_same(tmp_path, address) -> None:
 def test_a_sweep_that_can_not_be_spread_is_refused(tmp_path, address) -> None:
     import onnx
 
-    with pytest.raises(
-        UsageError, match=r"a model in memory can't go to the workers of --engine .*; save it to a file"
-    ):
+    with pytest.raises(UsageError, match=r"a model in memory can't go to the workers of engine .*; save it to a file"):
         spa_cli.sweep(onnx.load(model_path("digits_mlp")), tmp_path / "s", method="l2", engine=address)
-    with pytest.raises(UsageError, match=r"by latency can't be used with --engine dask: what is timed while others"):
+    with pytest.raises(UsageError, match=r"by latency can't be used with engine dask: what is timed while others"):
         spa_cli.sweep(model_path("digits_mlp"), tmp_path / "s", by="latency", engine="dask")
