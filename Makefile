@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TRAIN := .venv-train
 COMPARE := .venv-compare
 
-.PHONY: demo test lint docs pictures site bench bench-samples bench-accuracy bench-imagenet bench-tasks bench-ablation bench-depths train-depths bench-data bench-tune bench-importance bench-latency bench-budgets bench-real bench-ecosystem bench-compare examples test-train fuzz faults clean
+.PHONY: demo test lint docs pictures site bench bench-samples bench-accuracy bench-imagenet bench-tasks bench-ablation bench-depths train-depths bench-data bench-tune bench-importance bench-latency bench-budgets bench-scale bench-real bench-ecosystem bench-compare examples test-train fuzz faults clean
 BENCH ?= ../shared/bench
 REAL ?= ../shared/real
 MODELS ?= ../shared/zoo/models
@@ -84,6 +84,9 @@ bench-importance: $(VENV)/.installed ## accuracy by criterion, aggregation and n
 
 bench-latency: $(VENV)/.installed ## whether smaller is faster, on every model there is: docs/budgets.md (half an hour)
 	$(BIN)/python benchmarks/bench_latency.py
+
+bench-scale: $(VENV)/.dev ## what this machine does in a second, and from that what large and many models cost: docs/scale.md (ten minutes)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/bench_scale.py --check
 
 bench-budgets: $(VENV)/.installed ## whether budgets hold on every model of $(MODELS) (five minutes)
 	$(BIN)/python benchmarks/bench_budgets.py --data $(MODELS)

@@ -209,6 +209,7 @@ def prune_many(
     isolate: bool = True,
     time_limit: float = 3600.0,
     memory_limit: str | int | None = None,
+    engine: str = "here",
     progress: Wanted = None,
     **options: Unpack[PruneArguments],
 ) -> Iterator[Outcome]:
@@ -218,6 +219,8 @@ def prune_many(
     ``options``: as for ``prune``. A file that fails is an ``Outcome`` that says why, and does not stop the rest.
     ``isolate``: files are opened in a process of its own, which may take ``time_limit`` seconds for each and
     ``memory_limit`` bytes (text like 8GB; all that the machine has); one that crashes it fails like others.
+    ``engine``: where that is done: "here", "dask" (workers on this machine), "dask:4" (so many), or "dask://HOST:PORT"
+    (a cluster; extra ``dask``).
     """
     from spa_cli.batch import Wanted, prune_files
     from spa_cli.isolation import Bounds
@@ -226,7 +229,7 @@ def prune_many(
 
     bounds = Bounds(time_limit, size(memory_limit, "--memory-limit")) if isolate else None
     wanted = Wanted(Path(out), _file(plan_out), _file(report), force, dry_run, _file(cache))
-    return prune_files([Path(m) for m in models], Options.of(options), wanted, bounds)
+    return prune_files([Path(m) for m in models], Options.of(options), wanted, bounds, engine)
 
 
 @_spoken
@@ -295,13 +298,15 @@ def sweep(
     picture: PathLike | Sequence[PathLike] = (),
     keep_models: bool = False,
     force: bool = False,
+    engine: str = "here",
     progress: Wanted = None,
     **options: Unpack[SweepArguments],
 ) -> Sweep:
     """Try many budgets in ``macs``, ``params``, ``ratio`` or ``latency``; go on in ``folder`` if it was interrupted.
 
     ``folder`` then holds sweep.json and sweep.csv. ``picture``: files to draw it in, too (.png, .svg, .pdf or .html;
-    extra ``report``). ``options``: those of ``prune`` but its budget.
+    extra ``report``). ``engine``: where budgets are tried, as for ``prune_many``. ``options``: those of ``prune`` but
+    its budget.
     """
     from spa_cli.atomic import write_text
     from spa_cli.options import Options
@@ -316,7 +321,7 @@ def sweep(
     for drawn in pictures:
         check_picture(drawn, force)
     coin = by if by == "ratio" else f"target_{by}"
-    found = run.sweep(model, Path(folder), chosen, coin, budgets, keep_models=keep_models, force=force)
+    found = run.sweep(model, Path(folder), chosen, coin, budgets, keep_models=keep_models, force=force, engine=engine)
     write_text(Path(folder) / "sweep.csv", sweep_csv(found))
     for drawn in pictures:
         draw(found, drawn, force)

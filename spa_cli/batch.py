@@ -10,14 +10,16 @@ from typing import Any
 
 from spa_cli import pipeline
 from spa_cli.cache import Cache, key_of
+from spa_cli.engines import HERE, Asked, Job, engine_of
 from spa_cli.errors import OptionError, SpaError, UsageError, first_line, of_memory
 from spa_cli.files import Files
 from spa_cli.fingerprint import uncacheable
 from spa_cli.graph.pair import data_name
-from spa_cli.isolation import Bounds, calling
+from spa_cli.isolation import Bounds
+from spa_cli.memory import sharing
 from spa_cli.options import Options
 from spa_cli.options.sources import InMemory
-from spa_cli.progress import LOG, stage, within
+from spa_cli.progress import LOG, stage
 from spa_cli.report.json_report import prune_json
 from spa_cli.request import Request
 from spa_cli.result import Outcome
@@ -83,14 +85,20 @@ def _places(wanted: Wanted, external: bool) -> dict[str, Path]:
 
 
 def prune_files(
-    models: Sequence[Path], options: Options, wanted: Wanted, bounds: Bounds | None = None
+    models: Sequence[Path], options: Options, wanted: Wanted, bounds: Bounds | None = None, engine: str = HERE
 ) -> Iterator[Outcome]:
     """Prune every file, and every .onnx file under every folder, into folders; one outcome each, as they are made.
 
-    ``bounds``: each in a process of its own, which may take so much. Raises UsageError, before any work, if two would
-    go to the same place or a folder can't be made.
+    ``bounds``: each in a process of its own, which may take so much. ``engine``: where that is done. Raises UsageError,
+    before any work, if two would go to the same place or a folder can't be made.
     """
     Request.of(options)
+    asked = Asked.of(engine)
+    if asked.spread and bounds is None:
+        raise OptionError(
+            f"--no-isolate can't be used with --engine {engine}, whose workers open every file in a process of its "
+            "own; leave one out"
+        )
     files = _found(models, wanted.out)
     for name in ("calib", "test"):
         source = getattr(options, name)
@@ -102,10 +110,12 @@ def prune_files(
     for flag, folder in (("--output", wanted.out), ("--plan-out", wanted.plan_out), ("--report", wanted.report)):
         if folder is not None and folder.suffix in (".onnx", ".json", ".html") and not folder.is_dir():
             raise UsageError(f"several models go to a folder, and {flag} '{folder}' names a file; name a folder")
-    return _outcomes(files, options, wanted, bounds)
+    return _outcomes(files, options, wanted, bounds, asked)
 
 
-def _outcomes(files: Mapping[str, Path], given: Options, wanted: Wanted, bounds: Bounds | None) -> Iterator[Outcome]:
+def _outcomes(
+    files: Mapping[str, Path], options: Options, wanted: Wanted, bounds: Bounds | None, asked: Asked
+) -> Iterator[Outcome]:
     made: list[Path] = []
     for folder in (wanted.out, wanted.plan_out, wanted.report):
         if folder is None or folder.is_dir():
@@ -117,19 +127,20 @@ def _outcomes(files: Mapping[str, Path], given: Options, wanted: Wanted, bounds:
             raise UsageError(f"the folder '{folder}' can't be made: {error.strerror or error}; name another") from error
         made += missing
     try:
-        with _claimed(wanted, files), calling(bounds) as child:
-            for number, (name, file) in enumerate(files.items()):
-                step, own = f"{number + 1} of {len(files)}, {name}", _own(wanted, name, len(files) > 1)
-                options = _working(given, name)
-                try:
-                    if child is not None:
-                        report = child.call(str(file), step, "spa_cli.batch:pruned", file, options, own)
-                    else:
-                        with within(step):
-                            report = pruned(file, options, own)
-                    yield Outcome(str(file), report)
-                except SpaError as error:
-                    yield Outcome(str(file), None, of_memory(error) or error)
+        share = asked.sharing(len(files))
+        jobs = [
+            _job(
+                file,
+                f"{number} of {len(files)}, {name}",
+                _working(options, name),
+                _own(wanted, name, len(files) > 1),
+                share,
+            )
+            for number, (name, file) in enumerate(files.items(), 1)
+        ]
+        with _claimed(wanted, files), engine_of(asked, bounds, len(jobs)) as engine:
+            for job, done in zip(jobs, engine.map("spa_cli.batch:pruned", jobs), strict=True):
+                yield Outcome(job.what, done.value, done.error and (of_memory(done.error) or done.error))
     finally:
         # a dry run, or one in which all failed, leaves no empty folder
         for folder in reversed(made):
@@ -162,10 +173,21 @@ def _places_of_all(wanted: Wanted, names: Iterable[str]) -> dict[Path, list[str]
     return found
 
 
-def pruned(file: Path, options: Options, wanted: Wanted) -> dict[str, Any]:
-    """One of many: as ``prune_file``, and what nobody foresaw stops the others as little (SpaError)."""
+def _job(file: Path, step: str, options: Options, own: Wanted, share: int) -> Job:
+    # what is not there now, and is when it has to be done again, was made by the worker that died
+    fresh = not any(p is not None and p.exists() for p in (own.out, own.plan_out, own.report))
+    again = (file, options, replace(own, force=True), share) if fresh else None
+    return Job(str(file), step, (file, options, own, share), again)
+
+
+def pruned(file: Path, options: Options, wanted: Wanted, share: int = 1) -> dict[str, Any]:
+    """One of many: as ``prune_file``, and what nobody foresaw stops the others as little (SpaError).
+
+    ``share``: so many work at the same time on this machine.
+    """
     try:
-        return prune_file(file, options, wanted)
+        with sharing(share):
+            return prune_file(file, options, wanted)
     except SpaError:
         raise
     except Exception as error:

@@ -37,6 +37,8 @@ SECONDS = 3600.0
 _MARK = "SPA_ISOLATED"
 # a child has begun after so many seconds, whatever else the machine does
 _START = 300.0
+# how often a child looks whether its parent is still there, in seconds
+_LOOK = 0.5
 # a child that was asked to end has so many seconds to leave nothing behind
 _GRACE = 5.0
 
@@ -231,6 +233,7 @@ def _raised(kind: str, text: str) -> SpaError:
 def serve() -> None:
     """Do what comes on standard input, job after job, and answer on what was standard output."""
     heed()
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     # as a command does
     on_one_thread()
     out, jobs = os.fdopen(os.dup(1), "w", encoding="utf-8"), sys.stdin.buffer
@@ -248,6 +251,15 @@ def serve() -> None:
             print(json.dumps(answer), file=out, flush=True)
     except (KeyboardInterrupt, BrokenPipeError):
         os._exit(130)
+
+
+def _end_with(parent: int) -> None:
+    """Nobody waits for what a child of a process that was killed makes, and another may be making it anew."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_GRACE)
+    os._exit(1)
 
 
 def _work(job: tuple[list[str], int, int, str, str, tuple[Any, ...]]) -> Callable[[], dict[str, Any]]:

@@ -18,6 +18,7 @@ _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory
 
 
 _asked: ContextVar[int | None] = ContextVar("memory", default=None)
+_sharing: ContextVar[int] = ContextVar("sharing", default=1)
 
 
 @contextlib.contextmanager
@@ -30,9 +31,19 @@ def allowing(size: int | None) -> Iterator[None]:
         _asked.reset(token)
 
 
+@contextlib.contextmanager
+def sharing(count: int) -> Iterator[None]:
+    """So many processes take what there is together."""
+    token = _sharing.set(count)
+    try:
+        yield
+    finally:
+        _sharing.reset(token)
+
+
 def working_memory() -> int:
     """Bytes that samples and their activations may take: a quarter of the machine's memory, or of the container's."""
-    return _asked.get() or _suggested()
+    return max(1, (_asked.get() or _suggested()) // _sharing.get())
 
 
 def _suggested() -> int:

@@ -52,13 +52,13 @@ class Request:
         judged = options.test is not None or options.evaluate is not None
         if judged and not (options.measures_quality or options.sweeping):
             raise OptionError(
-                "--test and --eval serve --max-drift, --min-agreement and --min-accuracy; give one of those, or leave "
-                "them out"
+                "--test and --eval serve --max-drift, --min-agreement, --max-perplexity-ratio and --min-accuracy; give "
+                "one of those, or leave them out"
             )
         if options.rounds > 1 and (options.measures_quality or options.sweeping):
             raise OptionError(
                 "--rounds goes part of the way to one budget of size or speed, which --max-drift, --min-agreement, "
-                "--min-accuracy and a sweep are not; leave it out"
+                "--max-perplexity-ratio, --min-accuracy and a sweep are not; leave it out"
             )
         if options.tune is not None and options.sweeping:
             raise OptionError("--tune trains one cut, a sweep makes many; leave it out, and tune the one you take")

@@ -217,10 +217,17 @@ def bert_base(weights: Weights = "shape-only", length: int = 128, layers: int = 
     return net.model({"input_ids": ids, "attention_mask": ids}, {"hidden": ["batch", length, width]})
 
 
-def decoder(layers: int, weights: Weights = "shape-only", width: int = 2048, head: int = 128) -> onnx.ModelProto:
+def decoder(
+    layers: int,
+    weights: Weights = "shape-only",
+    width: int = 2048,
+    head: int = 128,
+    words: int = 32000,
+    length: int = 8,
+) -> onnx.ModelProto:
     """A causal language model: separate Q, K and V, a feed-forward of four times the width, no caches."""
     net, heads, hidden = Net(weights), width // head, 4 * width
-    x = net.op("Gather", net.param("embed", 32000, width), "input_ids", axis=0)
+    x = net.op("Gather", net.param("embed", words, width), "input_ids", axis=0)
     for layer in range(layers):
         name = f"layers.{layer}"
         y = net.layer_norm(x, f"{name}.norm1", width)
@@ -239,8 +246,8 @@ def decoder(layers: int, weights: Weights = "shape-only", width: int = 2048, hea
         y = net.op("MatMul", net.layer_norm(x, f"{name}.norm2", width), net.param(f"{name}.up", width, hidden))
         x = net.op("Add", x, net.op("MatMul", net.op("Gelu", y), net.param(f"{name}.down", hidden, width)))
     x = net.layer_norm(x, "norm", width)
-    net.nodes.append(helper.make_node("MatMul", [x, net.param("head", width, 32000)], ["logits"], name="head"))
-    return net.model({"input_ids": (TensorProto.INT64, ["batch", 8])}, {"logits": ["batch", 8, 32000]})
+    net.nodes.append(helper.make_node("MatMul", [x, net.param("head", width, words)], ["logits"], name="head"))
+    return net.model({"input_ids": (TensorProto.INT64, ["batch", length])}, {"logits": ["batch", length, words]})
 
 
 def chain(nodes: int, weights: Weights = "random", width: int = 16) -> onnx.ModelProto:

@@ -8,7 +8,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import pytest
 
@@ -21,6 +22,7 @@ from tests.quick import ROOT
 from tests.samples import model_path
 
 JOBS = "tests.jobs"
+T = TypeVar("T")
 MLP, LSTM = model_path("digits_mlp"), model_path("digits_lstm")
 L1 = ("--ratio", 0.3, "--method", "l1")
 
@@ -179,3 +181,32 @@ def test_a_command_that_hangs_is_given_up(tmp_path) -> None:
     ran = _spa("inspect", MLP, "--isolate", "--time-limit", 0.5, PYTHONPATH=path)
     assert ran.returncode == 3
     assert "took more than 0.5 s and was given up" in ran.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="the system does not tell of processes")
+def test_a_child_ends_with_the_process_that_it_works_for() -> None:
+    text = f"from spa_cli.isolation import Bounds, Isolated; Isolated(Bounds()).call('m', 'm', '{JOBS}:hang', 100.0)"
+    parent = subprocess.Popen([sys.executable, "-c", text], cwd=ROOT)
+    try:
+        child = _until(lambda: _children(parent.pid))
+        # at work by now, or soon
+        time.sleep(1)
+    finally:
+        parent.kill()
+        parent.wait()
+    assert child
+    assert _until(lambda: not os.path.exists(f"/proc/{child[0]}"))
+
+
+def _children(process: int) -> list[int]:
+    """Those that it started, as far as the system tells."""
+    with open(f"/proc/{process}/task/{process}/children") as file:
+        return [int(word) for word in file.read().split()]
+
+
+def _until(found: Callable[[], T], seconds: float = 20.0) -> T:
+    """What is found as soon as it is, or then."""
+    end = time.monotonic() + seconds
+    while not (there := found()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return there

@@ -7,7 +7,7 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 # what is no room of the package, but has something to test
-BESIDE = {"docs", "examples", "faults", "fuzz"}
+BESIDE = {"benchmarks", "docs", "examples", "faults", "fuzz"}
 
 
 def _folders(parent: Path, pattern: str) -> set[str]:

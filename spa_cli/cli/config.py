@@ -72,7 +72,7 @@ def one_budget(context: typer.Context, given: PruneArguments) -> dict[str, Any]:
         return source is not None and source.name == "COMMANDLINE"
 
     # beside a budget it is a gate, which nothing takes the place of
-    budgets = [name for name in BUDGETS if name != "min_agreement"]
+    budgets = [name for name in BUDGETS if name not in ("min_agreement", "max_perplexity_ratio")]
     if not any(map(typed, budgets)):
         return dict(given)
     return {**given, **{name: None for name in budgets if not typed(name)}}
@@ -141,7 +141,8 @@ def _check_harmless(file: Path, key: str, value: Any) -> None:
     trust = "name the file with --config if you trust it"
     for text in map(str, value if isinstance(value, list) else [value]):
         function = key in _CALLED and names_function(text) and not Path(_beside(file, key, text)).exists()
-        if key in _RUN or function:
+        # what a cluster sends back may run as well
+        if key in _RUN or function or (key == "engine" and "://" in text):
             raise UsageError(
                 f"'{key}' in '{file}' runs a program, which a configuration that was only found may not; {trust}"
             )

@@ -23,6 +23,14 @@ Out = Annotated[Path, typer.Option("-o", "--output", help="Where to write the sm
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
 
+Engine = Annotated[
+    str,
+    typer.Option(
+        help="Where work on many is done: here (one process after the other), dask (workers on this machine), dask:4 "
+        "(so many), dask://HOST:PORT (a cluster; extra dask)."
+    ),
+]
+
 _APART = "Isolation"
 Isolate = Annotated[
     bool | None,

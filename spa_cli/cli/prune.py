@@ -9,7 +9,7 @@ import typer
 
 from spa_cli.cli.command import command
 from spa_cli.cli.config import one_budget
-from spa_cli.cli.parameters import Force, Json, Out
+from spa_cli.cli.parameters import Engine, Force, Json, Out
 from spa_cli.cli.show import show_outcomes, show_report
 from spa_cli.isolation import Bounds
 from spa_cli.options.arguments import PruneArguments
@@ -48,6 +48,7 @@ def prune(
     json: Json = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but write.")] = False,
     force: Force = False,
+    engine: Engine = "here",
     bounds: Bounds | None,
 ) -> None:
     """Remove the least important channels and write a smaller, verified model.
@@ -57,15 +58,21 @@ def prune(
     a process of its own, so that one that crashes or hangs is an error like others.
     """
     from spa_cli.batch import Wanted, prune_file, prune_files
+    from spa_cli.engines import Asked
+    from spa_cli.errors import OptionError
     from spa_cli.folders.prune import prune_folder_apart
     from spa_cli.folders.recognise import model_folder
     from spa_cli.options import Options
 
     asked = Options.of(one_budget(context, options))
     wanted = Wanted(output, plan_out, report, force, dry_run, cache)
-    if len(model) == 1 and not model[0].is_dir():
-        show_report(prune_file(model[0], asked, wanted), json, "pruned")
-    elif len(model) == 1 and (folder := model_folder(model[0])) is not None:
+    folder = model_folder(model[0]) if len(model) == 1 and model[0].is_dir() else None
+    alone = folder is not None or (len(model) == 1 and not model[0].is_dir())
+    if Asked.of(engine).spread and alone:
+        raise OptionError(f"--engine {engine} spreads several models, and '{model[0]}' is one; leave it out")
+    if folder is not None:
         show_report(prune_folder_apart(folder, asked, wanted, bounds), json, "pruned")
+    elif alone:
+        show_report(prune_file(model[0], asked, wanted), json, "pruned")
     else:
-        show_outcomes(prune_files(model, asked, wanted, bounds), json)
+        show_outcomes(prune_files(model, asked, wanted, bounds, engine), json)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from spa_cli.cli.command import command
-from spa_cli.cli.parameters import Force, Json, ModelFile
+from spa_cli.cli.parameters import Engine, Force, Json, ModelFile
 from spa_cli.cli.show import show, warn
 from spa_cli.options import POINTS
 from spa_cli.options.arguments import SweepArguments
@@ -34,13 +34,22 @@ def sweep(
     options: SweepArguments,
     json: Json = False,
     force: Force = False,
+    engine: Engine = "here",
 ) -> None:
     """Try many budgets: the curve of quality against cost, and how sensitive each group is. Goes on if interrupted."""
     import spa_cli
     from spa_cli.report.sweep import sweep_json, sweep_table
 
     found = spa_cli.sweep(
-        model, output, by=by, points=points, picture=picture or (), keep_models=keep_models, force=force, **options
+        model,
+        output,
+        by=by,
+        points=points,
+        picture=picture or (),
+        keep_models=keep_models,
+        force=force,
+        engine=engine,
+        **options,
     )
     warn(found.warnings)
     show(json, lambda: sweep_json(found), lambda out: sweep_table(out, found))

@@ -35,7 +35,8 @@ _INTEGERS = frozenset({TensorProto.INT32, TensorProto.INT64})
 class Taken:
     """``outputs``: by index; ``make``: a measure of them, ``None`` for the generic one.
 
-    ``form``: of scores of classes what they are, "" of anything else; ``axis``: theirs, from the end.
+    ``form``: of scores of classes what they are, "" of anything else; ``axis``: theirs, from the end. ``ids``: of
+    scores of tokens the input whose integers are looked up among as many.
     """
 
     outputs: tuple[int, ...]
@@ -44,6 +45,7 @@ class Taken:
     make: Callable[[], Measure] | None = None
     form: str = ""
     axis: int = -1
+    ids: str = ""
 
 
 class Recogniser:
@@ -97,15 +99,16 @@ class Recogniser:
 
     def _said(self, at: int, axis: int, form: str, why: str) -> Taken:
         value = self._reference[at]
-        if axis == -1 and value.ndim == 3 and self._vocabulary(value.shape[-1]):
-            return Taken((at,), kinds.TOKENS, f"{why}, as many as tokens that go in", lambda: Tokens(form), form)
+        if axis == -1 and value.ndim == 3 and (ids := self._vocabulary(value.shape[-1])):
+            why = f"{why}, as many as tokens that go in"
+            return Taken((at,), kinds.TOKENS, why, lambda: Tokens(form), form, ids=ids)
         return Taken((at,), kinds.CLASSES, why, lambda: Classes(axis, form), form, axis)
 
     def _tokens(self, at: int, value: Array) -> Taken | None:
         if value.ndim != 3 or (name := self._vocabulary(value.shape[-1])) == "":
             return None
         why = f"scores of {value.shape[-1]} tokens, as many as '{name}' is looked up among"
-        return Taken((at,), kinds.TOKENS, why, lambda: Tokens(LOGITS), LOGITS)
+        return Taken((at,), kinds.TOKENS, why, lambda: Tokens(LOGITS), LOGITS, ids=name)
 
     def _vocabulary(self, size: int) -> str:
         """The input whose integers are looked up in a table of so many rows, "" if there is none."""
@@ -191,7 +194,8 @@ class Recogniser:
             return Taken((at,), kind, f"{why}; scores along axis {axis}", lambda: Classes(axis, LOGITS))
         if kind == kinds.TOKENS:
             form = _distribution(value, -1) or LOGITS
-            return Taken((at,), kind, why, lambda: Tokens(form))
+            ids = self._vocabulary(value.shape[-1]) if value.ndim == 3 else ""
+            return Taken((at,), kind, why, lambda: Tokens(form), form, ids=ids)
         if kind == kinds.MASKS:
             limit = 0.5 if value.size and value.min() >= 0 and value.max() <= 1 else 0.0
             return Taken((at,), kind, f"{why}; yes above {limit:g}", lambda: Masks(limit))

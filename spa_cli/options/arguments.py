@@ -204,6 +204,11 @@ class PruneArguments(SweepArguments, total=False):
     min_agreement: float | None
     """The smallest model that agrees so much, in the measure that fits (see --as); beside another budget a gate."""
 
+    max_perplexity_ratio: float | None
+    """The smallest language model that is at most so many times as perplexed as the original (1.1); beside another
+    budget a gate.
+    """
+
     min_accuracy: float | None
     """The smallest model that keeps this accuracy (labels in --test, or --eval)."""
 
@@ -216,6 +221,9 @@ class LimitArguments(TypedDict, total=False):
 
     min_agreement: float | None
     """Fail below this agreement, in the measure that fits the outputs (see --as)."""
+
+    max_perplexity_ratio: float | None
+    """Fail above this perplexity of a language model, relative to the original's."""
 
     min_accuracy: float | None
     """Fail below this accuracy (labels in --calib, or --eval)."""

@@ -21,6 +21,9 @@ class Limits:
     min_agreement: float | None = option(
         None, "Fail below this agreement, in the measure that fits the outputs (see --as).", GATES
     )
+    max_perplexity_ratio: float | None = option(
+        None, "Fail above this perplexity of a language model, relative to the original's.", GATES
+    )
     min_accuracy: float | None = option(None, "Fail below this accuracy (labels in --calib, or --eval).", GATES)
     max_size: str | int | None = option(None, "Fail above this file size: 500kB, 1.5MB, or 60% of the original.", GATES)
     max_latency_ratio: float | None = option(
@@ -31,6 +34,11 @@ class Limits:
         read_all(self)
         if self.min_agreement is not None and not 0 <= self.min_agreement <= 1:
             raise OptionError(f"--min-agreement has to lie between 0 and 1, not {self.min_agreement:g}")
+        if self.max_perplexity_ratio is not None and not 1 <= self.max_perplexity_ratio < math.inf:
+            raise OptionError(
+                f"--max-perplexity-ratio has to be at least 1 (1.1 allows a tenth more), not "
+                f"{self.max_perplexity_ratio:g}"
+            )
         if self.min_accuracy is not None and not 0 < self.min_accuracy < math.inf:
             raise OptionError(f"--min-accuracy has to be a positive number, not {self.min_accuracy:g}")
         if self.max_drift is not None and not self.max_drift >= 0:

@@ -50,6 +50,12 @@ class Options:
         "The smallest model that agrees so much, in the measure that fits (see --as); beside another budget a gate.",
         BUDGET,
     )
+    max_perplexity_ratio: float | None = option(
+        None,
+        "The smallest language model that is at most so many times as perplexed as the original (1.1); beside another "
+        "budget a gate.",
+        BUDGET,
+    )
     min_accuracy: float | None = option(
         None, "The smallest model that keeps this accuracy (labels in --test, or --eval).", BUDGET
     )
@@ -219,7 +225,7 @@ class Options:
                 check_count(_flag(name), value)
         if self.seed < 0:
             raise OptionError(f"--seed has to be at least 0, not {self.seed}")
-        compared = [name for name in ("max_drift", "min_agreement") if name in self.budgets]
+        compared = [name for name in _COMPARED if name in self.budgets]
         if self.evaluate is not None and (compared or self.max_drift is not None):
             name = _flag(compared[0] if compared else "max_drift")
             raise OptionError(f"--eval says nothing to {name}, which compares outputs; use --min-accuracy")
@@ -261,8 +267,9 @@ class Options:
         """Those that were given, by name; none where a sweep or a comparison is asked for."""
         given = {name: getattr(self, name) for name in BUDGETS if getattr(self, name) is not None}
         # how far outputs may move is a gate beside another budget
-        if len(given) > 1:
-            given.pop("min_agreement", None)
+        for name in ("min_agreement", "max_perplexity_ratio"):
+            if len(given) > 1:
+                given.pop(name, None)
         if len(given) > 1 and self.min_accuracy is None:
             given.pop("max_drift", None)
         return given
@@ -270,7 +277,7 @@ class Options:
     @property
     def limits(self) -> Limits:
         """What the result has to keep beside its budget."""
-        gates = {name: getattr(self, name) for name in ("max_drift", "min_agreement") if name not in self.budgets}
+        gates = {name: getattr(self, name) for name in _COMPARED if name not in self.budgets}
         return Limits(**gates)
 
     def check_budget(self) -> None:
@@ -294,8 +301,8 @@ class Options:
         for name, value in self.budgets.items():
             if name == "target_size":
                 continue
-            if name == "min_agreement":
-                Limits(min_agreement=value)
+            if name in ("min_agreement", "max_perplexity_ratio"):
+                Limits(**{name: value})
             elif name in QUALITIES:
                 if not 0 < value < float("inf"):
                     raise OptionError(f"{_flag(name)} has to be a positive number, not {value:g}")
@@ -340,10 +347,11 @@ class Options:
 
 
 BUDGETS = tuple(one.name for one, about in declared(Options) if about.panel == BUDGET and one.name != "exact_budget")
+# how good the result is, by how far outputs moved and by what is right
+_COMPARED = ("max_drift", "min_agreement", "max_perplexity_ratio")
+QUALITIES = (*_COMPARED, "min_accuracy")
 # those for which the model has to run
-_RUNS = ("target_latency", "max_drift", "min_accuracy", "min_agreement", "calib", "test", "tidy", "tune")
-# how good the result is
-QUALITIES = ("max_drift", "min_agreement", "min_accuracy")
+_RUNS = ("target_latency", *QUALITIES, "calib", "test", "tidy", "tune")
 # those that may be given together
 _COSTS = {"target_macs", "target_params", "target_size", "target_latency"}
 

@@ -24,7 +24,7 @@ _whose: ContextVar[str] = ContextVar("whose", default="")
 # flags that no dataclass declares, as functions take them
 _OTHERS = {
     **dict.fromkeys(("points", "by", "picture", "samples", "html", "report", "cache", "junit", "teacher", "weights")),
-    **dict.fromkeys(("plan", "time-limit", "memory-limit", "plan-out", "exported-with", "repaired")),
+    **dict.fromkeys(("engine", "plan", "time-limit", "memory-limit", "plan-out", "exported-with", "repaired")),
     "output": "out",
     **{name: f"{name}=True" for name in ("force", "isolate")},
     "no-isolate": "isolate=False",

@@ -58,11 +58,13 @@ def _figure(sweep: Sweep, places: int) -> Any:
 
     made = [p for p in sweep.points if not p.refused]
     judged = all(p.accuracy is not None for p in made)
+    language = not judged and all(p.perplexity_ratio is not None for p in made)
+    said = "accuracy" if judged else "perplexity, of the original's" if language else "output drift (relative L2)"
     figure = Figure(figsize=(10, 7.5) if places == 4 else (WIDTH, 8.4), layout="constrained")
     grid = figure.subplots(2, 2) if places == 4 else figure.subplots(3, 1)
     for axes, (name, label) in zip(grid.flat, _COINS, strict=False):
         x = [getattr(p, name) for p in made]
-        y = [p.accuracy if judged else p.drift for p in made]
+        y = [p.accuracy if judged else p.loss for p in made]
         order = sorted(range(len(x)), key=lambda i: x[i])
         axes.plot([x[i] for i in order], [y[i] for i in order], color=BEFORE, linewidth=1.4, zorder=1)
         best = [i for i, p in enumerate(made) if p.pareto]
@@ -71,7 +73,7 @@ def _figure(sweep: Sweep, places: int) -> Any:
         if judged and sweep.original.accuracy is not None:
             axes.axhline(sweep.original.accuracy, color=GONE, linestyle="--", linewidth=1, label="the original")
         axes.set_xlabel(f"{label} left (fraction of the original)", fontsize=8)
-        axes.set_ylabel("accuracy" if judged else "output drift (relative L2)", fontsize=8)
+        axes.set_ylabel(said, fontsize=8)
         axes.tick_params(labelsize=8)
         axes.legend(loc="best", fontsize=8)
     if places == 4:

@@ -9,6 +9,7 @@ from typing import Any
 from spa_cli.analysis import Analysis
 from spa_cli.measures.interval import Estimate
 from spa_cli.measures.judged import Judged
+from spa_cli.measures.perplexity import Perplexity
 from spa_cli.report.states import keeps
 from spa_cli.report.tune import tuned_json
 from spa_cli.result import Figures, Result
@@ -107,6 +108,7 @@ def _drift(drift: Drift, not_run: bool) -> dict[str, Any]:
         "interval": _interval(drift.interval),
         "agreement": drift.agreement,
         "agreement_interval": _interval(drift.agreed),
+        "perplexity": _perplexity(drift.perplexity),
         "resembles": None if not_run else drift.resembles,
         "outputs": [_output(one) for one in drift.outputs],
     }
@@ -121,6 +123,18 @@ def _output(one: Judged) -> dict[str, Any]:
         "text": one.text,
         "figures": {name: {"value": e.value, "interval": _interval(e)} for name, e in one.figures.items()},
         "ruined": one.ruined,
+    }
+
+
+def _perplexity(found: Perplexity | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "ratio": found.ratio.value,
+        "interval": _interval(found.ratio),
+        "original": None if found.before is None else found.before.value,
+        "pruned": None if found.after is None else found.after.value,
+        "by": found.by,
     }
 
 

@@ -67,6 +67,18 @@ _MOVED = {
     "interval": _INTERVAL,
     "agreement": _AGREEMENT,
     "agreement_interval": _INTERVAL,
+    "perplexity": _said(
+        _or_null(
+            _object(
+                ratio=_said(_or_null(NUMBER), "pruned / original"),
+                interval=_INTERVAL,
+                original=_or_null(NUMBER),
+                pruned=_or_null(NUMBER),
+                by=_said(TEXT, "on what: labels, the next tokens of an input, or what the original would say"),
+            )
+        ),
+        "null: no output is scores of tokens",
+    ),
     "resembles": _RESEMBLES,
     "outputs": _list(_OUTPUT),
 }
@@ -188,6 +200,8 @@ _POINT = _object(
     drift=_or_null(NUMBER),
     agreement=_AGREEMENT,
     accuracy=_or_null(NUMBER),
+    perplexity=_said(_or_null(NUMBER), "of the next tokens; null: they are not known"),
+    perplexity_ratio=_said(_or_null(NUMBER), "pruned / original; null: no output is scores of tokens"),
     kept=_said(_map(NUMBER), "the agreement of every output that has one"),
     pareto=FLAG,
     ruined=FLAG,

@@ -213,6 +213,11 @@ def _moved(out: Console, drift: dict[str, Any], on: str) -> None:
     """How far outputs moved, then each in its own measure."""
     moved = float("nan") if drift["relative_l2"] is None else drift["relative_l2"]
     out.print(f"output drift {drift_text(moved)}{_between(drift['interval'])} (relative L2) on {escape(on)}")
+    if (found := drift["perplexity"]) is not None and found["pruned"] is not None:
+        own = (
+            f"perplexity {found['pruned']:.4g}, the original's {found['original']:.4g} ({found['ratio']:.3g} times it)"
+        )
+        out.print(f"{own}, on the {escape(found['by'])}", soft_wrap=not out.is_terminal)
     for one in drift["outputs"][:_OUTPUTS]:
         names = ", ".join(f"'{name}'" for name in short(out, one["outputs"], 40))
         text = f": {one['text']}" if one["text"] else ""

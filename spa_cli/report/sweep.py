@@ -34,7 +34,8 @@ def sweep_json(sweep: Sweep) -> dict[str, Any]:
 
 def sweep_csv(sweep: Sweep) -> str:
     """One line a point."""
-    names = ["asked", "macs", "params", "bytes", "latency", "drift", "agreement", "accuracy", "pareto", "refused"]
+    names = ["asked", "macs", "params", "bytes", "latency", "drift", "agreement", "accuracy"]
+    names += ["perplexity", "perplexity_ratio", "pareto", "refused"]
     # of several outputs each has its own column
     outputs = list(dict.fromkeys(name for point in sweep.points for name in point.kept))
     own = outputs if len(outputs) > 1 else []
@@ -52,6 +53,7 @@ def sweep_table(out: Console, sweep: Sweep) -> None:
     """The curve, then the most sensitive groups."""
     table = new_table(out, escape(f"{sweep.model} by {sweep.coin.removeprefix('target_')}, fractions of the original"))
     judged = any(p.accuracy is not None for p in sweep.points)
+    language = any(p.perplexity_ratio is not None for p in sweep.points)
     for column in (
         "asked",
         "MACs",
@@ -61,17 +63,19 @@ def sweep_table(out: Console, sweep: Sweep) -> None:
         "drift",
         "agrees",
         *(["accuracy"] if judged else []),
+        *(["perplexity"] if language else []),
         "",
     ):
         table.add_column(column, justify="right", no_wrap=True)
     for point in sweep.points:
         if point.refused:
-            table.add_row(f"{point.asked:g}", *["-"] * (7 if judged else 6), "refused")
+            table.add_row(f"{point.asked:g}", *["-"] * (6 + judged + language), "refused")
             continue
         best = "[green]best[/]" if point.pareto else ""
         cells = [f"{v:.3f}" for v in (point.macs, point.params, point.bytes, point.latency, point.drift)]
         cells.append("-" if point.agreement is None else f"{point.agreement:.1%}")
         cells += [_accuracy(point)] if judged else []
+        cells += [_perplexity(point)] if language else []
         table.add_row(f"{point.asked:g}", *cells, "[red]ruined[/]" if point.ruined else best)
     put(out, table, spare=("params", "size", "latency", "drift"))
     if sweep.original.accuracy is not None:
@@ -90,6 +94,13 @@ def sweep_table(out: Console, sweep: Sweep) -> None:
         moved = "-" if each.drift is None else f"{each.drift:.3f}"
         groups.add_row(Text(name), moved, f"{each.macs:.1%}", f"{each.params:.1%}")
     put(out, groups, spare=("params saved", "MACs saved"))
+
+
+def _perplexity(point: Point) -> str:
+    if point.perplexity_ratio is None:
+        return "-"
+    own = "" if point.perplexity is None else f"{point.perplexity:.4g}, "
+    return f"{own}{point.perplexity_ratio:.3g}x"
 
 
 def _accuracy(point: Point) -> str:

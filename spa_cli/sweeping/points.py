@@ -19,7 +19,8 @@ class Point:
     """One budget, relative to the original where no unit is said.
 
     ``asked``: the budget; ``seconds``: latency before and after; ``accuracy``: by labels or by --eval. ``agreement``:
-    see ``Drift``; ``kept``: that of every output that has one. ``ruined``: the outputs are no longer the original's.
+    see ``Drift``; ``perplexity``: a language model's own (``None`` on what the original would say), and relative to the
+    original's; ``kept``: that of every output that has one. ``ruined``: the outputs are no longer the original's.
     ``refused``: why there is no such model (its figures are then 0), "" if there is one. ``pareto``: no other is
     smaller and as good.
     """
@@ -33,6 +34,8 @@ class Point:
     drift: float = 0.0
     agreement: float | None = None
     accuracy: float | None = None
+    perplexity: float | None = None
+    perplexity_ratio: float | None = None
     kept: dict[str, float] = field(default_factory=dict)
     refused: str = ""
     pareto: bool = False
@@ -40,8 +43,10 @@ class Point:
 
     @property
     def loss(self) -> float:
-        """What is given up: accuracy where there is one, else drift."""
-        return self.drift if self.accuracy is None else -self.accuracy
+        """What is given up: accuracy where there is one, else how much more perplexed it is, else drift."""
+        if self.accuracy is not None:
+            return -self.accuracy
+        return self.drift if self.perplexity_ratio is None else self.perplexity_ratio
 
 
 @dataclass(frozen=True)

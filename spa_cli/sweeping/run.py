@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from spa_cli.errors import ModelError, OptionError, UnreachableError, UsageError, VerificationError
+from spa_cli.engines import HERE, Asked
+from spa_cli.errors import ModelError, OptionError, UnreachableError, UsageError
 from spa_cli.fingerprint import choices, contents, program
 from spa_cli.graph.save import check_writable
 from spa_cli.graph.source import Source
 from spa_cli.memory import allowing
 from spa_cli.options import POINTS, Options
-from spa_cli.progress import within
 from spa_cli.request import Request
 from spa_cli.runtime.load import Model, load
 from spa_cli.runtime.providers import running_on
 from spa_cli.runtime.timed import timed_as
 from spa_cli.shown import Shown
+from spa_cli.sweeping.budgets import Budget, spread, tried
 from spa_cli.sweeping.points import Point, Progress, Sensitivity, mark_pareto
 from spa_cli.sweeping.sensitivity import sensitivities
 from spa_cli.text import drift_text, one_line
-from spa_cli.trial.choose import check_reach, choose_by_budget
-from spa_cli.trial.prepare import Ranked, analyse, score
+from spa_cli.trial.choose import check_reach
+from spa_cli.trial.prepare import analyse, score
 from spa_cli.trial.target import unmeasured
-from spa_cli.trial.trials import Trials
 from spa_cli.verification.quality import Measured, Quality
 from spa_cli.verification.subject import Subject
 
@@ -63,11 +64,12 @@ def sweep(
     *,
     keep_models: bool = False,
     force: bool = False,
+    engine: str = HERE,
 ) -> Sweep:
     """Try every budget and record what it leaves in ``folder``/sweep.json; go on there if it was interrupted.
 
-    ``options`` say everything but the budget. Raises the errors of ``spa_cli.errors``; a budget that can't be reached
-    is a point that says so.
+    ``options`` say everything but the budget; ``engine``: where budgets are tried. Raises the errors of
+    ``spa_cli.errors``; a budget that can't be reached is a point that says so.
     """
     if coin not in COINS:
         names = ", ".join(c.removeprefix("target_") for c in COINS)
@@ -76,8 +78,14 @@ def sweep(
     request = Request.of(replace(options.with_budget(coin, wanted[0]), sweeping=True))
     for value in wanted[1:]:
         options.with_budget(coin, value)
+    asked = Asked.of(engine)
+    if asked.spread and coin == "target_latency" and not request.elsewhere:
+        raise OptionError(
+            f"--by latency can't be used with --engine {engine}: what is timed while others work says nothing; leave "
+            "one out, or give --device"
+        )
     with running_on(options.provider), timed_as(options.batch, options.threads), allowing(options.memory_size):
-        return _sweep(load(model), folder, request, coin, wanted, keep_models, force)
+        return _sweep(load(model), folder, request, coin, wanted, keep_models, force, asked)
 
 
 def budgets_in(points: str | Sequence[float]) -> tuple[float, ...]:
@@ -94,7 +102,14 @@ def budgets_in(points: str | Sequence[float]) -> tuple[float, ...]:
 
 
 def _sweep(
-    source: Source, folder: Path, request: Request, coin: str, wanted: list[float], keep_models: bool, force: bool
+    source: Source,
+    folder: Path,
+    request: Request,
+    coin: str,
+    wanted: list[float],
+    keep_models: bool,
+    force: bool,
+    asked: Asked,
 ) -> Sweep:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,19 +124,24 @@ def _sweep(
             check_writable(kept, source, force)
     subject = analyse(source, request)
     _check_reach(subject, request, coin, wanted)
-    ranked = score(subject, request)
-    quality = Quality(subject, request.options, request.focus)
-    if not progress.resumed:
-        # whenever it is stopped from here on, the folder is this sweep's
-        progress.write()
+    todo = list[Budget]()
     for number, value in enumerate(wanted):
         kept = _kept(folder, coin, value)
         if value in progress.points and (not keep_models or kept.exists() or progress.points[value].refused):
             continue
-        with within(f"{number + 1} of {len(wanted)}, {coin.removeprefix('target_')} {value:g}"):
-            own = request.with_budget(coin, value)
-            point = _point(ranked, own, value, quality, folder, kept if keep_models else None, force)
-        progress.add(point)
+        step = f"{number + 1} of {len(wanted)}, {coin.removeprefix('target_')} {value:g}"
+        todo.append(Budget(step, coin, value, folder, kept if keep_models else None, force))
+    if asked.spread and not progress.resumed:
+        # before workers keep a model there
+        progress.write()
+    with spread(source, request, todo, asked) if asked.spread and todo else nullcontext() as elsewhere:
+        ranked = score(subject, request)
+        quality = Quality(subject, request.options, request.focus)
+        if not progress.resumed:
+            # whenever it is stopped from here on, the folder is this sweep's
+            progress.write()
+        for point in tried(ranked, request, quality, todo) if elsewhere is None else elsewhere:
+            progress.add(point)
     if not progress.sensitivity:
         progress.sensitivity = sensitivities(ranked, quality.drift_of)
         progress.write()
@@ -156,37 +176,3 @@ def _none_met(why: str) -> UnreachableError:
 def _kept(folder: Path, coin: str, value: float) -> Path:
     """Where the model of a point is kept."""
     return folder / f"{coin.removeprefix('target_')}-{value:g}.onnx"
-
-
-def _point(
-    ranked: Ranked, request: Request, value: float, quality: Quality, folder: Path, keep: Path | None, force: bool
-) -> Point:
-    subject, options = ranked.subject, request.options
-    with Trials(subject, ranked.curvature, keep or folder / "model.onnx", options.method) as trials:
-        try:
-            choice = choose_by_budget(ranked, request, trials)
-            small = trials.cut(choice.selection)
-            trials.repair(small)
-            trials.verify(small)
-            if options.tidy:
-                trials.fold_norms(small)
-        except (UnreachableError, ModelError, VerificationError) as error:
-            return Point(value, refused=str(error))
-        costs, timing = subject.analysis.costs, choice.timing or trials.latency_of(small)
-        measured, (params, macs) = quality.of(small.staged.path, small.work.states), costs.after(choice.selection)
-        found = Point(
-            asked=value,
-            macs=macs / max(costs.macs, 1),
-            params=params / costs.params,
-            bytes=small.staged.bytes / subject.source.bytes,
-            latency=timing.left,
-            seconds=(timing.before, timing.after),
-            drift=measured.drift.relative_l2,
-            agreement=measured.drift.agreement,
-            accuracy=measured.accuracy,
-            kept=measured.drift.kept,
-            ruined=not measured.drift.resembles,
-        )
-        if keep is not None:
-            small.staged.publish(keep, force)
-    return found

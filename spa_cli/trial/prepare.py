@@ -14,6 +14,7 @@ from spa_cli.errors import ModelError
 from spa_cli.graph.source import Source
 from spa_cli.importance.evidence import Evidence
 from spa_cli.importance.score import rank_groups
+from spa_cli.measures.perplexity import require_tokens
 from spa_cli.obspa.curvature import Curvature
 from spa_cli.progress import note, stage
 from spa_cli.request import Request
@@ -107,6 +108,8 @@ def _analyse(source: Source, request: Request, of_many: bool, data: Data | None 
     )
     subject = Subject(source, analysis, feeds, reference, held, data, tuple(warnings), said=options.judge_as)
     subject.panel  # noqa: B018 - raises UsageError, before any work, for what --as says and is not so
+    if options.max_perplexity_ratio is not None:
+        require_tokens(subject.panel)
     subject.timed  # noqa: B018 - raises OptionError for a --batch that the model does not take
     if data.fit is not None and (strange := check_found(subject)):
         # while there is time to stop

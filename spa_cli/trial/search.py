@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from spa_cli.budget.menu import Menu
@@ -90,6 +91,9 @@ def _fault(measured: Measured, options: Options) -> str:
         return "max_drift"
     if options.min_agreement is not None and (agreed is None or agreed < options.min_agreement):
         return "min_agreement"
+    ratio = measured.drift.perplexity.ratio.value if measured.drift.perplexity is not None else math.inf
+    if options.max_perplexity_ratio is not None and not ratio <= options.max_perplexity_ratio:
+        return "max_perplexity_ratio"
     return "min_accuracy" if options.min_accuracy is not None and reached < options.min_accuracy else ""
 
 
@@ -101,6 +105,10 @@ def _refusal(options: Options, nearest: tuple[float, Measured] | None, quality: 
     if fault == "min_agreement":
         agreed = measured.drift.agreement
         found = f"{agreement_of(measured.drift)} {'can not be measured' if agreed is None else f'is {agreed:.3g}'}"
+    elif fault == "max_perplexity_ratio":
+        perplexity = measured.drift.perplexity
+        of = "" if perplexity is None else f" on {perplexity.by} is {perplexity.ratio.value:.4g} times the original's"
+        found = f"perplexity{of or ' can not be measured'}"
     elif fault == "min_accuracy":
         original = quality.of_original().accuracy
         found = f"accuracy is {measured.accuracy:.4g}"

@@ -18,6 +18,7 @@ from spa_cli.errors import OptionError, UsageError, VerificationError
 from spa_cli.graph.source import Source
 from spa_cli.graph.states import narrowed_shapes, noted
 from spa_cli.measures.panel import Panel
+from spa_cli.measures.perplexity import require_tokens
 from spa_cli.options import Options
 from spa_cli.options.declare import declared
 from spa_cli.options.limits import check_count
@@ -126,6 +127,8 @@ def compare(
         timed = Subject(before, analysis, feeds, reference, samples).timed
     panel = Panel.of(analysis.graph, analysis.state.shapes, feeds, reference, options.judge_as)
     panel = panel.but([state.output for state in states])
+    if limits.max_perplexity_ratio is not None:
+        require_tokens(panel)
     checked = passes_checker(before)
     stage("checking and running the pruned model")
     with _in_place_of(before, after):

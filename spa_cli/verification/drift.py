@@ -18,6 +18,7 @@ from spa_cli.measures.agreement import KAPPA, Agreement
 from spa_cli.measures.interval import Estimate, Tally, share
 from spa_cli.measures.judged import Judged, apart, by_sample
 from spa_cli.measures.panel import Panel
+from spa_cli.measures.perplexity import Perplexity
 from spa_cli.measures.values import MOVED, relative
 from spa_cli.runtime.said import said
 from spa_cli.runtime.session import Feeds, floats, run, tensors
@@ -41,6 +42,7 @@ class Drift:
 
     ``interval`` and ``agreed``: 95 % of each, over samples, of which there are ``samples``. ``outputs``: each in its
     own measure. ``odd``: how far those moved that their own measure does not decide on; ``None`` if there is no other.
+    ``perplexity``: of language models.
     """
 
     relative_l2: float
@@ -51,6 +53,7 @@ class Drift:
     outputs: tuple[Judged, ...] = ()
     odd: float | None = None
     samples: int = 0
+    perplexity: Perplexity | None = None
 
     @property
     def resembles(self) -> bool:

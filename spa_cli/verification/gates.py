@@ -37,6 +37,11 @@ def check(
         gates.append(_most("max-drift", moved, limits.max_drift, f"output drift {drift_text(moved)}"))
     if limits.min_agreement is not None:
         gates.append(_least("min-agreement", drift.agreement, limits.min_agreement, agreement_of(drift)))
+    if limits.max_perplexity_ratio is not None:
+        found = drift.perplexity
+        ratio, by = (math.nan, "") if found is None else (found.ratio.value, f" on {found.by}")
+        said = f"perplexity {ratio:.4g} times the original's{by}"
+        gates.append(_most("max-perplexity-ratio", ratio, limits.max_perplexity_ratio, said))
     if limits.min_accuracy is not None:
         reached = None if accuracy is None else accuracy.after.value
         said = "accuracy" if accuracy is None else f"accuracy by {accuracy.by}"

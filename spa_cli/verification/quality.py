@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from spa_cli.errors import OptionError
 from spa_cli.graph.model import Array
 from spa_cli.graph.source import Source
 from spa_cli.graph.states import State
+from spa_cli.measures.perplexity import Following, Truth, perplexity
 from spa_cli.memory import working_memory
 from spa_cli.options import Options
 from spa_cli.runtime.providers import chosen
@@ -52,6 +54,8 @@ class Quality:
         store = Store(working_memory())
         self._reference = [[store.put(v) for v in outputs] for outputs in self._outputs(session)]
         self._scores = self._fitting(focus.output)
+        first = (self._samples.chunks[0], self._labels_of(0), _got(self._reference[0]))
+        self._truth = Truth.of(subject.panel, *first, partial(run, session))
         if options.max_drift is not None and not floats(_got(self._reference[0])):
             raise OptionError(
                 "--max-drift can't be measured: the model has no output of floating-point numbers; use --min-accuracy"
@@ -91,12 +95,16 @@ class Quality:
         """
         session = open_session(widened(str(model), states), providers=chosen())
         moved, scores = Moved(self._subject.panel), list[list[Any]]()
+        following = Following(self._truth)
         pairs = zip(self._reference, self._outputs(session), self._samples.runs, strict=True)
-        for before, after, (feeds, new) in pairs:
-            moved.add(_got(before), after, samples_in(feeds) if new is None else new)
+        for at, (kept, after, (feeds, new)) in enumerate(pairs):
+            before, count = _got(kept), samples_in(feeds) if new is None else new
+            moved.add(before, after, count)
+            following.add(feeds, self._labels_of(at), before, after, count)
             # of what is not about labels nothing is kept
-            scores.append([v if at == self._scores else None for at, v in enumerate(after)])
-        return Measured(moved.drift, self._accuracy(scores, model))
+            scores.append([v if output == self._scores else None for output, v in enumerate(after)])
+        found = replace(moved.drift, perplexity=perplexity(moved.drift.outputs, following))
+        return Measured(found, self._accuracy(scores, model))
 
     def _outputs(self, session: InferenceSession) -> Iterator[list[Any]]:
         """Of every run, what counts."""
@@ -108,6 +116,10 @@ class Quality:
         assert self._samples.index is not None
         pairs = zip(self._samples.index, self._samples.runs, strict=True)
         return [index if new is None else index[-new:] for index, (_, new) in pairs]
+
+    def _labels_of(self, at: int) -> Array | None:
+        """Those of the samples that count of a run."""
+        return None if self._labels is None or self._samples.index is None else self._labels[self._indices[at]]
 
     def drift_of(self, model: Openable) -> float:
         """Relative L2 drift of a model in memory on the first samples; raises what onnxruntime raises."""
@@ -137,5 +149,5 @@ def _labels(subject: Subject, options: Options) -> Array | None:
     """Labels beside the samples that are measured on."""
     given = subject.data.test or subject.data.fit
     # labels of another kind are no reason to fail where nobody asks for accuracy
-    wanted = options.min_accuracy is not None or options.sweeping
+    wanted = options.min_accuracy is not None or options.max_perplexity_ratio is not None or options.sweeping
     return given.labels if given is not None and wanted and not options.evaluate else None

@@ -177,3 +177,9 @@ def test_text_that_can_not_be_shown(folder) -> None:
     said = refused(2, "prune", MLP, "-o", "s.onnx")
     assert "'method' in '" in said
     assert "holds characters that can't be shown; write it without them" in said
+
+
+def test_one_that_was_only_found_reaches_no_cluster(folder) -> None:
+    (folder / "spa.toml").write_text("[prune]\nengine = 'dask://evil:8786'\nratio = 0.3")
+    text = refused(2, "prune", MLP, MLP.with_name("digits_lstm.onnx"), "-o", folder / "o")
+    assert "'engine' in" in text and "runs a program, which a configuration that was only found may not" in text

@@ -69,7 +69,7 @@ def test_what_was_not_verified_is_said_everywhere(plugin) -> None:
     jsonschema.Draft202012Validator(schemas.schema("prune")).validate(report)
     assert report["not_verified"] == [UNRUN, BUT]
     said = {"agreement": None, "agreement_interval": None, "interval": None, "outputs": [], "samples": 0, "on": ""}
-    assert report["drift"] == {"relative_l2": None, "resembles": None, **said}
+    assert report["drift"] == {"relative_l2": None, "resembles": None, "perplexity": None, **said}
     assert report["accuracy"] is None
     assert (report["method"], report["timings"], report["after"]["latency_ms"]) == ("l2", [], None)
 

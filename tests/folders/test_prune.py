@@ -162,6 +162,18 @@ def test_text_is_read_by_the_folders_own_tokenizer(tmp_path) -> None:
     assert "texts.txt (8 lines)" in report["drift"]["on"]
 
 
+def test_perplexity_is_a_budget_of_folders(tmp_path) -> None:
+    folder, out = genai(tmp_path / "model"), tmp_path / "small"
+    (tmp_path / "texts.txt").write_text("the cat sat on the mat\nthe dog sat on the cat\n" * 8)
+    asked = ("--max-perplexity-ratio", 1.2, "--calib", tmp_path / "texts.txt", "--method", "l2")
+    report = pruned(folder, out, *asked)
+    found = report["drift"]["perplexity"]
+    assert found["by"] == "next tokens of 'input_ids'" and found["ratio"] <= 1.2
+    assert found["ratio"] == pytest.approx(found["pruned"] / found["original"])
+    assert report["after"]["params"] < report["before"]["params"]
+    assert said(out)["hidden_size"] == weights(out)["words"][1]
+
+
 def test_a_process_of_its_own(tmp_path) -> None:
     folder, out = optimum(tmp_path / "model"), tmp_path / "small"
     ran = spa("prune", folder, "-o", out, "--ratio", 0.3, "--method", "l1", "--cache", tmp_path / "cache")

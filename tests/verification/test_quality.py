@@ -97,7 +97,7 @@ def test_a_command_that_fails_leaves_nothing_behind(tmp_path, command) -> None:
         ({"min_accuracy": 0.5, "evaluate": "true"}, "names no {model}"),
         ({"max_drift": 0.5, "evaluate": "true {model}"}, "evaluate says nothing to max_drift, which compares outputs"),
         ({"min_agreement": 0.5, "evaluate": "true {model}"}, "evaluate says nothing to min_agreement, which compares"),
-        ({"ratio": 0.5, "test": TEST}, "serve max_drift, min_agreement and min_accuracy"),
+        ({"ratio": 0.5, "test": TEST}, "serve max_drift, min_agreement, max_perplexity_ratio and min_accuracy"),
         ({"min_accuracy": 0.5, "test": FOLDER / "missing.npz"}, "there is no calibration file"),
         ({"target_size": 10**9}, "is no less than the"),
     ],
