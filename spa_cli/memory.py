@@ -6,13 +6,14 @@ import contextlib
 import os
 from collections.abc import Iterator
 from contextvars import ContextVar
-from functools import lru_cache
 from pathlib import Path
 
 # what a machine is taken to have that does not say
 _UNKNOWN = 8_000_000_000
 # what may be used of it: the rest is for the model, onnxruntime and what else the machine does
 _SHARE = 4
+# what any machine has to spare
+_LITTLE = 64_000_000
 # limits of the container (control groups, version 2 and 1)
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
@@ -46,32 +47,41 @@ def working_memory() -> int:
     return max(1, (_asked.get() or _suggested()) // _sharing.get())
 
 
+def part(share: float) -> float:
+    """Bytes of it that one of many things may take; what is little is never what makes the result another."""
+    return max(share * working_memory(), _LITTLE)
+
+
 def _suggested() -> int:
     return whole_memory() // _SHARE
 
 
-@lru_cache(maxsize=1)
 def whole_memory() -> int:
-    """Bytes of the machine's memory, or of the container's."""
+    """Bytes of the machine's memory, of the container's, or that this process may take."""
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         # no POSIX
         total = _UNKNOWN
-    return min([total, *filter(None, map(_limit, _LIMITS))])
+    return min([total, *filter(None, map(_limit, _LIMITS)), *_allowed("RLIMIT_AS", "RLIMIT_DATA")])
 
 
 def limited() -> int | None:
     """Bytes that the user allows this process (``ulimit -v``), ``None`` where nothing is said; native code that gets
     none ends it.
     """
+    return next(iter(_allowed("RLIMIT_AS")), None)
+
+
+def _allowed(*names: str) -> list[int]:
+    """Bytes that limits of this process allow, of those that there are."""
     try:
         import resource
     except ImportError:
         # no POSIX
-        return None
-    soft = resource.getrlimit(resource.RLIMIT_AS)[0]
-    return None if soft == resource.RLIM_INFINITY else soft
+        return []
+    soft = [resource.getrlimit(getattr(resource, name))[0] for name in names if hasattr(resource, name)]
+    return [limit for limit in soft if limit != resource.RLIM_INFINITY]
 
 
 def more_than_fits() -> str:

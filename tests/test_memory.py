@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import onnx
 import pytest
@@ -111,3 +114,16 @@ def test_fewer_samples_than_were_given_are_never_used_in_silence(limit, options,
     assert 4 <= used < 140
     assert warning.startswith(f"{used} of 140 samples of 1x3x24x24 are used: {says}")
     assert result.plan.about["repair"]["calibration"].startswith(f"{used} samples of ")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems don't bound memory")
+def test_what_a_process_may_take_is_what_there_is() -> None:
+    """As a child is told by --memory-limit: samples and activations then take a part of that."""
+    code = (
+        "import resource; resource.setrlimit(resource.{}, (3 << 30, -1)); from spa_cli import memory; print(memory.{})"
+    )
+    for limit in ("RLIMIT_DATA", "RLIMIT_AS"):
+        ran = subprocess.run(
+            [sys.executable, "-c", code.format(limit, "working_memory()")], capture_output=True, text=True, check=True
+        )
+        assert int(ran.stdout) == (3 << 30) // 4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from functools import partial
@@ -62,7 +61,7 @@ def collect(
 
     requests = [_fetched(graph, each.layer) for each in used]
     parts, store = stretches(graph, requests, size, room), Store(room)
-    found, done, at_hand = _known(used, parts, kept, store, where)
+    found, done, at_hand = _known(used, parts, kept, store)
     progress = tracked(range((len(parts) - done) * len(chunks)))
     for number, run in enumerate(_runs(graph, chunks, parts[done:], requests, store, at_hand), done):
         served = parts[number].served
@@ -76,13 +75,13 @@ def collect(
                 ends |= {f"{at}/{n}": values[name] for n, name in enumerate(sorted(parts[number].kept))}
         own = {i: sums[i].statistics(store) for i in served if sums[i].moments.n}
         found |= own
-        _keep(kept, number, own, ends, where)
+        _keep(kept, number, own, ends)
     next(progress, None)
     return {each.layer.key: found[i] for i, each in enumerate(used) if i in found}
 
 
 def _known(
-    used: list[Used], parts: list[Stretch], kept: Checkpoints, store: Store, where: Positions
+    used: list[Used], parts: list[Stretch], kept: Checkpoints, store: Store
 ) -> tuple[dict[int, Statistics], int, AtHand]:
     """Statistics of stretches that were run before, how many those are, and the activations at the end of the last."""
     found: dict[int, Statistics] = {}
@@ -92,8 +91,6 @@ def _known(
             ends = kept.get(f"activations-{number - 1}") if number else {}
             if ends is None:
                 return {}, 0, {}
-            if number:
-                where.state = json.loads(str(ends.pop("draws")))
             names = sorted(parts[number - 1].kept) if number else []
             at = {key: tuple(map(int, key.split("/"))) for key in ends}
             return found, number, {(at[key][0], names[at[key][1]]): value for key, value in ends.items()}
@@ -104,10 +101,10 @@ def _known(
     return found, len(parts), {}
 
 
-def _keep(kept: Checkpoints, number: int, own: dict[int, Statistics], ends: dict[str, Array], where: Positions) -> None:
+def _keep(kept: Checkpoints, number: int, own: dict[int, Statistics], ends: dict[str, Array]) -> None:
     # sequences are no arrays: then the next run begins anew
     if all(isinstance(value, np.ndarray) for value in ends.values()):
-        kept.put(f"activations-{number}", {**ends, "draws": np.array(json.dumps(where.state))})
+        kept.put(f"activations-{number}", ends)
     kept.put(f"statistics-{number}", {f"{i}/{n}": v for i, one in own.items() for n, v in one.packed().items()})
     kept.drop(f"activations-{number - 1}")
 

@@ -14,7 +14,7 @@ from spa_cli.analysis import Analysis
 from spa_cli.calibration.chunks import Calibration
 from spa_cli.channels.ranking import Ranking, Scores
 from spa_cli.checkpoints import checkpoints
-from spa_cli.errors import UsageError
+from spa_cli.errors import UsageError, of_memory
 from spa_cli.graph.view import build
 from spa_cli.memory import working_memory
 from spa_cli.obspa.beyond import beyond
@@ -148,7 +148,8 @@ class Curvature:
             # the original itself does not run on what the user gave
             raise
         except Exception as error:  # noqa: BLE001 - the cut itself is sound: keep it, and say what went wrong
-            self._dropped = f"it failed ({type(error).__name__}: {said(error)}); please report this"
+            lacking = of_memory(error, said)
+            self._dropped = str(lacking or f"it failed ({type(error).__name__}: {said(error)}); please report this")
             after = float("inf")
         if not after <= before:
             self._report = Repair()
@@ -180,13 +181,14 @@ class Curvature:
 
     def about(self) -> dict[str, Any]:
         """For the plan and the report."""
+        dropped = dict.fromkeys((layer.node.label for layer in self._layers), "the repair was dropped")
         return {
             "calibration": self.calibration.about,
             "layers": len(self._layers),
             "refitted": len(self._report.refitted),
             "refined": len(self._report.refined),
             "recalibrated": len(self._report.shifted),
-            "kept_sliced": self._report.kept,
+            "kept_sliced": dropped if self._dropped else self._report.kept,
         }
 
     def warnings(self) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -12,19 +12,13 @@ from spa_cli.obspa.layers import Layer
 
 
 class Positions:
-    """Draws positions. ``chances``: of some layers, by key and chunk of samples, (n, positions) (``Sensitivity``)."""
+    """Draws positions: of a layer and a chunk of samples the same whenever it is asked, and whatever was asked before.
+
+    ``chances``: of some layers, by key and chunk, (n, positions) (``Sensitivity``).
+    """
 
     def __init__(self, seed: int, chances: Mapping[str, Sequence[Array]] | None = None) -> None:
-        self._rng, self._chances = np.random.default_rng(seed), chances or {}
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """How far its draws have come."""
-        return dict(self._rng.bit_generator.state)
-
-    @state.setter
-    def state(self, state: dict[str, Any]) -> None:
-        self._rng.bit_generator.state = state
+        self._seed, self._chances = seed, chances or {}
 
     def of(self, layer: Layer, chunk: int, x: tuple[int, ...], limit: int) -> Array | None:
         """At most ``limit`` positions of each sample in an input of shape ``x``, flat and in order.
@@ -32,14 +26,16 @@ class Positions:
         The same of every sample, or (n, limit) its own of each; ``None`` for all of them.
         """
         count = layer.positions(x)
+        rng = np.random.default_rng([self._seed, crc32(layer.key.encode()), chunk])
         own = self._chances.get(layer.key)
         if own is not None and own[chunk].shape == (x[0], count):
-            return self._likely(own[chunk], min(count, limit))
-        return None if count <= limit else np.sort(self._rng.choice(count, limit, replace=False))
+            return _likely(own[chunk], min(count, limit), rng)
+        return None if count <= limit else np.sort(rng.choice(count, limit, replace=False))
 
-    def _likely(self, chances: Array, draws: int) -> Array:
-        """Systematic draws: a position comes as often as its chance says, to within one."""
-        steps = (np.arange(draws) + self._rng.random()) / draws
-        reached = np.cumsum(chances, 1, dtype=np.float64)
-        found = [np.searchsorted(line / line[-1], steps) for line in reached]
-        return np.asarray(np.minimum(np.stack(found), chances.shape[1] - 1))
+
+def _likely(chances: Array, draws: int, rng: np.random.Generator) -> Array:
+    """Systematic draws: a position comes as often as its chance says, to within one."""
+    steps = (np.arange(draws) + rng.random()) / draws
+    reached = np.cumsum(chances, 1, dtype=np.float64)
+    found = [np.searchsorted(line / line[-1], steps) for line in reached]
+    return np.asarray(np.minimum(np.stack(found), chances.shape[1] - 1))

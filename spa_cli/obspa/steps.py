@@ -24,7 +24,7 @@ class Steps:
             about = json.loads(str(before["about"]))
             for at, name in enumerate(about["written"]):
                 sides.pruned.write(name, before[f"parameter/{at}"])
-            self.done, sides.where.state = about["visited"], about["draws"]
+            self.done = about["visited"]
             sides.report.__dict__.update(vars(Repair(**about["report"])))
         sides.pruned.taken()
         self._next = step
@@ -34,8 +34,7 @@ class Steps:
         written = self._sides.pruned.taken()
         if not self._kept.active:
             return
-        about = {"written": [*written], "visited": visited + 1}
-        about |= {"report": vars(self._sides.report), "draws": self._sides.where.state}
+        about = {"written": [*written], "visited": visited + 1, "report": vars(self._sides.report)}
         arrays = {f"parameter/{at}": value for at, value in enumerate(written.values())}
         self._kept.put(self._name(self._next), {**arrays, "about": np.array(json.dumps(about))})
         self._next += 1

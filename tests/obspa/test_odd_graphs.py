@@ -118,11 +118,26 @@ def test_a_repair_that_fails_leaves_the_cut_and_says_so(monkeypatch) -> None:
     model = CASES["a branch of another rank"]
     result = spa_cli.prune(model, ratio=0.3, calib_samples=16)
     assert doubts(result) == ["the repair was dropped: it failed (ValueError: axes don't match); please report this"]
-    assert result.plan.about["repair"]["refitted"] == 0
+    about = result.plan.about["repair"]
+    assert set(about["kept_sliced"].values()) == {"the repair was dropped"}
+    assert (about["refitted"], len(about["kept_sliced"])) == (0, about["layers"])
+
     sliced = spa_cli.apply(result.plan, model).model
     assert [t.SerializeToString() for t in result.model.graph.initializer] == [
         t.SerializeToString() for t in sliced.graph.initializer
     ]
+
+
+def test_a_repair_without_the_memory_says_so(monkeypatch) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("std::bad_alloc")
+
+    monkeypatch.setattr("spa_cli.obspa.curvature.walk", fails)
+    (said,) = doubts(spa_cli.prune(CASES["a branch of another rank"], ratio=0.3, calib_samples=16))
+    assert said == (
+        "the repair was dropped: there is not enough memory (std::bad_alloc); give memory less, or run it where "
+        "there is more"
+    )
 
 
 def test_a_convolution_of_unknown_channels_is_repaired(tmp_path) -> None:
