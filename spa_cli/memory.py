@@ -47,7 +47,7 @@ def working_memory() -> int:
     return max(1, (_asked.get() or _suggested()) // _sharing.get())
 
 
-def part(share: float) -> float:
+def portion(share: float) -> float:
     """Bytes of it that one of many things may take; what is little is never what makes the result another."""
     return max(share * working_memory(), _LITTLE)
 

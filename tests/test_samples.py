@@ -49,7 +49,7 @@ def test_exact_cut_equals_zeroing_on_real_data(name) -> None:
     class Done:
         """The finished cut, as zeroing_differs reads one."""
 
-        model = result.model
+        model, folder = result.model, ""
         states = pairs = ()
 
         def changed(self, tensor: str) -> bool:

@@ -60,7 +60,9 @@ def collect(
         return 4 * math.prod(d or 1 for d in graph_shape(graph, shapes, name)[1:]) * count
 
     requests = [_fetched(graph, each.layer) for each in used]
-    parts, store = stretches(graph, requests, size, room), Store(room)
+    # second moments, in the making and made
+    takes = [2 * 8 * groups * width**2 for groups, _, width in (each.sizes for each in used)]
+    parts, store = stretches(graph, requests, takes, size, room), Store(room)
     found, done, at_hand = _known(used, parts, kept, store)
     progress = tracked(range((len(parts) - done) * len(chunks)))
     for number, run in enumerate(_runs(graph, chunks, parts[done:], requests, store, at_hand), done):

@@ -13,7 +13,7 @@ from spa_cli.channels.slices import shape_of, slot_of, sums
 from spa_cli.channels.state import PRODUCER
 from spa_cli.checkpoints import checkpoints
 from spa_cli.graph.model import Array, Graph
-from spa_cli.memory import part
+from spa_cli.memory import portion
 from spa_cli.obspa.at_once import at_once
 from spa_cli.obspa.consumers import Consumers, Reader, together
 from spa_cli.obspa.layers import Layer
@@ -40,7 +40,7 @@ def rank(
     the median of the network's layers.
     """
     known, each = dict[int, Ranking](), list[float]()
-    room = part(_SHARE)
+    room = portion(_SHARE)
     for i, group in enumerate(tracked(grouping.groups)):
         ranked = _once(f"ranking-{i}", partial(_read_by, group, found, i, room))
         if ranked is not None:

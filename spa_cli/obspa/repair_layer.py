@@ -8,7 +8,7 @@ import numpy as np
 
 from spa_cli.calibration.chunks import positions
 from spa_cli.graph.model import Array
-from spa_cli.memory import part
+from spa_cli.memory import portion
 from spa_cli.obspa.layers import INTEGERS, Layer
 from spa_cli.obspa.pairs import Pair
 from spa_cli.obspa.recurrence import Recurrence, followed
@@ -171,7 +171,7 @@ def _collect(sides: Sides, layer: Layer, problem: Regression, sharing: int = 1) 
     shapes = sides.pruned.values[layer.x].shapes
     samples = sum(layer.samples(s) for s in shapes)
     wide = 4 * problem.matrix.shape[0] * (problem.matrix.shape[2] + 2 * problem.matrix.shape[1])
-    room = int(min(_ROW_BYTES, part(_ROW_SHARE)))
+    room = int(min(_ROW_BYTES, portion(_ROW_SHARE)))
     limit = max(1, min(positions(samples, problem.matrix.shape[2]), room // max(wide * samples * sharing, 1)))
     fit, held = list[Observations](), list[Observations]()
     for chunk in range(len(shapes)):

@@ -26,7 +26,7 @@ from spa_cli.adjoints.network import Adjoint, adjoint
 from spa_cli.calibration.chunks import fixed_size, samples_in
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.shapes import Shapes
-from spa_cli.memory import part
+from spa_cli.memory import portion
 from spa_cli.obspa.layers import Layer, graph_shape
 from spa_cli.operators.labels import axis_of
 from spa_cli.progress import tracked
@@ -221,7 +221,7 @@ def _measured(
 
 def _narrow(layers: list[Layer], shapes: Shapes) -> set[str]:
     """Layers of which directions are told apart, by key: the narrowest, as many as memory allows."""
-    found, room = set[str](), part(_SHARE)
+    found, room = set[str](), portion(_SHARE)
     for layer in sorted(layers, key=partial(_outputs, shapes=shapes)):
         width = _outputs(layer, shapes)
         room -= 8 * width**2

@@ -27,10 +27,13 @@ class Stretch:
     served: tuple[int, ...]
 
 
-def stretches(graph: Graph, requests: Sequence[Sequence[str]], size: Size, room: float) -> list[Stretch]:
+def stretches(
+    graph: Graph, requests: Sequence[Sequence[str]], takes: Sequence[int], size: Size, room: float
+) -> list[Stretch]:
     """Stretches that serve all requests, each as soon as all its tensors are there.
 
-    ``size``: bytes of a tensor for one run; ``room``: for all that is fetched in a run (one request may take more).
+    ``takes``: bytes that each request takes beside its tensors; ``size``: bytes of a tensor for one run. ``room``: for
+    all of a stretch (one request may take more).
     """
     made = {o: at for at, node in enumerate(graph.nodes) for o in node.outputs if o}
     ready = [max((made[n] for n in names if n in made), default=-1) for names in requests]
@@ -43,11 +46,11 @@ def stretches(graph: Graph, requests: Sequence[Sequence[str]], size: Size, room:
     fetched, used = set[str](), 0
     for index in sorted(range(len(requests)), key=lambda i: ready[i]):
         new = {n for n in requests[index] if n in made} - fetched
-        more = sum(map(size, new))
+        more = takes[index] + sum(map(size, new))
         if not parts or (used + more > room and ready[index] > ready[parts[-1][-1]]):
             parts.append([])
             fetched, used = set(), 0
-            more = sum(map(size, (n for n in requests[index] if n in made)))
+            more = takes[index] + sum(map(size, (n for n in requests[index] if n in made)))
         parts[-1].append(index)
         fetched |= new
         used += more

@@ -34,14 +34,14 @@ def size(name: str) -> int:
 @pytest.mark.parametrize(("room", "parts"), [(1000, 1), (41, 3), (17, 4), (1, 4)])
 def test_each_serves_what_fits_and_gives_what_the_whole_gives(room, parts) -> None:
     requests = [["x", "a"], ["b", "c"], ["d", "e"], ["f", "g"]]
-    found = stretches(GRAPH, requests, size, room)
+    found = stretches(GRAPH, requests, [0] * 4, size, room)
     assert len(found) == parts
     assert sorted(i for part in found for i in part.served) == [0, 1, 2, 3]
     rng = np.random.default_rng(0)
     chunks = [{"x": rng.standard_normal((n, 8)).astype(np.float32)} for n in (3, 2)]
     names = [n for names in requests for n in names if n != "x"]
     whole = open_session(probe(GRAPH.model, names))
-    for part, run in in_stretches(GRAPH, chunks, found, Store(np.inf)):
+    for part, run in zip(found, in_stretches(GRAPH, chunks, found, Store(np.inf)), strict=True):
         for chunk, values in zip(chunks, run, strict=True):
             wanted = {n for i in part.served for n in requests[i] if n != "x"}
             assert wanted <= values.keys()
@@ -51,12 +51,18 @@ def test_each_serves_what_fits_and_gives_what_the_whole_gives(room, parts) -> No
 
 
 def test_they_part_where_the_least_is_kept_and_keep_what_is_read_later() -> None:
-    first, second = stretches(GRAPH, [["b"], ["e"]], size, 1)
+    first, second = stretches(GRAPH, [["b"], ["e"]], [0, 0], size, 1)
     # right behind b that would be kept beside a, which is read at the end; c is narrower
     assert first.kept == {"a", "c"}
     assert (second.kept, second.names) == (frozenset(), ("e",))
 
 
 def test_what_is_asked_for_later_is_kept_though_nothing_reads_it() -> None:
-    found = stretches(GRAPH, [["b"], ["b", "g"]], size, 1)
+    found = stretches(GRAPH, [["b"], ["b", "g"]], [0, 0], size, 1)
     assert "b" in found[0].kept
+
+
+def test_what_requests_take_beside_their_tensors_counts() -> None:
+    requests = [["a"], ["b"], ["c"]]
+    assert len(stretches(GRAPH, requests, [0, 0, 0], size, 100)) == 1
+    assert [part.served for part in stretches(GRAPH, requests, [80, 0, 80], size, 100)] == [(0,), (1,), (2,)]
