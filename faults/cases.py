@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import spa_cli
 from faults.place import Case, Place
@@ -14,16 +15,25 @@ def cases(place: Place) -> list[Case]:
     """Every command that writes."""
     mlp, lstm, given = model_path("digits_mlp"), model_path("digits_lstm"), place.given
     l1 = ("--ratio", 0.3, "--method", "l1")
+
+    def work(out: Path) -> tuple[object, ...]:
+        return ("--work", out.parent / "kept", "--round-to", 1)
+
     apply = ("apply", given / "plan.json", given / "external" / "m.onnx", "-o")
     return [
         Case("prune", lambda out: ["prune", mlp, "-o", out / "s.onnx", "--plan-out", out / "plan.json", *l1]),
         Case("prune --force", lambda out: ["prune", mlp, "-o", out / "s.onnx", *l1, "--force"], replaces=True),
         Case("apply, external data", lambda out: [*apply, out / "s.onnx"]),
         Case("apply --force, external data", lambda out: [*apply, out / "s.onnx", "--force"], replaces=True),
-        Case("batch", lambda out: ["prune", given / "many", "-o", out, *l1, "--no-isolate"], many=True),
+        Case("batch", lambda out: ["prune", given / "many", "-o", out, *l1, "--no-isolate"]),
         # its files are put in place by processes of their own, whose steps are not counted here
-        Case("batch, isolated", lambda out: ["prune", given / "many", "-o", out, *l1], share=0.2, many=True),
+        Case("batch, isolated", lambda out: ["prune", given / "many", "-o", out, *l1], share=0.2),
         Case("cache", lambda out: ["prune", mlp, "-o", out / "s.onnx", "--cache", out.parent / "cache", *l1]),
+        Case(
+            "work",
+            lambda out: ["prune", lstm, "-o", out / "s.onnx", "--ratio", 0.3, "--calib-samples", 64, *work(out)],
+            share=0.1,
+        ),
         Case(
             "sweep",
             lambda out: ["sweep", lstm, "-o", out, "--points", "0.8,0.5", "--method", "l1", "--keep-models"],

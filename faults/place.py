@@ -25,7 +25,6 @@ class Case:
     """A command, made of the folder ``out`` that it writes to; ``replaces``: an earlier output is there.
 
     ``goes_on``: it takes up what it finds, and is run again as it was. ``share``: of the moments (it takes longer).
-    ``many``: of its outputs two that run at once may each write some, and fail for the others.
     """
 
     name: str
@@ -33,7 +32,6 @@ class Case:
     replaces: bool = False
     goes_on: bool = False
     share: float = 1.0
-    many: bool = False
     new: Found = field(default_factory=dict)
     old: Found = field(default_factory=dict)
     seconds: float = 0.0

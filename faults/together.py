@@ -27,7 +27,7 @@ def race(case: Case, place: Place, dice: random.Random) -> None:
     for one in ended:
         if one.code not in ((0,) if forced else (0, 2)) or (one.code == 2 and not _refused(one)):
             wrong(f"left with {one.code}: {one.said.strip()}")
-    if not any(one.code == 0 for one in ended) and not case.many:
+    if not any(one.code == 0 for one in ended):
         wrong("neither did it")
     elif not forced and not case.goes_on and all(one.code == 0 for one in ended):
         wrong("both did it, though one of them would replace what the other wrote")
@@ -40,5 +40,5 @@ def race(case: Case, place: Place, dice: random.Random) -> None:
 def _refused(ended: Ended) -> bool:
     """Whether it said in one sentence that somebody else is, or was, at work there."""
     lines = [line for line in ended.said.splitlines() if not line.startswith("warning: ")]
-    words = ("exists", "exist", "somebody else", "another sweep")
+    words = ("exists", "exist", "somebody else", "another sweep", "another 'spa prune'")
     return bool(lines) and all(line.startswith("error: ") and any(w in line for w in words) for line in lines)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spa_cli.errors import UsageError
+from spa_cli.staging import claimed
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -84,16 +85,31 @@ def working_in(folder: str | os.PathLike[str] | None, identity: Callable[[], Map
         yield
         return
     folder = Path(folder)
-    _claim(folder, json.loads(json.dumps(identity(), default=str)))
-    token = _here.set(Checkpoints(folder))
-    try:
+    mine = json.loads(json.dumps(identity(), default=str))
+    with _alone(folder):
+        _begin(folder, mine)
+        token = _here.set(Checkpoints(folder))
+        try:
+            yield
+        finally:
+            _here.reset(token)
+        _clear(folder)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Nobody else works there meanwhile."""
+    with contextlib.ExitStack() as stack:
+        with _written_to(folder):
+            folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+            try:
+                stack.enter_context(claimed(folder.absolute().parent, [folder.name]))
+            except FileExistsError as error:
+                raise UsageError(f"another 'spa prune' works in '{folder}'; name another folder") from error
         yield
-    finally:
-        _here.reset(token)
-    _clear(folder)
 
 
-def _claim(folder: Path, mine: dict[str, Any]) -> None:
+def _begin(folder: Path, mine: dict[str, Any]) -> None:
     with _written_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         said = folder / _IDENTITY

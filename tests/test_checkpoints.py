@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -81,3 +84,25 @@ def test_a_folder_that_can_not_be_made(tmp_path) -> None:
         working_in(tmp_path / "file" / "w", lambda: MINE),
     ):
         raise AssertionError("it was taken")
+
+
+def test_two_do_not_work_in_one_folder(tmp_path) -> None:
+    code = f"""
+import sys
+from spa_cli.checkpoints import working_in
+with working_in({str(tmp_path / "w")!r}, lambda: {MINE!r}):
+    print("there", flush=True)
+    sys.stdin.read()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"there\n"
+        with (
+            pytest.raises(UsageError, match=r"another 'spa prune' works in .*; name another folder"),
+            working_in(tmp_path / "w", lambda: MINE),
+        ):
+            raise AssertionError("both work there")
+        assert (tmp_path / "w" / "work.json").exists()
+        other.communicate()
+    assert other.returncode == 0
+    assert list(tmp_path.iterdir()) == []

@@ -129,7 +129,7 @@ def test_many_models_have_a_folder_each(path, monkeypatch) -> None:
     real = walk.repair_layer
 
     def repair(*arguments) -> None:
-        seen.update(p.name for p in work.iterdir())
+        seen.update(p.name for p in work.iterdir() if p.is_dir() and not p.name.startswith("."))
         real(*arguments)
 
     monkeypatch.setattr(walk, "repair_layer", repair)

@@ -40,6 +40,8 @@ from spa_cli.verification.drift import drift_over
 
 # of the memory there is, what activations may take: the rest is for samples, rows and sessions
 _SHARE = 0.5
+# what positions are drawn for: a repair is fitted to others than the ranking was
+_STATISTICS, _REPAIR = 0, 1
 
 
 class Curvature:
@@ -85,13 +87,13 @@ class Curvature:
         checkpoints().put("sensitivity", found.packed())
         return found
 
-    def _positions(self) -> Positions:
-        return Positions(self._seed, self.sensitivity.chances)
+    def _positions(self, use: int) -> Positions:
+        return Positions(self._seed, self.sensitivity.chances, use)
 
     @cached_property
     def statistics(self) -> dict[str, Statistics]:
         """What every layer reads and gives, by layer."""
-        where = self._positions()
+        where = self._positions(_STATISTICS)
         stage("running the calibration samples")
         shapes, chunks = self._analysis.state.shapes, self.calibration.chunks
         with _overflowing():
@@ -141,7 +143,7 @@ class Curvature:
             before = self._error(work)
             room = _SHARE * working_memory()
             with _overflowing():
-                self._report = walk(self._graph, work, self._layers, samples.chunks, self._positions(), room)
+                self._report = walk(self._graph, work, self._layers, samples.chunks, self._positions(_REPAIR), room)
             self._report.kept.update(beyond(self._graph, work))
             after = self._error(work)
         except UsageError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from zlib import crc32
 
@@ -12,13 +13,15 @@ from spa_cli.obspa.layers import Layer
 
 
 class Positions:
-    """Draws positions: of a layer and a chunk of samples the same whenever it is asked, and whatever was asked before.
+    """Draws positions: of a layer and a chunk of samples others each time, whatever is asked of others in between.
 
-    ``chances``: of some layers, by key and chunk, (n, positions) (``Sensitivity``).
+    ``chances``: of some layers, by key and chunk, (n, positions) (``Sensitivity``). ``use``: what they are drawn for.
+    ``asked``: how often, by layer and chunk.
     """
 
-    def __init__(self, seed: int, chances: Mapping[str, Sequence[Array]] | None = None) -> None:
-        self._seed, self._chances = seed, chances or {}
+    def __init__(self, seed: int, chances: Mapping[str, Sequence[Array]] | None = None, use: int = 0) -> None:
+        self._seed, self._chances, self._use = seed, chances or {}, use
+        self.asked = Counter[str]()
 
     def of(self, layer: Layer, chunk: int, x: tuple[int, ...], limit: int) -> Array | None:
         """At most ``limit`` positions of each sample in an input of shape ``x``, flat and in order.
@@ -26,7 +29,9 @@ class Positions:
         The same of every sample, or (n, limit) its own of each; ``None`` for all of them.
         """
         count = layer.positions(x)
-        rng = np.random.default_rng([self._seed, crc32(layer.key.encode()), chunk])
+        known = f"{layer.key}/{chunk}"
+        rng = np.random.default_rng([self._seed, self._use, crc32(known.encode()), self.asked[known]])
+        self.asked[known] += 1
         own = self._chances.get(layer.key)
         if own is not None and own[chunk].shape == (x[0], count):
             return _likely(own[chunk], min(count, limit), rng)
