@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TRAIN := .venv-train
 COMPARE := .venv-compare
 
-.PHONY: demo test lint docs pictures site bench bench-samples bench-accuracy bench-imagenet bench-tasks bench-ablation bench-depths train-depths bench-data bench-tune bench-importance bench-latency bench-budgets bench-scale bench-real bench-ecosystem bench-compare examples test-train fuzz faults clean
+.PHONY: demo test lint docs pictures site bench bench-large bench-samples bench-accuracy bench-imagenet bench-tasks bench-ablation bench-depths train-depths bench-data bench-tune bench-importance bench-latency bench-budgets bench-scale bench-real bench-ecosystem bench-compare examples test-train fuzz faults clean
 BENCH ?= ../shared/bench
 REAL ?= ../shared/real
 MODELS ?= ../shared/zoo/models
@@ -38,6 +38,10 @@ bench: $(VENV)/.dev ## what analysis and OBSPA cost, how that grows, where the t
 	$(BIN)/python benchmarks/bench_analysis.py
 	$(BIN)/python benchmarks/bench_large.py
 	$(BIN)/python benchmarks/bench_obspa.py
+
+bench-large: $(VENV)/.dev ## OBSPA on 1.1 G parameters in 8 GB, killed and gone on with, fp32 and fp16: docs/scale.md (hours)
+	$(BIN)/python benchmarks/bench_any_size.py
+	$(BIN)/python benchmarks/bench_any_size.py --half
 
 bench-samples: $(VENV)/.installed ## accuracy of the sample models at half their MACs (the README's table)
 	$(BIN)/python benchmarks/bench_samples.py

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+from onnx import helper
 from onnx.external_data_helper import set_external_data
 from rich.console import Console
 from rich.table import Table
@@ -35,10 +36,11 @@ def save_with_random_weights(model: onnx.ModelProto, path: Path) -> int:
             if tensor.HasField("raw_data"):
                 continue
             left, start = int(np.prod(tensor.dims, dtype=np.int64)), file.tell()
+            kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
             scale = np.float32(1 / np.sqrt(tensor.dims[0]))
             while left:
                 values = rng.standard_normal(min(left, 1 << 24), np.float32) * scale
-                file.write(values.tobytes())
+                file.write(values.astype(kind, copy=False).tobytes())
                 left -= len(values)
             tensor.raw_data = b""
             set_external_data(tensor, data.name, start, file.tell() - start)

@@ -35,7 +35,7 @@ from spa_cli.trial.search import choose_by_quality
 from spa_cli.trial.tidying import differs
 from spa_cli.trial.trials import Trial, Trials
 from spa_cli.tuning.after import train_trial
-from spa_cli.tuning.pair import Pair
+from spa_cli.tuning.pair import Pair, check_trainable
 from spa_cli.tuning.result import TuneResult
 from spa_cli.tuning.train import Point
 from spa_cli.tuning.tune import tuned
@@ -66,6 +66,8 @@ def prune(
 
 def _pruned(source: Source, request: Request, files: Files, of_many: bool) -> Result:
     options = request.options
+    if options.tune:
+        check_trainable(source)
     subject = analyse(source, request, of_many=of_many)
     check_reach(subject, request)
     ranked = score(subject, request)

@@ -24,6 +24,8 @@ from spa_cli.graph.stored import bytes_of, every_tensor, shares_bytes
 
 # no waiting for whoever writes into a named pipe, no following of a link that was not there before
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+# protobuf refuses messages of 2 GiB; some room for nodes and names
+INLINE_LIMIT = 1_900_000_000
 # weights that are read into memory to run a model; what is more stays in its files, which onnxruntime maps
 MAPPED = 500_000_000
 _KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"))

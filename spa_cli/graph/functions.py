@@ -9,7 +9,7 @@ import onnx
 
 from spa_cli.errors import ModelError
 from spa_cli.graph.bodies import all_nodes
-from spa_cli.graph.source import INLINE_LIMIT
+from spa_cli.graph.external import INLINE_LIMIT
 
 # bytes that a node takes, about, here and in onnxruntime
 _NODE = 10_000

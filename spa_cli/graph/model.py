@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx.external_data_helper import uses_external_data
 
 from spa_cli.errors import ModelError
-from spa_cli.graph.external import MAPPED, array_of, read_in
+from spa_cli.graph.external import INLINE_LIMIT, MAPPED, array_of, read_in
 from spa_cli.graph.stored import bytes_of
 
 Array = NDArray[Any]
@@ -146,6 +146,12 @@ class Graph:
     def mapped(self) -> bool:
         """Whether weights stay in their files when it is run, because there are too many to be read in."""
         return bool(self.folder) and sum(map(bytes_of, filter(uses_external_data, self.parameters.values()))) > MAPPED
+
+    @property
+    def too_large(self) -> str:
+        """What its weights take, if they don't go into one message, which whoever holds it in memory needs; else ""."""
+        size = sum(map(bytes_of, self.parameters.values()))
+        return f"{size / 1e9:.3g} GB" if size > INLINE_LIMIT else ""
 
     def to_run(self) -> onnx.ModelProto:
         """A copy of the model for a session that knows its ``folder``: in memory, or ``mapped``."""

@@ -11,10 +11,10 @@ from onnx.external_data_helper import uses_external_data
 from spa_cli.atomic import refusing
 from spa_cli.errors import UsageError
 from spa_cli.graph.data_file import DataFile
-from spa_cli.graph.external import read_in
+from spa_cli.graph.external import INLINE_LIMIT, read_in
 from spa_cli.graph.pair import data_name, put_model
 from spa_cli.graph.parameters import inner_tensors
-from spa_cli.graph.source import INLINE_LIMIT, Source
+from spa_cli.graph.source import Source
 from spa_cli.staging import born, private
 from spa_cli.text import is_utf8
 

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import onnx
 
+from spa_cli.graph.external import INLINE_LIMIT
 from spa_cli.graph.model import Graph
 from spa_cli.graph.view import build
-
-# protobuf refuses messages of 2 GiB; some room for nodes and names
-INLINE_LIMIT = 1_900_000_000
 
 
 @dataclass(eq=False)

@@ -19,6 +19,7 @@ from spa_cli.channels.slices import sums
 from spa_cli.derivatives.differentiable import Differentiable
 from spa_cli.derivatives.loss import Loss
 from spa_cli.derivatives.network import Batch
+from spa_cli.errors import OptionError
 from spa_cli.graph.formulas import made_by_formula
 from spa_cli.graph.model import Array
 from spa_cli.obspa.curvature import Curvature
@@ -87,6 +88,11 @@ class Evidence:
 
     @cached_property
     def _differentiable(self) -> tuple[Differentiable, list[Batch], Loss]:
+        if size := self.graph.too_large:
+            raise OptionError(
+                f"--method {self.options.method} holds the model in memory, and {size} of weights are more than "
+                "onnxruntime takes from there (2 GB); use --method obspa or l2"
+            )
         samples, given = self.curvature.calibration, self._data.fit
         labels = given.labels if given is not None and samples.index is not None else None
         first = samples.chunks[0]

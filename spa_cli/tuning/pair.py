@@ -11,7 +11,7 @@ from spa_cli.calibration.focus import Focus
 from spa_cli.calibration.judging import first_of, judging_samples, or_feeds
 from spa_cli.calibration.read import read_data
 from spa_cli.calibration.reading import Reading
-from spa_cli.errors import VerificationError
+from spa_cli.errors import ModelError, VerificationError
 from spa_cli.graph.source import Source
 from spa_cli.graph.states import noted
 from spa_cli.measures.panel import Panel
@@ -46,6 +46,7 @@ class Pair:
         Raises VerificationError if the second can't take the place of the first, UsageError for unusable samples.
         """
         focus = Focus.of(options.focus)
+        check_trainable(original)
         stage("running the original")
         data = read_data(options, focus, Reading.of(options), original.graph)
         analysis = analyse_model(original, options.input_shape, data.shapes)
@@ -65,3 +66,12 @@ class Pair:
                 f"'{pruned.name}' is no pruned '{original.name}': {error}; give the original as --teacher"
             ) from error
         return Pair(subject, pruned, fitted_to(analysis, options, focus, data))
+
+
+def check_trainable(source: Source) -> None:
+    """Raises ModelError for a model that is too large to be trained."""
+    if size := source.graph.too_large:
+        raise ModelError(
+            f"training holds the model in memory, and {size} of weights are more than onnxruntime takes from there (2 GB); "
+            "use the framework that the original was trained in"
+        )

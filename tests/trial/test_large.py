@@ -85,3 +85,23 @@ def test_removing_is_compared_with_zeroing_in_a_file(path, monkeypatch) -> None:
     tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.5), "w2"))
     assert "differs by" in (zeroing_differs(analysis.graph, work, feeds) or "")
     assert [p.name for p in path.parent.iterdir() if p.is_dir()] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            {"tune": 5},
+            r"training holds .* GB of weights are more than onnxruntime takes from there \(2 GB\); train it where the",
+        ),
+        (
+            {"method": "taylor"},
+            r"method taylor holds the model in memory, and .* GB of weights are more than onnxruntime takes from there \(2 GB\); use method",
+        ),
+    ],
+)
+def test_what_needs_all_of_it_in_memory_says_so(path, monkeypatch, options, said) -> None:
+    monkeypatch.setattr(graph_model, "INLINE_LIMIT", 5000)
+    with pytest.raises(spa_cli.SpaError, match=said):
+        pruned(path, "small.onnx", **options)
+    assert not path.with_name("small.onnx").exists()
