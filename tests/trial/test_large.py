@@ -88,20 +88,17 @@ def test_removing_is_compared_with_zeroing_in_a_file(path, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "who", "advice"),
     [
-        (
-            {"tune": 5},
-            r"training holds .* GB of weights are more than onnxruntime takes from there \(2 GB\); train it where the",
-        ),
-        (
-            {"method": "taylor"},
-            r"method taylor holds the model in memory, and .* GB of weights are more than onnxruntime takes from there \(2 GB\); use method",
-        ),
+        ({"tune": 5}, "training", "use the framework that the original was trained in"),
+        ({"method": "taylor"}, "method taylor", "use method obspa or l2"),
     ],
 )
-def test_what_needs_all_of_it_in_memory_says_so(path, monkeypatch, options, said) -> None:
+def test_what_needs_all_of_it_in_memory_says_so(path, monkeypatch, options, who, advice) -> None:
     monkeypatch.setattr(graph_model, "INLINE_LIMIT", 5000)
-    with pytest.raises(spa_cli.SpaError, match=said):
+    with pytest.raises(spa_cli.SpaError) as error:
         pruned(path, "small.onnx", **options)
+    left, right = str(error.value).split(" GB of weights are more than onnxruntime takes from there (2 GB); ")
+    assert left.startswith(f"{who} holds the model in memory, and ")
+    assert right == advice
     assert not path.with_name("small.onnx").exists()
