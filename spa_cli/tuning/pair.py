@@ -72,6 +72,6 @@ def check_trainable(source: Source) -> None:
     """Raises ModelError for a model that is too large to be trained."""
     if size := source.graph.too_large:
         raise ModelError(
-            f"training holds the model in memory, and {size} of weights are more than onnxruntime takes from there (2 GB)"
-            "; use the framework that the original was trained in"
+            f"training holds the model in memory, and {size} of weights are more than onnxruntime takes from there "
+            "(2 GB); use the framework that the original was trained in"
         )
