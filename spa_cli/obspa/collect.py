@@ -104,6 +104,8 @@ def _known(
 
 
 def _keep(kept: Checkpoints, number: int, own: dict[int, Statistics], ends: dict[str, Array]) -> None:
+    if not kept.active:
+        return
     # sequences are no arrays: then the next run begins anew
     if all(isinstance(value, np.ndarray) for value in ends.values()):
         kept.put(f"activations-{number}", ends)
