@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import spa_cli
+from spa_cli import memory
 from spa_cli.obspa import collect, curvature, rank, walk
 from tests.builders import build
 from tests.graph.files import save_external
@@ -26,7 +27,9 @@ class Stopped(BaseException):
 
 
 @pytest.fixture
-def path(tmp_path) -> Path:
+def path(tmp_path, monkeypatch) -> Path:
+    # several stretches
+    monkeypatch.setattr(memory, "_LITTLE", 0)
     np.save(tmp_path / "calib.npy", np.random.default_rng(1).standard_normal((48, 3, 8, 8)).astype(np.float32))
     return save_external(build(CONV, **WEIGHTS), tmp_path / "m.onnx")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from functools import partial
@@ -13,7 +14,7 @@ from spa_cli.checkpoints import Checkpoints
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.shapes import Shapes
-from spa_cli.memory import working_memory
+from spa_cli.memory import portion
 from spa_cli.obspa.layers import Layer, graph_shape
 from spa_cli.obspa.positions import Positions
 from spa_cli.obspa.statistics import Statistics, reader
@@ -54,7 +55,7 @@ def collect(
     used = _used(graph, shapes, layers, most or widest())
     if not used:
         return {}
-    room, count = working_memory() * _SHARE, max(map(samples_in, chunks))
+    room, count = portion(_SHARE), max(map(samples_in, chunks))
 
     def size(name: str) -> int:
         return 4 * math.prod(d or 1 for d in graph_shape(graph, shapes, name)[1:]) * count
@@ -63,7 +64,7 @@ def collect(
     # second moments, in the making and made
     takes = [2 * 8 * groups * width**2 for groups, _, width in (each.sizes for each in used)]
     parts, store = stretches(graph, requests, takes, size, room), Store(room)
-    found, done, at_hand = _known(used, parts, kept, store)
+    found, done, at_hand = _known(used, parts, kept, store, where)
     progress = tracked(range((len(parts) - done) * len(chunks)))
     for number, run in enumerate(_runs(graph, chunks, parts[done:], requests, store, at_hand), done):
         served = parts[number].served
@@ -77,13 +78,13 @@ def collect(
                 ends |= {f"{at}/{n}": values[name] for n, name in enumerate(sorted(parts[number].kept))}
         own = {i: sums[i].statistics(store) for i in served if sums[i].moments.n}
         found |= own
-        _keep(kept, number, own, ends)
+        _keep(kept, number, own, ends, where)
     next(progress, None)
     return {each.layer.key: found[i] for i, each in enumerate(used) if i in found}
 
 
 def _known(
-    used: list[Used], parts: list[Stretch], kept: Checkpoints, store: Store
+    used: list[Used], parts: list[Stretch], kept: Checkpoints, store: Store, where: Positions
 ) -> tuple[dict[int, Statistics], int, AtHand]:
     """Statistics of stretches that were run before, how many those are, and the activations at the end of the last."""
     found: dict[int, Statistics] = {}
@@ -93,6 +94,8 @@ def _known(
             ends = kept.get(f"activations-{number - 1}") if number else {}
             if ends is None:
                 return {}, 0, {}
+            if number:
+                where.state = json.loads(str(ends.pop("draws")))
             names = sorted(parts[number - 1].kept) if number else []
             at = {key: tuple(map(int, key.split("/"))) for key in ends}
             return found, number, {(at[key][0], names[at[key][1]]): value for key, value in ends.items()}
@@ -103,12 +106,12 @@ def _known(
     return found, len(parts), {}
 
 
-def _keep(kept: Checkpoints, number: int, own: dict[int, Statistics], ends: dict[str, Array]) -> None:
+def _keep(kept: Checkpoints, number: int, own: dict[int, Statistics], ends: dict[str, Array], where: Positions) -> None:
     if not kept.active:
         return
     # sequences are no arrays: then the next run begins anew
     if all(isinstance(value, np.ndarray) for value in ends.values()):
-        kept.put(f"activations-{number}", ends)
+        kept.put(f"activations-{number}", {**ends, "draws": np.array(json.dumps(where.state))})
     kept.put(f"statistics-{number}", {f"{i}/{n}": v for i, one in own.items() for n, v in one.packed().items()})
     kept.drop(f"activations-{number - 1}")
 

@@ -40,8 +40,6 @@ from spa_cli.verification.drift import drift_over
 
 # of the memory there is, what activations may take: the rest is for samples, rows and sessions
 _SHARE = 0.5
-# what positions are drawn for: a repair is fitted to others than the ranking was
-_STATISTICS, _REPAIR = 0, 1
 
 
 class Curvature:
@@ -87,13 +85,13 @@ class Curvature:
         checkpoints().put("sensitivity", found.packed())
         return found
 
-    def _positions(self, use: int) -> Positions:
-        return Positions(self._seed, self.sensitivity.chances, use)
+    def _positions(self) -> Positions:
+        return Positions(self._seed, self.sensitivity.chances)
 
     @cached_property
     def statistics(self) -> dict[str, Statistics]:
         """What every layer reads and gives, by layer."""
-        where = self._positions(_STATISTICS)
+        where = self._positions()
         stage("running the calibration samples")
         shapes, chunks = self._analysis.state.shapes, self.calibration.chunks
         with _overflowing():
@@ -143,7 +141,7 @@ class Curvature:
             before = self._error(work)
             room = _SHARE * working_memory()
             with _overflowing():
-                self._report = walk(self._graph, work, self._layers, samples.chunks, self._positions(_REPAIR), room)
+                self._report = walk(self._graph, work, self._layers, samples.chunks, self._positions(), room)
             self._report.kept.update(beyond(self._graph, work))
             after = self._error(work)
         except UsageError:

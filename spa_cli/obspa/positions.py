@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from zlib import crc32
+from typing import Any
 
 import numpy as np
 
@@ -13,15 +12,19 @@ from spa_cli.obspa.layers import Layer
 
 
 class Positions:
-    """Draws positions: of a layer and a chunk of samples others each time, whatever is asked of others in between.
+    """Draws positions. ``chances``: of some layers, by key and chunk of samples, (n, positions) (``Sensitivity``)."""
 
-    ``chances``: of some layers, by key and chunk, (n, positions) (``Sensitivity``). ``use``: what they are drawn for.
-    ``asked``: how often, by layer and chunk.
-    """
+    def __init__(self, seed: int, chances: Mapping[str, Sequence[Array]] | None = None) -> None:
+        self._rng, self._chances = np.random.default_rng(seed), chances or {}
 
-    def __init__(self, seed: int, chances: Mapping[str, Sequence[Array]] | None = None, use: int = 0) -> None:
-        self._seed, self._chances, self._use = seed, chances or {}, use
-        self.asked = Counter[str]()
+    @property
+    def state(self) -> dict[str, Any]:
+        """How far its draws have come."""
+        return dict(self._rng.bit_generator.state)
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        self._rng.bit_generator.state = state
 
     def of(self, layer: Layer, chunk: int, x: tuple[int, ...], limit: int) -> Array | None:
         """At most ``limit`` positions of each sample in an input of shape ``x``, flat and in order.
@@ -29,18 +32,14 @@ class Positions:
         The same of every sample, or (n, limit) its own of each; ``None`` for all of them.
         """
         count = layer.positions(x)
-        known = f"{layer.key}/{chunk}"
-        rng = np.random.default_rng([self._seed, self._use, crc32(known.encode()), self.asked[known]])
-        self.asked[known] += 1
         own = self._chances.get(layer.key)
         if own is not None and own[chunk].shape == (x[0], count):
-            return _likely(own[chunk], min(count, limit), rng)
-        return None if count <= limit else np.sort(rng.choice(count, limit, replace=False))
+            return self._likely(own[chunk], min(count, limit))
+        return None if count <= limit else np.sort(self._rng.choice(count, limit, replace=False))
 
-
-def _likely(chances: Array, draws: int, rng: np.random.Generator) -> Array:
-    """Systematic draws: a position comes as often as its chance says, to within one."""
-    steps = (np.arange(draws) + rng.random()) / draws
-    reached = np.cumsum(chances, 1, dtype=np.float64)
-    found = [np.searchsorted(line / line[-1], steps) for line in reached]
-    return np.asarray(np.minimum(np.stack(found), chances.shape[1] - 1))
+    def _likely(self, chances: Array, draws: int) -> Array:
+        """Systematic draws: a position comes as often as its chance says, to within one."""
+        steps = (np.arange(draws) + self._rng.random()) / draws
+        reached = np.cumsum(chances, 1, dtype=np.float64)
+        found = [np.searchsorted(line / line[-1], steps) for line in reached]
+        return np.asarray(np.minimum(np.stack(found), chances.shape[1] - 1))

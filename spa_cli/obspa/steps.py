@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from itertools import count
 
 import numpy as np
@@ -25,7 +24,7 @@ class Steps:
             about = json.loads(str(before["about"]))
             for at, name in enumerate(about["written"]):
                 sides.pruned.write(name, before[f"parameter/{at}"])
-            self.done, sides.where.asked = about["visited"], Counter(about["asked"])
+            self.done, sides.where.state = about["visited"], about["draws"]
             sides.report.__dict__.update(vars(Repair(**about["report"])))
         sides.pruned.taken()
         self._next = step
@@ -35,7 +34,7 @@ class Steps:
         written = self._sides.pruned.taken()
         if not self._kept.active:
             return
-        about = {"written": [*written], "visited": visited + 1, "asked": self._sides.where.asked}
+        about = {"written": [*written], "visited": visited + 1, "draws": self._sides.where.state}
         about["report"] = vars(self._sides.report)
         arrays = {f"parameter/{at}": value for at, value in enumerate(written.values())}
         self._kept.put(self._name(self._next), {**arrays, "about": np.array(json.dumps(about))})
