@@ -20,6 +20,7 @@ from spa_cli.channels.ranking import Ranking
 from spa_cli.graph.model import Array
 from spa_cli.obspa.cholesky import factored, forward, inverted
 from spa_cli.obspa.consumers import Reader
+from spa_cli.obspa.moments import damped
 from spa_cli.obspa.saliency import DAMPING, convex, inverse_root
 from spa_cli.obspa.shrinkage import shrunk
 
@@ -61,10 +62,8 @@ class _Roots:
     def __call__(self, reader: Reader) -> Array:
         if self._of != reader.h_of:
             self._of, self._root = None, np.zeros(0)
-            h: Array = shrunk(reader.h, reader.rows).astype(
-                np.float32 if len(reader.h) > _SINGLE else np.float64, copy=False
-            )
-            h[np.diag_indices(len(h))] += np.asarray(DAMPING * max(float(np.trace(h)) / len(h), 1e-12), h.dtype)
+            kind = np.float32 if len(reader.h) > _SINGLE else np.float64
+            h = damped(shrunk(reader.h, reader.rows).astype(kind, copy=False)[None], DAMPING)[0]
             self._root, self._of = inverted(factored(h)), reader.h_of
         return self._root
 
@@ -90,8 +89,9 @@ def _alone(reader: Reader, roots: _Roots) -> Array:
 
 def _in_turn(reader: Reader, order: Order, roots: _Roots) -> Array:
     """What removing the channels in this order adds to the error, one by one, (c,)."""
-    gone, w = reader.places[order], _weights(reader)[:, reader.places[order].ravel()]
+    gone = reader.places[order]
     at = gone.ravel()
+    w = _weights(reader)[:, at]
     if reader.unfit:
         both = reader.second[np.ix_(at, at)] * (w.T @ w)
         lost = np.tril(both, -1).sum(1) * 2 + np.diagonal(both)

@@ -1,4 +1,4 @@
-"""Cholesky factors of large matrices, block by block and in place: what LAPACK makes a second copy of takes a gigabyte.
+"""Cholesky factors of large matrices, block by block: no more than one copy is made of what takes a gigabyte.
 
 Numbers stay in the precision of the matrix; blocks on the diagonal are factored in double precision.
 """
@@ -17,7 +17,7 @@ _JITTER = (0.0, 1e-5, 1e-4, 1e-3, 1e-2)
 def factored(h: Array, block: int = _BLOCK) -> Array:
     """``L`` (p, p), lower triangular, with ``L L^T = H``; raises LinAlgError where no jitter makes ``H`` positive.
 
-    Only the lower triangle of ``h`` is read. Its memory holds the result, unless that needs a jitter.
+    Only the lower triangle of ``h`` is read. It is worked on in a copy; ``h`` itself is given up for the last jitter.
     """
     level = float(np.diagonal(h).mean(dtype=np.float64))
     for jitter in _JITTER[:-1]:

@@ -17,14 +17,14 @@ def too_large(graph: Graph, known: Shapes) -> str:
 
     What no output comes from is not worked out.
     """
-    read = {*graph.outputs}
+    read, most = {*graph.outputs}, whole_memory()
     for node in reversed(graph.nodes):
         if read.isdisjoint(node.outputs):
             continue
         read.update((*node.inputs, *captured_names(node.proto)))
         for name in (o for o in node.outputs if o):
             shape = [d for d in known.shape.get(name) or () if d is not None]
-            if math.prod(shape) * _width(known.dtype.get(name, 0)) > whole_memory():
+            if math.prod(shape) * _width(known.dtype.get(name, 0)) > most:
                 return f"'{node.label}' gives {'x'.join(map(str, shape))} numbers, more than there is memory for"
     return ""
 

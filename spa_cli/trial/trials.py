@@ -123,7 +123,7 @@ class Trials:
         return self._cut(selection)
 
     def _cut(self, selection: Selection) -> Trial:
-        staged = self._staged()
+        staged = self._staged(self._subject.source.folder)
         note = note_of(self._method, selection.removed, self._subject.analysis)
         try:
             work = self._made(selection, staged, note)
@@ -135,9 +135,10 @@ class Trials:
             raise VerificationError(differs)
         return Trial(selection, work, staged)
 
-    def _staged(self) -> Staged:
+    def _staged(self, folder: str) -> Staged:
+        """Files for a model whose external data lies in ``folder`` so far."""
         name, beside = (self._out.name, self._out.parent) if self._out else ("pruned.onnx", None)
-        staged = Staged(name, self._subject.source.folder, beside, self._subject.source.room)
+        staged = Staged(name, folder, beside, self._subject.source.room)
         self._files.callback(staged.discard)
         return staged
 
@@ -211,9 +212,7 @@ class Trials:
 
     def _anew(self, trial: Trial, model: onnx.ModelProto) -> tuple[Staged, list[Any]]:
         """Another model in files of its own, and its outputs."""
-        beside = self._out.parent if self._out else None
-        staged = Staged(trial.staged.path.name, str(trial.staged.path.parent), beside, self._subject.source.room)
-        self._files.callback(staged.discard)
+        staged = self._staged(str(trial.staged.path.parent))
         return staged, self._verified(staged, model, trial.work)
 
     def _check(self, trial: Trial) -> None:
@@ -246,7 +245,7 @@ class Trials:
             return None
         if not inexact:
             return self._differs(work)
-        staged = self._staged()
+        staged = self._staged(self._subject.source.folder)
         try:
             return self._differs(self._made(exact, staged))
         finally:
