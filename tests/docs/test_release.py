@@ -125,9 +125,8 @@ def test_links_of_the_readme_lead_somewhere_from_anywhere(published) -> None:
 def test_the_workflow_publishes_what_it_tested() -> None:
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text("utf-8"))["jobs"]
     steps = "\n".join(step.get("run", "") for step in jobs["build"]["steps"])
-    order = [
-        steps.index(part) for part in ("release.py check", "release.py readme", "-m build", "twine check", "make -C")
-    ]
+    parts = ("release.py check", "release.py readme", "-m build", "twine check", "make -C", "release.py notes")
+    order = [steps.index(part) for part in parts]
     assert order == sorted(order)
     assert (jobs["publish"]["needs"], jobs["publish"]["permissions"]["id-token"]) == ("build", "write")
     commands = {m[1] for m in re.finditer(r"release\.py (\w+)", steps)}
