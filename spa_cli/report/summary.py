@@ -78,8 +78,7 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
     if report["predicted_latency"] is not None:
         out.print(
             f"latency predicted for {escape(report['device'])}, not measured: {report['predicted_latency']:.3f} of the "
-            "original's; the table has that of this machine",
-            soft_wrap=not out.is_terminal,
+            "original's; the table has that of this machine"
         )
     touched, total = len(report["groups"]), report["groups_total"]
     out.print(f"RF {report['rf']:.2f}x MACs, RP {report['rp']:.2f}x parameters; {touched} of {total} groups cut")
@@ -103,10 +102,7 @@ def verify_table(out: Console, report: dict[str, Any]) -> None:
         _moved(out, report["drift"], report["drift"]["samples"])
         _accuracy(out, report)
     if report["zeroing"] is not None:
-        out.print(
-            f"the plan's cut against zeroing what it removes: {escape(report['zeroing'])}",
-            soft_wrap=not out.is_terminal,
-        )
+        out.print(f"the plan's cut against zeroing what it removes: {escape(report['zeroing'])}")
     for gate in report["gates"]:
         colour, word = ("green", "passed") if gate["passed"] else ("red", "failed")
         out.print(f"[{colour}]{word}[/] {escape(gate['text'])}", soft_wrap=not out.is_terminal)
@@ -132,8 +128,7 @@ def batch_table(out: Console, outcomes: Sequence[Outcome]) -> None:
             judged.setdefault(outcome.report["drift"]["on"], []).append(file)
     for on, files in judged.items():
         whose = "" if len(judged) == 1 else f"{files[0] if len(files) == 1 else plural(len(files), 'model')}: "
-        said = f"{whose}drift (relative L2) and agreement are of {on}"
-        out.print(escape(said), soft_wrap=not out.is_terminal)
+        out.print(escape(f"{whose}drift (relative L2) and agreement are of {on}"))
 
 
 def _outcome(outcome: Outcome) -> list[str]:
@@ -214,10 +209,8 @@ def _moved(out: Console, drift: dict[str, Any], on: str) -> None:
     moved = float("nan") if drift["relative_l2"] is None else drift["relative_l2"]
     out.print(f"output drift {drift_text(moved)}{_between(drift['interval'])} (relative L2) on {escape(on)}")
     if (found := drift["perplexity"]) is not None and found["pruned"] is not None:
-        own = (
-            f"perplexity {found['pruned']:.4g}, the original's {found['original']:.4g} ({found['ratio']:.3g} times it)"
-        )
-        out.print(f"{own}, on the {escape(found['by'])}", soft_wrap=not out.is_terminal)
+        times = f"the original's {found['original']:.4g} ({found['ratio']:.3g} times it)"
+        out.print(f"perplexity {found['pruned']:.4g}, {times}, on the {escape(found['by'])}")
     for one in drift["outputs"][:_OUTPUTS]:
         names = ", ".join(f"'{name}'" for name in short(out, one["outputs"], 40))
         text = f": {one['text']}" if one["text"] else ""

@@ -83,7 +83,7 @@ def sweep_table(out: Console, sweep: Sweep) -> None:
     for point in sweep.points:
         if point.refused:
             out.print(f"[yellow]{point.asked:g}: {escape(point.refused)}[/]", soft_wrap=not out.is_terminal)
-    out.print(f"drift is relative L2, on {escape(sweep.about)}", soft_wrap=not out.is_terminal)
+    out.print(f"drift is relative L2, on {escape(sweep.about)}")
     shown = sweep.sensitivity[:_GROUPS]
     groups = new_table(out, f"the {len(shown)} most sensitive of {len(sweep.sensitivity)} groups")
     width = max(18, out.width - (48 if out.width >= 66 else 20))
