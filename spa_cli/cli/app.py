@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,6 +16,9 @@ from spa_cli.cli.watch import watched
 from spa_cli.errors import of_memory
 from spa_cli.interrupts import heed, interrupted
 from spa_cli.written import noting, told
+
+# columns of a terminal on which the panels of help have room for the names of options
+_PANELS = 76
 
 
 def _version(wanted: bool) -> None:
@@ -56,15 +60,17 @@ def commands() -> typer.Typer:
     """The application with all its commands."""
     from spa_cli.cli import apply, inspect, lists, prune, sweep, tune, verify
 
+    width = shutil.get_terminal_size().columns
     app = typer.Typer(
         cls=_Group,
+        context_settings={"terminal_width": width},
         help="Structurally prune any trained network in an ONNX file.",
         epilog="Exit codes: 0 done; 1 verification or a gate failed; 2 usage; 3 model missing, invalid or not prunable; "
         "4 target unreachable; 5 not enough memory; 130 interrupted.",
         no_args_is_help=True,
         add_completion=True,
         pretty_exceptions_enable=False,
-        rich_markup_mode="rich",
+        rich_markup_mode="rich" if width >= _PANELS else None,
     )
     app.callback()(_root)
     for function in (

@@ -42,7 +42,7 @@ def _configure(context: typer.Context, given: Path | None) -> Path | None:
 _Config = Annotated[
     Path | None,
     typer.Option(
-        help="Options from this TOML file (default: spa.toml or \\[tool.spa] of pyproject.toml, here or above).",
+        help="Options from this TOML file (default: spa.toml, or tool.spa in pyproject.toml, here or above).",
         is_eager=True,
         callback=_configure,
         rich_help_panel=_OUTPUT,

@@ -14,10 +14,11 @@ import pytest
 
 from spa_cli import __version__
 from tests.cli.running import spa
+from tests.decoders import decoder
 from tests.samples import model_path
 
 ROOT = Path(__file__).resolve().parents[2]
-RESNET = model_path("digits_resnet")
+RESNET, MLP = model_path("digits_resnet"), model_path("digits_mlp")
 
 
 def _process(*arguments: object, module: str = "spa_cli", **environment: str) -> subprocess.CompletedProcess[str]:
@@ -45,6 +46,34 @@ def test_piped_output_is_plain_and_narrow(tmp_path) -> None:
         # a table is as wide as the names in it
         others = [line for line in ran.stdout.splitlines() if not line.startswith(("|", "+", "written to"))]
         assert max(map(len, map(str.rstrip, others))) <= 80
+
+
+def test_piped_sentences_on_language_models_are_narrow(tmp_path) -> None:
+    """Lines that others look for, a gate's and a refusal's, are whole; all that is only read is not."""
+    model, small = tmp_path / "decoder.onnx", tmp_path / "s.onnx"
+    onnx.save(decoder("genai"), model)
+    asked = ("--ratio", 0.2, "--method", "l2", "--plan-out", tmp_path / "plan.json")
+    for arguments in (
+        ("prune", model, "-o", small, *asked),
+        ("verify", model, small, "--plan", tmp_path / "plan.json", "--max-perplexity-ratio", 9),
+        ("sweep", model, "-o", tmp_path / "sweep", "--points", "0.9", "--method", "l2"),
+        ("prune", model, MLP, "-o", tmp_path / "many", "--ratio", 0.2, "--method", "l2", "--no-isolate"),
+    ):
+        ran = _process(*arguments, module="tests.quick")
+        assert ran.returncode == 0, ran.stderr
+        assert "perplexity" in ran.stdout or arguments[2] == MLP
+        told = [line for line in ran.stdout.splitlines() if not line.startswith(("|", "+", "written to", "passed"))]
+        assert max(map(len, map(str.rstrip, told))) <= 80, told
+
+
+@pytest.mark.parametrize("columns", [45, 80, 120])
+@pytest.mark.parametrize("command", ["prune", "sweep"])
+def test_help_fits_the_terminal_with_the_names_of_options(command, columns) -> None:
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", _terminal(command, "--help", columns=columns))
+    lines = re.split(r"[\r\n]+", shown)
+    assert max(len(line) for line in lines) <= columns
+    for flag in ("--method", "--target-macs" if command == "prune" else "--points", "--round-to", "--config"):
+        assert re.search(rf"{flag}\b", shown), flag
 
 
 def _terminal(*arguments: object, columns: int = 80, **environment: str) -> str:
