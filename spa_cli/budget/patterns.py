@@ -11,14 +11,14 @@ import numpy as np
 
 from spa_cli.budget.constraints import Constraints, names
 from spa_cli.channels.groups import Grouping
-from spa_cli.errors import UsageError
+from spa_cli.errors import OptionError
 from spa_cli.graph.model import Graph
 
 
 def check_patterns(
     constraints: Constraints, grouping: Grouping, graph: Graph, model: str, of_many: bool = False
 ) -> list[str]:
-    """Raise UsageError for a pattern that neither restricts nor protects anything.
+    """Raise OptionError for a pattern that neither restricts nor protects anything.
 
     ``--only`` has to name a group or what makes one. ``--ignore`` may name what nothing can be removed of, but not what
     channels only pass through, which it would not protect. ``of_many``: the pattern may be meant for another file, and
@@ -29,14 +29,14 @@ def check_patterns(
     told: list[str] = []
     for pattern in (p for p in constraints.only if not _matches(p, makers)):
         if not of_many or hopeless:
-            raise UsageError(_said_of_only(pattern, makers, graph, model))
+            raise OptionError(_said_of_only(pattern, makers, graph, model))
         told.append(_said_of_only(pattern, makers, graph, model))
     for pattern in (p for p in constraints.ignore if not _matches(p, every)):
         passing = _passing(pattern, grouping, graph)
         if passing is None:
             continue
         if not of_many:
-            raise UsageError(_said_of_ignore(pattern, every, passing, model))
+            raise OptionError(_said_of_ignore(pattern, every, passing, model))
         told.append(_said_of_ignore(pattern, every, passing, model))
     return told
 

@@ -51,6 +51,11 @@ def gather(given: Any, graph: Graph, where: str, limit: int | None) -> Samples:
         batch = {n: _batch(n, a, graph, where, number) for n, a in data.items() if n in graph.inputs}
         lacking = [n for n in required if n not in batch]
         if lacking:
+            if items is whole:
+                raise UsageError(
+                    f"'{where}' lacks input '{lacking[0]}', it has {', '.join(data)}; "
+                    "give an array under each input's name"
+                )
             raise UsageError(
                 f"item {number} of '{where}' lacks input '{lacking[0]}', it has {', '.join(data)}; "
                 "give every input in every item"

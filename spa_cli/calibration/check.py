@@ -68,8 +68,9 @@ def _check(where: str, name: str, array: Array, info: onnx.ValueInfoProto) -> No
             i == 0 or not isinstance(d, int) or d == s for i, (d, s) in enumerate(zip(dims, array.shape, strict=True))
         )
         if not fits:
+            takes = ", ".join(str(d) or "any" for d in dims)
             raise UsageError(
-                f"calibration data for input '{name}' in '{where}' has shape {array.shape}, the model takes {dims}; "
+                f"calibration data for input '{name}' in '{where}' has shape {array.shape}, the model takes ({takes}); "
                 "give samples of that shape, as many as you like on axis 0"
             )
     if array.dtype.kind not in "fiub" and info.type.tensor_type.elem_type != onnx.TensorProto.STRING:

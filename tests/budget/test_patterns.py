@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 import spa_cli
-from spa_cli.errors import ModelError, UsageError
+from spa_cli.errors import ModelError, OptionError
 from tests.builders import build
 from tests.cli.running import refused, spa
 from tests.samples import model_path
@@ -57,7 +57,7 @@ def no_work(monkeypatch) -> None:
     ],
 )
 def test_a_pattern_that_says_nothing_is_refused_before_any_work(option, pattern, says) -> None:
-    with pytest.raises(UsageError) as refusal:
+    with pytest.raises(OptionError) as refusal:
         spa_cli.prune(model(), **ASKED, **{option: (pattern,)})
     assert says in str(refusal.value)
 
@@ -78,7 +78,7 @@ def test_what_only_reads_a_group_may_be_ignored() -> None:
 
 
 def test_one_of_several_is_refused_too() -> None:
-    with pytest.raises(UsageError, match="'nothing' names no group"):
+    with pytest.raises(OptionError, match="'nothing' names no group"):
         spa_cli.prune(model(), **ASKED, only=("wa", "nothing"))
 
 
@@ -87,7 +87,7 @@ def test_brackets_in_a_name_are_suggested_as_a_pattern_that_matches() -> None:
     for node in odd.graph.node:
         node.input[:] = ["w[0]" if i == "wa" else i for i in node.input]
     odd.graph.initializer[0].name = "w[0]"
-    with pytest.raises(UsageError) as refusal:
+    with pytest.raises(OptionError) as refusal:
         spa_cli.prune(odd, **ASKED, only=("w[0]",))
     assert "did you mean 'w[[]0]'?" in str(refusal.value)
     assert spa_cli.prune(odd, **ASKED, only=("w[[]0]",)).after.channels < 8
@@ -100,7 +100,7 @@ def test_every_verb_refuses(tmp_path) -> None:
     assert says in refused(2, "prune", RESNET, "-o", tmp_path / "s.onnx", "--ratio", 0.3, *asked)
     assert says in refused(2, "sweep", RESNET, "-o", tmp_path / "sweep", *asked)
     assert not (tmp_path / "s.onnx").exists()
-    with pytest.raises(UsageError, match="names no group"):
+    with pytest.raises(OptionError, match="names no group"):
         spa_cli.sweep(RESNET, tmp_path / "sweep", method="l1", only=("nothing",))
 
 

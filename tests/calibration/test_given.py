@@ -98,6 +98,27 @@ def test_samples_of_several_inputs_have_names(given) -> None:
         read_samples(samples(X), TWO)
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"pixels": X}, r"^'dict' lacks input 'x', it has pixels; give an array under each input's name$"),
+        (
+            [{"x": X}, {"pixels": X}],
+            r"^item 1 of 'list' lacks input 'x', it has pixels; give every input in every item$",
+        ),
+        (X[:, :1], r"in 'ndarray \(6, 1\)' has shape \(6, 1\), the model takes \(n, 2\); give samples of that shape"),
+    ],
+)
+def test_what_does_not_fit_the_model_is_told_where(given, says) -> None:
+    with pytest.raises(UsageError, match=says):
+        read_samples(samples(given), ONE)
+
+
+def test_a_size_without_a_name_is_any() -> None:
+    with pytest.raises(UsageError, match=r"has shape \(6, 2\), the model takes \(any, 3\); give"):
+        read_samples(samples(X), graph(x=(TensorProto.FLOAT, [None, 3])))
+
+
 @pytest.mark.parametrize("given", [3, object()])
 def test_what_is_no_samples(given) -> None:
     with pytest.raises(UsageError, match=r"samples can't be taken from .*; give a path, an array, a dict of arrays"):
