@@ -198,7 +198,7 @@ def prune(
 
 @_spoken
 def prune_many(
-    models: Sequence[PathLike],
+    models: PathLike | Sequence[PathLike],
     out: PathLike,
     *,
     force: bool = False,
@@ -229,7 +229,9 @@ def prune_many(
 
     bounds = Bounds(time_limit, size(memory_limit, "--memory-limit")) if isolate else None
     wanted = Wanted(Path(out), _file(plan_out), _file(report), force, dry_run, _file(cache))
-    return prune_files([Path(m) for m in models], Options.of(options), wanted, bounds, engine)
+    # a path is one, never its characters, of which "/" is a folder of everything
+    listed = [models] if isinstance(models, str | os.PathLike) else models
+    return prune_files([Path(m) for m in listed], Options.of(options), wanted, bounds, engine)
 
 
 @_spoken

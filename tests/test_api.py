@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import shutil
+from pathlib import Path
 from xml.etree import ElementTree
 
 import onnx
@@ -96,6 +98,16 @@ def test_many_are_pruned_through_a_cache(tmp_path) -> None:
     alone = tmp_path / "alone.onnx"
     assert spa("prune", MLP, "-o", alone, "--ratio", 0.3, "--method", "l1").code == 0
     assert alone.read_bytes() == (tmp_path / "out" / MLP.name).read_bytes()
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_one_path_of_many_is_no_list_of_its_characters(tmp_path, kind) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(MLP, folder)
+    for given in (MLP, folder):
+        (found,) = spa_cli.prune_many(kind(given), tmp_path / "out", ratio=0.3, method="l1", isolate=False, force=True)
+        assert (Path(found.input).name, found.error) == (MLP.name, None)
 
 
 def test_a_plan_can_be_edited_and_carried_out() -> None:
