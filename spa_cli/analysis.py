@@ -32,7 +32,7 @@ from spa_cli.runtime.inputs import declared, input_dims
 from spa_cli.runtime.observe import observe
 from spa_cli.shown import Shown
 from spa_cli.surgery.cut import Cut
-from spa_cli.text import count, one_line
+from spa_cli.text import count, one_line, plural
 
 # axes of an input that may be free where the file does not say, the most first; channels are axis 1, or the last
 _FREE: tuple[Callable[[int], set[int]], ...] = (
@@ -59,9 +59,9 @@ class Analysis(Shown):
     @property
     def line(self) -> str:
         """How much there is, and how much of it can go."""
-        costs, groups = self.costs, len(self.grouping.groups)
+        costs, groups = self.costs, plural(len(self.grouping.groups), "group")
         return one_line(
-            f"{self.source.name}: {groups} groups, {self.channels} removable channels, "
+            f"{self.source.name}: {groups}, {plural(self.channels, 'removable channel')}, "
             f"{count(costs.params)} parameters, {count(costs.macs)} MACs"
         )
 

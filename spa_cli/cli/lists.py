@@ -28,10 +28,11 @@ def devices(
     """List what --device knows, with its sources, and what widths were measured to cost on this machine."""
     import spa_cli
     from spa_cli.report.devices import devices_tables
+    from spa_cli.text import plural
 
     found = spa_cli.devices(clear=clear)
     if clear and not json:
-        print_lines(f"forgot what was measured of {found['forgotten']} models")
+        print_lines(f"forgot what was measured of {plural(found['forgotten'], 'model')}")
     else:
         show(json, lambda: found, lambda out: devices_tables(out, found))
 

@@ -12,6 +12,7 @@ from spa_cli.measures import boxes
 from spa_cli.measures.interval import Estimate, Floats, Tally, jackknife, share
 from spa_cli.measures.judged import Found, by_sample, percent
 from spa_cli.measures.layout import Finished, Layout, Level
+from spa_cli.text import plural
 
 # what counts as a box, as a box found again, and as the same box said twice
 SCORE, FOUND, SAME = 0.25, 0.5, 0.5
@@ -112,7 +113,8 @@ class Detections:
         kept = share(both, ours if ours.sum() >= theirs.sum() else theirs)
         common = jackknife([both, ours, theirs], lambda b, o, t: 2 * b / (o + t))
         new = float(theirs.sum() - both.sum())
-        text = f"{percent(again)} of {ours.sum():.0f} boxes found again, {new:.0f} that were not there"
+        boxes_of = plural(round(ours.sum()), "box", "boxes")
+        text = f"{percent(again)} of {boxes_of} found again, {new:.0f} that were not there"
         figures = {"found_again": again, "kept": kept, "f1": common, "boxes": Estimate(float(ours.sum()))}
         figures |= {"new_boxes": Estimate(new)}
         most = common.value if math.isnan(common.high) else min(common.high, 1.0)

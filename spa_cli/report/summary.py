@@ -80,8 +80,8 @@ def prune_table(out: Console, report: dict[str, Any], verb: str) -> None:
             f"latency predicted for {escape(report['device'])}, not measured: {report['predicted_latency']:.3f} of the "
             "original's; the table has that of this machine"
         )
-    touched, total = len(report["groups"]), report["groups_total"]
-    out.print(f"RF {report['rf']:.2f}x MACs, RP {report['rp']:.2f}x parameters; {touched} of {total} groups cut")
+    touched, total = len(report["groups"]), plural(report["groups_total"], "group")
+    out.print(f"RF {report['rf']:.2f}x MACs, RP {report['rp']:.2f}x parameters; {touched} of {total} cut")
     if report["output"]:
         cached = " (from the cache)" if report.get("cached") else ""
         more = "".join(f", {name} to [bold]{escape(report[name])}[/]" for name in ("plan", "page") if report.get(name))
@@ -110,7 +110,7 @@ def verify_table(out: Console, report: dict[str, Any]) -> None:
 
 def batch_table(out: Console, outcomes: Sequence[Outcome]) -> None:
     """One line a file."""
-    table = new_table(out, f"{sum(o.report is not None for o in outcomes)} of {len(outcomes)} models pruned")
+    table = new_table(out, f"{sum(o.report is not None for o in outcomes)} of {plural(len(outcomes), 'model')} pruned")
     table.add_column("model", no_wrap=True)
     for column in ("MACs", "size", "latency", "drift", _SURE, "agrees", _SURE):
         table.add_column(column, justify="right", no_wrap=True)

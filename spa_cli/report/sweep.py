@@ -14,6 +14,7 @@ from rich.text import Text
 from spa_cli.report.tables import new_table, put, short
 from spa_cli.sweeping.points import Point
 from spa_cli.sweeping.run import Sweep
+from spa_cli.text import plural
 
 _GROUPS = 10
 
@@ -85,7 +86,7 @@ def sweep_table(out: Console, sweep: Sweep) -> None:
             out.print(f"[yellow]{point.asked:g}: {escape(point.refused)}[/]", soft_wrap=not out.is_terminal)
     out.print(f"drift is relative L2, on {escape(sweep.about)}")
     shown = sweep.sensitivity[:_GROUPS]
-    groups = new_table(out, f"the {len(shown)} most sensitive of {len(sweep.sensitivity)} groups")
+    groups = new_table(out, f"the {len(shown)} most sensitive of {plural(len(sweep.sensitivity), 'group')}")
     width = max(18, out.width - (48 if out.width >= 66 else 20))
     groups.add_column("half of the channels of", no_wrap=True)
     for column in ("drift", "MACs saved", "params saved"):

@@ -130,7 +130,7 @@ def inspect_table(out: Console, analysis: Analysis, name: str, source_bytes: int
     out.print(f"[bold]{escape(name)}[/]", soft_wrap=not out.is_terminal)
     out.print(
         f"{count(costs.params)} parameters, {count(costs.macs)} MACs, {size(source_bytes)}, "
-        f"opset {analysis.graph.opset}, {len(analysis.graph.nodes)} nodes",
+        f"opset {analysis.graph.opset}, {plural(len(analysis.graph.nodes), 'node')}",
         soft_wrap=not out.is_terminal,
     )
     shapes = ", ".join(f"{n} {'x'.join(map(str, s)) or 'scalar'}" for n, s in analysis.input_shapes.items())

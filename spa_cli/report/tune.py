@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from spa_cli.report.tables import new_table, put
-from spa_cli.text import drift_text
+from spa_cli.text import drift_text, plural
 from spa_cli.tuning.result import TuneResult
 from spa_cli.tuning.tune import Tuned
 from spa_cli.verification.drift import Drift
@@ -85,11 +85,14 @@ def tuned_lines(tuned: dict[str, Any]) -> list[str]:
     """How weights were trained, in words."""
     ways = f", changed by {' and '.join(tuned['augmented_by'])}" if tuned["augmented_by"] else ""
     found = [
-        f"trained for {tuned['steps']} steps of {tuned['batch']} samples in {tuned['seconds']:.0f} s at a learning "
-        f"rate of {tuned['learning_rate']:.2g}, on {escape(tuned['trained_on'])}{ways}"
+        f"trained for {plural(tuned['steps'], 'step')} of {plural(tuned['batch'], 'sample')} in "
+        f"{tuned['seconds']:.0f} s at a learning rate of {tuned['learning_rate']:.2g}, "
+        f"on {escape(tuned['trained_on'])}{ways}"
     ]
     if tuned["left"]:
         name, why = next(iter(tuned["left"].items()))
-        left = f"{tuned['trained']} weights were trained, {len(tuned['left'])} left as they are"
+        left = (
+            f"{plural(tuned['trained'], 'weight was', 'weights were')} trained, {len(tuned['left'])} left as they are"
+        )
         found.append(f"{left} ('{escape(name)}': {escape(why)})")
     return found

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from spa_cli.report.tables import new_table, put, short
-from spa_cli.text import count
+from spa_cli.text import count, plural
 from spa_cli.weights.carry import Carried
 
 _MOST_ROWS = 20
@@ -42,11 +42,13 @@ def weights_table(out: Console, result: Carried) -> None:
         )
     put(out, table)
     if len(shown) < len(result.shapes):
-        out.print(f"[dim]... and {len(result.shapes) - len(shown)} more tensors; --json has every one[/]")
+        out.print(f"[dim]... and {plural(len(result.shapes) - len(shown), 'more tensor')}; --json has every one[/]")
     old, new = result.params
-    out.print(f"{len(result.shapes)} tensors cut, {count(old)} -> {count(new)} numbers ({new / max(old, 1) - 1:+.1%})")
+    numbers = f"{count(old)} -> {count(new)} numbers ({new / max(old, 1) - 1:+.1%})"
+    out.print(f"{plural(len(result.shapes), 'tensor')} cut, {numbers}")
     if result.repaired:
-        out.print(f"{count(len(result.repaired))} tensors have the values of the repair")
+        have = plural(len(result.repaired), "tensor has", "tensors have")
+        out.print(f"{have} the values of the repair")
     if result.out:
         out.print(f"written to [bold]{escape(str(result.out))}[/]", soft_wrap=True)
     else:

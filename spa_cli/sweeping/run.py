@@ -22,7 +22,7 @@ from spa_cli.shown import Shown
 from spa_cli.sweeping.budgets import Budget, spread, tried
 from spa_cli.sweeping.points import Point, Progress, Sensitivity, mark_pareto
 from spa_cli.sweeping.sensitivity import sensitivities
-from spa_cli.text import drift_text, one_line
+from spa_cli.text import drift_text, one_line, plural
 from spa_cli.trial.choose import check_reach
 from spa_cli.trial.prepare import analyse, score
 from spa_cli.trial.target import unmeasured
@@ -51,7 +51,7 @@ class Sweep(Shown):
         ends = [f"{p.asked:g} ({drift_text(p.drift)})" for p in (met[:1] + met[1:][-1:]) if p.drift is not None]
         coin = self.coin.removeprefix("target_")
         return one_line(
-            f"{self.model}: {len(met)} of {len(self.points)} budgets in {coin}, drift at {' to '.join(ends)}"
+            f"{self.model}: {len(met)} of {plural(len(self.points), 'budget')} in {coin}, drift at {' to '.join(ends)}"
         )
 
 

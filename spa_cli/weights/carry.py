@@ -16,7 +16,7 @@ from spa_cli.plan import Plan, to_selection
 from spa_cli.progress import stage
 from spa_cli.runtime.load import load
 from spa_cli.shown import Shown
-from spa_cli.text import count, one_line
+from spa_cli.text import count, one_line, plural
 from spa_cli.tidy.steps import tidied
 from spa_cli.weights.constants import settle
 from spa_cli.weights.cut import Cutter
@@ -53,7 +53,9 @@ class Carried(Shown):
         """How much was cut."""
         written = f", written to {self.out}" if self.out else ""
         before, after = map(count, self.params)
-        return one_line(f"{self.source}: {len(self.shapes)} weights cut, {before} -> {after} numbers{written}")
+        return one_line(
+            f"{self.source}: {plural(len(self.shapes), 'weight')} cut, {before} -> {after} numbers{written}"
+        )
 
 
 def carry(

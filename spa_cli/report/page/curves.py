@@ -21,7 +21,7 @@ from spa_cli.report.page.theme import (
     inline,
 )
 from spa_cli.sweeping.points import Sensitivity
-from spa_cli.text import count, one_line, shortened
+from spa_cli.text import count, one_line, plural, shortened
 
 # marks a group has at most, groups that are drawn at most
 _MARKS, _GROUPS, _SENSITIVE = 48, 160, 30
@@ -38,7 +38,7 @@ Strip = tuple[str, Array, int]
 def importance(strips: list[Strip], per: str) -> Drawn:
     """``strips``: (group, what each removal loses in the order in which they would go, how many went)."""
     shown = strips[:_GROUPS]
-    label = f"What each channel's removal loses, for {len(strips)} groups; removed channels are marked"
+    label = f"What each channel's removal loses, for {plural(len(strips), 'group')}; removed channels are marked"
     positive = np.concatenate([[np.inf], *(s[s > 0] for _, s, _ in shown)]).min()
     logarithmic = bool(np.isfinite(positive)) and not any((s < 0).any() for _, s, _ in shown)
     from matplotlib.ticker import LogLocator
@@ -96,7 +96,7 @@ def sensitivity(found: list[Sensitivity]) -> Drawn:
     """Groups by how far the outputs move when half of each goes, alone."""
     known = [(s, s.drift) for s in found if s.drift is not None]
     shown = known[:_SENSITIVE]
-    label = f"Output drift when half of a group goes, alone: {len(known)} groups, the most sensitive first"
+    label = f"Output drift when half of a group goes, alone: {plural(len(known), 'group')}, the most sensitive first"
     with drawing():
         figure, axes = canvas(0.6 + 0.22 * max(len(shown), 2), WIDTH)
         axes.barh(range(len(shown)), [d for _, d in shown], height=0.6, color=ACCENT)
@@ -131,7 +131,7 @@ def sensitivity(found: list[Sensitivity]) -> Drawn:
 
 def trade(curve: list[tuple[float, float]], here: tuple[float, float], coin: str, repaired: bool) -> Drawn:
     """Drift against what is left: sliced only, and this model."""
-    label = f"Output drift against {coin} left: {len(curve)} budgets, sliced only, and this model"
+    label = f"Output drift against {coin} left: {plural(len(curve), 'budget')}, sliced only, and this model"
     line = sorted([*curve, (1.0, 0.0)])
     with drawing():
         figure, axes = canvas(3.3, _NARROW)

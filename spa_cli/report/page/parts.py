@@ -11,7 +11,7 @@ from spa_cli.report.page.bars import Bar, before_and_after
 from spa_cli.report.page.layers import LayerCost
 from spa_cli.report.page.measure import Profiles
 from spa_cli.report.page.theme import Drawn, Number
-from spa_cli.text import count, duration
+from spa_cli.text import count, duration, plural
 
 # layers that can lose nothing are drawn beside the others as long as there are few
 _FEW = 60
@@ -65,7 +65,7 @@ def widths(found: list[LayerCost], pruned: bool) -> Drawn | None:
     bars: list[Bar] = [(x.name, x.width[0], x.width[1] if pruned else None) for x in shown if x.width is not None]
     if not bars:
         return None
-    label = f"Width of {len(bars)} layers{', before and after' if pruned else ''}"
+    label = f"Width of {plural(len(bars), 'layer')}{', before and after' if pruned else ''}"
     caption = "How many channels each layer gives, in network order."
     if len(shown) < len(found):
         caption += " Layers that no group touches are left out."
@@ -77,7 +77,7 @@ def macs(found: list[LayerCost], pruned: bool) -> Drawn | None:
     bars: list[Bar] = [(x.name, x.macs[0], x.macs[1] if pruned else None) for x in found if x.macs[0]]
     if not bars:
         return None
-    label = f"Multiply-accumulates of {len(bars)} layers{', before and after' if pruned else ''}"
+    label = f"Multiply-accumulates of {plural(len(bars), 'layer')}{', before and after' if pruned else ''}"
     return before_and_after("macs", bars, count, "MACs", label, "Multiply-accumulates of each layer, in network order.")
 
 
@@ -86,7 +86,7 @@ def latency(found: list[LayerCost], measured: Profiles, pruned: bool) -> Drawn |
     bars = measured.bars(found)
     if not bars:
         return None
-    label = f"Latency of {len(bars)} layers{', before and after' if pruned else ''}"
+    label = f"Latency of {plural(len(bars), 'layer')}{', before and after' if pruned else ''}"
     caption = (
         f"From onnxruntime's profile of the optimised graph: the median over runs, on this machine. Layers take "
         f"{measured.share(found):.0%} of all kernels' time in the original; an activation or norm that was fused into "

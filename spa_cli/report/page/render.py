@@ -12,7 +12,7 @@ from spa_cli.errors import UsageError
 from spa_cli.graph.save import check_writable
 from spa_cli.graph.source import Source
 from spa_cli.report.page.theme import Number, require
-from spa_cli.text import count, drift_text, duration, one_line, size
+from spa_cli.text import count, drift_text, duration, one_line, plural, size
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -53,7 +53,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: one_line(value) if type(value) is str else value,
     )
-    found.filters |= {"count": count, "drift": drift_text, "figured": _figured}
+    found.filters |= {"count": count, "drift": drift_text, "figured": _figured, "plural": plural}
     found.globals |= {"percent": percent, "count": count, "size": size, "duration": duration}
     found.globals |= {"drifted": drift_text, "figured": _figured}
     found.tests["number"] = lambda value: isinstance(value, Number)

@@ -23,7 +23,7 @@ from spa_cli.report.page.theme import (
     drawing,
     inline,
 )
-from spa_cli.text import one_line, shortened
+from spa_cli.text import one_line, plural, shortened
 
 # inches: a row, a lane, the arcs, a character of a name at most; how many of those
 _ROW, _LANE, _ARCS, _LETTER = 0.19, 0.3, 1.15, 0.068
@@ -54,7 +54,7 @@ def structure(analysis: Analysis) -> Drawn:
     names = list(dict.fromkeys(n.label for n in analysis.graph.all_nodes if n.label in touched))
     rows = {name: at for at, name in enumerate(names)}
     lanes = _lanes(groups, rows)
-    label = f"{len(groups)} groups of coupled channels over {len(names)} nodes, in network order"
+    label = f"{plural(len(groups), 'group')} of coupled channels over {plural(len(names), 'node')}, in network order"
     with drawing():
         svg = inline(_figure(names, _arcs(analysis.graph, rows), lanes), "structure", label)
     table: list[list[str | Number]] = [
