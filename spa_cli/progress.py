@@ -127,8 +127,14 @@ def within(text: str) -> Iterator[None]:
         _within.reset(token)
 
 
-def tracked(items: Collection[T]) -> Iterator[T]:
-    """The items, one by one, telling before each which fraction of the current stage is done."""
-    for number, item in enumerate(items):
-        tell(logging.DEBUG, f"{number + 1} of {len(items)}", number / len(items))
+def tracked(items: Collection[T], work: Callable[[T], float] = lambda _: 1.0) -> Iterator[T]:
+    """The items, one by one, telling before each which fraction of the current stage is done.
+
+    ``work``: what an item takes, where that differs, in any unit.
+    """
+    each = [work(item) for item in items]
+    done, total = 0.0, sum(each)
+    for number, (item, one) in enumerate(zip(items, each, strict=True)):
+        tell(logging.DEBUG, f"{number + 1} of {len(items)}", done / total)
         yield item
+        done += one

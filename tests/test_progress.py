@@ -25,6 +25,14 @@ def test_stages_and_fractions_are_told() -> None:
     assert told == [("1 of 2: reading", 0.0), ("1 of 2: reading", 0.0), ("1 of 2: reading", 0.5)]
 
 
+def test_a_fraction_is_of_the_work_where_that_is_told() -> None:
+    told = []
+    with listened(lambda *heard: told.append(heard)):
+        assert list(tracked([6, 3, 1], work=float)) == [6, 3, 1]
+        assert list(tracked([], work=float)) == []
+    assert [part for _, part in told] == [0.0, 0.6, 0.9]
+
+
 def test_nobody_else_hears_more_for_it(caplog) -> None:
     before = level()
     with caplog.at_level(logging.WARNING, "spa_cli"):

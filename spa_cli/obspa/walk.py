@@ -7,6 +7,9 @@ In topological order; a layer sees the *pruned* network's activations and is ask
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sized
+
+import onnx
 
 from spa_cli.graph.bodies import captured_names
 from spa_cli.graph.model import Array, Graph
@@ -24,6 +27,9 @@ from spa_cli.progress import tracked
 from spa_cli.runtime.interpreter import Interpreter
 from spa_cli.runtime.store import Store
 from spa_cli.surgery.cut import Cut
+
+# as measured on a Llama and a MobileNet: refitting a layer, and what the next one gains from it, are nearly all of it
+_REFIT, _REFINE = 40, 200
 
 
 def walk(
@@ -52,7 +58,7 @@ def walk(
     left = _to_visit(layers, affines, work)
     tried = set[str]()
     steps = Steps(sides)
-    for number, proto in enumerate(tracked(schedule(work.model, by_node))):
+    for number, proto in enumerate(tracked(schedule(work.model, by_node), lambda node: _work(node, by_node, pairs))):
         outputs = [o for o in proto.output if o]
         original = dense_nodes.get(outputs[0]) if outputs else None
         if not left:
@@ -98,6 +104,12 @@ def walk(
                 if not readers[name]:
                     side.drop(name)
     return sides.report
+
+
+def _work(proto: onnx.NodeProto, layers: Mapping[str, Layer], pairs: Mapping[str, Sized]) -> float:
+    """What a node takes, in times of running one that nothing is refitted at."""
+    key = next((o for o in proto.output if o), "")
+    return 1 + _REFIT * (key in layers) + _REFINE * len(pairs.get(key, ()))
 
 
 def _to_visit(layers: list[Layer], affines: dict[str, Affine], work: Cut) -> set[str]:

@@ -24,6 +24,8 @@ from spa_cli.report.tables import PAGE, console
 _BAR, _TEXT, _TIMES = 12, 40, 26
 # seconds between two drawings in a notebook; what is done sooner needs none
 _TICK = 0.4
+# a smaller part says little of the rest
+_TELLING = 0.02
 
 
 def wanted(anywhere: bool) -> progress.Bar | None:
@@ -50,7 +52,7 @@ class Pace:
     @property
     def left(self) -> float | None:
         """Seconds; ``None`` where nothing can be said: at the start, and when it takes longer than was thought."""
-        if not self._part:
+        if self._part < _TELLING:
             return None
         found = (self._at - self._began) / self._part - (self._now() - self._began)
         return found if found >= 1 else None

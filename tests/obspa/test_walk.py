@@ -76,3 +76,14 @@ def test_a_join_takes_the_other_branch_into_account() -> None:
     sliced = spa_cli.prune(model, target_macs=0.7, method="l2")
     assert repaired.plan.about["repair"]["refitted"] >= 3
     assert drift(model, repaired.model) < 0.8 * drift(model, sliced.model)
+
+
+def test_what_is_done_of_a_repair_is_told_by_what_its_nodes_take() -> None:
+    told = []
+    spa_cli.prune(network(), target_macs=0.6, progress=lambda stage, part: told.append((stage, part)))
+    parts = [part for stage, part in told if stage.startswith("repairing")]
+    # MatMul a, Relu b, MatMul c, Relu d, MatMul y
+    *_, a, b, c, d, y = parts
+    assert a == 0 and parts == sorted(parts)
+    assert b - a > 20 * (c - b) > 0
+    assert d - c > 20 * (y - d) > 0

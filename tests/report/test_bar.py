@@ -37,6 +37,10 @@ def test_what_is_left_falls_and_is_not_said_when_it_is_over() -> None:
     clock = [0.0]
     pace = Pace(lambda: clock[0])
     assert pace.left is None
+    # of a hundredth anything could follow
+    clock[0] = 5.0
+    pace.reached(0.01)
+    assert pace.left is None
     clock[0] = 10.0
     pace.reached(0.25)
     left = [pace.left]
