@@ -61,6 +61,9 @@ class Classes:
             said, says = left.argmax(-1), right.argmax(-1)
             # arg-max takes what is no number for the largest
             same = (said == says) & np.isfinite(right).any(-1)
+            # what is no number in the original says nothing that could be kept
+            there = ~np.isnan(left).all(-1)
+            said, says, same, left, right = said[there], says[there], same[there], left[there], right[there]
             counts = np.ones(len(said), bool) if self._background is None else (said != self._background) | ~same
             p, q = (log_probabilities(v, self._form) for v in (left, right))
             nats = np.clip((np.exp(p) * (p - q)).sum(-1), 0, None)
@@ -82,6 +85,8 @@ class Classes:
         """Of all runs so far."""
         same, counted, alike, every, nats = self._tally.columns
         agreement, all_of_them = share(same, counted), share(alike, every)
+        if len(every) and not every.sum():
+            return Found(None, "the original gives no number on these samples", {}, False)
         moved = jackknife([nats, every], lambda n, e: n / e, logarithmic=True)
         kappa = self._chance.beyond(all_of_them.most)
         figures = {"agreement": agreement, "kl": moved, "kappa": Estimate(self._chance.beyond(all_of_them.value))}
