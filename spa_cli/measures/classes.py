@@ -15,6 +15,8 @@ from spa_cli.measures.judged import Found, by_sample, figure, percent
 PROBABILITIES, LOGARITHMS, LOGITS = "probabilities", "log-probabilities", "logits"
 # nats that a distribution may move before classes that differ are more than ties that fell otherwise
 _TIES = 0.1
+# nats by which, at the least, a distribution is another one: the original's classes are half as likely as they were
+_MOVED = float(np.log(2))
 # how often the original has to say a class, of several in a sample, for it to be what stands where nothing is
 _BACKGROUND = 0.5
 # the least probability: a class that is ruled out costs no more than this
@@ -88,10 +90,12 @@ class Classes:
         if len(every) and not every.sum():
             return Found(None, "the original gives no number on these samples", {}, False)
         moved = jackknife([nats, every], lambda n, e: n / e, logarithmic=True)
-        kappa = self._chance.beyond(all_of_them.most)
-        figures = {"agreement": agreement, "kl": moved, "kappa": Estimate(self._chance.beyond(all_of_them.value))}
+        most, kappa = (self._chance.beyond(share) for share in (all_of_them.most, all_of_them.value))
+        figures = {"agreement": agreement, "kl": moved, "kappa": Estimate(kappa)}
         measurable = counted.sum() > 0
-        ruined = bool(every.sum()) and kappa < KAPPA and moved.value > _TIES
+        # no doubt is left where the distributions say the same as the classes
+        sure = kappa < KAPPA and moved.low > _MOVED
+        ruined = bool(every.sum()) and (sure or (most < KAPPA and moved.value > _TIES))
         if not measurable:
             return Found(None, "nothing but background on these samples", figures, ruined)
         beside = "" if self._background is None else f" where there is more than class {self._background}"

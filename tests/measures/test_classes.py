@@ -133,3 +133,15 @@ def test_what_is_no_number_in_the_original_is_not_compared() -> None:
     found = nothing.found
     assert (found.agreement, found.text) == (None, "the original gives no number on these samples")
     assert not found.ruined
+
+
+@pytest.mark.parametrize("sure, ruined", [(8, True), (0.5, False)])
+def test_few_samples_leave_no_doubt_where_classes_and_their_scores_are_others(sure, ruined) -> None:
+    """Agreement of 45 % of 64: its interval ends above halfway between chance and perfect."""
+    said = np.arange(64) % 10
+    says = np.where(np.arange(64) < 29, said, (said + 1) % 10)
+    measure = Classes(-1, LOGITS)
+    measure.add([sure * np.eye(10)[said]], [sure * np.eye(10)[says]], 64)
+    found = measure.found
+    assert found.agreement.high > 0.55 > 0.5 > found.figures["kappa"].value
+    assert found.ruined == ruined
