@@ -14,7 +14,7 @@ from typing import IO
 
 import numpy as np
 
-from spa_cli.errors import UsageError
+from spa_cli.errors import UsageError, first_line
 from spa_cli.memory import whole_memory
 
 # what reading raises: of NumPy, of the archive (also where it is encrypted), of what packed it, and of its sizes
@@ -22,6 +22,14 @@ UNREADABLE = (
     *(OSError, ValueError, EOFError, TypeError, AttributeError, MemoryError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, LookupError, SyntaxError, tokenize.TokenError),
 )
+
+
+def why_unread(error: BaseException) -> str:
+    """What an error of ``UNREADABLE`` says; where NumPy's would invite to unpickle the file, what that is instead."""
+    said = first_line(error)
+    if "pickle" not in said:
+        return said
+    return "it holds objects of Python" if said.startswith("Object arrays") else "it is no file of NumPy"
 
 
 def check_unpacked(file: Path, unread: Container[str] = ()) -> None:

@@ -115,9 +115,17 @@ def test_objects_are_never_unpickled(read, tmp_path) -> None:
             return ran.append, (1,)
 
     np.savez(tmp_path / "a.npz", x=np.array([[Runs()] * 3] * 4, object))
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="it holds objects of Python"):
         read(tmp_path / "a.npz")
     assert not ran
+
+
+@pytest.mark.parametrize("read", [READERS["samples"], READERS["scores"]], ids=["samples", "scores"])
+def test_what_is_no_file_of_numpy_invites_to_no_pickles(read, tmp_path) -> None:
+    (tmp_path / "a.npz").write_bytes(b"\x08\x08 a model given as samples")
+    with pytest.raises(UsageError, match="it is no file of NumPy; save") as refused:
+        read(tmp_path / "a.npz")
+    assert "pickle" not in str(refused.value)
 
 
 def test_what_is_no_archive_is_left_to_its_reader(tmp_path) -> None:

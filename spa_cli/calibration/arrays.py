@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spa_cli.archives import UNREADABLE, check_unpacked
+from spa_cli.archives import UNREADABLE, check_unpacked, why_unread
 from spa_cli.calibration.check import samples_of
 from spa_cli.calibration.filling import alone
 from spa_cli.calibration.samples import Samples, joined, label_name
@@ -61,7 +61,7 @@ def _read(file: Path, graph: Graph) -> tuple[dict[str, Array], Array | UsageErro
             return arrays, _labels(loaded, label, file)
     except UNREADABLE as error:
         raise UsageError(
-            f"the calibration file '{file}' can't be read: {error}; save it with numpy.save or numpy.savez"
+            f"the calibration file '{file}' can't be read: {why_unread(error)}; save it with numpy.save or numpy.savez"
         ) from error
 
 
@@ -70,4 +70,4 @@ def _labels(loaded: np.lib.npyio.NpzFile, name: str | None, file: Path) -> Array
     try:
         return None if name is None else np.atleast_1d(loaded[name])
     except UNREADABLE as error:
-        return UsageError(f"the labels in '{file}' can't be read: {error}; save them as numbers")
+        return UsageError(f"the labels in '{file}' can't be read: {why_unread(error)}; save them as numbers")

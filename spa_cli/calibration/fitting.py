@@ -9,13 +9,21 @@ from spa_cli.calibration.read import Data
 from spa_cli.calibration.split import emphasised, from_user
 from spa_cli.calibration.streaming import streamed
 from spa_cli.calibration.synthetic import synthetic
-from spa_cli.errors import OptionError
+from spa_cli.errors import ModelError, OptionError
 from spa_cli.options import Options
 from spa_cli.progress import stage
 
 
 def fitted_to(analysis: Analysis, options: Options, focus: Focus, data: Data) -> Calibration:
-    """Samples to measure and to fit on; raises UsageError for a focus that they can't serve."""
+    """Samples to measure and to fit on; raises UsageError for a focus that they can't serve.
+
+    And ModelError for a model that takes none.
+    """
+    if not analysis.input_shapes:
+        raise ModelError(
+            f"'{analysis.source.name}' has no inputs, so that there are no samples to measure or to fit on; give "
+            "--method l1 or l2, which look at the weights alone"
+        )
     if data.fit is not None:
         chosen = streamed(analysis, from_user(analysis, data.fit, options, focus))
     elif focus.samples is not None:

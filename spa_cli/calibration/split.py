@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,8 @@ def from_user(analysis: Analysis, given: Samples, options: Options, focus: Focus
     """Chunks of at most ``--calib-samples`` given samples, spread over the file, shuffled once; judges are left out."""
     seed, total = options.seed, given.count
     mixed = np.random.default_rng(seed).permutation(total)
-    mixed = mixed[~np.isin(mixed, held_back_index(total, options, focus))] if total >= _FEWEST else mixed
+    judges = held_back_index(total, options, focus)
+    mixed = mixed[~np.isin(mixed, judges)] if total >= _FEWEST else mixed
     wanted = min(len(mixed), options.calib_samples)
     index = np.random.default_rng(seed).permutation(np.sort(mixed[:wanted]))[: affordable(analysis, wanted)]
     if focus.samples is not None:
@@ -45,16 +47,48 @@ def from_user(analysis: Analysis, given: Samples, options: Options, focus: Focus
                 "--focus samples: the slice holds only samples held back to measure on; widen it, or give --test"
             )
         index = np.random.default_rng(seed).permutation(usable)[: len(index)]
-    warnings = filter(None, (shortage(analysis, wanted), _sameness(given)))
+    copied = ""
+    if total >= _FEWEST:
+        index, copied = _apart(given, index, judges)
+    warnings = filter(None, (shortage(analysis, wanted), _sameness(given) or copied))
     return replace(_picked(analysis, given, index), warning="; ".join(warnings))
+
+
+def _apart(given: Samples, index: NDArray[np.int64], judges: NDArray[np.int64]) -> tuple[NDArray[np.int64], str]:
+    """Those of ``index`` that are no copies of what is judged on, and "".
+
+    Where few would be left (answers to a handful of questions, say), all, and what to say of it.
+    """
+    if not _alike(given):
+        return index, ""
+    held = {_row(given, at) for at in judges}
+    own = np.array([at for at in index if _row(given, at) not in held], np.int64)
+    if len(own) >= len(index) / 2:
+        return own, ""
+    return index, (
+        f"{len(index) - len(own)} of {len(index)} fitted samples of {given.about} are copies of those held back, and "
+        "drift on these says less of others: give different ones with --calib"
+    )
+
+
+def _alike(given: Samples) -> bool:
+    """Whether all inputs have as many; of nodes and edges of a graph is told later which go together."""
+    return all(len(a) == given.count for a in given.data.values())
+
+
+def _row(given: Samples, at: int) -> bytes:
+    """What tells a sample from others, in a few bytes."""
+    found = blake2b(digest_size=16)
+    for part in (np.asarray(a[at]) for a in given.data.values()):
+        found.update(repr(part.tolist()).encode() if part.dtype.kind == "O" else part.tobytes())
+    return found.digest()
 
 
 def _sameness(given: Samples) -> str:
     """What to say of samples that are hardly any, or one and the same, "" if they are neither."""
-    rows = zip(*(given.data[name] for name in given.data), strict=False)
     different = set[bytes]()
-    for row in rows:
-        different.add(b"".join(np.asarray(part).tobytes() for part in row))
+    for at in range(min(map(len, given.data.values()), default=0)):
+        different.add(_row(given, at))
         if len(different) >= _FEWEST:
             return ""
     return (
@@ -70,8 +104,10 @@ def whole(analysis: Analysis, given: Samples, most: int | None = None) -> Calibr
 
 
 def held_back(analysis: Analysis, given: Samples, options: Options, focus: Focus) -> Calibration:
-    """The samples that ``from_user`` leaves out, to measure on."""
+    """The samples that ``from_user`` leaves out, to measure on; of copies one, unless there are labels."""
     index = held_back_index(given.count, options, focus)
+    if given.found is None and _alike(given):
+        index = np.array(sorted({_row(given, at): at for at in index[::-1]}.values()), np.int64)
     # of a few none can be spared
     return _picked(analysis, given, index, "held-back " if given.count >= _FEWEST else "fitted ")
 

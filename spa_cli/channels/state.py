@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from spa_cli.channels.ids import Ids, Rows
+from spa_cli.graph.foreign import is_foreign
 from spa_cli.graph.model import Array, Graph, Node
 from spa_cli.graph.shapes import Shapes, constant
 from spa_cli.graph.states import Pair
@@ -109,8 +110,16 @@ class Channels:
         """Axes of a tensor; raises Decline if its shape is unknown."""
         self.read.add(name)
         if name not in self.axes:
-            raise Decline(f"the shape of '{name}' is not known before the model runs")
+            raise Decline(f"the shape of '{name}' is not known before the model runs{self._undeclared(name)}")
         return self.axes[name]
+
+    def _undeclared(self, name: str) -> str:
+        """Who would have to say it, where a plugin gives the tensor."""
+        node = self.shapes.unknown.get(name)
+        if node is None or not is_foreign(node.domain, node.op):
+            return ""
+        operator = f"{node.domain}::{node.op}" if node.domain else node.op
+        return f": {operator} gives it, and the file declares none (an entry in value_info would)"
 
     def all_axes(self, name: str) -> list[Axis]:
         """Axes of a tensor, or of all tensors of a list; none if they aren't known."""

@@ -39,14 +39,15 @@ def check_writable(out: Path, source: Source, force: bool, alone: bool = False) 
 
 
 def _check_file(file: Path, source: Source, force: bool) -> None:
-    if not file.exists():
+    led = file.exists()
+    if not led and not file.is_symlink():
         return
     if file.is_dir():
         raise UsageError(f"the output '{file}' is a folder; give a file name")
     # links as /dev/stdout must not be replaced either
-    if not file.is_file() or any(file.absolute().is_relative_to(place) for place in ("/dev", "/proc")):
+    if (led and not file.is_file()) or any(file.absolute().is_relative_to(place) for place in ("/dev", "/proc")):
         raise UsageError(f"the output '{file}' is a device or a pipe; give a file name")
-    if any(file.samefile(f) for f in (source.path, *source.data_files) if f is not None):
+    if led and any(file.samefile(f) for f in (source.path, *source.data_files) if f is not None):
         raise UsageError(f"the output '{file}' is the input; choose another name")
     if not force:
         raise UsageError(f"the output '{file}' exists; use --force to replace it")

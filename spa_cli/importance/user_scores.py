@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spa_cli.archives import UNREADABLE, check_unpacked
+from spa_cli.archives import UNREADABLE, check_unpacked, why_unread
 from spa_cli.channels.groups import Group
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array
@@ -35,7 +35,7 @@ def read_scores(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Arr
             found = {name: np.asarray(loaded[name]) for name in loaded.files}
     except UNREADABLE as error:
         raise UsageError(
-            f"the scores '{path}' can't be read as an .npz file: {error}; save them with numpy.savez"
+            f"the scores '{path}' can't be read as an .npz file: {why_unread(error)}; save them with numpy.savez"
         ) from error
     for name, values in found.items():
         if name not in shapes:

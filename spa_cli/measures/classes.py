@@ -15,6 +15,8 @@ from spa_cli.measures.judged import Found, by_sample, figure, percent
 PROBABILITIES, LOGARITHMS, LOGITS = "probabilities", "log-probabilities", "logits"
 # nats that a distribution may move before classes that differ are more than ties that fell otherwise
 _TIES = 0.1
+# nats by which, at the least, a distribution is another one: the original's classes are half as likely as they were
+_MOVED = float(np.log(2))
 # how often the original has to say a class, of several in a sample, for it to be what stands where nothing is
 _BACKGROUND = 0.5
 # the least probability: a class that is ruled out costs no more than this
@@ -61,6 +63,9 @@ class Classes:
             said, says = left.argmax(-1), right.argmax(-1)
             # arg-max takes what is no number for the largest
             same = (said == says) & np.isfinite(right).any(-1)
+            # what is no number in the original says nothing that could be kept
+            there = ~np.isnan(left).all(-1)
+            said, says, same, left, right = said[there], says[there], same[there], left[there], right[there]
             counts = np.ones(len(said), bool) if self._background is None else (said != self._background) | ~same
             p, q = (log_probabilities(v, self._form) for v in (left, right))
             nats = np.clip((np.exp(p) * (p - q)).sum(-1), 0, None)
@@ -82,11 +87,15 @@ class Classes:
         """Of all runs so far."""
         same, counted, alike, every, nats = self._tally.columns
         agreement, all_of_them = share(same, counted), share(alike, every)
+        if len(every) and not every.sum():
+            return Found(None, "the original gives no number on these samples", {}, False)
         moved = jackknife([nats, every], lambda n, e: n / e, logarithmic=True)
-        kappa = self._chance.beyond(all_of_them.most)
-        figures = {"agreement": agreement, "kl": moved, "kappa": Estimate(self._chance.beyond(all_of_them.value))}
+        most, kappa = (self._chance.beyond(share) for share in (all_of_them.most, all_of_them.value))
+        figures = {"agreement": agreement, "kl": moved, "kappa": Estimate(kappa)}
         measurable = counted.sum() > 0
-        ruined = bool(every.sum()) and kappa < KAPPA and moved.value > _TIES
+        # no doubt is left where the distributions say the same as the classes
+        sure = kappa < KAPPA and moved.low > _MOVED
+        ruined = bool(every.sum()) and (sure or (most < KAPPA and moved.value > _TIES))
         if not measurable:
             return Found(None, "nothing but background on these samples", figures, ruined)
         beside = "" if self._background is None else f" where there is more than class {self._background}"

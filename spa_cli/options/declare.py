@@ -76,9 +76,9 @@ def read_all(options: Any) -> None:
                 raise _other(one.name, taken, given) from None
             except OptionError as error:
                 # what reads several options does not say which this is
-                flag = f"--{one.name.replace('_', '-')}"
-                if flag not in str(error):
-                    error.args = (f"{flag} {error}",)
+                flags = [f for f in about.flags if f.startswith("--")] or [f"--{one.name.replace('_', '-')}"]
+                if not any(flag in str(error) for flag in flags):
+                    error.args = (f"{flags[0]} {error}",)
                 raise
         # what is not given is not read, if it need not be
         if not (kept is None and one.default is None) and not _fits(kept, hints[one.name]):

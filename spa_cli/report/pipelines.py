@@ -42,6 +42,8 @@ def junit(report: dict[str, Any], name: str, error: str | None = None) -> str:
     case = ElementTree.SubElement(suite, "testcase", {"classname": name, "name": "takes the original's place"})
     if error is not None:
         ElementTree.SubElement(case, "failure", {"message": one_line(error)})
+    elif _ruined(report):
+        ElementTree.SubElement(case, "system-out").text = one_line(_ruined(report))
     for gate in gates:
         case = ElementTree.SubElement(suite, "testcase", {"classname": name, "name": gate["name"]})
         if gate["passed"]:
@@ -53,10 +55,15 @@ def junit(report: dict[str, Any], name: str, error: str | None = None) -> str:
 
 
 def workflow_commands(report: dict[str, Any], file: str, error: str | None = None) -> str:
-    """GitHub's workflow commands: an error for each gate that failed, a notice if all passed."""
+    """GitHub's workflow commands: an error for each gate that failed, a notice if all passed.
+
+    A warning as well where the outputs no longer resemble the original's.
+    """
     failures = [error] if error is not None else report["failures"]
-    lines = [f"::error file={_property(file)},title=spa verify::{_data(text)}" for text in failures]
-    return "\n".join(lines or [f"::notice file={_property(file)},title=spa verify::{_data(_sentence(report))}"])
+    said = [("error", text) for text in failures] or [("notice", _sentence(report))]
+    if _ruined(report):
+        said.insert(0, ("warning", _ruined(report)))
+    return "\n".join(f"::{kind} file={_property(file)},title=spa verify::{_data(text)}" for kind, text in said)
 
 
 def summary(report: dict[str, Any], name: str, error: str | None = None) -> str:
@@ -75,7 +82,13 @@ def summary(report: dict[str, Any], name: str, error: str | None = None) -> str:
     table = ["| | original | pruned |", "|---|---:|---:|", *(f"| {' | '.join(row)} |" for row in rows)]
     gates = [f"- {'passed' if g['passed'] else '**failed**'}: {_markdown(g['text'])}" for g in report["gates"]]
     gates += [f"- not verified: {_markdown(text)}" for text in report["not_verified"]]
-    return "\n".join([f"### spa verify {_markdown(name)}: {word}", "", *table, "", *gates, ""])
+    ruined = [f"**{_markdown(_ruined(report))}**", ""] if _ruined(report) else []
+    return "\n".join([f"### spa verify {_markdown(name)}: {word}", "", *ruined, *table, "", *gates, ""])
+
+
+def _ruined(report: dict[str, Any]) -> str:
+    """What the table on the screen begins with where a network was ruined, gates or not; "" if it wasn't."""
+    return str(report.get("warning") or "")
 
 
 def _sentence(report: dict[str, Any]) -> str:

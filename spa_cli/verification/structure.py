@@ -11,7 +11,7 @@ import onnx
 from spa_cli.analysis import Analysis
 from spa_cli.errors import VerificationError, first_line
 from spa_cli.graph.known import Shape, Shapes
-from spa_cli.graph.model import Graph
+from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.shapes import interpret
 from spa_cli.graph.source import Source
 from spa_cli.graph.view import build
@@ -135,11 +135,11 @@ class Structure:
         return found if other is None else [*found, (other, interpret(analysis.graph, other, rules=shape_rules()))]
 
     def _left(self, name: str, before: Shapes, work: Cut | None) -> Shape:
-        """The shape that is left of a tensor."""
+        """The shape that is left of a tensor; ``None`` where channels went and the inputs' sizes decide how many."""
         shape = before.shape.get(name) or ()
         if work is None:
             return shape
-        return tuple(int(work.kept_mask(name, i).sum()) if work.moves(name, i) else d for i, d in enumerate(shape))
+        return tuple(_left_of(d, work.kept_mask(name, i)) if work.moves(name, i) else d for i, d in enumerate(shape))
 
     def _verify_part(self, part: Part, small: Graph) -> None:
         try:
@@ -180,6 +180,13 @@ class Structure:
         return outputs_differ(
             graph, [left[n] for n in names], [right[n] for n in names], "zeroing what was removed", names
         )
+
+
+def _left_of(size: int | None, mask: Array) -> int | None:
+    """What is left of an axis; where inputs have other sizes it may be longer than where channels were told apart."""
+    if mask.all():
+        return size
+    return int(mask.sum()) if size == mask.size else None
 
 
 def _agree(expected: Shape, found: Shape) -> bool:

@@ -77,7 +77,7 @@ def check_output(out: Path, inputs: list[Path], force: bool) -> None:
             raise UsageError(f"the output '{out}' is an input; choose another name")
     except OSError as error:
         raise UsageError(f"the output '{out}' can't be used: {error.strerror or error}; choose another name") from error
-    if exists and not force:
+    if os.path.lexists(out) and not force:
         raise UsageError(f"the output '{out}' exists; use --force to replace it")
     if not out.parent.is_dir():
         raise UsageError(f"the folder '{out.parent}' does not exist; create it first")

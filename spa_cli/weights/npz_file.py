@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from spa_cli.archives import UNREADABLE, check_unpacked
+from spa_cli.archives import UNREADABLE, check_unpacked, why_unread
 from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array
 from spa_cli.weights.tensors import Weights, is_extended
@@ -33,7 +33,9 @@ def _array(data: Any, key: str, path: Path) -> Array:
     try:
         found = data[key]
     except ValueError as error:
-        raise UsageError(f"'{key}' of '{path}' can't be read ({error}); save arrays of numbers only") from error
+        raise UsageError(
+            f"'{key}' of '{path}' can't be read ({why_unread(error)}); save arrays of numbers only"
+        ) from error
     if not isinstance(found, np.ndarray):
         raise UsageError(f"'{key}' of '{path}' is no array; save arrays of numbers only, with numpy.savez")
     return found

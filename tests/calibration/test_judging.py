@@ -13,6 +13,10 @@ from onnx import numpy_helper
 
 import spa_cli
 from spa_cli.analysis import analyse_model
+from spa_cli.calibration.focus import Focus
+from spa_cli.calibration.samples import Samples
+from spa_cli.calibration.split import from_user, held_back
+from spa_cli.options import Options
 from spa_cli.runtime.load import load
 from spa_cli.text import plural
 from tests.builders import build
@@ -123,6 +127,29 @@ def test_the_drift_of_a_pruning_is_of_samples_that_nothing_was_fitted_to(tmp_pat
     assert result.drift.agreement == again.drift.agreement
     ran = spa("prune", RESNET, "--target-macs", 0.5, "--calib", CALIB, "-o", tmp_path / "s.onnx")
     assert "on 32 held-back samples of" in ran.out
+
+
+@pytest.mark.parametrize("copied", [lambda x: np.repeat(x, 4, 0), lambda x: np.tile(x, (4, 1))], ids=["each", "all"])
+def test_a_copy_of_a_sample_is_not_held_back_from_it(copied) -> None:
+    model = build(FIXED.replace("2,6", "N,6").replace("2,3", "N,3"), **WEIGHTS)
+    analysis, options = analyse_model(load(model), {}), Options(ratio=0.3)
+    given = Samples({"x": copied(np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32))}, "it")
+    fitted, judges = (
+        {row.tobytes() for chunk in f(analysis, given, options, Focus()).chunks for row in chunk["x"]}
+        for f in (from_user, held_back)
+    )
+    assert fitted and judges and not fitted & judges
+    assert held_back(analysis, given, options, Focus()).samples == len(judges)
+
+
+def test_where_nearly_all_are_copies_it_is_said() -> None:
+    model = build(FIXED.replace("2,6", "N,6").replace("2,3", "N,3"), **WEIGHTS)
+    analysis, options = analyse_model(load(model), {}), Options(ratio=0.3)
+    given = Samples({"x": np.tile(np.eye(6, dtype=np.float32)[:5], (40, 1))}, "it")
+    assert from_user(analysis, given, options, Focus()).warning == (
+        "175 of 175 fitted samples of it are copies of those held back, and drift on these says less of others: give "
+        "different ones with --calib"
+    )
 
 
 def test_without_data_it_is_of_samples_made_anew() -> None:

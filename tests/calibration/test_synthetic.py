@@ -1,9 +1,12 @@
 import numpy as np
 import onnx
+import pytest
 
+import spa_cli
 from spa_cli.analysis import analyse_model
 from spa_cli.calibration.chunks import Calibration
 from spa_cli.calibration.synthetic import synthetic
+from spa_cli.errors import ModelError
 from spa_cli.runtime.load import load
 from tests.builders import build
 
@@ -81,3 +84,12 @@ def test_the_seed_decides() -> None:
     first, again, other = (made(model, 16, seed)[1]["x"] for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_a_model_without_inputs_has_none(tmp_path) -> None:
+    text = "() => (float[4,3] y) { a = MatMul(c, w)  b = Relu(a)  y = MatMul(b, v) }"
+    onnx.save(build(text, c=(4, 5), w=(5, 8), v=(8, 3)), tmp_path / "m.onnx")
+    for method in ("obspa", "wanda", "fisher"):
+        with pytest.raises(ModelError, match=r"'m\.onnx' has no inputs, .*; give method l1 or l2"):
+            spa_cli.prune(tmp_path / "m.onnx", tmp_path / "o.onnx", ratio=0.3, method=method)
+    assert spa_cli.prune(tmp_path / "m.onnx", tmp_path / "o.onnx", ratio=0.3, method="l1").out == tmp_path / "o.onnx"

@@ -24,6 +24,12 @@ def test_output_exists(place) -> None:
     assert (place[1] / "small.onnx").read_bytes() == b"precious"
 
 
+def test_output_is_a_link_that_leads_nowhere(place) -> None:
+    (place[1] / "small.onnx").symlink_to("elsewhere.onnx")
+    assert "small.onnx' exists; use --force to replace it" in refuse_prune(place, 2, RESNET, "--ratio", 0.3)
+    assert (place[1] / "small.onnx").is_symlink()
+
+
 @pytest.mark.parametrize("force", [[], ["--force"]])
 def test_output_is_the_input(place, force) -> None:
     model = place[0] / "model.onnx"

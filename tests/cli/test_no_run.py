@@ -14,6 +14,7 @@ from onnx import numpy_helper
 import spa_cli
 from spa_cli.errors import UsageError
 from spa_cli.report import schemas
+from tests.builders import build
 from tests.cli.running import refused, spa
 from tests.plugins import as_standard, beside, in_no_domain
 
@@ -30,6 +31,19 @@ def saved(file: Path, model: onnx.ModelProto) -> Path:
 @pytest.fixture
 def plugin(tmp_path) -> Path:
     return saved(tmp_path / "m.onnx", beside())
+
+
+def test_a_shape_that_only_the_file_could_tell_is_asked_for(tmp_path) -> None:
+    model = build(
+        "(float[N,8] x) => (float[N,4] y) { q = trt.Pre(x)  a = MatMul(q, w)  r = Relu(a)  y = MatMul(r, v) }",
+        domains={"trt": 1},
+        w=(8, 16),
+        v=(16, 4),
+    )
+    said = refused(3, "prune", saved(tmp_path / "m.onnx", model), "-o", tmp_path / "s.onnx", "--ratio", 0.3, "--no-run")
+    assert "the shape of 'q' is not known before the model runs: trt::Pre gives it, and the file declares none" in said
+    model.graph.value_info.append(onnx.helper.make_tensor_value_info("q", onnx.TensorProto.FLOAT, ["N", 8]))
+    assert spa_cli.prune(model, ratio=0.3, run=False).cut_groups
 
 
 def test_a_refusal_tells_of_it(plugin) -> None:

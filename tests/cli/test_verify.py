@@ -132,6 +132,18 @@ def test_github_sees_annotations_and_a_summary(small, tmp_path, monkeypatch) -> 
     assert "::" not in spa("verify", RESNET, small, *gates, "--no-github").err
 
 
+def test_pipelines_hear_of_a_ruined_network_that_passes_all_gates(tmp_path, monkeypatch) -> None:
+    page, suite = tmp_path / "summary.md", tmp_path / "suite.xml"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
+    spa("prune", RESNET, "--target-macs", 0.15, "--method", "random", "-o", tmp_path / "ruin.onnx")
+    ran = spa("verify", RESNET, tmp_path / "ruin.onnx", "--github", "--junit", suite)
+    assert ran.code == 0
+    assert "title=spa verify::the outputs no longer resemble the original's (drift " in ran.err
+    assert "::warning file=" in ran.err and "::notice file=" in ran.err
+    assert "**the outputs no longer resemble the original" in page.read_text()
+    assert "<system-out>the outputs no longer resemble the original" in suite.read_text()
+
+
 def test_a_summary_that_can_not_be_written_is_a_warning(small, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path))

@@ -115,3 +115,33 @@ def test_perplexity_of_tokens() -> None:
     near.add([sure], [sure * 0.5], 6)
     assert not near.found.ruined
     assert near.found.figures["perplexity_ratio"].value == pytest.approx(1, abs=1e-3)
+
+
+def test_what_is_no_number_in_the_original_is_not_compared() -> None:
+    x = scores(0, 10, 5)
+    y = x.copy()
+    x[:4] = np.nan
+    measure = Classes(-1, LOGITS)
+    measure.add([x], [y], 10)
+    assert (measure.found.agreement.value, measure.found.figures["kl"].value) == (1, 0)
+    y[4:] = np.nan
+    spoilt = Classes(-1, LOGITS)
+    spoilt.add([x], [y], 10)
+    assert spoilt.found.agreement.value == 0 and spoilt.found.ruined
+    nothing = Classes(-1, LOGITS)
+    nothing.add([x[:4]], [y[:4]], 4)
+    found = nothing.found
+    assert (found.agreement, found.text) == (None, "the original gives no number on these samples")
+    assert not found.ruined
+
+
+@pytest.mark.parametrize("sure, ruined", [(8, True), (0.5, False)])
+def test_few_samples_leave_no_doubt_where_classes_and_their_scores_are_others(sure, ruined) -> None:
+    """Agreement of 45 % of 64: its interval ends above halfway between chance and perfect."""
+    said = np.arange(64) % 10
+    says = np.where(np.arange(64) < 29, said, (said + 1) % 10)
+    measure = Classes(-1, LOGITS)
+    measure.add([sure * np.eye(10)[said]], [sure * np.eye(10)[says]], 64)
+    found = measure.found
+    assert found.agreement.high > 0.55 > 0.5 > found.figures["kappa"].value
+    assert found.ruined == ruined

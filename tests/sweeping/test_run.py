@@ -180,7 +180,7 @@ def test_the_command_prints_json_and_writes_csv(tmp_path) -> None:
         (["--points", "1.5"], 2, "between 0 and 1"),
         (["--by", "size"], 2, "--by size can't be swept; use one of"),
         (["--picture", "x.gif"], 2, "has to end in one of"),
-        (["--eval", "true"], 2, "names no {model}"),
+        (["--eval", "true"], 2, "error: --eval names no {model}"),
         (["--eval", "false {model}"], 1, "failed with exit code 1"),
         (["--eval", "echo {model} | tr -d 0-9"], 1, "printed no number"),
     ],

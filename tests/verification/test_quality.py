@@ -94,7 +94,7 @@ def test_a_command_that_fails_leaves_nothing_behind(tmp_path, command) -> None:
 @pytest.mark.parametrize(
     "options, says",
     [
-        ({"min_accuracy": 0.5, "evaluate": "true"}, "names no {model}"),
+        ({"min_accuracy": 0.5, "evaluate": "true"}, "^evaluate names no {model}"),
         ({"max_drift": 0.5, "evaluate": "true {model}"}, "evaluate says nothing to max_drift, which compares outputs"),
         ({"min_agreement": 0.5, "evaluate": "true {model}"}, "evaluate says nothing to min_agreement, which compares"),
         ({"ratio": 0.5, "test": TEST}, "serve max_drift, min_agreement, max_perplexity_ratio and min_accuracy"),

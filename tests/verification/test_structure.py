@@ -197,3 +197,15 @@ def test_a_large_model_is_not_run_in_parts(monkeypatch) -> None:
     work = _cut(analysis)
     structure.verify(work.model, work)
     assert structure.zeroing_differs(work) is None
+
+
+@pytest.mark.parametrize("to", [[1, -1, 1], [-1], [-1, 1]])
+def test_an_axis_that_holds_samples_as_well_is_longer_for_more_of_them(to) -> None:
+    text = (
+        "(float[N,5] x) => (float[N,3] y) { a = MatMul(x, w)\n r = Relu(a)\n m = MatMul(r, v)\n t = Reshape(m, to)\n"
+        " e = ReduceSum<keepdims=0>(t)\n y = Add(m, e) }"
+    )
+    structure, analysis = _analysed(build(text, to=to, w=(5, 8), v=(8, 3)))
+    work = _cut(analysis)
+    structure.verify(work.model, work)
+    assert work.shape("a") == (1, 6)
