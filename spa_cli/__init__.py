@@ -24,7 +24,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from spa_cli import moved
@@ -37,6 +36,7 @@ from spa_cli.errors import (
     UsageError,
     VerificationError,
 )
+from spa_cli.listings import Package, criteria, devices, operators, schema
 from spa_cli.options import POINTS
 from spa_cli.options.wording import spoken as _spoken
 from spa_cli.options.words import file as _file
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
     from spa_cli.options.shapes import InputShapes
     from spa_cli.plan import Plan
     from spa_cli.progress import Wanted
-    from spa_cli.report.operators import Operator
     from spa_cli.result import Outcome, Result
     from spa_cli.runtime.load import Model
     from spa_cli.sweeping.run import Sweep
@@ -112,18 +111,7 @@ tables_by(_html)
 bars_by(_bar)
 
 
-class _Package(ModuleType):
-    """The package has functions ``devices`` and ``operators`` and rooms of these names: importing one leaves them be.
-
-    (``from spa_cli.operators import registry`` gets at the room, ``import spa_cli.operators.registry as r`` does not.)
-    """
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in ("devices", "operators") and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
+sys.modules[__name__].__class__ = Package
 
 PathLike = str | os.PathLike[str]
 
@@ -410,42 +398,3 @@ def verify(
     if target is not None:
         write_text(target, as_junit(verify_json(found), name))
     return found
-
-
-def criteria() -> dict[str, Any]:
-    """What ``method``, ``aggregation`` and ``normalisation`` know, as ``spa criteria --json`` prints it."""
-    from spa_cli.report.criteria import criteria_json
-
-    return criteria_json()
-
-
-def devices(*, clear: bool = False) -> dict[str, Any]:
-    """What ``device`` knows, and what was measured of this machine, as ``spa devices --json`` prints it.
-
-    ``clear``: forget what was measured first; ``forgotten`` then says of how many models.
-    """
-    from spa_cli.devices import store
-    from spa_cli.report.devices import devices_json
-
-    return devices_json(store.clear() if clear else 0)
-
-
-def operators(name: str = "") -> list[Operator]:
-    """Every operator whose name contains ``name``: followed, approximate or frozen, how or why; of its gradient."""
-    from spa_cli.report.operators import operators as known
-
-    return [o for o in known() if name.lower() in o.name.lower()]
-
-
-@_spoken
-def schema(name: str) -> dict[str, Any]:
-    """The JSON Schema of what ``--json`` of a command prints ("prune", "verify", ...), or of plans ("plan").
-
-    Raises UsageError for a name that has none, with those that do.
-    """
-    from spa_cli.report import schemas
-
-    wanted = name.removeprefix("spa.").removesuffix("/1")
-    if wanted not in schemas.NAMES:
-        raise UsageError(f"there is no schema '{name}'; use one of {', '.join(schemas.NAMES)}")
-    return schemas.schema(wanted)
