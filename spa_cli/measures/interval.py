@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 # of Student's distribution with few degrees of freedom, where the series below is off
 _FIRST = {1: 12.706, 2: 4.303, 3: 3.182}
 _NORMAL = NormalDist().inv_cdf(0.975)
+# how many times the lower end the upper one may be: beyond it both together say nothing
+_VAGUE = 1000
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class Estimate:
     def most(self) -> float:
         """The upper end, or the figure itself without an interval."""
         return self.value if math.isnan(self.high) else self.high
+
+
+def ends(low: float, high: float, show: Callable[[float], str]) -> str:
+    """An interval, in brackets."""
+    return " [uncertain]" if high > _VAGUE * low > 0 else f" [{show(low)}, {show(high)}]"
 
 
 def student(freedom: int) -> float:

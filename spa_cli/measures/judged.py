@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from spa_cli.graph.model import Array
-from spa_cli.measures.interval import Estimate
+from spa_cli.measures.interval import Estimate, ends
 from spa_cli.measures.kinds import VALUES
 
 # an interval over half of all there is says nothing
@@ -98,9 +99,9 @@ def percent(estimate: Estimate) -> str:
     return f"{estimate.value:.1%}{between(estimate, lambda v: f'{100 * v:.3g}')}"
 
 
-def between(estimate: Estimate, show: Any) -> str:
+def between(estimate: Estimate, show: Callable[[float], str]) -> str:
     """The interval, in brackets; "" if there is none."""
-    return "" if math.isnan(estimate.low) else f" [{show(estimate.low)}, {show(estimate.high)}]"
+    return "" if math.isnan(estimate.low) else ends(estimate.low, estimate.high, show)
 
 
 def figure(estimate: Estimate) -> str:

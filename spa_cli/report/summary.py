@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+from spa_cli.measures.interval import ends
 from spa_cli.report.states import shrunk_line
 from spa_cli.report.tables import new_table, put, short
 from spa_cli.report.tune import tuned_lines
@@ -222,7 +223,7 @@ def _moved(out: Console, drift: dict[str, Any], on: str) -> None:
 
 def _between(interval: list[float] | None) -> str:
     """The ends of 95 %, as drift is written."""
-    return "" if interval is None else escape(f" [{drift_text(interval[0])}, {drift_text(interval[1])}]")
+    return "" if interval is None else escape(ends(interval[0], interval[1], drift_text))
 
 
 def _accuracy(out: Console, report: dict[str, Any]) -> None:

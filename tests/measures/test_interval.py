@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from spa_cli.measures.interval import Estimate, Tally, jackknife, share, student
+from spa_cli.measures.interval import Estimate, Tally, ends, jackknife, share, student
 from spa_cli.measures.values import relative
 
 REPEATED = 400
@@ -88,3 +88,8 @@ def test_a_tally_keeps_samples_apart() -> None:
     tally.add([1, 2], [3, 4])
     tally.add([5], [6])
     assert [c.tolist() for c in tally.columns] == [[1, 2, 5], [3, 4, 6]]
+
+
+def test_ends_that_are_far_apart_say_nothing() -> None:
+    shown = [ends(*pair, "{:.2g}".format) for pair in ((0.1, 0.3), (6.4e-7, 8.7e4), (0.0, 2.0), (-1.0, 5.0))]
+    assert shown == [" [0.1, 0.3]", " [uncertain]", " [0, 2]", " [-1, 5]"]
