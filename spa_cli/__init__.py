@@ -40,6 +40,7 @@ from spa_cli.listings import Package, criteria, devices, operators, schema
 from spa_cli.options import POINTS
 from spa_cli.options.wording import spoken as _spoken
 from spa_cli.options.words import file as _file
+from spa_cli.options.words import path_of as _path
 from spa_cli.progress import Bar as _Bar
 from spa_cli.progress import bars_by
 from spa_cli.shown import tables_by
@@ -245,7 +246,7 @@ def apply(
     from spa_cli.options.shapes import shapes
     from spa_cli.plan import Plan
 
-    chosen = plan if isinstance(plan, Plan) else Plan.read(Path(plan))
+    chosen = plan if isinstance(plan, Plan) else Plan.read(_path(plan, "a plan"))
     files, given = Files(_file(out), force=force), shapes(input_shape)
     if isinstance(model, str | os.PathLike) and (folder := model_folder(Path(model))) is not None:
         return apply_to_folder(chosen, folder, files.out, files, input_shape=given, run=run)
@@ -274,7 +275,7 @@ def apply_weights(
     from spa_cli.plan import Plan
     from spa_cli.weights.carry import carry
 
-    chosen = plan if isinstance(plan, Plan) else Path(plan)
+    chosen = plan if isinstance(plan, Plan) else _path(plan, "a plan")
     return carry(chosen, weights, _file(out), model=model, exported_with=exported_with, repaired=repaired, force=force)
 
 
@@ -348,7 +349,7 @@ def tune(
     given: dict[str, Any] = dict(options)
     asked = {name: given.pop(name) for name in TrainingArguments.__optional_keys__ & given.keys()}
     files = Files(_file(out), report=_file(report), force=force)
-    read = plan if plan is None or isinstance(plan, Plan) else Plan.read(Path(plan))
+    read = plan if plan is None or isinstance(plan, Plan) else Plan.read(_path(plan, "a plan"))
     told = Training.of(asked)
     return pipeline.tune(pruned, teacher, Options.of(given), told, files, plan=read, step_done=step_done)
 

@@ -15,7 +15,7 @@ import typer
 
 import spa_cli
 from spa_cli.cli.app import commands
-from spa_cli.errors import SpaError, UsageError
+from spa_cli.errors import OptionError, SpaError, UsageError
 from spa_cli.options import Options, arguments
 from spa_cli.plan import Plan
 from spa_cli.report.schemas import NAMES
@@ -108,6 +108,20 @@ def test_one_path_of_many_is_no_list_of_its_characters(tmp_path, kind) -> None:
     for given in (MLP, folder):
         (found,) = spa_cli.prune_many(kind(given), tmp_path / "out", ratio=0.3, method="l1", isolate=False, force=True)
         assert (Path(found.input).name, found.error) == (MLP.name, None)
+
+
+@pytest.mark.parametrize(
+    ("call", "what"),
+    [
+        (lambda: spa_cli.prune(5, method="l1", ratio=0.5), "a model can't be of type int"),  # type: ignore[arg-type]
+        (lambda: spa_cli.inspect(b"m.onnx"), "a model can't be of type bytes"),  # type: ignore[arg-type]
+        (lambda: spa_cli.apply({}, "m.onnx"), "a plan can't be of type dict"),  # type: ignore[arg-type]
+        (lambda: spa_cli.verify("m.onnx", "m.onnx", plan=3), "a plan can't be of type int"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_no_path_is_named(call, what) -> None:
+    with pytest.raises(OptionError, match=f"{what}; give the path of a file"):
+        call()
 
 
 def test_a_plan_can_be_edited_and_carried_out() -> None:

@@ -69,6 +69,13 @@ def file(given: str | os.PathLike[str] | None) -> Path | None:
     return None if given is None else Path(given)
 
 
+def path_of(given: object, what: str) -> Path:
+    """The path of ``what``; raises OptionError for what is none."""
+    if not isinstance(given, str | os.PathLike):
+        raise OptionError(f"{what} can't be of type {type(given).__name__}; give the path of a file")
+    return Path(given)
+
+
 def device(given: str | os.PathLike[str]) -> str:
     """A name, or the path of a TOML file."""
     return os.fspath(given)

@@ -20,6 +20,7 @@ from spa_cli.graph.functions import check_functions
 from spa_cli.graph.source import Source
 from spa_cli.graph.stored import check_stored, every_tensor
 from spa_cli.graph.utf8 import check_text
+from spa_cli.options.words import path_of
 from spa_cli.runtime.fold import fold
 from spa_cli.runtime.foreign import begins_like_onnx, recognised
 from spa_cli.runtime.said import mend, said
@@ -35,9 +36,9 @@ _LARGE = 50_000_000
 def load(model: Model) -> Source:
     """Read a model from a path or take one from memory; weights in external files stay there until needed.
 
-    Raises ModelError if it is missing, unreadable or invalid.
+    Raises OptionError for what is neither, ModelError if it is missing, unreadable or invalid.
     """
-    source = _given(model) if isinstance(model, onnx.ModelProto) else _read(Path(model))
+    source = _given(model) if isinstance(model, onnx.ModelProto) else _read(path_of(model, "a model"))
     check_duplicates(source.model.graph, source.folder, source.name)
     if source.model.functions:
         check_functions(source.model, source.name)
