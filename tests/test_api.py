@@ -116,7 +116,7 @@ def test_one_path_of_many_is_no_list_of_its_characters(tmp_path, kind) -> None:
         (lambda: spa_cli.prune(5, method="l1", ratio=0.5), "a model can't be of type int"),  # type: ignore[arg-type]
         (lambda: spa_cli.inspect(b"m.onnx"), "a model can't be of type bytes"),  # type: ignore[arg-type]
         (lambda: spa_cli.apply({}, "m.onnx"), "a plan can't be of type dict"),  # type: ignore[arg-type]
-        (lambda: spa_cli.verify("m.onnx", "m.onnx", plan=3), "a plan can't be of type int"),  # type: ignore[arg-type]
+        (lambda: spa_cli.verify("m.onnx", "m.onnx", plan=3), "a file can't be of type int"),  # type: ignore[arg-type]
     ],
 )
 def test_what_is_no_path_is_named(call, what) -> None:

@@ -65,8 +65,8 @@ def providers(given: str | Sequence[str]) -> str | tuple[str, ...]:
 
 
 def file(given: str | os.PathLike[str] | None) -> Path | None:
-    """A path, if there is one."""
-    return None if given is None else Path(given)
+    """A path, if there is one; raises OptionError for what is none."""
+    return None if given is None else path_of(given, "a file")
 
 
 def path_of(given: object, what: str) -> Path:
