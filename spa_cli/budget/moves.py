@@ -12,6 +12,8 @@ from spa_cli.budget.menu import Dish
 
 # how often one group moves, and two do; how many options beside its own a group makes room by; pairs that are tried
 _SINGLE, _PAIRS, _NEAR, _TRIED = 200, 12, 8, 24
+# of what the first of a pair costs, what both together may cost less than each alone: layers between them do
+_TOGETHER = (0.0, 0.25)
 EXACT = 1e-9
 Values = NDArray[np.float64]
 
@@ -87,21 +89,23 @@ class Moves:
     def _pair(self, gone: Sequence[int], over: Values) -> list[int] | None:
         """The choice after two moves, of which one makes room for the other, that lose less together."""
         enough = -1e-6 * float(np.abs(self._aim).max())
-        found: list[tuple[float, int, int]] = []
-        for i, dish in self._dishes.items():
-            at = self._start[i] + int(np.searchsorted(dish.counts, gone[i]))
-            near = range(max(at - _NEAR, self._start[i]), min(at + _NEAR + 1, self._start[i] + len(dish.counts)))
-            for one in (n for n in near if self._aim[n] < enough):
-                room = (self._cost + (self._cost[:, one] + over)[:, None] <= EXACT).all(0) & (self._group != i)
-                both = np.where(room, self._aim + self._aim[one], np.inf)
-                other = int(np.argmin(both))
-                if both[other] < enough:
-                    found.append((float(both[other]), one, other))
-        for _, one, other in sorted(found)[:_TRIED]:
-            tried = list(gone)
-            for move in (one, other):
-                tried[self._group[move]] = int(self._counts[move])
-            # together they may cost what they don't alone
-            if (self._over(tried) <= EXACT).all():
-                return tried
+        for share in _TOGETHER:
+            found: list[tuple[float, int, int]] = []
+            for i, dish in self._dishes.items():
+                at = self._start[i] + int(np.searchsorted(dish.counts, gone[i]))
+                near = range(max(at - _NEAR, self._start[i]), min(at + _NEAR + 1, self._start[i] + len(dish.counts)))
+                for one in (n for n in near if self._aim[n] < enough):
+                    room = over + self._cost[:, one] - share * np.abs(self._cost[:, one])
+                    fits = (self._cost + room[:, None] <= EXACT).all(0) & (self._group != i)
+                    both = np.where(fits, self._aim + self._aim[one], np.inf)
+                    other = int(np.argmin(both))
+                    if both[other] < enough:
+                        found.append((float(both[other]), one, other))
+            for _, one, other in sorted(found)[:_TRIED]:
+                tried = list(gone)
+                for move in (one, other):
+                    tried[self._group[move]] = int(self._counts[move])
+                # together they may cost more, too
+                if (self._over(tried) <= EXACT).all():
+                    return tried
         return None
