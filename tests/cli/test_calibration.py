@@ -141,7 +141,9 @@ def test_text_is_the_tokens_it_stands_for(tokens, tmp_path, monkeypatch) -> None
     onnx.save(tokens, "m.onnx")
     word_level(Path("tokenizer.json"))
     words, rng = [n for n in IDS if "[" not in n], np.random.default_rng(0)
-    texts = [" ".join(rng.choice(words, rng.integers(2, 7))) for _ in range(64)]
+    # of two that are the same, one held back to judge on, the other is not fitted to
+    texts = sorted({" ".join(rng.choice(words, rng.integers(3, 7))) for _ in range(80)})[:64]
+    assert len(texts) == 64
     Path("lines.txt").write_text("\n".join(texts))
     rows = [[CLS, *(IDS[w] for w in text.split()), SEP] for text in texts]
     ids = np.array([row + [0] * (8 - len(row)) for row in rows])

@@ -23,7 +23,7 @@ def results(tmp_path_factory) -> dict[str, object]:
     vit = model_path("digits_vit")
     cut = spa_cli.prune(vit, ratio=0.1, method="l2").model
     return {
-        "Result": spa_cli.prune(MLP, small, ratio=0.3, method="l2"),
+        "Result": spa_cli.prune(MLP, small, ratio=0.1, method="l2"),
         "Analysis": spa_cli.inspect(MLP),
         "Comparison": spa_cli.verify(MLP, small, max_drift=0.01),
         "Sweep": spa_cli.sweep(MLP, folder / "sweep", points=[0.9, 0.8], method="l2"),
