@@ -1,6 +1,7 @@
 """spa beside Torch-Pruning and onnxsim: the same trained models, the same data, half of the MACs, no fine-tuning.
 
     python benchmarks/bench_compare.py [--models digits_resnet,resnet20,...] [--bench ../shared/bench] [--images 2000]
+    python benchmarks/bench_compare.py --models efflite0,mnv2,squeeze --left 0.7 [--imagenet ../shared/imagenet]
 
 A table per model: what is left of the MACs (one counter for all: spa's), the file's size and the latency (one sample,
 one thread, medians of rounds in which all files of a model take turns), as fractions of the original's; accuracy in %;
@@ -22,7 +23,7 @@ import onnxruntime as ort
 import torch
 from compare_tools import Run, macs, onnxsim_runs, spa_runs
 from compare_torch import torch_runs
-from ecosystem_models import Case, batches, case_of
+from ecosystem_models import IMAGENET, Case, batches, case_of, imagenet
 
 MODELS = "resnet20,digits_resnet,digits_vit,digits_mobilenet,digits_lstm,digits_mixer,digits_mlp"
 PACKAGES = ("spa-onnx", "torch-pruning", "onnxsim", "torch", "onnx", "onnxruntime", "numpy")
@@ -97,7 +98,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", default=MODELS)
     parser.add_argument("--bench", type=Path, default=Path("../shared/bench"), help="where resnet20.onnx and CIFAR are")
-    parser.add_argument("--images", type=int, default=2000, help="CIFAR-10 test images")
+    parser.add_argument("--imagenet", type=Path, default=Path("../shared/imagenet"), help="where its networks are")
+    parser.add_argument("--images", type=int, default=2000, help="test images at most")
     parser.add_argument("--left", type=float, default=0.5, help="of the MACs")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -107,6 +109,9 @@ def main() -> None:
     for name in args.models.split(","):
         if name == "resnet20" and not (args.bench / "resnet20.onnx").is_file():
             print(f"\nresnet20 is left out: {args.bench} has no resnet20.onnx (--bench says where to look).")
+            continue
+        if name in IMAGENET:
+            table(name, imagenet(name, args.imagenet, args.images), args.left)
             continue
         table(name, case_of(name, Path(), args.bench, args.images), args.left)
     print(f"\n{time.perf_counter() - start:.0f} seconds in all")

@@ -99,6 +99,12 @@ def spa_runs(case: Case, folder: Path, left: float) -> Iterator[Run]:
         "spa, data, `--round-to 8`": {"calib": calib, "round_to": 8},
         "spa, no data": {"round_to": 1},
     }
+    if case.real:
+        variants = {
+            "spa, data": {"calib": calib},
+            "spa, `--method l1`, data to judge on": {"calib": calib, "method": "l1"},
+            "spa, `--method l2`, data to judge on": {"calib": calib, "method": "l2"},
+        }
     for i, (tool, options) in enumerate(variants.items()):
         yield spa_run(tool, case.path, folder / f"spa_{i}.onnx", left, options)
 

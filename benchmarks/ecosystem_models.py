@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
+import zipfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,7 @@ DEVIATION = np.array([0.229, 0.224, 0.225], np.float32).reshape(1, 3, 1, 1)
 class Case:
     """A model, calibration samples, and held-out ones in batches it takes; ``labels`` where there are any.
 
-    ``wide``: activations that 8 bits do not hold: the original is lost by them alone.
+    ``wide``: activations that 8 bits do not hold: the original is lost by them alone. ``real``: of real size.
     """
 
     path: Path
@@ -30,6 +32,7 @@ class Case:
     labels: np.ndarray | None = None
     scores: str = ""
     wide: bool = False
+    real: bool = False
 
 
 def batches(arrays: Feeds, size: int) -> list[Feeds]:
@@ -114,6 +117,21 @@ def digits(name: str) -> Case:
     return Case(SAMPLES / entry["file"], calib, held_out, test["labels"], entry["scores_output"])
 
 
+def imagenet(name: str, folder: Path, images: int) -> Case:
+    """A classifier of ``bench_networks.py``: prepared and labelled by the ``evaluate.py`` beside it."""
+    found = importlib.util.spec_from_file_location("evaluate", folder / "evaluate.py")
+    assert found is not None and found.loader is not None
+    evaluate = importlib.util.module_from_spec(found)
+    found.loader.exec_module(evaluate)
+    wanted = evaluate.NETS[name][0]
+    calib, _ = evaluate.prepared(name, "calib.zip", 512)
+    held_out, names = evaluate.prepared(name, "val.zip", images)
+    known = json.loads(zipfile.ZipFile(folder / "val.zip").read("labels.json"))
+    labels = np.array([known[n] for n in names]) + evaluate.OFFSET.get(name, 0)
+    return Case(folder / f"{name}.onnx", {wanted: calib}, batches({wanted: held_out}, 16), labels, real=True)
+
+
+IMAGENET = ("efflite0", "mnv2", "squeeze")
 CASES = {"resnet20": resnet20, "yolox_nano": yolox_nano, "magika_v1": magika}
 
 
