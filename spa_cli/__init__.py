@@ -220,7 +220,7 @@ def prune_many(
     wanted = Wanted(Path(out), _file(plan_out), _file(report), force, dry_run, _file(cache))
     # a path is one, never its characters, of which "/" is a folder of everything
     listed = [models] if isinstance(models, str | os.PathLike) else models
-    return prune_files([Path(m) for m in listed], Options.of(options), wanted, bounds, engine)
+    return prune_files([_path(m, "a model") for m in listed], Options.of(options), wanted, bounds, engine)
 
 
 @_spoken

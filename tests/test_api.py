@@ -114,6 +114,7 @@ def test_one_path_of_many_is_no_list_of_its_characters(tmp_path, kind) -> None:
     ("call", "what"),
     [
         (lambda: spa_cli.prune(5, method="l1", ratio=0.5), "a model can't be of type int"),  # type: ignore[arg-type]
+        (lambda: [*spa_cli.prune_many([5], "out", ratio=0.5)], "a model can't be of type int"),  # type: ignore[list-item]
         (lambda: spa_cli.inspect(b"m.onnx"), "a model can't be of type bytes"),  # type: ignore[arg-type]
         (lambda: spa_cli.apply({}, "m.onnx"), "a plan can't be of type dict"),  # type: ignore[arg-type]
         (lambda: spa_cli.verify("m.onnx", "m.onnx", plan=3), "a file can't be of type int"),  # type: ignore[arg-type]
