@@ -91,8 +91,15 @@ def broadcast(node: Node, state: Channels, names: list[str]) -> list[Axis]:
             state.inexact(axis, f"{node.op} of a channel that becomes zero is not finite")
         if node.op == "Div" and zeros[-1]:
             state.inexact(axis, "divides by a channel that becomes zero")
+        elif node.op == "Div" and zeros[0] and _naught(node.inputs[1], state):
+            state.inexact(axis, "a channel that becomes zero is divided by zero")
         result.append(axis.with_zero(_zero_at_removed(node, state, list(zip(names, zeros, strict=True)))))
     return result
+
+
+def _naught(name: str, state: Channels) -> bool:
+    """Whether a parameter has a zero."""
+    return name in state.graph.parameters and not state.graph.array(name).all()
 
 
 def align(node: Node, state: Channels, names: list[str]) -> list[Axis]:

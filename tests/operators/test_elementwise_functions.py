@@ -77,6 +77,7 @@ def test_bias_gelu() -> None:
         ("r = Log(a)", "Log of a channel that becomes zero is not finite"),
         ("r = Reciprocal(a)", "Reciprocal of a channel that becomes zero is not finite"),
         ("r = Div(b, a)", "divides by a channel that becomes zero"),
+        ("r = Div(a, n)", "a channel that becomes zero is divided by zero"),
     ],
 )
 def test_what_is_not_finite_at_zero_is_approximate(nodes, reason) -> None:
@@ -87,7 +88,7 @@ def test_what_is_not_finite_at_zero_is_approximate(nodes, reason) -> None:
       s = Add(r, b)
       y = Gemm(s, w2)
     }}"""
-    model = build(text, w1=(5, 6), wb=(5, 6), w2=(6, 4))
+    model = build(text, w1=(5, 6), wb=(5, 6), w2=(6, 4), n=np.zeros(1, np.float32))
     assert inexact(model) == {reason}
 
 
