@@ -167,9 +167,10 @@ def locked(folder: Path) -> Iterator[None]:
 def claimed(folder: Path, names: Iterable[str]) -> Iterator[None]:
     """Files of these names are this process's to write into ``folder``; raises FileExistsError if another claims some.
 
-    Where nobody can tell who is alive, or nothing can be made, nothing is claimed, and nothing refused.
+    Among processes of one user, who has one cache: beside what is to be written nothing is left, not even by one that
+    is killed. Where nobody can tell who is alive, or nothing can be made, nothing is claimed, and nothing refused.
     """
-    claim = None if fcntl is None else _claim(folder, set(names))
+    claim = None if fcntl is None else _claim({os.path.join(os.path.realpath(folder), name) for name in names})
     try:
         yield
     finally:
@@ -177,22 +178,32 @@ def claimed(folder: Path, names: Iterable[str]) -> Iterator[None]:
             claim.discard()
 
 
-def _claim(folder: Path, names: set[str]) -> Private | None:
-    try:
-        # one that looks sees all of another's claim, or nothing
-        with locked(folder):
-            for other in folder.glob(f"{_PREFIX}{_CLAIM}*"):
-                listed = other / "names"
-                both = names & set(map(os.fsdecode, listed.read_bytes().split(b"\0"))) if _is_held(other) else ()
-                if both:
-                    raise FileExistsError(min(both))
-            mine = Private(folder, _CLAIM)
-            (mine.path / "names").write_bytes(b"\0".join(map(os.fsencode, names)))
-            return mine
-    except FileExistsError:
-        raise
-    except OSError:
-        return None
+def _claim(files: set[str]) -> Private | None:
+    for place in _of_this_user():
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            # one that looks sees all of another's claim, or nothing
+            with locked(place):
+                for other in place.glob(f"{_PREFIX}{_CLAIM}*"):
+                    listed = other / "names"
+                    both = files & set(map(os.fsdecode, listed.read_bytes().split(b"\0"))) if _is_held(other) else ()
+                    if both:
+                        raise FileExistsError(os.path.basename(min(both)))
+                mine = Private(place, _CLAIM)
+                (mine.path / "names").write_bytes(b"\0".join(map(os.fsencode, files)))
+                return mine
+        except FileExistsError:
+            raise
+        except OSError:
+            continue
+    return None
+
+
+def _of_this_user() -> Iterator[Path]:
+    with suppress(OSError):
+        yield user_cache() / "unfinished"
+    with suppress(OSError):
+        yield Path(tempfile.gettempdir())
 
 
 def _is_held(path: Path) -> bool:

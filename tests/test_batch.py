@@ -64,12 +64,14 @@ def test_a_dry_run_leaves_no_folder_behind(tmp_path) -> None:
 
 
 @pytest.fixture
-def first(tmp_path) -> Iterator[subprocess.Popen[bytes]]:
+def first(tmp_path, monkeypatch) -> Iterator[subprocess.Popen[bytes]]:
     """Another process that is about to write to the folder "out", stopped there."""
     asked = ("prune", MLP, LSTM, "-o", tmp_path / "out", "--plan-out", tmp_path / "plans", *L1, "-q")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    claims = tmp_path / "cache" / "spa" / "unfinished"
     with subprocess.Popen([sys.executable, "-m", "spa_cli", *map(str, asked)], stdout=subprocess.DEVNULL) as process:
         try:
-            while not list(tmp_path.glob("*/.spa-unfinished-claim-*/names")):
+            while len(list(claims.glob(".spa-unfinished-claim-*/names"))) < 2:
                 assert process.poll() is None
                 time.sleep(0.01)
             process.send_signal(signal.SIGSTOP)

@@ -174,22 +174,32 @@ def test_names_are_claimed_by_one_process_as_long_as_it_lives(tmp_path, places) 
         "import sys; from pathlib import Path; from spa_cli.staging import claimed\n"
         "with claimed(Path(sys.argv[1]), ['a', 'b']): print(flush=True); sys.stdin.read()"
     )
-    odd = os.fsdecode(b"\xff")
-    with subprocess.Popen(
-        [sys.executable, "-c", script, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as other:
+    odd, out, cache = os.fsdecode(b"\xff"), tmp_path / "out", user_cache() / "unfinished"
+    out.mkdir()
+    with subprocess.Popen([sys.executable, "-c", script, out], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         other.stdout.readline()
-        with pytest.raises(FileExistsError, match=r"^b$"), claimed(tmp_path, ["b", "c"]):
-            pass
-        with claimed(tmp_path, ["c", odd]), claimed(tmp_path, ["c", odd]):
-            # other names, and of this process the same ones
-            assert len(list(tmp_path.glob(".spa-*"))) == 3
+        (tmp_path / "link").symlink_to(out)
+        for folder in (out, tmp_path / "link"):
+            with pytest.raises(FileExistsError, match=r"^b$"), claimed(folder, ["b", "c"]):
+                pass
+        with claimed(out, ["c", odd]), claimed(out, ["c", odd]), claimed(tmp_path, ["b"]):
+            # other names, of this process the same ones, and another folder
+            assert len(list(cache.glob(".spa-*"))) == 4
         other.kill()
+    # beside what is to be written nothing lies, whoever was killed
+    assert not list(out.iterdir())
     staging._swept.clear()
-    with claimed(tmp_path, ["b"]):
-        assert len(list(tmp_path.glob(".spa-*"))) == 1
-    assert not list(tmp_path.glob(".spa-*"))
+    with claimed(out, ["b"]):
+        assert len(list(cache.glob(".spa-*"))) == 1
+    assert not list(cache.glob(".spa-*"))
+
+
+def test_names_are_claimed_without_a_cache(tmp_path, places, monkeypatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with claimed(tmp_path, ["a"]):
+        assert len(list(places.glob(".spa-unfinished-claim-*"))) == 1
 
 
 def test_where_nothing_can_be_claimed_nothing_is_refused(tmp_path, monkeypatch) -> None:
@@ -197,7 +207,7 @@ def test_where_nothing_can_be_claimed_nothing_is_refused(tmp_path, monkeypatch) 
         assert not (tmp_path / "none").exists()
     monkeypatch.setattr(staging, "fcntl", None)
     with claimed(tmp_path, ["a"]):
-        assert not list(tmp_path.glob(".spa-*"))
+        assert not list(tmp_path.rglob(".spa-unfinished-claim-*"))
 
 
 def test_one_at_a_time_in_a_folder(tmp_path) -> None:
