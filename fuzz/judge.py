@@ -93,7 +93,8 @@ def _result(case: Case) -> Verdict:
     after, wrong = _opened(case.out)
     if after is None:
         return Verdict("does not load", f"does not load: {wrong[:60]}", wrong)
-    if _ends(before) != _ends(after):
+    # what onnxruntime makes of an output that is declared falsely depends on how much it infers
+    if _ends(before) != _ends(after) and _declared(case.model) != _declared(case.out):
         return Verdict("signature", "signature", f"{_ends(before)}\n{_ends(after)}")
     return _zeroing(case) if case.plan is not None and "--exact-only" in case.commands[-1] else Verdict("done")
 
@@ -112,6 +113,11 @@ def _ends(session: onnxruntime.InferenceSession) -> list[tuple[str, str, int]]:
     # what is free may have another name there
     ends = (*session.get_inputs(), *session.get_outputs())
     return [(e.name, e.type, len(e.shape)) for e in ends]
+
+
+def _declared(path: str) -> list[bytes]:
+    graph = onnx.load(path, load_external_data=False).graph
+    return [info.SerializeToString() for info in (*graph.input, *graph.output)]
 
 
 def _each_once(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -99,6 +99,18 @@ def test_a_weight_that_is_there_twice_is_zeroed_as_one(tmp_path) -> None:
     assert (done.kind, done.text) == ("done", "equals zeroing")
 
 
+def test_an_output_that_is_declared_falsely_stays_so(tmp_path, monkeypatch) -> None:
+    """Seed 73, case 1947: onnxruntime infers more of one file than of the other."""
+    text = "(float[N,5] x) => (float[N,3] y) { a = MatMul(x, wa) y = MatMul(a, wb) }"
+    for name in ("model.onnx", "out.onnx"):
+        onnx.save(build(text, wa=(5, 8), wb=(8, 3)), tmp_path / name)
+    case = _case(tmp_path, commands=[["prune"]])
+    case.model, case.out = str(tmp_path / "model.onnx"), str(tmp_path / "out.onnx")
+    ends = iter("ab")
+    monkeypatch.setattr(judge, "_ends", lambda session: next(ends))
+    assert judge._result(case).kind == "done"
+
+
 def test_what_is_not_is_one(tmp_path, monkeypatch) -> None:
     def broken(node: object, state: object) -> None:
         raise IndexError("of ours")
