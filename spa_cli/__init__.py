@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spa_cli import moved
+from spa_cli import moved, prompts
 from spa_cli.errors import (
     ModelError,
     OptionError,
@@ -41,9 +41,6 @@ from spa_cli.options import POINTS
 from spa_cli.options.wording import spoken as _spoken
 from spa_cli.options.words import file as _file
 from spa_cli.options.words import path_of as _path
-from spa_cli.progress import Bar as _Bar
-from spa_cli.progress import bars_by
-from spa_cli.shown import tables_by
 from spa_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -92,26 +89,7 @@ __all__ = [
 ]
 
 moved.install()
-
-
-def _html(found: object) -> str:
-    from spa_cli.report.notebook import html
-
-    return html(found)
-
-
-def _bar(anywhere: bool) -> _Bar | None:
-    if not anywhere and "IPython" not in sys.modules:
-        return None
-    from spa_cli.report.bar import wanted
-
-    return wanted(anywhere)
-
-
-tables_by(_html)
-bars_by(_bar)
-
-
+prompts.install()
 sys.modules[__name__].__class__ = Package
 
 PathLike = str | os.PathLike[str]

@@ -119,6 +119,8 @@ def test_outputs_that_can_not_be_written(folder) -> None:
     assert "is a folder; give a file name" in _refused(folder, 2, *weights, "-o", folder / "dir.npz")
     (folder / "out" / "small.npz").write_bytes(b"precious")
     assert "exists; use --force to replace it" in _refused(folder, 2, *weights, "-o", folder / "out" / "small.npz")
+    (folder / "out" / "nowhere.npz").symlink_to(folder / "none.npz")
+    assert "exists; use --force to replace it" in _refused(folder, 2, *weights, "-o", folder / "out" / "nowhere.npz")
     os.link(folder / "weights.npz", folder / "out" / "hard.npz")
     for name in (folder / "weights.npz", folder / "out" / "hard.npz"):
         assert "is an input; choose another name" in _refused(folder, 2, *weights, "-o", name, "--force")
