@@ -16,14 +16,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
-from onnxruntime import InferenceSession
 
 from spa_cli.adjoints.network import Adjoint, adjoint
 from spa_cli.calibration.chunks import fixed_size, samples_in
+from spa_cli.engines.pool import ahead, pool
+from spa_cli.errors import SpreadError
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.shapes import Shapes
 from spa_cli.memory import portion
@@ -31,9 +34,9 @@ from spa_cli.obspa.layers import Layer, graph_shape
 from spa_cli.operators.labels import axis_of
 from spa_cli.progress import tracked
 from spa_cli.runtime.floats import last_floats
+from spa_cli.runtime.portable import Portable
 from spa_cli.runtime.probe import probe
 from spa_cli.runtime.said import said
-from spa_cli.runtime.session import graph_session
 
 # outputs of a layer up to which directions among them are told apart: it takes their square, and its roots their cube
 _WIDEST, _SHARE = 4096, 1 / 8
@@ -85,13 +88,18 @@ class Channels:
     """Mean and variance of an output's channels: along its last axis, of more than three along its second."""
 
     def __init__(self, rank: int) -> None:
-        self._axis = 1 if rank > 3 else -1
+        self._axis = _channel_axis(rank)
         self._sums: Array | None = None
 
-    def add(self, output: Array) -> None:
-        """One more run."""
-        flat = np.moveaxis(output, self._axis, -1).reshape(-1, output.shape[self._axis]).astype(np.float64)
-        sums = np.stack([np.full(flat.shape[1], float(len(flat))), flat.sum(0), np.square(flat).sum(0)])
+    @staticmethod
+    def sums(output: Array) -> Array:
+        """(3, channels): count, sum and sum of squares."""
+        axis = _channel_axis(np.ndim(output))
+        flat = np.moveaxis(output, axis, -1).reshape(-1, output.shape[axis]).astype(np.float64)
+        return np.stack([np.full(flat.shape[1], float(len(flat))), flat.sum(0), np.square(flat).sum(0)])
+
+    def add(self, sums: Array) -> None:
+        """Those of one more run."""
         self._sums = sums if self._sums is None or sums.shape != self._sums.shape else self._sums + sums
 
     def weights(self, output: Array) -> Array:
@@ -104,6 +112,10 @@ class Channels:
         variance = np.maximum(variance, floor)
         moved = np.abs(np.moveaxis(output, self._axis, -1) - mean) / variance**0.75
         return np.asarray(np.moveaxis(moved, -1, self._axis).astype(output.dtype))
+
+
+def _channel_axis(rank: int) -> int:
+    return 1 if rank > 3 else -1
 
 
 def sensitivity(
@@ -125,12 +137,14 @@ def sensitivity(
     free = not any(fixed_size(graph, name) for name in graph.inputs)
     parts = list(_parts(chunks, _each(known, shapes), free))
     try:
-        forward = graph_session(graph, probe(graph.to_run(), outputs), "all")
-        channels = _channels(forward, outputs, parts)
-        groups = {k.key: k.groups(*(graph_shape(graph, shapes, n) for n in (k.x, k.operand))) for k in known}
-        metric, chances = _measured(
-            graph, shapes, forward, back, groups, known, channels, parts, np.random.default_rng(seed)
-        )
+        groups = [layer.groups(*(graph_shape(graph, shapes, n) for n in (layer.x, layer.operand))) for layer in known]
+        narrow = _narrow(known, shapes)
+        asked = [_Asked(k, g, back.gradients[k.key], k.key in narrow) for k, g in zip(known, groups, strict=True)]
+        passes = _Passes(graph, outputs, back, asked, parts)
+        metric, chances = _measured(passes, asked, parts, np.random.default_rng(seed))
+    except SpreadError:
+        # it is not the network that does not run
+        raise
     except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises: the layers are scored without
         return Sensitivity(missing={layer.key: said(error) for layer in layers})
     return Sensitivity(metric, chances, back.missing)
@@ -169,50 +183,107 @@ def _parts(chunks: list[dict[str, Array]], each: int, free: bool) -> Iterator[_P
             yield _Part({n: v[start : start + size] for n, v in chunk.items()} if cuts else chunk, at)
 
 
-def _channels(forward: InferenceSession, outputs: list[str], parts: list[_Part]) -> dict[str, Channels]:
-    found: dict[str, Channels] = {}
-    for part in parts:
-        for name, value in zip(outputs, forward.run(outputs, part.feeds), strict=True):
-            found.setdefault(name, Channels(np.ndim(value))).add(np.asarray(value))
-    return found
+class _Asked(NamedTuple):
+    """A layer, in how many ``groups``, the tensor of its gradient, and whether directions are told apart."""
+
+    layer: Layer
+    groups: int
+    gradient: str
+    narrow: bool
+
+
+class _Passes:
+    """Both networks, and the samples of every run, wherever those are."""
+
+    def __init__(
+        self, graph: Graph, outputs: list[str], back: Adjoint, asked: list[_Asked], parts: list[_Part]
+    ) -> None:
+        self.pool, self.outputs = pool(), outputs
+        self.forward = self.pool.send(Portable(graph, probe(graph.to_run(), outputs), "all"))
+        self.back = self.pool.send(Portable(graph, back.model, "all"))
+        self.asked, self.cotangents = self.pool.send(asked), [back.cotangents[name] for name in outputs]
+        self.feeds = [self.pool.send(part.feeds) for part in parts]
+
+    def outputs_of(self) -> tuple[list[Channels], list[list[tuple[int, ...]]]]:
+        """What is known of the outputs over all runs, and their shapes in each."""
+        found, shapes = list[Channels](), list[list[tuple[int, ...]]]()
+        for run in ahead(self.pool.call(_seen, self.forward, self.outputs, feeds) for feeds in self.feeds):
+            seen = self.pool.get(run)
+            found = found or [Channels(len(shape)) for shape, _ in seen]
+            for channels, (_, sums) in zip(found, seen, strict=True):
+                channels.add(sums)
+            shapes.append([shape for shape, _ in seen])
+        return found, shapes
+
+    def begun(self, rng: np.random.Generator) -> Iterator[Any]:
+        """What every run adds (``_felt``), in order; signs are those of one process, which draws run after run."""
+        channels, shapes = self.outputs_of()
+        known = self.pool.send(channels)
+        for feeds, own in zip(self.feeds, shapes, strict=True):
+            given = deepcopy(rng) if self.pool.spread else rng
+            how = (self.forward, self.back, self.outputs, self.cotangents, known, self.asked)
+            yield self.pool.each(_felt, *how, feeds, given)
+            for shape in own if self.pool.spread else ():
+                _signs(rng, shape, np.dtype(np.float32))
+
+
+def _seen(forward: Portable, outputs: list[str], feeds: dict[str, Array]) -> list[tuple[tuple[int, ...], Array]]:
+    values = map(np.asarray, forward.run(outputs, feeds))
+    return [(value.shape, Channels.sums(value)) for value in values]
+
+
+def _signs(rng: np.random.Generator, shape: tuple[int, ...], kind: np.dtype[Any]) -> Array:
+    return rng.choice(np.array([-1, 1], kind), shape)
+
+
+def _felt(
+    forward: Portable,
+    back: Portable,
+    outputs: list[str],
+    cotangents: list[str],
+    channels: list[Channels],
+    asked: list[_Asked],
+    feeds: dict[str, Array],
+    rng: np.random.Generator,
+) -> Iterator[tuple[Array | None, Array | None]]:
+    """Of every layer sums of ``g g^T`` over the positions of a run (g, o, o), and the chances of these."""
+    given = dict(feeds)
+    values = forward.run(outputs, feeds)
+    for known, name, value in zip(channels, cotangents, values, strict=True):
+        weights = known.weights(np.asarray(value))
+        given[name] = weights * _signs(rng, weights.shape, weights.dtype)
+    gradients = back.run([each.gradient for each in asked], given)
+    for (layer, groups, _, narrow), gradient in zip(asked, gradients, strict=True):
+        rows = layer.outputs_at(np.asarray(gradient, np.float32), None, groups)
+        total = np.matmul(rows.transpose(0, 2, 1), rows) if narrow else None
+        if not layer.batch_first:
+            yield total, None
+            continue
+        felt = np.square(rows).sum((0, 2)).reshape(len(np.asarray(gradient)), -1)
+        alike = np.full(felt.shape, 1 / felt.shape[1], np.float32)
+        share = felt / np.maximum(felt.sum(1, keepdims=True), 1e-30)
+        yield total, (_ALIKE * alike + (1 - _ALIKE) * share).astype(np.float32)
 
 
 def _measured(
-    graph: Graph,
-    shapes: Shapes,
-    forward: InferenceSession,
-    back: Adjoint,
-    groups: dict[str, int],
-    layers: list[Layer],
-    channels: dict[str, Channels],
-    parts: list[_Part],
-    rng: np.random.Generator,
+    passes: _Passes, asked: list[_Asked], parts: list[_Part], rng: np.random.Generator
 ) -> tuple[dict[str, Array], dict[str, list[Array]]]:
     """Sums over samples and positions of ``g g^T`` (g, o, o), and the chances of positions, chunk by chunk."""
-    outputs, names = [*channels], [back.gradients[layer.key] for layer in layers]
-    session = graph_session(graph, back.model, "all")
-    narrow, moments = _narrow(layers, shapes), dict[str, Array]()
-    chances: dict[str, list[Array]] = {}
-    for part in tracked(parts):
-        given = dict(part.feeds)
-        for name, value in zip(outputs, forward.run(outputs, part.feeds), strict=True):
-            weights = channels[name].weights(np.asarray(value))
-            given[back.cotangents[name]] = weights * rng.choice(np.array([-1, 1], weights.dtype), weights.shape)
-        for layer, gradient in zip(layers, session.run(names, given), strict=True):
-            rows = layer.outputs_at(np.asarray(gradient, np.float32), None, groups[layer.key])
-            if layer.key in narrow:
-                total = np.matmul(rows.transpose(0, 2, 1), rows).astype(np.float64)
-                moments[layer.key] = moments.get(layer.key, 0.0) + total
-            if layer.batch_first:
-                felt = np.square(rows).sum((0, 2)).reshape(len(np.asarray(gradient)), -1)
-                alike = np.full(felt.shape, 1 / felt.shape[1], np.float32)
-                share = felt / np.maximum(felt.sum(1, keepdims=True), 1e-30)
-                chance = (_ALIKE * alike + (1 - _ALIKE) * share).astype(np.float32)
-                own = chances.setdefault(layer.key, [])
+    moments, chances = dict[str, Array](), dict[str, list[Array]]()
+    progress = tracked(parts)
+    for run in ahead(passes.begun(rng)):
+        part = next(progress)
+        for each, (total, chance) in zip(asked, passes.pool.get(run), strict=True):
+            key = each.layer.key
+            if total is not None:
+                moments[key] = moments.get(key, 0.0) + total.astype(np.float64)
+            if chance is not None:
+                own = chances.setdefault(key, [])
                 if len(own) > part.chunk:
                     own[part.chunk] = np.concatenate([own[part.chunk], chance])
                 else:
                     own.append(chance)
+    next(progress, None)
     # squares of large gradients are more than single precision holds
     sound = {key for key, own in chances.items() if all(np.isfinite(c).all() for c in own)}
     metric = {key: total for key, total in moments.items() if np.isfinite(total).all()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -172,26 +172,12 @@ class Interpreter:
             self._release([chunk])
         return here[name]
 
-    def fetch(self, names: Sequence[str], chunk: int, keep: Collection[str]) -> dict[str, Any]:
-        """Values of several tensors for one chunk, of which those to ``keep`` are at hand from then on."""
-        found = dict(zip(names, self.peek(names, chunk), strict=True))
-        here = self._kept[chunk]
-        for name in found.keys() - here.keys():
-            if name in keep:
-                here[name] = self._store.put(found[name])
-        return found
-
-    def give(self, values: Mapping[tuple[int, str], Array]) -> None:
-        """Have tensors at hand that were worked out elsewhere, by chunk and name."""
-        for (chunk, name), value in values.items():
-            self._kept[chunk][name] = self._store.put(value)
-
-    def keep_only(self, names: Collection[str]) -> None:
-        """Forget all but these tensors, and the samples."""
-        self._sessions.clear()
-        for here in self._kept:
-            for name in here.keys() - {*names} - self._given:
-                here.pop(name).free()
+    def take(self, chunk: dict[str, Array], at_hand: Mapping[str, Kept], anew: bool) -> None:
+        """Go on with another chunk in place of the only one, of which this is at hand; ``anew``: for other tensors."""
+        if anew:
+            self._sessions.clear()
+        given = Store(math.inf)
+        self._kept = [{**{n: given.put(v) for n, v in chunk.items()}, **at_hand}]
 
     def peek(self, names: Sequence[str], chunk: int, which: Sequence[int] = (), of: int = 0) -> list[Any]:
         """Values of several tensors for one chunk, from one run, and nothing of it is kept.

@@ -174,7 +174,7 @@ def test_an_interrupt_cancels_what_is_not_done(tmp_path, cluster, address) -> No
 
 
 def test_a_cluster_that_is_not_there(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("spa_cli.engines.cluster._REACH", "1s")
+    monkeypatch.setattr("spa_cli.engines.reach._REACH", "1s")
     with pytest.raises(UsageError, match=r"no Dask cluster answers at 'dask://127.0.0.1:9' .*; run 'dask scheduler'"):
         _made(tmp_path, "dask://127.0.0.1:9")
     assert not (tmp_path / "out").exists()

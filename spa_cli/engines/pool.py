@@ -1,0 +1,97 @@
+"""Where pieces of the work on one model are done: in this process, or by the workers of a Dask cluster.
+
+A piece is a function of its arguments alone. What a piece gives stays where it was made, for pieces that go on with it,
+until somebody asks for it. What is added up is added up by who asks, in the order in which it asks: the result is the
+same whoever did a piece.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
+from typing import Any, Protocol, TypeVar
+
+from spa_cli.engines import Asked
+
+T = TypeVar("T")
+
+
+class Pool(Protocol):
+    """``under_way``: how many pieces are worth beginning before the first of them is asked for."""
+
+    under_way: int
+    spread: bool
+
+    def send(self, value: Any) -> Any:
+        """Stands for a value among the arguments of pieces: it travels once, however many are given it."""
+        ...
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Stands for what a function of a module gives; arguments may be what others stand for."""
+        ...
+
+    def each(self, function: Callable[..., Iterable[Any]], *arguments: Any) -> Any:
+        """The same for a function that yields: in one process nothing of it is made before it is asked for."""
+        ...
+
+    def get(self, found: Any) -> Any:
+        """What something stands for; raises what the function raised, and SpreadError where nobody could do it."""
+        ...
+
+
+class Alone:
+    """All of it in this process, at once."""
+
+    under_way, spread = 0, False
+
+    def send(self, value: Any) -> Any:
+        """See ``Pool``."""
+        return value
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """See ``Pool``."""
+        return function(*arguments)
+
+    each = call
+
+    def get(self, found: Any) -> Any:
+        """See ``Pool``."""
+        return found
+
+
+_ALONE = Alone()
+_here: ContextVar[Pool | None] = ContextVar("pool", default=None)
+
+
+def pool() -> Pool:
+    """That of the command at hand."""
+    return _here.get() or _ALONE
+
+
+@contextlib.contextmanager
+def spreading(asked: Asked) -> Iterator[None]:
+    """Spread what can be spread of the work inside; workers are looked for when the first piece is begun."""
+    if not asked.spread:
+        yield
+        return
+    from spa_cli.engines.spread import Spread
+
+    with Spread(asked) as workers:
+        token = _here.set(workers)
+        try:
+            yield
+        finally:
+            _here.reset(token)
+
+
+def ahead(begun: Iterable[T]) -> Iterator[T]:
+    """The same in order; so many more as the pool has use for have been begun."""
+    waiting, most = deque[T](), pool().under_way
+    for one in begun:
+        waiting.append(one)
+        if len(waiting) > most:
+            yield waiting.popleft()
+    while waiting:
+        yield waiting.popleft()
