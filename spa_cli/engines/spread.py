@@ -7,6 +7,7 @@ that a piece is given is a piece itself, or comes with it.
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from importlib.metadata import version
@@ -17,6 +18,7 @@ import numpy as np
 from spa_cli.engines import Asked
 from spa_cli.engines.reach import client_of, dask
 from spa_cli.errors import SpreadError, UsageError, first_line
+from spa_cli.extras import extra
 from spa_cli.progress import note
 from spa_cli.version import __version__
 
@@ -34,6 +36,7 @@ class Spread:
     def __init__(self, asked: Asked) -> None:
         self._asked, self._stack, self._client = asked, ExitStack(), None
         self._dask = dask(asked)
+        self._config = extra("dask.config", f"--engine {asked.text} needs Dask", "distributed")
         self.under_way = 1
 
     def __enter__(self) -> Spread:
@@ -76,27 +79,29 @@ class Spread:
             if there["threads"] != "1":
                 raise UsageError(
                     f"a worker of --engine {self._asked.text} has no OPENBLAS_NUM_THREADS of 1, and sums that threads "
-                    "share are rounded otherwise; start it with 'dask worker' and a nanny, or set that"
+                    "share are rounded otherwise; run it with 'dask worker' and a nanny, or set that"
                 )
         self.under_way = max(1, len(found))
 
     def send(self, value: Any) -> Any:
         """See ``Pool``."""
-        return self._submit(_itself, value)
+        return self._submit(f"given-{type(value).__name__}", _itself, value)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """See ``Pool``."""
-        return self._submit(_quietly, function, *arguments)
+        return self._submit(function.__name__, _quietly, function, *arguments)
 
     def each(self, function: Callable[..., Iterable[Any]], *arguments: Any) -> Any:
         """See ``Pool``."""
-        return self._submit(_listed, function, *arguments)
+        return self._submit(function.__name__, _listed, function, *arguments)
 
-    def _submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    def _submit(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
         workers = self._workers
-        with __import__("dask").config.set({_LARGE: "1 TB"}):
+        # Dask learns by the first part how long such pieces take
+        key = f"{name}-{uuid.uuid4().hex}"
+        with self._config.set({_LARGE: "1 TB"}):
             # what a piece gives is let go where nothing stands for it any more
-            return workers.submit(function, *arguments, pure=False)
+            return workers.submit(function, *arguments, key=key, pure=False)
 
     def get(self, found: Any) -> Any:
         """See ``Pool``."""
