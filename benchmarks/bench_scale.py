@@ -105,7 +105,9 @@ def dask_rates() -> tuple[float, float]:
     import distributed
 
     with (
-        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0) as cluster,
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0
+        ) as cluster,
         distributed.Client(cluster) as client,
     ):
         one, other = client.scheduler_info()["workers"]

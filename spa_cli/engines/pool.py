@@ -28,6 +28,10 @@ class Pool(Protocol):
         """Stands for a value among the arguments of pieces: it travels once, however many are given it."""
         ...
 
+    def once(self, of: object, make: Callable[[], Any]) -> Any:
+        """What ``send`` gave for what was made of something, the first time that it was asked for."""
+        ...
+
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Stands for what a function of a module gives; arguments may be what others stand for."""
         ...
@@ -49,6 +53,10 @@ class Alone:
     def send(self, value: Any) -> Any:
         """See ``Pool``."""
         return value
+
+    def once(self, of: object, make: Callable[[], Any]) -> Any:
+        """See ``Pool``; nothing travels that would have to be kept."""
+        return make()
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """See ``Pool``."""

@@ -34,7 +34,8 @@ def client_of(asked: Asked, workers: int, stack: ExitStack) -> Any:
         worker_dashboard_address="127.0.0.1:0",
         silence_logs=logging.CRITICAL,
     )
-    return stack.enter_context(distributed.Client(stack.enter_context(local), set_as_default=False))
+    here = stack.enter_context(local)
+    return stack.enter_context(distributed.Client(here, set_as_default=False, direct_to_workers=True))
 
 
 def _reached(distributed: Any, asked: Asked) -> Any:

@@ -38,6 +38,8 @@ class Spread:
         self._dask = dask(asked)
         self._config = extra("dask.config", f"--engine {asked.text} needs Dask", "distributed")
         self.under_way = 1
+        # what was sent once, beside what it was made of
+        self._sent: list[tuple[object, Any]] = []
 
     def __enter__(self) -> Spread:
         return self
@@ -45,6 +47,7 @@ class Spread:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._client is None and kind is None:
             note(f"nothing was there for the workers of --engine {self._asked.text} to do")
+        self._sent.clear()
         # a cluster that is gone has nothing to end
         with suppress(*([OSError, TimeoutError] if kind else [])):
             self._stack.close()
@@ -86,6 +89,14 @@ class Spread:
     def send(self, value: Any) -> Any:
         """See ``Pool``."""
         return self._submit(f"given-{type(value).__name__}", _itself, value)
+
+    def once(self, of: object, make: Callable[[], Any]) -> Any:
+        """See ``Pool``."""
+        for owner, sent in self._sent:
+            if owner is of:
+                return sent
+        self._sent.append((of, self.send(make())))
+        return self._sent[-1][1]
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """See ``Pool``."""

@@ -24,7 +24,7 @@ from spa_cli.obspa.sums import Sums, Used
 from spa_cli.obspa.wide import widest
 from spa_cli.operators.contracts import ShapeOf
 from spa_cli.progress import tracked
-from spa_cli.runtime.portable import InParts, Portable
+from spa_cli.runtime.portable import InParts, Portable, weights_of
 from spa_cli.runtime.probe import probe
 from spa_cli.runtime.store import Store
 from spa_cli.runtime.stretches import Stretch, stretches
@@ -98,6 +98,7 @@ class _Network:
         if len(parts) == 1 and at_hand is None:
             self._whole = sorted({n for names in requests for n in names})
             network = Portable(graph, probe(graph.to_run(), self._whole, beside=True), arena=False)
+            self._weights = weights_of(graph)
         else:
             network = InParts(graph, parts)
         self._network, self._store = self._pool.send(network), self._pool.send(store)
@@ -123,7 +124,7 @@ class _Network:
         call = self._pool.call
         for at, chunk in enumerate(self._chunks):
             if self._whole is not None:
-                values = call(whole, self._network, self._whole, chunk)
+                values = call(whole, self._network, self._weights, self._whole, chunk)
             else:
                 before, names = self._left[at], sorted(self._parts[number].kept)
                 values = call(part, self._network, number, chunk, before)

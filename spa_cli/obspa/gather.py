@@ -17,7 +17,7 @@ from spa_cli.errors import UsageError
 from spa_cli.graph.model import Array
 from spa_cli.obspa.layers import Layer
 from spa_cli.obspa.moments import Moments, Product, Shift, enough, far
-from spa_cli.runtime.portable import InParts, Portable
+from spa_cli.runtime.portable import InParts, Portable, Weights
 from spa_cli.runtime.said import said
 from spa_cli.runtime.store import Kept, Store
 
@@ -52,11 +52,11 @@ class Gathered:
     totals: dict[str, Array] = field(default_factory=dict)
 
 
-def whole(network: Portable, names: Sequence[str], chunk: dict[str, Array]) -> dict[str, Any]:
+def whole(network: Portable, weights: Weights | None, names: Sequence[str], chunk: dict[str, Array]) -> dict[str, Any]:
     """These tensors of a chunk, and the chunk."""
     if not names:
         return chunk
-    network.open()
+    network.open(weights)
     with _running():
         return {**chunk, **dict(zip(names, network.run(names, chunk), strict=True))}
 

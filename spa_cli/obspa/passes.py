@@ -16,7 +16,7 @@ from spa_cli.adjoints.network import Adjoint
 from spa_cli.engines.pool import ahead, pool
 from spa_cli.graph.model import Array, Graph
 from spa_cli.obspa.layers import Layer
-from spa_cli.runtime.portable import Portable
+from spa_cli.runtime.portable import Portable, Weights, weights_of
 from spa_cli.runtime.probe import probe
 
 # of a position's chance to be drawn, what every one has alike
@@ -81,13 +81,16 @@ class Passes:
         self.pool, self.outputs = pool(), outputs
         self.forward = self.pool.send(Portable(graph, probe(graph.to_run(), outputs), "all"))
         self.back = self.pool.send(Portable(graph, back.model, "all"))
+        self.weights = weights_of(graph)
         self.asked, self.cotangents = self.pool.send(asked), [back.cotangents[name] for name in outputs]
         self.feeds = [self.pool.send(part.feeds) for part in parts]
 
     def outputs_of(self) -> tuple[list[Channels], list[list[tuple[int, ...]]]]:
         """What is known of the outputs over all runs, and their shapes in each."""
         found, shapes = list[Channels](), list[list[tuple[int, ...]]]()
-        for run in ahead(self.pool.call(_seen, self.forward, self.outputs, feeds) for feeds in self.feeds):
+        for run in ahead(
+            self.pool.call(_seen, self.forward, self.weights, self.outputs, feeds) for feeds in self.feeds
+        ):
             seen = self.pool.get(run)
             found = found or [Channels(len(shape)) for shape, _ in seen]
             for channels, (_, sums) in zip(found, seen, strict=True):
@@ -101,13 +104,16 @@ class Passes:
         known = self.pool.send(channels)
         for feeds, own in zip(self.feeds, shapes, strict=True):
             given = deepcopy(rng) if self.pool.spread else rng
-            how = (self.forward, self.back, self.outputs, self.cotangents, known, self.asked)
+            how = (self.forward, self.back, self.weights, self.outputs, self.cotangents, known, self.asked)
             yield self.pool.each(_felt, *how, feeds, given)
             for shape in own if self.pool.spread else ():
                 _signs(rng, shape, np.dtype(np.float32))
 
 
-def _seen(forward: Portable, outputs: list[str], feeds: dict[str, Array]) -> list[tuple[tuple[int, ...], Array]]:
+def _seen(
+    forward: Portable, weights: Weights | None, outputs: list[str], feeds: dict[str, Array]
+) -> list[tuple[tuple[int, ...], Array]]:
+    forward.open(weights)
     values = map(np.asarray, forward.run(outputs, feeds))
     return [(value.shape, Channels.sums(value)) for value in values]
 
@@ -119,6 +125,7 @@ def _signs(rng: np.random.Generator, shape: tuple[int, ...], kind: np.dtype[Any]
 def _felt(
     forward: Portable,
     back: Portable,
+    shared: Weights | None,
     outputs: list[str],
     cotangents: list[str],
     channels: list[Channels],
@@ -127,6 +134,8 @@ def _felt(
     rng: np.random.Generator,
 ) -> Iterator[tuple[Array | None, Array | None]]:
     """Of every layer sums of ``g g^T`` over the positions of a run (g, o, o), and the chances of these."""
+    for network in (forward, back):
+        network.open(shared)
     given = dict(feeds)
     values = forward.run(outputs, feeds)
     for known, name, value in zip(channels, cotangents, values, strict=True):

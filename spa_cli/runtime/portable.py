@@ -16,18 +16,47 @@ from spa_cli.runtime.session import open_session
 from spa_cli.runtime.store import Kept
 from spa_cli.runtime.stretches import Stretch
 
+# bytes of a tensor that does not go with every network that reads it
+_LARGE = 4096
 # a worker may have several threads, and a network is at one chunk at a time
 _one = threading.Lock()
 
 
-class _Model:
-    """A model that goes as bytes; where nothing goes anywhere it is not kept once it has been opened."""
+class Weights:
+    """Large tensors of a graph that goes elsewhere: once, for all the networks that are made of it."""
 
-    def __init__(self, graph: Graph, model: onnx.ModelProto) -> None:
+    def __init__(self, tensors: Sequence[onnx.TensorProto]) -> None:
+        self.tensors = {t.name: t for t in tensors if t.ByteSize() > _LARGE}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _weights_again, ([t.SerializeToString() for t in self.tensors.values()],)
+
+
+def _weights_again(tensors: Sequence[bytes]) -> Weights:
+    return Weights([onnx.TensorProto.FromString(t) for t in tensors])
+
+
+def weights_of(graph: Graph) -> Any:
+    """What stands for the weights of a graph among the arguments of pieces: its networks go without them."""
+    return pool().once(graph, lambda: Weights(graph.to_run().graph.initializer)) if pool().spread else None
+
+
+class Portable:
+    """A session on a model of a graph's weights, as ``graph_session`` opens it.
+
+    It goes as bytes; where nothing goes anywhere the model is not kept once it has been opened.
+    """
+
+    def __init__(self, graph: Graph, model: onnx.ModelProto, level: str = "none", arena: bool = True) -> None:
         self._model: onnx.ModelProto | None = model
-        self._folder, self._mapped, self._providers = graph.folder, graph.mapped, chosen()
-        self._travels = pool().spread
+        self._how = ("none" if graph.mapped else level, graph.mapped, chosen(), arena)
+        self._folder, self._travels = graph.folder, pool().spread
         self._opened: Any = None
+        if self._travels:
+            small = [t for t in model.graph.initializer if t.ByteSize() <= _LARGE]
+            self._lacks = [t.name for t in model.graph.initializer if t.ByteSize() > _LARGE]
+            del model.graph.initializer[:]
+            model.graph.initializer.extend(small)
 
     def __getstate__(self) -> dict[str, Any]:
         assert self._model is not None
@@ -36,43 +65,45 @@ class _Model:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _model=onnx.load_model_from_string(state["_model"]))
 
-
-class Portable(_Model):
-    """A session on a model of a graph's weights, as ``graph_session`` opens it."""
-
-    def __init__(self, graph: Graph, model: onnx.ModelProto, level: str = "none", arena: bool = True) -> None:
-        super().__init__(graph, model)
-        self._level, self._arena = "none" if graph.mapped else level, arena
-
-    def open(self) -> None:
-        """Make ready to run, once; raises what onnxruntime raises."""
+    def open(self, weights: Weights | None) -> None:
+        """Make ready to run, once; raises what onnxruntime raises. ``weights``: those that it went without."""
         with _one:
-            if self._opened is None:
-                assert self._model is not None
-                how = (self._level, self._mapped, self._providers, self._arena)
-                self._opened = open_session(self._model, *how, folder=self._folder)
-                self._model = self._model if self._travels else None
+            if self._opened is not None:
+                return
+            assert self._model is not None
+            model = self._model
+            if weights is not None:
+                model = onnx.ModelProto()
+                model.CopyFrom(self._model)
+                model.graph.initializer.extend(weights.tensors[name] for name in self._lacks)
+            self._opened = open_session(model, *self._how, folder=self._folder)
+            self._model = self._model if self._travels else None
 
     def run(self, names: Sequence[str], feeds: Mapping[str, Any]) -> list[Any]:
-        """Values of these outputs; raises what onnxruntime raises."""
-        self.open()
+        """Values of these outputs of what is open; raises what onnxruntime raises."""
         found: list[Any] = self._opened.run(list(names), dict(feeds))
         return found
 
 
-class InParts(_Model):
-    """A network that is run stretch by stretch, on any chunk of samples."""
+class InParts:
+    """A network that is run stretch by stretch, on any chunk of samples. It goes as bytes, whole."""
 
     def __init__(self, graph: Graph, parts: Sequence[Stretch]) -> None:
-        super().__init__(graph, graph.model)
+        self._model, self._folder, self._providers = graph.model, graph.folder, chosen()
         self._parts, self._last = parts, -1
+        self._opened: Interpreter | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_model": self._model.SerializeToString(), "_opened": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _model=onnx.load_model_from_string(state["_model"]))
 
     def run(self, number: int, chunk: dict[str, Array], before: Mapping[str, Kept]) -> dict[str, Any]:
         """What a stretch fetches for a chunk, of which the one before left ``before``."""
         names = self._parts[number].names
         with _one, running_on(self._providers):
             if self._opened is None:
-                assert self._model is not None
                 self._opened = Interpreter(self._model, self._folder, [chunk])
             self._opened.take(chunk, before, anew=number != self._last)
             self._last = number

@@ -194,7 +194,7 @@ def test_with_certificates_as_dask_is_configured(tmp_path) -> None:
     with (
         dask.config.set({f"{tls}.ca-file": certificate, "distributed.comm.default-scheme": "tls", **known}),
         distributed.LocalCluster(
-            1,
+            n_workers=1,
             threads_per_worker=1,
             dashboard_address="127.0.0.1:0",
             silence_logs=50,

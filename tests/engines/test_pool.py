@@ -35,6 +35,14 @@ def test_pieces_give_the_same_here_and_there(address) -> None:
         assert pool().get(pool().call(pieces.process)) == os.getpid()
 
 
+def test_what_is_made_of_one_thing_goes_once(address) -> None:
+    made, one, other = list[int](), object(), object()
+    with spreading(Asked.of(address)):
+        found = [pool().once(of, lambda: made.append(1) or 20 + len(made)) for of in (one, other, one)]
+        assert [pool().get(f) for f in found] == [21, 22, 21]
+    assert [pool().once(one, lambda: 5), pool().once(one, lambda: 6)] == [5, 6]
+
+
 def test_in_one_process_nothing_is_made_before_it_is_asked_for() -> None:
     begun = list[int]()
     for n in ahead(begun.append(n) or n for n in range(3)):
@@ -77,7 +85,9 @@ def test_a_cluster_that_goes_away_is_a_sentence(monkeypatch) -> None:
 
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
-        distributed.LocalCluster(1, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50) as cluster,
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50
+        ) as cluster,
     ):
         there = "dask://" + cluster.scheduler_address.removeprefix("tcp://")
         with (

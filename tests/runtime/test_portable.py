@@ -7,8 +7,8 @@ import pickle
 import numpy as np
 import pytest
 
-from spa_cli.engines import pool as pools
-from spa_cli.runtime.portable import InParts, Portable
+from spa_cli.engines.pool import Alone
+from spa_cli.runtime.portable import InParts, Portable, weights_of
 from spa_cli.runtime.probe import probe
 from spa_cli.runtime.session import open_session
 from spa_cli.runtime.store import Store
@@ -39,23 +39,36 @@ def test_each_stretch_serves_what_fits_and_gives_what_the_whole_gives(room, part
             before[at] = {name: store.put(values[name]) for name in part.kept}
 
 
-class _Travels:
+class _Travels(Alone):
+    """As if the rest were elsewhere."""
+
     spread = True
 
 
-def test_a_session_travels_once_it_has_been_opened_too(monkeypatch) -> None:
-    monkeypatch.setattr(pools, "pool", _Travels)
-    monkeypatch.setattr("spa_cli.runtime.portable.pool", _Travels)
+def test_networks_travel_without_the_weights_that_travel_once(monkeypatch) -> None:
+    monkeypatch.setattr("spa_cli.runtime.portable.pool", lambda at=_Travels(): at)
+    monkeypatch.setattr("spa_cli.runtime.portable._LARGE", 600)
     chunk = {"x": RNG.standard_normal((3, 8)).astype(np.float32)}
-    network = Portable(GRAPH, probe(GRAPH.model, NAMES))
-    here = network.run(NAMES, chunk)
-    there = pickle.loads(pickle.dumps(network)).run(NAMES, chunk)
-    for a, b in zip(here, there, strict=True):
+    network, weights = Portable(GRAPH, probe(GRAPH.model, NAMES)), weights_of(GRAPH)
+    assert weights.tensors.keys() == {"w4"}
+    sent = pickle.dumps(network)
+    large = next(t for t in GRAPH.model.graph.initializer if t.name == "w4").raw_data
+    assert large not in sent and large in pickle.dumps(weights)
+    there, own = pickle.loads(sent), pickle.loads(pickle.dumps(weights))
+    for _ in range(2):
+        there.open(own)
+    whole = open_session(probe(GRAPH.model, NAMES)).run(NAMES, chunk)
+    for a, b in zip(there.run(NAMES, chunk), whole, strict=True):
         np.testing.assert_array_equal(a, b)
+    # and on from there
+    again = pickle.loads(pickle.dumps(there))
+    again.open(own)
+    np.testing.assert_array_equal(again.run(["g"], chunk)[0], whole[NAMES.index("g")])
 
 
 def test_where_nothing_travels_the_model_is_let_go_once_it_is_open() -> None:
+    assert weights_of(GRAPH) is None
     network = Portable(GRAPH, probe(GRAPH.model, NAMES))
-    network.open()
+    network.open(None)
     assert network._model is None
     assert len(network.run(["a"], {"x": np.zeros((1, 8), np.float32)})) == 1
