@@ -94,9 +94,14 @@ def spreading(asked: Asked) -> Iterator[None]:
             _here.reset(token)
 
 
-def ahead(begun: Iterable[T]) -> Iterator[T]:
+def pool_for(size: int, worth: int) -> Pool:
+    """That of the command, for pieces of a size that is worth sending; else this process."""
+    return pool() if size >= worth else _ALONE
+
+
+def ahead(begun: Iterable[T], at: Pool | None = None) -> Iterator[T]:
     """The same in order; so many more as the pool has use for have been begun."""
-    waiting, most = deque[T](), pool().under_way
+    waiting, most = deque[T](), (at or pool()).under_way
     for one in begun:
         waiting.append(one)
         if len(waiting) > most:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
+from spa_cli.engines.pool import ahead, pool_for
 from spa_cli.graph.model import Array
 from spa_cli.obspa.cholesky import factored, solved
 from spa_cli.obspa.moments import Moments, damped
@@ -21,6 +23,8 @@ DAMPING = (1e-4, 1e-3, 1e-2, 1e-1)
 _FIRST, _ROUNDS = 1e-3, 4
 # rows that are worked on at once
 _LEAST_BLOCK, _BLOCK_BYTES = 2048, 16_000_000
+# inputs from which on a solution takes longer than to send what it depends on
+_WORTH = 512
 # what shrinkage leaves of a covariance at least
 _LEAST = 1e-3
 
@@ -83,6 +87,25 @@ def predict(x: Array, w: Array, b: Array) -> Array:
     return np.asarray(y)
 
 
+class Known(NamedTuple):
+    """All that a solution depends on: ``h`` and mean of the inputs, weights, covariance and mean of the targets."""
+
+    h: Array
+    mean_x: Array
+    w0: Array
+    c: Array
+    mean_t: Array
+
+    def fit(self, by_h: Callable[[Array], Array]) -> tuple[Array, Array]:
+        """Weights (g, o, p) and intercepts (g, o)."""
+        w = self.w0 + by_h(self.c - np.matmul(self.w0.astype(self.h.dtype, copy=False), self.h))
+        return w, self.mean_t - np.einsum("gop,gp->go", w, self.mean_x)
+
+    def solved(self, damping: float | Array) -> tuple[Array, Array]:
+        """For one damping."""
+        return self.fit(divider(self.h, damping, often=False))
+
+
 class Problem:
     """``argmin_W |T - W X|^2 + lambda |W - W0|^2`` on centred statistics, for targets that may still move.
 
@@ -116,8 +139,16 @@ class Problem:
         return w, b
 
     def _fit(self, c: Array, mean_t: Array, by_h: Callable[[Array], Array]) -> tuple[Array, Array]:
-        w = self.w0 + by_h(c - np.matmul(self.w0.astype(self.h.dtype, copy=False), self.h))
-        return w, mean_t - np.einsum("gop,gp->go", w, self.moments.mean_x)
+        return Known(self.h, self.moments.mean_x, self.w0, c, mean_t).fit(by_h)
+
+    def candidates(
+        self, dampings: Sequence[float | Array], start: tuple[Array, Array]
+    ) -> Iterator[tuple[float | Array, tuple[Array, Array]]]:
+        """Every damping, and what solves for it with these targets: each is a piece of work of its own."""
+        at = pool_for(self.h.shape[2], _WORTH)
+        known = at.send(Known(self.h, self.moments.mean_x, self.w0, *start))
+        begun = ((damping, at.call(Known.solved, known, damping)) for damping in dampings)
+        return ((damping, at.get(found)) for damping, found in ahead(begun, at))
 
     def against(self, w: Array, b: Array) -> tuple[Array, Array]:
         """Covariance with the inputs and mean of the allowed targets nearest to what ``w`` and ``b`` give."""
@@ -178,8 +209,8 @@ def refit(
         # (1 - rho) H + rho mu I is H + rho / (1 - rho) mu I, but for a factor
         # which targets are nearest hardly depends on the damping: all candidates are fitted to the same
         start = part.against(*part.solve(_FIRST, 1)) if fit.open else part.first
-        for candidate in (*DAMPING, shrinkage / np.maximum(1 - shrinkage, _LEAST)):
-            found = part.solve(candidate, 1, start)
+        dampings = (*DAMPING, shrinkage / np.maximum(1 - shrinkage, _LEAST))
+        for candidate, found in part.candidates(dampings, start):
             if (reached := loss(*found)) < best:
                 best, damping, trial = reached, candidate, found
     if damping is None and not moves:
