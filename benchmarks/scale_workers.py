@@ -67,19 +67,16 @@ def moved(dask_worker: Any) -> int:
     return int(dask_worker.transfer_outgoing_bytes_total)
 
 
-def measured(client: Any, model: Path, calib: Path) -> tuple[float, float, str, int, list[float]]:
-    """As ``pruned``, with bytes as Dask counts them and the seconds that each worker computed."""
-    import distributed
-
+def measured(client: Any, model: Path, calib: Path) -> tuple[float, float, str, int, str]:
+    """As ``pruned``, with bytes as Dask counts them, and seconds on a processor, here and of each worker."""
     address = client.scheduler.address.split("://")[-1]
-    before = sum(client.run(moved).values())
-    with distributed.get_task_stream(client) as stream:
-        found = pruned(model, calib, f"dask://{address}")
-    busy: dict[str, float] = dict.fromkeys(client.scheduler_info()["workers"], 0.0)
-    for task in stream.data:
-        spans = (s["stop"] - s["start"] for s in task["startstops"] if s["action"] == "compute")
-        busy[task["worker"]] = busy.get(task["worker"], 0.0) + sum(spans)
-    return (*found, sum(client.run(moved).values()) - before, sorted(busy.values()))
+    sent, own, each = sum(client.run(moved).values()), time.process_time(), client.run(time.process_time)
+    found = pruned(model, calib, f"dask://{address}")
+    own = time.process_time() - own
+    after = client.run(time.process_time)
+    # one that took the place of another counts from its start
+    busy = sorted(seconds - each.get(worker, 0.0) for worker, seconds in after.items())
+    return (*found, sum(client.run(moved).values()) - sent, " + ".join(f"{s:.1f}" for s in (own, *busy)))
 
 
 def row(*cells: object) -> None:
@@ -91,10 +88,11 @@ def show_here(model: Path, calib: Path, workers: tuple[int, ...] = (1, 2)) -> No
     """One process, and workers of this machine."""
     import distributed
 
-    row("workers", "seconds", "of them spread", "each worker computed", "MB between processes", "bytes")
+    row("workers", "seconds", "of them spread", "on a processor, here + each", "MB by Dask", "bytes")
     row(*["---"] * 6)
+    own = time.process_time()
     seconds, spread, digest = pruned(model, calib, "here")
-    row("none", f"{seconds:.1f}", f"{spread:.1f}", "", "", digest[:12])
+    row("none", f"{seconds:.1f}", f"{spread:.1f}", f"{time.process_time() - own:.1f}", "", digest[:12])
     for count in workers:
         with (
             distributed.LocalCluster(
@@ -103,8 +101,7 @@ def show_here(model: Path, calib: Path, workers: tuple[int, ...] = (1, 2)) -> No
             distributed.Client(cluster) as client,
         ):
             seconds, spread, digest, size, busy = measured(client, model, calib)
-        each = ", ".join(f"{b:.1f}" for b in busy)
-        row(count, f"{seconds:.1f}", f"{spread:.1f}", each, f"{size / 1e6:.1f}", digest[:12])
+        row(count, f"{seconds:.1f}", f"{spread:.1f}", busy, f"{size / 1e6:.1f}", digest[:12])
 
 
 def ip(*words: str) -> None:
@@ -113,8 +110,8 @@ def ip(*words: str) -> None:
 
 
 @contextlib.contextmanager
-def apart() -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """The address of a scheduler here, and workers in namespaces of their own."""
+def apart() -> Iterator[str]:
+    """The address of a scheduler here that has workers in namespaces of their own."""
     made = list[tuple[str, ...]]()
     processes = list[subprocess.Popen[bytes]]()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
@@ -141,7 +138,7 @@ def apart() -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
             ip("-n", name, "link", "set", "lo", "up")
             options = ("--nthreads", "1", "--memory-limit", "0", "--no-dashboard")
             start("dask_worker", f"tcp://{PREFIX}.1:{PORT}", "--host", f"{PREFIX}.{number}", *options, inside=name)
-        yield f"tcp://{PREFIX}.1:{PORT}", processes
+        yield f"tcp://{PREFIX}.1:{PORT}"
     finally:
         for process in processes[::-1]:
             process.terminate()
@@ -170,19 +167,29 @@ def show_apart(model: Path, calib: Path) -> None:
     """Two workers that only a network joins, then one of them killed."""
     import distributed
 
-    row("two workers in namespaces", "seconds", "each computed", "MB by Dask", "MB by the system", "bytes")
-    row(*["---"] * 6)
-    with apart() as (address, _), distributed.Client(address, timeout="60s") as client:
-        client.wait_for_workers(2, timeout=60)
+    row("two workers in namespaces", "seconds", "on a processor, here + each", "MB by the system", "bytes")
+    row(*["---"] * 5)
+    with apart() as address, distributed.Client(address, timeout="60s") as client:
         for what in ("whole", "one killed"):
+            client.wait_for_workers(len(SPACES), timeout=60)
             killed, before = list[str](), travelled()
             if what != "whole":
                 threading.Thread(target=kill_one, args=(client, killed), daemon=True).start()
-            seconds, _, digest, size, busy = measured(client, model, calib)
-            each = ", ".join(f"{b:.1f}" for b in busy)
-            by_dask = f"{size / 1e6:.1f}" if what == "whole" else ""
-            row(what, f"{seconds:.1f}", each, by_dask, f"{(travelled() - before) / 1e6:.1f}", digest[:12])
+            seconds, _, digest, _, busy = measured(client, model, calib)
+            size = travelled() - before
+            row(what, f"{seconds:.1f}", busy if what == "whole" else "", f"{size / 1e6:.1f}", digest[:12])
             assert (what != "whole") == bool(killed)
+
+
+def show(folder: Path, layers: int = 2, width: int = 256) -> None:
+    """All of it, for a decoder of that size."""
+    model, calib = example(folder, layers, width)
+    show_here(model, calib)
+    print()
+    try:
+        show_apart(model, calib)
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"Not measured: no network namespaces can be made here ({error})")
 
 
 def main() -> None:
@@ -192,13 +199,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=256)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        model, calib = example(Path(name), asked.layers, asked.width)
-        show_here(model, calib)
-        print()
-        try:
-            show_apart(model, calib)
-        except (OSError, subprocess.CalledProcessError) as error:
-            print(f"Not measured: no network namespaces can be made here ({error})")
+        show(Path(name), asked.layers, asked.width)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ class OptionError(UsageError):
 
 
 class SpreadError(UsageError):
-    """Workers that were to do some of it are gone, or end with it (exit 2)."""
+    """Workers that were to do some of it are not there, would do it otherwise, or end with it (exit 2)."""
 
 
 class ModelError(SpaError):

@@ -28,8 +28,8 @@ class Pool(Protocol):
         """Stands for a value among the arguments of pieces: it travels once, however many are given it."""
         ...
 
-    def once(self, of: object, make: Callable[[], Any]) -> Any:
-        """What ``send`` gave for what was made of something, the first time that it was asked for."""
+    def once(self, of: T, make: Callable[[T], Any] | None = None) -> Any:
+        """What ``send`` gave for something, or what was made of it, the first time that it was asked for."""
         ...
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -54,9 +54,9 @@ class Alone:
         """See ``Pool``."""
         return value
 
-    def once(self, of: object, make: Callable[[], Any]) -> Any:
+    def once(self, of: T, make: Callable[[T], Any] | None = None) -> Any:
         """See ``Pool``; nothing travels that would have to be kept."""
-        return make()
+        return of if make is None else make(of)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """See ``Pool``."""

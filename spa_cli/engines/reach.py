@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from spa_cli.engines import Asked
-from spa_cli.errors import UsageError, first_line
+from spa_cli.errors import SpreadError, first_line
 from spa_cli.extras import extra
 
 # seconds to reach a cluster in
@@ -43,7 +43,7 @@ def _reached(distributed: Any, asked: Asked) -> Any:
     try:
         return distributed.Client(asked.address, set_as_default=False, timeout=_REACH)
     except (OSError, TimeoutError, ValueError, TypeError) as error:
-        raise UsageError(
+        raise SpreadError(
             f"no Dask cluster answers at '{asked.text}' ({first_line(error)}); run 'dask scheduler' and "
             "'dask worker' there, or name another"
         ) from error

@@ -11,13 +11,13 @@ import uuid
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from spa_cli.engines import Asked
 from spa_cli.engines.reach import client_of, dask
-from spa_cli.errors import SpreadError, UsageError, first_line
+from spa_cli.errors import SpreadError, first_line
 from spa_cli.extras import extra
 from spa_cli.progress import note
 from spa_cli.version import __version__
@@ -26,6 +26,8 @@ from spa_cli.version import __version__
 _LARGE = "distributed.admin.large-graph-warning-threshold"
 # others round otherwise
 _PACKAGES = ("numpy", "onnx", "onnxruntime")
+
+T = TypeVar("T")
 
 
 class Spread:
@@ -62,12 +64,12 @@ class Spread:
         return self._client
 
     def _check(self) -> None:
-        """Raises UsageError where workers would give something else."""
+        """Raises SpreadError where workers would give something else."""
         assert self._client is not None
         try:
             found = self._client.run(about_here)
         except Exception as error:
-            raise UsageError(
+            raise SpreadError(
                 f"a worker of --engine {self._asked.text} does not know spa ({type(error).__name__}, "
                 f"{first_line(error)}); give workers the same spa and libraries"
             ) from error
@@ -75,12 +77,12 @@ class Spread:
         for there in found.values():
             other = next((name for name in mine if name != "threads" and there[name] != mine[name]), "")
             if other:
-                raise UsageError(
+                raise SpreadError(
                     f"a worker of --engine {self._asked.text} has {other} {there[other]}, and here it is "
                     f"{mine[other]}; give workers the same spa and libraries"
                 )
             if there["threads"] != "1":
-                raise UsageError(
+                raise SpreadError(
                     f"a worker of --engine {self._asked.text} has no OPENBLAS_NUM_THREADS of 1, and sums that threads "
                     "share are rounded otherwise; run it with 'dask worker' and a nanny, or set that"
                 )
@@ -90,12 +92,12 @@ class Spread:
         """See ``Pool``."""
         return self._submit(f"given-{type(value).__name__}", _itself, value)
 
-    def once(self, of: object, make: Callable[[], Any]) -> Any:
+    def once(self, of: T, make: Callable[[T], Any] | None = None) -> Any:
         """See ``Pool``."""
         for owner, sent in self._sent:
             if owner is of:
                 return sent
-        self._sent.append((of, self.send(make())))
+        self._sent.append((of, self.send(of if make is None else make(of))))
         return self._sent[-1][1]
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:

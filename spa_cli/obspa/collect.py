@@ -102,7 +102,7 @@ class _Network:
         else:
             network = InParts(graph, parts)
         self._network, self._store = self._pool.send(network), self._pool.send(store)
-        self._chunks = [self._pool.send(chunk) for chunk in chunks]
+        self._chunks = [self._pool.once(chunk) for chunk in chunks]
         # what is read later of every chunk
         self._left: list[Any] = [{} for _ in chunks]
         for (at, name), value in (at_hand or {}).items():

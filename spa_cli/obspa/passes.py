@@ -83,7 +83,7 @@ class Passes:
         self.back = self.pool.send(Portable(graph, back.model, "all"))
         self.weights = weights_of(graph)
         self.asked, self.cotangents = self.pool.send(asked), [back.cotangents[name] for name in outputs]
-        self.feeds = [self.pool.send(part.feeds) for part in parts]
+        self.feeds = [self.pool.once(part.feeds) for part in parts]
 
     def outputs_of(self) -> tuple[list[Channels], list[list[tuple[int, ...]]]]:
         """What is known of the outputs over all runs, and their shapes in each."""

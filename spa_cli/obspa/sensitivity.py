@@ -131,7 +131,7 @@ def _parts(chunks: list[dict[str, Array]], each: int, free: bool) -> Iterator[Pa
     size = max(1, _BYTES // each)
     for at, chunk in enumerate(chunks):
         count = samples_in(chunk)
-        cuts = free and all(np.ndim(v) and len(v) == count for v in chunk.values())
+        cuts = free and size < count and all(np.ndim(v) and len(v) == count for v in chunk.values())
         for start in range(0, count, size) if cuts else [0]:
             yield Part({n: v[start : start + size] for n, v in chunk.items()} if cuts else chunk, at)
 

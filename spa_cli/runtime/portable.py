@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -38,7 +39,16 @@ def _weights_again(tensors: Sequence[bytes]) -> Weights:
 
 def weights_of(graph: Graph) -> Any:
     """What stands for the weights of a graph among the arguments of pieces: its networks go without them."""
-    return pool().once(graph, lambda: Weights(graph.to_run().graph.initializer)) if pool().spread else None
+    return pool().once(graph, _weights_in) if pool().spread else None
+
+
+def _weights_in(graph: Graph) -> Weights:
+    return Weights(graph.to_run().graph.initializer)
+
+
+def _absolute(folder: str) -> str:
+    # a worker may work elsewhere
+    return os.path.abspath(folder) if folder else ""
 
 
 class Portable:
@@ -50,13 +60,13 @@ class Portable:
     def __init__(self, graph: Graph, model: onnx.ModelProto, level: str = "none", arena: bool = True) -> None:
         self._model: onnx.ModelProto | None = model
         self._how = ("none" if graph.mapped else level, graph.mapped, chosen(), arena)
-        self._folder, self._travels = graph.folder, pool().spread
+        self._folder, self._travels = _absolute(graph.folder), pool().spread
         self._opened: Any = None
         if self._travels:
-            small = [t for t in model.graph.initializer if t.ByteSize() <= _LARGE]
-            self._lacks = [t.name for t in model.graph.initializer if t.ByteSize() > _LARGE]
+            own, every = {t.name for t in graph.model.graph.initializer}, list(model.graph.initializer)
+            self._lacks = [t.name for t in every if t.name in own and t.ByteSize() > _LARGE]
             del model.graph.initializer[:]
-            model.graph.initializer.extend(small)
+            model.graph.initializer.extend(t for t in every if t.name not in self._lacks)
 
     def __getstate__(self) -> dict[str, Any]:
         assert self._model is not None
@@ -89,7 +99,7 @@ class InParts:
     """A network that is run stretch by stretch, on any chunk of samples. It goes as bytes, whole."""
 
     def __init__(self, graph: Graph, parts: Sequence[Stretch]) -> None:
-        self._model, self._folder, self._providers = graph.model, graph.folder, chosen()
+        self._model, self._folder, self._providers = graph.model, _absolute(graph.folder), chosen()
         self._parts, self._last = parts, -1
         self._opened: Interpreter | None = None
 

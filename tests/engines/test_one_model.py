@@ -18,6 +18,7 @@ from spa_cli.analysis import analyse_model
 from spa_cli.checkpoints import Checkpoints
 from spa_cli.engines import Asked
 from spa_cli.engines.pool import spreading
+from spa_cli.errors import SpreadError
 from spa_cli.obspa import collect as collecting
 from spa_cli.obspa.layers import find_layers
 from spa_cli.obspa.positions import Positions
@@ -169,6 +170,25 @@ def test_what_outputs_feel_is_the_same(tmp_path, address) -> None:
     _equal(found[1].packed(), found[0].packed())
 
 
+@pytest.mark.parametrize("mapped", [False, True], ids=["read in", "mapped"])
+def test_weights_beside_the_model_are_found_where_it_lies(mapped, tmp_path, monkeypatch, address) -> None:
+    model, asked = _model("transformer", tmp_path)
+    file = Path(tmp_path / "beside.onnx")
+    onnx.save(onnx.load(model), file, save_as_external_data=True, location="beside.data", size_threshold=256)
+    if mapped:
+        monkeypatch.setattr("spa_cli.graph.model.MAPPED", 1000)
+    # as it is called from there
+    monkeypatch.chdir(tmp_path)
+    made = []
+    for engine in ("here", address):
+        out = tmp_path / engine[:4]
+        out.mkdir()
+        spa_cli.prune(file.name, out / "o.onnx", engine=engine, **asked)
+        made.append([f.read_bytes() for f in sorted(out.iterdir())])
+    assert made[0] == made[1]
+    assert len(made[0]) == 2
+
+
 def test_work_goes_on_with_another_engine(tmp_path, monkeypatch, address) -> None:
     model, asked = _model("convolutions", tmp_path)
     expected = _pruned(model, asked, tmp_path / "whole.onnx")
@@ -185,6 +205,15 @@ def test_work_goes_on_with_another_engine(tmp_path, monkeypatch, address) -> Non
         # nothing is measured twice
         patch.setattr("spa_cli.obspa.rank._ranked", stop)
         assert _pruned(model, asked, tmp_path / "o.onnx", work=tmp_path / "work") == expected
+
+
+def test_workers_that_would_give_something_else_end_the_command(tmp_path, monkeypatch, address) -> None:
+    """Layers are scored without directions where the network does not run; not where workers don't."""
+    model, asked = _model("transformer", tmp_path)
+    monkeypatch.setattr("spa_cli.engines.spread.__version__", "0.0")
+    with pytest.raises(SpreadError, match=r"and here it is 0\.0; give workers the same spa"):
+        _pruned(model, asked, tmp_path / "o.onnx", engine=address)
+    assert not (tmp_path / "o.onnx").exists()
 
 
 def test_what_looks_at_no_samples_is_refused(tmp_path) -> None:

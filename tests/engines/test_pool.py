@@ -9,7 +9,7 @@ import pytest
 
 from spa_cli.engines import Asked
 from spa_cli.engines.pool import Alone, ahead, pool, spreading
-from spa_cli.errors import ModelError, SpreadError, UsageError
+from spa_cli.errors import ModelError, SpreadError
 from tests.engines import pieces
 
 distributed = pytest.importorskip("distributed")
@@ -38,9 +38,9 @@ def test_pieces_give_the_same_here_and_there(address) -> None:
 def test_what_is_made_of_one_thing_goes_once(address) -> None:
     made, one, other = list[int](), object(), object()
     with spreading(Asked.of(address)):
-        found = [pool().once(of, lambda: made.append(1) or 20 + len(made)) for of in (one, other, one)]
+        found = [pool().once(of, lambda _: made.append(1) or 20 + len(made)) for of in (one, other, one)]
         assert [pool().get(f) for f in found] == [21, 22, 21]
-    assert [pool().once(one, lambda: 5), pool().once(one, lambda: 6)] == [5, 6]
+    assert [pool().once(one, lambda _: 5), pool().once(one, lambda _: 6), pool().once(7)] == [5, 6, 7]
 
 
 def test_in_one_process_nothing_is_made_before_it_is_asked_for() -> None:
@@ -105,13 +105,13 @@ def test_workers_that_would_give_something_else_are_refused(monkeypatch, address
     with monkeypatch.context() as patch:
         patch.setattr(spread, "__version__", "0.0")
         says = r"a worker of --engine dask://.* has spa .*, and here it is 0.0; give workers the same spa"
-        with spreading(Asked.of(address)), pytest.raises(UsageError, match=says):
+        with spreading(Asked.of(address)), pytest.raises(SpreadError, match=says):
             pool().send(1)
     with distributed.Client(address.removeprefix("dask://"), set_as_default=False) as client:
         client.run(pieces.threads, "4")
         says = "has no OPENBLAS_NUM_THREADS of 1, and sums that threads share are rounded otherwise; run it with"
         try:
-            with spreading(Asked.of(address)), pytest.raises(UsageError, match=says):
+            with spreading(Asked.of(address)), pytest.raises(SpreadError, match=says):
                 pool().send(1)
         finally:
             client.run(pieces.threads, "1")
@@ -123,7 +123,7 @@ def test_workers_that_do_not_know_spa_are_refused(monkeypatch, address) -> None:
 
     monkeypatch.setattr("spa_cli.engines.spread.about_here", unknown)
     says = r"a worker of --engine dask://.* does not know spa \(ModuleNotFoundError, .*; give workers the same spa and"
-    with spreading(Asked.of(address)), pytest.raises(UsageError, match=says):
+    with spreading(Asked.of(address)), pytest.raises(SpreadError, match=says):
         pool().send(1)
 
 

@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+from onnx import numpy_helper
 
 from spa_cli.engines.pool import Alone
 from spa_cli.runtime.portable import InParts, Portable, weights_of
@@ -49,7 +50,10 @@ def test_networks_travel_without_the_weights_that_travel_once(monkeypatch) -> No
     monkeypatch.setattr("spa_cli.runtime.portable.pool", lambda at=_Travels(): at)
     monkeypatch.setattr("spa_cli.runtime.portable._LARGE", 600)
     chunk = {"x": RNG.standard_normal((3, 8)).astype(np.float32)}
-    network, weights = Portable(GRAPH, probe(GRAPH.model, NAMES)), weights_of(GRAPH)
+    model = probe(GRAPH.model, NAMES)
+    # what is not the graph's own goes with the network
+    model.graph.initializer.append(numpy_helper.from_array(np.ones(500, np.float32), "own"))
+    network, weights = Portable(GRAPH, model), weights_of(GRAPH)
     assert weights.tensors.keys() == {"w4"}
     sent = pickle.dumps(network)
     large = next(t for t in GRAPH.model.graph.initializer if t.name == "w4").raw_data
