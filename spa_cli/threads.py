@@ -12,6 +12,11 @@ import sys
 _NAME = "OPENBLAS_NUM_THREADS"
 
 
+def cores() -> int:
+    """What this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def on_one_thread() -> None:
     """Load NumPy so that its linear algebra takes one thread, whatever the environment asks for.
 
