@@ -15,6 +15,7 @@ from spa_cli.obspa.cholesky import factored, solved
 from spa_cli.obspa.moments import Moments, damped
 from spa_cli.obspa.shrinkage import oracle_approximating
 from spa_cli.obspa.wide import DOUBLE
+from spa_cli.threads import each
 
 # damping relative to the mean of diag H, beside that of the shrinkage; the best on held-back samples wins
 DAMPING = (1e-4, 1e-3, 1e-2, 1e-1)
@@ -67,11 +68,13 @@ class Observations:
 
     def missed(self, w: Array, b: Array) -> Array:
         """Mean squared distance of ``W x + b`` from what is allowed, per output; (g, o)."""
-        total = np.zeros(b.shape)
-        for part in self.blocks():
+
+        def of(part: Observations) -> Array:
             y = predict(part.x, w, b)
             y -= part.nearest(y)
-            total += np.einsum("gno,gno->go", y, y)
+            return np.asarray(np.einsum("gno,gno->go", y, y))
+
+        total = sum(each(of, self.blocks()), np.zeros(b.shape))
         return np.asarray(total / self.x.shape[1])
 
     def blocks(self) -> Iterator[Observations]:
