@@ -85,8 +85,9 @@ def row(*cells: object) -> None:
 
 
 def show_here(model: Path, calib: Path, workers: tuple[int, ...] = (1, 2)) -> None:
-    """One process, and workers of this machine."""
-    import distributed
+    """One process, and workers of this machine, as ``spa`` starts them."""
+    from spa_cli.engines import Asked
+    from spa_cli.engines.reach import client_of
 
     row("workers", "seconds", "of them spread", "on a processor, here + each", "MB by Dask", "bytes")
     row(*["---"] * 6)
@@ -94,13 +95,10 @@ def show_here(model: Path, calib: Path, workers: tuple[int, ...] = (1, 2)) -> No
     seconds, spread, digest = pruned(model, calib, "here")
     row("none", f"{seconds:.1f}", f"{spread:.1f}", f"{time.process_time() - own:.1f}", "", digest[:12])
     for count in workers:
-        with (
-            distributed.LocalCluster(
-                n_workers=count, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0", silence_logs=50
-            ) as cluster,
-            distributed.Client(cluster) as client,
-        ):
-            seconds, spread, digest, size, busy = measured(client, model, calib)
+        with contextlib.ExitStack() as stack:
+            seconds, spread, digest, size, busy = measured(
+                client_of(Asked.of(f"dask:{count}"), count, stack), model, calib
+            )
         row(count, f"{seconds:.1f}", f"{spread:.1f}", busy, f"{size / 1e6:.1f}", digest[:12])
 
 

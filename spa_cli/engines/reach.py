@@ -12,6 +12,8 @@ from spa_cli.extras import extra
 
 # seconds to reach a cluster in
 _REACH = "10s"
+# what Dask has in the environment of its workers, of which one costs a fault for every page of every large array
+_ENVIRONMENT, _TRIM = "distributed.nanny.pre-spawn-environ", "MALLOC_TRIM_THRESHOLD_"
 
 
 def dask(asked: Asked) -> Any:
@@ -24,17 +26,20 @@ def client_of(asked: Asked, workers: int, stack: ExitStack) -> Any:
     distributed = dask(asked)
     if asked.address:
         return stack.enter_context(_reached(distributed, asked))
-    # work takes the memory that it is told to take
-    local = distributed.LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        memory_limit=0,
-        # its pages are for this machine alone, at any port
-        dashboard_address="127.0.0.1:0",
-        worker_dashboard_address="127.0.0.1:0",
-        silence_logs=logging.CRITICAL,
-    )
-    here = stack.enter_context(local)
+    config = extra("dask.config", f"--engine {asked.text} needs Dask", "distributed")
+    environment = {k: v for k, v in config.get(_ENVIRONMENT, {}).items() if k != _TRIM}
+    with config.set({_ENVIRONMENT: environment}):
+        # work takes the memory that it is told to take
+        local = distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            memory_limit=0,
+            # its pages are for this machine alone, at any port
+            dashboard_address="127.0.0.1:0",
+            worker_dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+        )
+        here = stack.enter_context(local)
     return stack.enter_context(distributed.Client(here, set_as_default=False, direct_to_workers=True))
 
 
