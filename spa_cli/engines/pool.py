@@ -1,4 +1,4 @@
-"""Where pieces of the work on one model are done: in this process, or by the workers of a Dask cluster.
+"""Where pieces of the work on one model are done: by the cores of this process, or the workers of a Dask cluster.
 
 A piece is a function of its arguments alone. What a piece gives stays where it was made, for pieces that go on with it,
 until somebody asks for it. What is added up is added up by who asks, in the order in which it asks: the result is the
@@ -8,12 +8,15 @@ same whoever did a piece.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
 from spa_cli.engines import Asked
+from spa_cli.threads import begin, cores, one_of_many
 
 T = TypeVar("T")
 
@@ -69,13 +72,43 @@ class Alone:
         return found
 
 
-_ALONE = Alone()
+class Threads(Alone):
+    """All of it in this process, on all of its cores: a piece is begun when it is called."""
+
+    @property
+    def under_way(self) -> int:  # type: ignore[override]
+        """See ``Pool``."""
+        return cores()
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """See ``Pool``."""
+        return begin(_there, function, *arguments)
+
+    def each(self, function: Callable[..., Iterable[Any]], *arguments: Any) -> Any:
+        """See ``Pool``; once it is begun all of it is made."""
+        return begin(_listed, function, *arguments)
+
+    def get(self, found: Any) -> Any:
+        """See ``Pool``."""
+        return found.result() if isinstance(found, Future) else found
+
+
+def _there(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Pieces are begun in order: those that this one is given are done, or under way."""
+    return function(*(a.result() if isinstance(a, Future) else a for a in arguments))
+
+
+def _listed(function: Callable[..., Iterable[Any]], *arguments: Any) -> list[Any]:
+    return list(_there(function, *arguments))
+
+
+_ALONE, _THREADS = Alone(), Threads()
 _here: ContextVar[Pool | None] = ContextVar("pool", default=None)
 
 
 def pool() -> Pool:
     """That of the command at hand."""
-    return _here.get() or _ALONE
+    return _here.get() or (_ALONE if cores() == 1 or one_of_many() else _THREADS)
 
 
 @contextlib.contextmanager
@@ -94,14 +127,17 @@ def spreading(asked: Asked) -> Iterator[None]:
             _here.reset(token)
 
 
-def pool_for(size: int, worth: int) -> Pool:
-    """That of the command, for pieces of a size that is worth sending; else this process."""
-    return pool() if size >= worth else _ALONE
+def pool_for(size: int, worth: int, most: int) -> Pool:
+    """That of the command, for pieces of a size that is worth sending, and of which there is room for several here;
+    else one after the other in this process.
+    """
+    at = pool()
+    return at if size >= worth and (at.spread or size <= most) else _ALONE
 
 
-def ahead(begun: Iterable[T], at: Pool | None = None) -> Iterator[T]:
-    """The same in order; so many more as the pool has use for have been begun."""
-    waiting, most = deque[T](), (at or pool()).under_way
+def ahead(begun: Iterable[T], at: Pool | None = None, room: float = math.inf) -> Iterator[T]:
+    """The same in order; so many more as the pool has use for have been begun, ``room`` at most."""
+    waiting, most = deque[T](), min((at or pool()).under_way, room)
     for one in begun:
         waiting.append(one)
         if len(waiting) > most:

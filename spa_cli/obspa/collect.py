@@ -65,7 +65,9 @@ def collect(
     takes = [2 * 8 * groups * width**2 for groups, _, width in (each.sizes for each in used)]
     parts, store = stretches(graph, requests, takes, size, room), Store(room)
     found, done, at_hand = _known(used, parts, kept, store, where)
-    network = _Network(graph, chunks, parts, requests, store, at_hand if done else None)
+    # of chunks that are under way at the same time, beside one: what is fetched of them takes as much again as there is
+    beside = [int(2 * room // max(1, sum(map(size, part.names)))) - 1 for part in parts]
+    network = _Network(graph, chunks, parts, requests, store, at_hand if done else None, beside)
     progress = tracked(range((len(parts) - done) * len(chunks)))
     for number in range(done, len(parts)):
         sums = {i: Sums(graph, used[i], where, sum(map(samples_in, chunks))) for i in parts[number].served}
@@ -81,7 +83,10 @@ def collect(
 
 
 class _Network:
-    """The dense network as it is run, stretch by stretch, wherever its chunks are; ``at_hand``: of an earlier run."""
+    """The dense network as it is run, stretch by stretch, wherever its chunks are; ``at_hand``: of an earlier run.
+
+    ``room``: by stretch, for how many chunks beside one there is memory.
+    """
 
     def __init__(
         self,
@@ -91,13 +96,15 @@ class _Network:
         requests: list[list[str]],
         store: Store,
         at_hand: AtHand | None,
+        room: list[int],
     ) -> None:
         self._pool, self._parts = pool(), parts
         self._whole: list[str] | None = None
         network: Portable | InParts
         if len(parts) == 1 and at_hand is None:
             self._whole = sorted({n for names in requests for n in names})
-            network = Portable(graph, probe(graph.to_run(), self._whole, beside=True), arena=False)
+            model = probe(graph.to_run(), self._whole, beside=True)
+            network = Portable(graph, model, arena=False, several=len(chunks) > 1)
             self._weights = weights_of(graph)
         else:
             network = InParts(graph, parts)
@@ -105,18 +112,20 @@ class _Network:
         self._chunks = [self._pool.once(chunk) for chunk in chunks]
         # what is read later of every chunk
         self._left: list[Any] = [{} for _ in chunks]
+        self._room = room
         for (at, name), value in (at_hand or {}).items():
             self._left[at][name] = store.put(value)
 
     def stretch(self, number: int, sums: dict[int, Sums]) -> Iterator[Iterable[tuple[int, Gathered]]]:
         """What every chunk adds, in order."""
         pool, readings = self._pool, self._pool.send({i: one.reading for i, one in sums.items()})
-        first = next(run := ahead(self._passed(number, readings)))
+        first = next(run := ahead(self._passed(number, readings), room=self._room[number]))
         yield pool.get(self._gathered(first, readings, sums, None))
         del first
         # by now the first chunk was added
         shifts = pool.send({i: one.shifts for i, one in sums.items()})
-        for given in ahead(self._gathered(passed, readings, sums, shifts) for passed in run):
+        more = (self._gathered(passed, readings, sums, shifts) for passed in run)
+        for given in ahead(more, room=self._room[number]):
             yield pool.get(given)
 
     def _passed(self, number: int, readings: Any) -> Iterator[tuple[int, Any, Any]]:

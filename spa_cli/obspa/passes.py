@@ -79,8 +79,8 @@ class Passes:
 
     def __init__(self, graph: Graph, outputs: list[str], back: Adjoint, asked: list[Asked], parts: list[Part]) -> None:
         self.pool, self.outputs = pool(), outputs
-        self.forward = self.pool.send(Portable(graph, probe(graph.to_run(), outputs), "all"))
-        self.back = self.pool.send(Portable(graph, back.model, "all"))
+        self.forward = self.pool.send(Portable(graph, probe(graph.to_run(), outputs), "all", several=len(parts) > 1))
+        self.back = self.pool.send(Portable(graph, back.model, "all", several=len(parts) > 1))
         self.weights = weights_of(graph)
         self.asked, self.cotangents = self.pool.send(asked), [back.cotangents[name] for name in outputs]
         self.feeds = [self.pool.once(part.feeds) for part in parts]
@@ -103,10 +103,10 @@ class Passes:
         channels, shapes = self.outputs_of()
         known = self.pool.send(channels)
         for feeds, own in zip(self.feeds, shapes, strict=True):
-            given = deepcopy(rng) if self.pool.spread else rng
+            given = deepcopy(rng) if self.pool.under_way else rng
             how = (self.forward, self.back, self.weights, self.outputs, self.cotangents, known, self.asked)
             yield self.pool.each(_felt, *how, feeds, given)
-            for shape in own if self.pool.spread else ():
+            for shape in own if self.pool.under_way else ():
                 _signs(rng, shape, np.dtype(np.float32))
 
 

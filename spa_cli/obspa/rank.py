@@ -47,7 +47,8 @@ def rank(
     room = portion(_SHARE)
     every, progress = enumerate(grouping.groups), tracked(grouping.groups)
     begun = (_begun(f"ranking-{i}", partial(_read_by, group, found, i, room)) for i, group in every)
-    for i, done in enumerate(ahead(begun)):
+    largest = max((found.bytes(i) for i, _ in enumerate(grouping.groups)), default=0)
+    for i, done in enumerate(ahead(begun, room=room // max(largest, 1) - 1)):
         next(progress)
         ranked = done()
         if ranked is not None:

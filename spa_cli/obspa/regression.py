@@ -69,7 +69,7 @@ class Regression:
         return layer.matrix(value, len(self.matrix))
 
     def rows(self, chunk: int, rows: Array | None) -> Observations:
-        """These positions of each sample of a chunk (``Positions.of``); raises Unfit where networks can't be aligned."""
+        """These positions of each sample of a chunk (see ``Positions``); raises Unfit where networks don't align."""
         layer, groups = self._layer, len(self.matrix)
         x = self._pruned.values[layer.x][chunk]
         inputs = layer.inputs_at(x, rows, groups).astype(np.float32, copy=False)

@@ -175,8 +175,8 @@ def _collect(sides: Sides, layer: Layer, problem: Regression, sharing: int = 1) 
     room = int(min(_ROW_BYTES, portion(_ROW_SHARE)))
     limit = max(1, min(positions(samples, problem.matrix.shape[2]), room // max(wide * samples * sharing, 1)))
     fit, held = list[Observations](), list[Observations]()
-    # drawn in order
-    drawn = ((chunk, sides.where.of(layer, chunk, shape, limit)) for chunk, shape in enumerate(shapes))
+    # all of them before any is looked at: what is drawn next must not depend on how far others came
+    drawn = [(chunk, sides.where.of(layer, chunk, shape, limit)) for chunk, shape in enumerate(shapes)]
     for chunk, rows in enumerate(each(lambda one: problem.rows(*one), drawn)):
         count, total = layer.samples(shapes[chunk]), rows.x.shape[1]
         cut = fitted(count, chunk) * (total // count)

@@ -39,8 +39,8 @@ from spa_cli.runtime.said import said
 _WIDEST, _SHARE = 4096, 1 / 8
 # axes of an output that gives a sample one answer: samples, and its numbers
 ONE_ANSWER = 2
-# bytes of gradients that are held at once
-_BYTES = 256_000_000
+# bytes of gradients that a run gives, and the part of the memory that those of several take
+_BYTES, _AT_ONCE = 256_000_000, 1 / 4
 _SATURATING = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid", "Tanh"})
 
 
@@ -142,7 +142,7 @@ def _measured(
     """Sums over samples and positions of ``g g^T`` (g, o, o), and the chances of positions, chunk by chunk."""
     moments, chances = dict[str, Array](), dict[str, list[Array]]()
     progress = tracked(parts)
-    for run in ahead(passes.begun(rng)):
+    for run in ahead(passes.begun(rng), room=portion(_AT_ONCE) // _BYTES - 1):
         part = next(progress)
         for each, (total, chance) in zip(asked, passes.pool.get(run), strict=True):
             key = each.layer.key

@@ -12,7 +12,7 @@ import onnx
 from spa_cli.engines.pool import pool
 from spa_cli.graph.model import Array, Graph
 from spa_cli.runtime.interpreter import Interpreter
-from spa_cli.runtime.providers import chosen, running_on
+from spa_cli.runtime.providers import CPU, chosen, running_on
 from spa_cli.runtime.session import open_session
 from spa_cli.runtime.store import Kept
 from spa_cli.runtime.stretches import Stretch
@@ -54,12 +54,17 @@ def _absolute(folder: str) -> str:
 class Portable:
     """A session on a model of a graph's weights, as ``graph_session`` opens it.
 
-    It goes as bytes; where nothing goes anywhere the model is not kept once it has been opened.
+    It goes as bytes; where nothing goes anywhere the model is not kept once it has been opened. ``several``: runs are
+    asked for.
     """
 
-    def __init__(self, graph: Graph, model: onnx.ModelProto, level: str = "none", arena: bool = True) -> None:
+    def __init__(
+        self, graph: Graph, model: onnx.ModelProto, level: str = "none", arena: bool = True, several: bool = False
+    ) -> None:
         self._model: onnx.ModelProto | None = model
-        self._how = ("none" if graph.mapped else level, graph.mapped, chosen(), arena)
+        # here several are made at the same time, each by one thread
+        one = several and not pool().spread and bool(pool().under_way) and chosen() == CPU
+        self._how = ("none" if graph.mapped else level, graph.mapped, chosen(), arena, False, 1 if one else None)
         self._folder, self._travels = _absolute(graph.folder), pool().spread
         self._opened: Any = None
         if self._travels:
