@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from spa_cli.graph.model import Array
 from spa_cli.obspa.shrinkage import POSITIONS
 from spa_cli.obspa.wide import DOUBLE
 from spa_cli.runtime.store import Kept, Store
+from spa_cli.threads import each
 
 # rows that are worth a product
 _ENOUGH = 1024
@@ -19,6 +21,11 @@ _ENOUGH = 1024
 _FAR = 10
 # rows of a matrix that are worked on at once
 _STRIPE = 1024
+# rows of which a product is one piece of work
+_ROWS = 16_384
+
+
+T = TypeVar("T")
 
 
 def damped(h: Array, damping: float | Array) -> Array:
@@ -49,8 +56,19 @@ class Product:
     @staticmethod
     def of(x: Array, shift: Array | None) -> Product:
         """``x`` (g, n, p)."""
-        moved = x if shift is None else x - shift
-        return Product(np.matmul(moved.transpose(0, 2, 1), moved), moved.sum(1, dtype=np.float64), x.shape[1], shift)
+        # of very wide ones several products at the same time would take too much
+        rows = _ROWS if x.shape[2] <= DOUBLE else x.shape[1]
+        parts = each(partial(_product, shift), (x[:, at : at + rows] for at in range(0, x.shape[1], rows)))
+        xx, sums = next(parts)
+        for more, also in parts:
+            xx += more
+            sums += also
+        return Product(xx, sums, x.shape[1], shift)
+
+
+def _product(shift: Array | None, x: Array) -> tuple[Array, Array]:
+    moved = x if shift is None else x - shift
+    return np.matmul(moved.transpose(0, 2, 1), moved), moved.sum(1, dtype=np.float64)
 
 
 def enough(x: Array) -> bool:
@@ -131,8 +149,9 @@ class Moments:
             self._xx = np.add(self._xx, kept, out=self._xx)
         self._x = product.x if self._x is None else self._x + product.x
 
-    def _relative(self, x: Array) -> Array:
-        return x if self._shift is None else x - self._shift
+    def _with(self, x: Array, t: Array) -> tuple[Array, Array]:
+        moved = x if self._shift is None else x - self._shift
+        return np.matmul(t.transpose(0, 2, 1), moved).astype(np.float64), t.sum(1, dtype=np.float64)
 
     @property
     def _moved(self) -> Array:
@@ -188,13 +207,15 @@ class Moments:
         m = self.mean_x
         return np.asarray(self.h + m[:, :, None] * m[:, None, :])
 
-    def against(self, parts: Iterable[tuple[Array, Array]]) -> tuple[Array, Array]:
-        """Covariance (g, o, p) and mean (g, o) of targets ``t`` (g, n, o) for the rows ``x`` that were added."""
+    def against(self, parts: Iterable[T], pair: Callable[[T], tuple[Array, Array]]) -> tuple[Array, Array]:
+        """Covariance (g, o, p) and mean (g, o) of targets ``t`` (g, n, o) for the rows ``x`` that were added.
+
+        ``pair``: ``x`` and ``t`` of a part.
+        """
         self._take_up()
-        tx, sums = 0.0, 0.0
-        for x, t in parts:
-            tx = tx + np.matmul(t.transpose(0, 2, 1), self._relative(x)).astype(np.float64)
-            sums = sums + t.sum(1, dtype=np.float64)
+        tx, sums = np.zeros(()), np.zeros(())
+        for product, total in each(lambda part: self._with(*pair(part)), parts):
+            tx, sums = tx + product, sums + total
         mean_t = np.asarray(sums / self.n if self._centred else np.zeros_like(sums))
         return np.asarray(tx / self.n - mean_t[:, :, None] * self._moved[:, None, :]), mean_t
 

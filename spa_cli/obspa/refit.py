@@ -156,9 +156,10 @@ class Problem:
 
     def against(self, w: Array, b: Array) -> tuple[Array, Array]:
         """Covariance with the inputs and mean of the allowed targets nearest to what ``w`` and ``b`` give."""
-        if not self.rows.open:
-            return self.moments.against([(self.rows.x, self.rows.low)])
-        return self.moments.against((part.x, part.nearest(predict(part.x, w, b))) for part in self.rows.blocks())
+        moves = self.rows.open
+        return self.moments.against(
+            self.rows.blocks(), lambda part: (part.x, part.nearest(predict(part.x, w, b)) if moves else part.low)
+        )
 
 
 def divider(h: Array, damping: float | Array, often: bool) -> Callable[[Array], Array]:

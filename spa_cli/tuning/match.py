@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
 from onnxruntime import InferenceSession
@@ -20,12 +18,11 @@ from spa_cli.graph.view import build
 from spa_cli.obspa.regression import aligned
 from spa_cli.runtime.probe import probe
 from spa_cli.surgery.cut import Cut
+from spa_cli.threads import each
 from spa_cli.tuning.augment import TOLD
 from spa_cli.tuning.batches import Feeds
 from spa_cli.tuning.losses import with_losses
 from spa_cli.tuning.terms import VALUES, Term
-
-T = TypeVar("T")
 
 Weights = dict[str, Array]
 # how much sums inside count together, an output being one
@@ -56,7 +53,6 @@ class Match:
         work: Cut | None = None,
         together: int = 1,
     ) -> None:
-        self._pool = ThreadPoolExecutor(together) if together > 1 else None
         threads = 1 if together > 1 else None
         self._states = tuple(states)
         self._narrow: dict[str, Callable[[Array], Array]] = {state.output: state.narrowed for state in states}
@@ -138,20 +134,16 @@ class Match:
 
     def _lost(self, parts: Sequence[Feeds], weights: Mapping[str, Array]) -> Array:
         """Every term's loss, over all samples of these runs."""
-        # opened by the thread that knows the providers in force
+        # opened once
         _ = self.gradients.forward
-        found = np.array([*self._each(lambda feeds: self.losses(feeds, weights), parts)])
+        found = np.array([*each(lambda feeds: self.losses(feeds, weights), parts)])
         return np.average(found, 0, [samples_in(feeds) for feeds in parts])
-
-    def _each(self, made: Callable[[Feeds], T], parts: Sequence[Feeds]) -> Iterator[T]:
-        """What is made of every run, in order, whoever is first."""
-        return map(made, parts) if self._pool is None else self._pool.map(made, parts)
 
     def slope(self, parts: Sequence[Feeds], weights: Mapping[str, Array]) -> tuple[float, Weights]:
         """The weighted loss of one step's samples, and its gradient, by weight."""
         loss, total, samples = 0.0, Weights(), sum(map(samples_in, parts))
         _ = self.gradients.backward
-        slopes = self._each(lambda feeds: self._slope(feeds, weights), parts)
+        slopes = each(lambda feeds: self._slope(feeds, weights), parts)
         for feeds, (value, gradients) in zip(parts, slopes, strict=True):
             share = samples_in(feeds) / samples
             loss += value * share

@@ -8,8 +8,9 @@ import time
 import pytest
 
 from spa_cli.engines import Asked
-from spa_cli.engines.pool import Alone, ahead, pool, spreading
+from spa_cli.engines.pool import Alone, Threads, ahead, pool, spreading
 from spa_cli.errors import ModelError, SpreadError
+from spa_cli.threads import cores
 from tests.engines import pieces
 
 distributed = pytest.importorskip("distributed")
@@ -43,10 +44,24 @@ def test_what_is_made_of_one_thing_goes_once(address) -> None:
     assert [pool().once(one, lambda _: 5), pool().once(one, lambda _: 6), pool().once(7)] == [5, 6, 7]
 
 
-def test_in_one_process_nothing_is_made_before_it_is_asked_for() -> None:
+def test_without_others_nothing_is_made_before_it_is_asked_for() -> None:
     begun = list[int]()
-    for n in ahead(begun.append(n) or n for n in range(3)):
+    for n in ahead((begun.append(n) or n for n in range(3)), Alone()):
         assert begun == list(range(n + 1))
+
+
+def test_here_as_many_are_under_way_as_there_are_cores_and_room(monkeypatch) -> None:
+    monkeypatch.setattr("spa_cli.engines.pool.cores", lambda: 2)
+    for room, expected in ((9, [3, 4, 5, 5, 5]), (1, [2, 3, 4, 5, 5]), (-1, [1, 2, 3, 4, 5])):
+        begun = list[int]()
+        found = [len(begun) for _ in ahead((begun.append(n) or n for n in range(5)), Threads(), room)]
+        assert found == expected
+
+
+def test_within_a_piece_there_is_one_after_the_other() -> None:
+    at = Threads()
+    assert isinstance(at.get(at.call(pool)), Alone) and not isinstance(at.get(at.call(pool)), Threads)
+    assert isinstance(pool(), Threads) == (cores() > 1)
 
 
 def test_workers_have_something_to_go_on_with(address) -> None:
