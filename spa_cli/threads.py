@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from functools import cache
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 _NAME = "OPENBLAS_NUM_THREADS"
@@ -25,8 +26,9 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
+@cache
 def cores() -> int:
-    """What this process may run on."""
+    """What this process may run on, as it was when that was asked first."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -37,20 +39,22 @@ def each(function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
     it is one after the other. As many results as there are cores are ahead of who asks, and no work goes on when
     this ends.
     """
-    if cores() == 1 or one_of_many():
-        yield from map(function, items)
+    rest = iter(items)
+    first = [*islice(rest, 2)]
+    if len(first) < 2 or cores() == 1 or one_of_many():
+        yield from map(function, chain(first, rest))
         return
     begun = deque[Future[T]]()
     try:
-        for item in items:
+        for item in chain(first, rest):
             begun.append(begin(function, item))
             if len(begun) > cores():
                 yield begun.popleft().result()
         while begun:
             yield begun.popleft().result()
     finally:
-        for rest in begun:
-            rest.cancel()
+        for one in begun:
+            one.cancel()
         wait(begun)
 
 
