@@ -37,6 +37,7 @@ from scale_model import (
     on_workers,
     total,
 )
+from scale_workers import show
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -105,7 +106,9 @@ def dask_rates() -> tuple[float, float]:
     import distributed
 
     with (
-        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0) as cluster,
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0
+        ) as cluster,
         distributed.Client(cluster) as client,
     ):
         one, other = client.scheduler_info()["workers"]
@@ -275,6 +278,8 @@ def main() -> None:
         for workers in (0, 1, 2, 4):
             seconds, digest = batch(folder, asked.models, workers)
             row(workers or "none", f"{seconds:.1f}", digest[:12])
+        print()
+        show(folder)
 
 
 if __name__ == "__main__":

@@ -142,6 +142,7 @@ def prune(
     plan_out: PathLike | None = None,
     report: PathLike | None = None,
     dry_run: bool = False,
+    engine: str = "here",
     progress: Wanted = None,
     **options: Unpack[PruneArguments],
 ) -> Result:
@@ -149,7 +150,8 @@ def prune(
 
     ``result.model`` is the small model; it is also written to ``out`` if given, and all there is to see of it to
     ``report``, an HTML page (extra ``report``). A folder with one model beside a config.json or genai_config.json
-    becomes such a folder; ``result.numbers`` is what those files say anew.
+    becomes such a folder; ``result.numbers`` is what those files say anew. ``engine``: where what is measured on
+    samples is done, as for ``prune_many``.
     """
     from spa_cli import pipeline
     from spa_cli.files import Files
@@ -159,8 +161,8 @@ def prune(
 
     files = Files(_file(out), _file(plan_out), _file(report), force)
     if isinstance(model, str | os.PathLike) and (folder := model_folder(Path(model))) is not None:
-        return prune_folder(folder, Options.of(options), files.out, files, dry_run=dry_run)
-    return pipeline.prune(model, Options.of(options), files, dry_run=dry_run)
+        return prune_folder(folder, Options.of(options), files.out, files, dry_run=dry_run, engine=engine)
+    return pipeline.prune(model, Options.of(options), files, dry_run=dry_run, engine=engine)
 
 
 @_spoken

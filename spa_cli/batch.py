@@ -29,7 +29,10 @@ from spa_cli.staging import claimed
 
 @dataclass(frozen=True)
 class Wanted:
-    """Where things go, and how: files for one model, folders for many; ``of_many``: for one of many."""
+    """Where things go, and how: files for one model, folders for many; ``of_many``: for one of many.
+
+    ``engine``: where the work on one model is done.
+    """
 
     out: Path
     plan_out: Path | None = None
@@ -38,6 +41,7 @@ class Wanted:
     dry_run: bool = False
     cache: Path | None = None
     of_many: bool = False
+    engine: str = HERE
 
 
 def prune_file(model: Path, options: Options, wanted: Wanted) -> dict[str, Any]:
@@ -64,7 +68,7 @@ def prune_file(model: Path, options: Options, wanted: Wanted) -> dict[str, Any]:
             found = cache.fetch(key, places, wanted.force)
             if found is not None:
                 return {**found, "input": model.name, "output": str(wanted.out), **_beside(wanted), "cached": True}
-    result = pipeline.prune(model, options, files, dry_run=wanted.dry_run, of_many=wanted.of_many)
+    result = pipeline.prune(model, options, files, dry_run=wanted.dry_run, of_many=wanted.of_many, engine=wanted.engine)
     report = {**prune_json(result, "spa.prune/1"), **_beside(wanted), "cached": False}
     if cache is not None:
         cache.keep(key, _places(wanted, result.source.external), report)

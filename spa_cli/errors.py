@@ -41,6 +41,10 @@ class OptionError(UsageError):
     """An option is not known, is not of its type, is out of range or does not go with another (exit 2)."""
 
 
+class SpreadError(UsageError):
+    """Workers that were to do some of it are not there, would do it otherwise, or end with it (exit 2)."""
+
+
 class ModelError(SpaError):
     """The model is missing, unreadable, invalid, or has nothing prunable (exit 3)."""
 

@@ -9,11 +9,14 @@ from functools import partial
 from spa_cli.analysis import analyse_model
 from spa_cli.calibration.judging import made_up, or_feeds
 from spa_cli.checkpoints import working_in
+from spa_cli.engines import HERE, Asked
+from spa_cli.engines.pool import spreading
 from spa_cli.errors import CutError, OptionError, UsageError, VerificationError
 from spa_cli.files import Files
 from spa_cli.fingerprint import repeatable
 from spa_cli.finish import dearest, measure, provenance, require, warnings_of
 from spa_cli.graph.source import Source
+from spa_cli.importance.registry import DATA
 from spa_cli.memory import allowing
 from spa_cli.options import Options
 from spa_cli.options.tune import DEFAULT, Training
@@ -45,14 +48,25 @@ from spa_cli.verification.subject import Subject
 
 
 def prune(
-    model: Model, options: Options, files: Files = Files(), *, dry_run: bool = False, of_many: bool = False
+    model: Model,
+    options: Options,
+    files: Files = Files(),
+    *,
+    dry_run: bool = False,
+    of_many: bool = False,
+    engine: str = HERE,
 ) -> Result:
     """Prune ``model``: the steps of the design, in order. Raises the errors of ``spa_cli.errors``.
 
     ``files``: what is written; nothing is in a ``dry_run``. ``of_many``: other models get the same options, so a name
-    among them need not be of this one.
+    among them need not be of this one. ``engine``: where what is measured on samples is done.
     """
-    request = Request.of(options)
+    request, asked = Request.of(options), Asked.of(engine)
+    if asked.spread and not (request.repairs or any(p.criterion.needs == DATA for p in request.recipe.parts)):
+        raise OptionError(
+            f"--engine {engine} spreads what is measured of a model on samples, which --method {options.method} does "
+            "not look at; leave it out"
+        )
     with running_on(options.provider), timed_as(options.batch, options.threads), allowing(options.memory_size):
         stage("reading the model")
         source = load(model)
@@ -60,7 +74,7 @@ def prune(
         if files.report is not None and not options.run:
             raise OptionError("--report shows what the model gives, which --no-run does not ask it for; leave one out")
         files = files.dry() if dry_run else files
-        with working_in(options.work, partial(repeatable, source, request)):
+        with spreading(asked), working_in(options.work, partial(repeatable, source, request)):
             return _pruned(source, request, files, of_many)
 
 

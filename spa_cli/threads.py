@@ -1,15 +1,86 @@
-"""The same bytes whatever the machine does besides: NumPy's linear algebra on one thread.
+"""The same bytes whatever the machine does besides: NumPy's linear algebra on one thread, work that is many on all.
 
-What OpenBLAS rounds depends on how many threads share a product, by default as many as there are cores. onnxruntime
-keeps all of its threads: what it gives does not depend on their number.
+What OpenBLAS rounds depends on how many threads share a product, by default as many as there are cores. onnxruntime may
+take several: what it gives does not depend on their number. What is worked out item by item is spread over cores, and
+asked for in order, so that sums are the same however many there are.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
+from functools import cache
+from itertools import chain, islice
+from typing import Any, TypeVar
 
 _NAME = "OPENBLAS_NUM_THREADS"
+# whether this thread is at one item of many
+_at = threading.local()
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+@cache
+def cores() -> int:
+    """What this process may run on, as it was when that was asked first."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def each(function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
+    """What a function gives of every item, in their order: of several at the same time, of each on one core.
+
+    It pays for functions that are mostly NumPy and onnxruntime, which don't hold up other threads. Within one of them
+    it is one after the other. As many results as there are cores are ahead of who asks, and no work goes on when
+    this ends.
+    """
+    rest = iter(items)
+    first = [*islice(rest, 2)]
+    if len(first) < 2 or cores() == 1 or one_of_many():
+        yield from map(function, chain(first, rest))
+        return
+    begun = deque[Future[T]]()
+    try:
+        for item in chain(first, rest):
+            begun.append(begin(function, item))
+            if len(begun) > cores():
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        for one in begun:
+            one.cancel()
+        wait(begun)
+
+
+def one_of_many() -> bool:
+    """Whether this is within a function of ``each``, or one that was begun."""
+    return getattr(_at, "one", False)
+
+
+def begin(function: Callable[..., T], *arguments: Any) -> Future[T]:
+    """Have a function called by another thread, which knows what this one does of providers, progress and errors."""
+    import numpy as np
+
+    return _pool().submit(copy_context().run, _called, function, arguments, np.geterr())
+
+
+def _called(function: Callable[..., T], arguments: tuple[Any, ...], errors: Any) -> T:
+    import numpy as np
+
+    _at.one = True
+    with np.errstate(**errors):
+        return function(*arguments)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(cores(), "spa")
 
 
 def on_one_thread() -> None:

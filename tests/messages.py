@@ -11,7 +11,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
-REFUSALS = ("UsageError", "OptionError", "ModelError", "VerificationError", "UnreachableError")
+REFUSALS = ("UsageError", "OptionError", "SpreadError", "ModelError", "VerificationError", "UnreachableError")
 # functions that give a list of warnings
 TELLERS = ("doubts", "stale", "unchecked", "warnings")
 # functions that hand on what others say

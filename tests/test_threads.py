@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
+from contextvars import ContextVar
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from spa_cli import threads
 from tests.samples import calib_path, model_path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,3 +90,49 @@ def test_the_same_bytes(tmp_path, name, options) -> None:
         )
         found.append(((place / "small.onnx").read_bytes(), (place / "plan.json").read_bytes()))
     assert found[0] == found[1]
+
+
+def test_each_gives_in_order_what_several_threads_make() -> None:
+    """Those that take longest come first: nobody overtakes."""
+    names = set()
+
+    def slow(n: int) -> int:
+        names.add(threading.current_thread().name)
+        time.sleep(0.02 * (6 - n))
+        return n * n
+
+    assert list(threads.each(slow, range(6))) == [n * n for n in range(6)]
+    assert len(names) == min(threads.cores(), 6)
+
+
+def test_each_within_each_is_one_after_the_other() -> None:
+    def inner(n: int) -> list[tuple[int, str]]:
+        return list(threads.each(lambda m: (m, threading.current_thread().name), range(n)))
+
+    for found in threads.each(inner, (3, 4)):
+        assert [m for m, _ in found] == list(range(len(found)))
+        assert len({name for _, name in found}) == 1
+
+
+def test_what_fails_is_raised_once_nothing_is_under_way() -> None:
+    done = list[int]()
+
+    def fails(n: int) -> int:
+        if n == 1:
+            raise ValueError("one")
+        time.sleep(0.05)
+        done.append(n)
+        return n
+
+    with pytest.raises(ValueError, match="one"):
+        list(threads.each(fails, range(9)))
+    known = len(done)
+    time.sleep(0.1)
+    assert len(done) == known < 8
+
+
+def test_other_threads_know_how_errors_are_taken_and_what_is_in_force() -> None:
+    inside: ContextVar[int] = ContextVar("inside", default=0)
+    inside.set(3)
+    with np.errstate(over="raise"):
+        assert list(threads.each(lambda _: (inside.get(), np.geterr()["over"]), range(3))) == [(3, "raise")] * 3

@@ -94,19 +94,20 @@ def test_it_goes_on_where_it_was_stopped_and_gives_the_same(path, monkeypatch) -
 def test_stretches_that_were_run_are_not_run_again(path, monkeypatch) -> None:
     """Activations at the end of the last one are there, too."""
     runs: list[int] = []
-    real = collect._runs
+    real = collect._Network.stretch
 
-    def runs_of(*arguments):
-        runs.append(len(arguments[2]))
-        return real(*arguments)
+    def stretch(network, number, sums):
+        runs.append(number)
+        return real(network, number, sums)
 
-    monkeypatch.setattr(collect, "_runs", runs_of)
-    done, whole = Counter[str](), 4
+    monkeypatch.setattr(collect._Network, "stretch", stretch)
+    done = Counter[str]()
     with monkeypatch.context() as patched, pytest.raises(Stopped):
         counted(patched, done, ("a layer's statistics", 2))
         pruned(path, "small.onnx", work=path.with_name("work"))
     pruned(path, "small.onnx", work=path.with_name("work"))
-    assert runs == [whole, whole - 2]
+    # what was stopped in the third begins there
+    assert runs == [0, 1, 2, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ class WeightGradients:
     ``opened``: the model itself, with the weights in ``names`` as inputs and half precision made single; ``shapes``: of
     that. ``adjoint``: its gradient graph. ``missing``: of the weights without gradients the reason; they are constants.
     ``given``: the outputs that bear cotangents, in order; ``reached``: those that depend on a weight, also without one.
+    ``threads``: how many a run takes (``None``: all there are).
 
     A weight is a number however it is stored: half precision as single, an integer as the number it is, which is
     rounded where it is fed, so that its gradient (by the integer, not by what it stands for) goes straight through.
@@ -48,6 +49,7 @@ class WeightGradients:
     given: tuple[str, ...]
     missing: dict[str, str]
     reached: frozenset[str]
+    threads: int | None = None
 
     def start(self) -> dict[str, Array]:
         """The weights as the file has them, float32 (of double precision: float64), in their own shapes."""
@@ -80,17 +82,17 @@ class WeightGradients:
     @cached_property
     def forward(self) -> InferenceSession:
         """The model: graph inputs and weights in, the outputs in ``given`` out."""
-        return opened(probe(self.opened.in_memory(), self.given))
+        return opened(probe(self.opened.in_memory(), self.given), self.threads)
 
     @cached_property
     def backward(self) -> InferenceSession:
         """The gradient graph: graph inputs, weights and cotangents in; outputs, then gradients out."""
-        return opened(self.adjoint.model)
+        return opened(self.adjoint.model, self.threads)
 
 
-def opened(model: onnx.ModelProto) -> InferenceSession:
+def opened(model: onnx.ModelProto, threads: int | None = None) -> InferenceSession:
     """A session on the providers in force."""
-    return open_session(model, "all", providers=chosen())
+    return open_session(model, "all", providers=chosen(), threads=threads)
 
 
 def computed(
@@ -102,7 +104,9 @@ def computed(
     return dict(zip(names, session.run(names, fed), strict=True))
 
 
-def weight_gradients(graph: Graph, shapes: Shapes, weights: Iterable[str], outputs: Iterable[str]) -> WeightGradients:
+def weight_gradients(
+    graph: Graph, shapes: Shapes, weights: Iterable[str], outputs: Iterable[str], threads: int | None = None
+) -> WeightGradients:
     """Gradients of ``outputs`` in ``weights``: names of initializers, dense or sparse, or of Constants' outputs.
 
     ``shapes``: of the graph, as it was analysed; where its free dimensions are free, the result runs at others too.
@@ -116,7 +120,9 @@ def weight_gradients(graph: Graph, shapes: Shapes, weights: Iterable[str], outpu
         found = adjoint(free, known, [n for n in wanted if n not in missing], outputs)
         reached |= found.reached
         if not found.missing:
-            return WeightGradients(graph, free, known, found, tuple(found.gradients), outputs, missing, reached)
+            return WeightGradients(
+                graph, free, known, found, tuple(found.gradients), outputs, missing, reached, threads
+            )
         # what has no gradient is a constant, of which more is known
         missing |= found.missing
 

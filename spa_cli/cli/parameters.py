@@ -26,8 +26,8 @@ Force = Annotated[bool, typer.Option("--force", help="Replace the output if it e
 Engine = Annotated[
     str,
     typer.Option(
-        help="Where work on many is done: here (one process after the other), dask (workers on this machine), dask:4 "
-        "(so many), dask://HOST:PORT (a cluster; extra dask)."
+        help="Where models, budgets, or the samples of one model are worked on: here (one after the other), dask "
+        "(workers on this machine), dask:4 (so many), dask://HOST:PORT (a cluster; extra dask)."
     ),
 ]
 

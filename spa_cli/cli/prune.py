@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -58,8 +59,6 @@ def prune(
     a process of its own, so that one that crashes or hangs is an error like others.
     """
     from spa_cli.batch import Wanted, prune_file, prune_files
-    from spa_cli.engines import Asked
-    from spa_cli.errors import OptionError
     from spa_cli.folders.prune import prune_folder_apart
     from spa_cli.folders.recognise import model_folder
     from spa_cli.options import Options
@@ -68,8 +67,8 @@ def prune(
     wanted = Wanted(output, plan_out, report, force, dry_run, cache)
     folder = model_folder(model[0]) if len(model) == 1 and model[0].is_dir() else None
     alone = folder is not None or (len(model) == 1 and not model[0].is_dir())
-    if Asked.of(engine).spread and alone:
-        raise OptionError(f"--engine {engine} spreads several models, and '{model[0]}' is one; leave it out")
+    if alone:
+        wanted = replace(wanted, engine=engine)
     if folder is not None:
         show_report(prune_folder_apart(folder, asked, wanted, bounds), json, "pruned")
     elif alone:

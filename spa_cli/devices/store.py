@@ -23,6 +23,7 @@ from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.session import Feeds
 from spa_cli.runtime.timed import asked
 from spa_cli.staging import private, user_cache
+from spa_cli.threads import cores
 from spa_cli.written import forget
 
 # goes up when something else is measured, or in another way
@@ -45,8 +46,7 @@ def machine() -> str:
     except OSError:
         # only Linux has it
         pass
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {cores} cores, onnxruntime {ort.__version__}"
+    return f"{name}, {cores()} cores, onnxruntime {ort.__version__}"
 
 
 def key_of(analysis: Analysis, feeds: Feeds) -> str:

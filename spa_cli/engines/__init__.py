@@ -7,7 +7,6 @@ whoever did it: every job finds the same files, and computes on one thread what 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, Protocol
 
 from spa_cli.errors import OptionError, SpaError
 from spa_cli.isolation import Bounds
+from spa_cli.threads import cores
 
 # one process, as long as nothing else is asked for
 HERE = "here"
@@ -62,7 +62,7 @@ class Asked:
 
     def sharing(self, jobs: int) -> int:
         """How many work on so many jobs at the same time on this machine, and share its memory."""
-        return min(self.workers or _cores(), max(jobs, 1)) if self.spread and not self.address else 1
+        return min(self.workers or cores(), max(jobs, 1)) if self.spread and not self.address else 1
 
     @staticmethod
     def of(text: str) -> Asked:
@@ -97,11 +97,6 @@ def attempted(call: Callable[[], Any]) -> Made:
         return Made(call())
     except SpaError as error:
         return Made(error=error)
-
-
-def _cores() -> int:
-    """What this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _is_address(text: str) -> bool:

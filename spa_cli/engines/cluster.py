@@ -18,13 +18,11 @@ from typing import Any
 
 from spa_cli import written
 from spa_cli.engines import Asked, Job, Made, attempted
+from spa_cli.engines.reach import client_of, dask
 from spa_cli.errors import ModelError, SpaError, UsageError, first_line
-from spa_cli.extras import extra
 from spa_cli.isolation import Bounds, Isolated
 from spa_cli.progress import LOG, NOTE, level, tell, within
 
-# seconds to reach a cluster in
-_REACH = "10s"
 # one child a thread of the worker, kept from job to job: it has to read libraries first
 _own = threading.local()
 
@@ -37,13 +35,9 @@ class Cluster:
         self._run, self._futures = uuid.uuid4().hex, list[Any]()
 
     def __enter__(self) -> Cluster:
-        self._dask = extra("distributed", f"--engine {self._asked.text} needs Dask", "distributed")
+        self._dask = dask(self._asked)
         with ExitStack() as stack:
-            if self._asked.address:
-                client = self._reached()
-            else:
-                client = self._dask.Client(stack.enter_context(self._local()), set_as_default=False)
-            self._client = stack.enter_context(client)
+            self._client = client_of(self._asked, self._workers, stack)
             self._stack = stack.pop_all()
         return self
 
@@ -52,28 +46,6 @@ class Cluster:
             # a cluster that is gone has nothing to stop
             self._client.cancel(self._futures, force=True)
         self._stack.close()
-
-    def _local(self) -> Any:
-        # work is done in children of the workers, which have the memory that they are told to take
-        return self._dask.LocalCluster(
-            n_workers=self._workers,
-            threads_per_worker=1,
-            memory_limit=0,
-            # its pages are for this machine alone, at any port
-            dashboard_address="127.0.0.1:0",
-            worker_dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
-        )
-
-    def _reached(self) -> Any:
-        """A client of what is there; keys, certificates and whether they are needed are Dask's own configuration."""
-        try:
-            return self._dask.Client(self._asked.address, set_as_default=False, timeout=_REACH)
-        except (OSError, TimeoutError, ValueError, TypeError) as error:
-            raise UsageError(
-                f"no Dask cluster answers at '{self._asked.text}' ({first_line(error)}); run 'dask scheduler' and "
-                "'dask worker' there, or name another"
-            ) from error
 
     def map(self, function: str, jobs: Sequence[Job]) -> Iterator[Made]:
         """See ``Engine``."""

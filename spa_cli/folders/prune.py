@@ -12,6 +12,7 @@ from spa_cli import pipeline
 from spa_cli.atomic import refusing
 from spa_cli.batch import Wanted
 from spa_cli.channels.naming import INSIDE, RESIDUAL
+from spa_cli.engines import HERE
 from spa_cli.errors import UsageError
 from spa_cli.files import Files
 from spa_cli.folders import keys
@@ -30,14 +31,25 @@ _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack")
 
 
 def prune_folder(
-    folder: ModelFolder, options: Options, out: Path | None, files: Files = Files(), *, dry_run: bool = False
+    folder: ModelFolder,
+    options: Options,
+    out: Path | None,
+    files: Files = Files(),
+    *,
+    dry_run: bool = False,
+    engine: str = HERE,
 ) -> Result:
     """Prune the model of a folder, and write ``out`` with it: numbers as they are now, the rest as it was.
 
-    ``files``: what is written beside, and whether over what is there. Raises the errors of ``spa_cli.errors``.
+    ``files``: what is written beside, and whether over what is there; ``engine``: as for ``pipeline.prune``. Raises the
+    errors of ``spa_cli.errors``.
     """
     asked = _options(folder, options)
-    return _made(folder, out, files, lambda f: pipeline.prune(folder.model, asked, f, dry_run=dry_run), dry_run)
+
+    def work(f: Files) -> Result:
+        return pipeline.prune(folder.model, asked, f, dry_run=dry_run, engine=engine)
+
+    return _made(folder, out, files, work, dry_run)
 
 
 def apply_to_folder(
@@ -77,7 +89,7 @@ def pruned(folder: ModelFolder, options: Options, wanted: Wanted) -> dict[str, A
     if wanted.cache is not None:
         LOG.warning("--cache keeps models alone, not with the files beside them; nothing is taken from it")
     files = Files(None, wanted.plan_out, wanted.report, wanted.force)
-    result = prune_folder(folder, options, wanted.out, files, dry_run=wanted.dry_run)
+    result = prune_folder(folder, options, wanted.out, files, dry_run=wanted.dry_run, engine=wanted.engine)
     others = {"plan": wanted.plan_out, "page": wanted.report}
     told = {name: str(file) if file is not None and not wanted.dry_run else None for name, file in others.items()}
     return {**prune_json(result, "spa.prune/1"), **told, "cached": False}

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from spa_cli.calibration.chunks import samples_in
 from spa_cli.checkpoints import Checkpoints
-from spa_cli.errors import UsageError
+from spa_cli.engines.pool import ahead, pool
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.shapes import Shapes
 from spa_cli.memory import portion
+from spa_cli.obspa.gather import Gathered, gathered, left, part, shapes_of, whole
 from spa_cli.obspa.layers import Layer, graph_shape
 from spa_cli.obspa.positions import Positions
 from spa_cli.obspa.statistics import Statistics, reader
@@ -22,16 +24,14 @@ from spa_cli.obspa.sums import Sums, Used
 from spa_cli.obspa.wide import widest
 from spa_cli.operators.contracts import ShapeOf
 from spa_cli.progress import tracked
+from spa_cli.runtime.portable import InParts, Portable, weights_of
 from spa_cli.runtime.probe import probe
-from spa_cli.runtime.said import said
-from spa_cli.runtime.session import graph_session
 from spa_cli.runtime.store import Store
-from spa_cli.runtime.stretches import Stretch, in_stretches, stretches
+from spa_cli.runtime.stretches import Stretch, stretches
 
 # of the memory there is, what is fetched in one run may take, and what is kept of moments and of activations
 _SHARE = 1 / 4
 
-Run = Iterator[dict[str, Array]]
 # activations by chunk and name
 AtHand = dict[tuple[int, str], Array]
 
@@ -65,22 +65,90 @@ def collect(
     takes = [2 * 8 * groups * width**2 for groups, _, width in (each.sizes for each in used)]
     parts, store = stretches(graph, requests, takes, size, room), Store(room)
     found, done, at_hand = _known(used, parts, kept, store, where)
+    # of chunks that are under way at the same time, beside one: what is fetched of them takes as much again as there is
+    beside = [int(2 * room // max(1, sum(map(size, part.names)))) - 1 for part in parts]
+    network = _Network(graph, chunks, parts, requests, store, at_hand if done else None, beside)
     progress = tracked(range((len(parts) - done) * len(chunks)))
-    for number, run in enumerate(_runs(graph, chunks, parts[done:], requests, store, at_hand), done):
-        served = parts[number].served
-        sums = {i: Sums(graph, used[i], where, sum(map(samples_in, chunks))) for i in served}
-        ends: dict[str, Array] = {}
-        for at, values in enumerate(run):
+    for number in range(done, len(parts)):
+        sums = {i: Sums(graph, used[i], where, sum(map(samples_in, chunks))) for i in parts[number].served}
+        for given in network.stretch(number, sums):
             next(progress)
-            for i in served:
-                sums[i].add(at, {**chunks[at], **values})
-            if kept.active:
-                ends |= {f"{at}/{n}": values[name] for n, name in enumerate(sorted(parts[number].kept))}
-        own = {i: sums[i].statistics(store) for i in served if sums[i].moments.n}
+            for i, one in given:
+                sums[i].add(one)
+        own = {i: sums[i].statistics(store) for i in sums if sums[i].moments.n}
         found |= own
-        _keep(kept, number, own, ends, where)
+        _keep(kept, number, own, network.ends() if kept.active else {}, where)
     next(progress, None)
     return {each.layer.key: found[i] for i, each in enumerate(used) if i in found}
+
+
+class _Network:
+    """The dense network as it is run, stretch by stretch, wherever its chunks are; ``at_hand``: of an earlier run.
+
+    ``room``: by stretch, for how many chunks beside one there is memory.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        chunks: list[dict[str, Array]],
+        parts: list[Stretch],
+        requests: list[list[str]],
+        store: Store,
+        at_hand: AtHand | None,
+        room: list[int],
+    ) -> None:
+        self._pool, self._parts = pool(), parts
+        self._whole: list[str] | None = None
+        network: Portable | InParts
+        if len(parts) == 1 and at_hand is None:
+            self._whole = sorted({n for names in requests for n in names})
+            model = probe(graph.to_run(), self._whole, beside=True)
+            network = Portable(graph, model, arena=False, several=len(chunks) > 1)
+            self._weights = weights_of(graph)
+        else:
+            network = InParts(graph, parts)
+        self._network, self._store = self._pool.send(network), self._pool.send(store)
+        self._chunks = [self._pool.once(chunk) for chunk in chunks]
+        # what is read later of every chunk
+        self._left: list[Any] = [{} for _ in chunks]
+        self._room = room
+        for (at, name), value in (at_hand or {}).items():
+            self._left[at][name] = store.put(value)
+
+    def stretch(self, number: int, sums: dict[int, Sums]) -> Iterator[Iterable[tuple[int, Gathered]]]:
+        """What every chunk adds, in order."""
+        pool, readings = self._pool, self._pool.send({i: one.reading for i, one in sums.items()})
+        first = next(run := ahead(self._passed(number, readings), room=self._room[number]))
+        yield pool.get(self._gathered(first, readings, sums, None))
+        del first
+        # by now the first chunk was added
+        shifts = pool.send({i: one.shifts for i, one in sums.items()})
+        more = (self._gathered(passed, readings, sums, shifts) for passed in run)
+        for given in ahead(more, room=self._room[number]):
+            yield pool.get(given)
+
+    def _passed(self, number: int, readings: Any) -> Iterator[tuple[int, Any, Any]]:
+        """The number of every chunk, what is fetched of it, and the shapes of that."""
+        call = self._pool.call
+        for at, chunk in enumerate(self._chunks):
+            if self._whole is not None:
+                values = call(whole, self._network, self._weights, self._whole, chunk)
+            else:
+                before, names = self._left[at], sorted(self._parts[number].kept)
+                values = call(part, self._network, number, chunk, before)
+                self._left[at] = call(left, values, names, before, self._store)
+            yield at, values, call(shapes_of, readings, values)
+
+    def _gathered(self, passed: tuple[int, Any, Any], readings: Any, sums: dict[int, Sums], shifts: Any) -> Any:
+        at, values, shapes = passed
+        rows = {i: sums[i].draw(at, shape) for i, shape in self._pool.get(shapes).items()}
+        return self._pool.each(gathered, readings, values, rows, shifts)
+
+    def ends(self) -> dict[str, Array]:
+        """What is read later of every chunk, by the number of the chunk and of the name."""
+        every = ((at, self._pool.get(left)) for at, left in enumerate(self._left))
+        return {f"{at}/{n}": own[name].get() for at, own in every for n, name in enumerate(sorted(own))}
 
 
 def _known(
@@ -143,31 +211,3 @@ def _fetched(graph: Graph, layer: Layer) -> list[str]:
     units = [layer.node.outputs[0]] if layer.recurrent and layer.node.outputs[0] else []
     names = dict.fromkeys([layer.x, layer.around.target, layer.around.after_norm, *units])
     return [n for n in names if n not in graph.inputs and n not in graph.parameters]
-
-
-def _runs(
-    graph: Graph,
-    chunks: list[dict[str, Array]],
-    parts: list[Stretch],
-    requests: list[list[str]],
-    store: Store,
-    at_hand: AtHand,
-) -> Iterator[Run]:
-    """The values that every stretch fetches, chunk by chunk."""
-    if len(parts) > 1 or at_hand:
-        for run in in_stretches(graph, chunks, parts, store, at_hand):
-            yield _taken(run)
-    elif parts:
-        wanted = sorted({n for names in requests for n in names})
-        session = graph_session(graph, probe(graph.to_run(), wanted, beside=True), arena=False)
-        runs = (dict(zip(wanted, session.run(wanted, chunk), strict=True)) if wanted else {} for chunk in chunks)
-        yield _taken(runs)
-
-
-def _taken(run: Run) -> Run:
-    try:
-        yield from run
-    except Exception as error:
-        raise UsageError(
-            f"the model does not run on one of the calibration samples ({said(error)}); give samples it takes"
-        ) from error

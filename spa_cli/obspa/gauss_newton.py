@@ -19,6 +19,7 @@ from spa_cli.graph.model import Array
 from spa_cli.obspa.layers import Layer
 from spa_cli.obspa.moments import Moments, damped
 from spa_cli.obspa.region import Region
+from spa_cli.threads import each
 
 # relative to the mean of the diagonal of each Kronecker factor; early stopping does the rest
 DAMPING, _ITERATIONS = 1e-2, 3
@@ -67,7 +68,7 @@ class Block:
 
     def error(self, parts: Sequence[PairSamples], step: Array | None = None) -> float:
         """Sum of squares of ``missed``."""
-        return sum(float(np.square(self.missed(part, step), dtype=np.float64).sum()) for part in parts)
+        return sum(each(lambda part: float(np.square(self.missed(part, step), dtype=np.float64).sum()), parts))
 
     def felt(self, samples: PairSamples, error: Array) -> Array:
         """``J^T`` of an error, at every row, as far as it is one (``PairSamples.fixed``)."""
@@ -87,17 +88,18 @@ class Block:
 def gauss_newton(block: Block, parts: Sequence[PairSamples], rng: np.random.Generator) -> Array:
     """The step (g, o, p) of the first layer's weights; ``rng`` draws what its preconditioner is measured with."""
     felt, read = Moments(), Moments()
-    for part in parts:
-        felt.add(block.felt(part, rng.choice(np.array([-1, 1], np.float32), part.y.shape)))
+    signs = (rng.choice(np.array([-1, 1], np.float32), part.y.shape) for part in parts)
+    for part, own in zip(parts, each(lambda pair: block.felt(*pair), zip(parts, signs, strict=True)), strict=True):
+        felt.add(own)
         read.add(part.rows)
     inner, outer = damped(felt.second, DAMPING), damped(read.second, DAMPING)
     left, right = np.linalg.inv(inner), np.linalg.inv(outer)
     level = 0.1 * DAMPING * sum(part.rows.shape[1] for part in parts)
 
     def curvature(step: Array) -> Array:
-        return np.asarray(sum(block.curvature(part, step) for part in parts) + level * (inner @ step @ outer))
+        return np.asarray(sum(each(lambda part: block.curvature(part, step), parts)) + level * (inner @ step @ outer))
 
-    wanted = np.asarray(sum(block.gradient(part, block.missed(part)) for part in parts))
+    wanted = np.asarray(sum(each(lambda part: block.gradient(part, block.missed(part)), parts)))
     return conjugate_gradients(curvature, wanted, lambda error: np.asarray(left @ error @ right), _ITERATIONS)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from spa_cli.graph.model import Array
 from spa_cli.obspa.shrinkage import POSITIONS
 from spa_cli.obspa.wide import DOUBLE
 from spa_cli.runtime.store import Kept, Store
+from spa_cli.threads import each
 
 # rows that are worth a product
 _ENOUGH = 1024
@@ -18,6 +21,11 @@ _ENOUGH = 1024
 _FAR = 10
 # rows of a matrix that are worked on at once
 _STRIPE = 1024
+# rows of which a product is one piece of work
+_ROWS = 16_384
+
+
+T = TypeVar("T")
 
 
 def damped(h: Array, damping: float | Array) -> Array:
@@ -27,6 +35,45 @@ def damped(h: Array, damping: float | Array) -> Array:
     found: Array = h.copy()
     found[:, np.arange(p), np.arange(p)] += level[:, None]
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class Shift:
+    """What is taken off the rows of a layer, (g, 1, p); ``None``: nothing."""
+
+    value: Array | None
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """Of ``n`` rows, less ``shift``: ``X^T X`` (g, p, p), as single precision gives it, and sums (g, p)."""
+
+    xx: Array
+    x: Array
+    n: int
+    shift: Array | None
+
+    @staticmethod
+    def of(x: Array, shift: Array | None) -> Product:
+        """``x`` (g, n, p)."""
+        # of very wide ones several products at the same time would take too much
+        rows = _ROWS if x.shape[2] <= DOUBLE else x.shape[1]
+        parts = each(partial(_product, shift), (x[:, at : at + rows] for at in range(0, x.shape[1], rows)))
+        xx, sums = next(parts)
+        for more, also in parts:
+            xx += more
+            sums += also
+        return Product(xx, sums, x.shape[1], shift)
+
+
+def _product(shift: Array | None, x: Array) -> tuple[Array, Array]:
+    moved = x if shift is None else x - shift
+    return np.matmul(moved.transpose(0, 2, 1), moved), moved.sum(1, dtype=np.float64)
+
+
+def enough(x: Array) -> bool:
+    """Whether rows (g, n, p) are worth a product of their own."""
+    return bool(x.shape[1] >= max(x.shape[2] // 2, _ENOUGH))
 
 
 class Moments:
@@ -54,32 +101,57 @@ class Moments:
         """Add rows, which come from so many samples (0: each from its own)."""
         if not x.shape[1]:
             return
-        self._waiting.append(x.astype(np.float32, copy=False))
-        if sum(w.shape[1] for w in self._waiting) >= max(x.shape[2] // 2, _ENOUGH):
-            self._take_up()
-        self.n += x.shape[1]
-        self.rows += min(x.shape[1], POSITIONS * (samples or x.shape[1]))
+        x = x.astype(np.float32, copy=False)
+        if self._taken and enough(x):
+            # it need not be known who waits
+            self._add_up(Product.of(x, self._shift))
+        else:
+            self._waiting.append(x)
+            if sum(w.shape[1] for w in self._waiting) >= max(x.shape[2] // 2, _ENOUGH):
+                self._take_up()
+        self._count(x.shape[1], samples)
+
+    def add_product(self, product: Product, samples: int) -> None:
+        """Add rows that were multiplied elsewhere, less the ``shift`` that these moments have; the first say it."""
+        if not self._taken:
+            self._shift = product.shift
+        self._add_up(product)
+        self._count(product.n, samples)
+
+    @property
+    def shift(self) -> Shift | None:
+        """What is taken off all rows; ``None``: that is not known yet."""
+        return Shift(self._shift) if self._taken else None
+
+    def _count(self, n: int, samples: int) -> None:
+        self.n += n
+        self.rows += min(n, POSITIONS * (samples or n))
 
     def _take_up(self) -> None:
         """Add up the rows that wait: a product of many costs less than many of a few."""
         waiting, self._waiting = self._waiting, []
         if waiting:
-            if self._h is not None:
-                m = self._moved
-                self._xx, self._h = (self._h + m[:, :, None] * m[:, None, :]) * self._taken, None
             x = waiting[0] if len(waiting) == 1 else np.concatenate(waiting, 1)
             if self._centred and not self._taken:
-                self._shift = _far(x[:, :_ENOUGH])
-            x = self._relative(x)
-            xx = np.matmul(x.transpose(0, 2, 1), x)
-            x_sum = x.sum(1, dtype=np.float64)
-            self._taken += x.shape[1]
-            kept = xx if len(xx[0]) > DOUBLE else xx.astype(np.float64)
-            self._xx = kept if self._xx is None else np.add(self._xx, kept, out=self._xx)
-            self._x = x_sum if self._x is None else self._x + x_sum
+                self._shift = far(x)
+            self._add_up(Product.of(x, self._shift))
 
-    def _relative(self, x: Array) -> Array:
-        return x if self._shift is None else x - self._shift
+    def _add_up(self, product: Product) -> None:
+        if self._h is not None:
+            m = self._moved
+            self._xx, self._h = (self._h + m[:, :, None] * m[:, None, :]) * self._taken, None
+        self._taken += product.n
+        kept = product.xx if product.xx.shape[1] > DOUBLE else product.xx.astype(np.float64)
+        if self._xx is None:
+            # what came from elsewhere is not to be written to
+            self._xx = kept if kept.flags.writeable else kept.copy()
+        else:
+            self._xx = np.add(self._xx, kept, out=self._xx)
+        self._x = product.x if self._x is None else self._x + product.x
+
+    def _with(self, x: Array, t: Array) -> tuple[Array, Array]:
+        moved = x if self._shift is None else x - self._shift
+        return np.matmul(t.transpose(0, 2, 1), moved).astype(np.float64), t.sum(1, dtype=np.float64)
 
     @property
     def _moved(self) -> Array:
@@ -135,19 +207,24 @@ class Moments:
         m = self.mean_x
         return np.asarray(self.h + m[:, :, None] * m[:, None, :])
 
-    def against(self, parts: Iterable[tuple[Array, Array]]) -> tuple[Array, Array]:
-        """Covariance (g, o, p) and mean (g, o) of targets ``t`` (g, n, o) for the rows ``x`` that were added."""
+    def against(self, parts: Iterable[T], pair: Callable[[T], tuple[Array, Array]]) -> tuple[Array, Array]:
+        """Covariance (g, o, p) and mean (g, o) of targets ``t`` (g, n, o) for the rows ``x`` that were added.
+
+        ``pair``: ``x`` and ``t`` of a part.
+        """
         self._take_up()
-        tx, sums = 0.0, 0.0
-        for x, t in parts:
-            tx = tx + np.matmul(t.transpose(0, 2, 1), self._relative(x)).astype(np.float64)
-            sums = sums + t.sum(1, dtype=np.float64)
+        tx, sums = np.zeros(()), np.zeros(())
+        for product, total in each(lambda part: self._with(*pair(part)), parts):
+            tx, sums = tx + product, sums + total
         mean_t = np.asarray(sums / self.n if self._centred else np.zeros_like(sums))
         return np.asarray(tx / self.n - mean_t[:, :, None] * self._moved[:, None, :]), mean_t
 
 
-def _far(x: Array) -> Array | None:
-    """Means (g, 1, p) of the coordinates that hardly differ from theirs, else zero; ``None`` if that is all."""
+def far(x: Array) -> Array | None:
+    """Means (g, 1, p) of the coordinates that hardly differ from theirs in the first rows, else zero; ``None`` if that
+    is all.
+    """
+    x = x[:, :_ENOUGH]
     mean = x.mean(1, keepdims=True, dtype=np.float64)
     deviation = np.sqrt(np.square(x - mean.astype(np.float32)).mean(1, keepdims=True, dtype=np.float64))
     far = np.abs(mean) > _FAR * deviation

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from spa_cli.channels.ranking import Ranking, Scores
 from spa_cli.channels.slices import shape_of, slot_of, sums
 from spa_cli.channels.state import PRODUCER
 from spa_cli.checkpoints import checkpoints
+from spa_cli.engines.pool import ahead, pool
 from spa_cli.graph.model import Array, Graph
 from spa_cli.memory import portion
 from spa_cli.obspa.at_once import at_once
@@ -23,6 +25,8 @@ from spa_cli.obspa.shrinkage import shrunk
 from spa_cli.obspa.statistics import Statistics
 from spa_cli.progress import tracked
 
+# and how many readers it has; ``None``: some of its channels have none
+_Ranked: TypeAlias = tuple[Ranking, int] | None
 # of the memory there is, what ranking a group step by step may take
 _SHARE = 1 / 4
 
@@ -41,8 +45,12 @@ def rank(
     """
     known, each = dict[int, Ranking](), list[float]()
     room = portion(_SHARE)
-    for i, group in enumerate(tracked(grouping.groups)):
-        ranked = _once(f"ranking-{i}", partial(_read_by, group, found, i, room))
+    every, progress = enumerate(grouping.groups), tracked(grouping.groups)
+    begun = (_begun(f"ranking-{i}", partial(_read_by, group, found, i, room)) for i, group in every)
+    largest = max((found.bytes(i) for i, _ in enumerate(grouping.groups)), default=0)
+    for i, done in enumerate(ahead(begun, room=room // max(largest, 1) - 1)):
+        next(progress)
+        ranked = done()
         if ranked is not None:
             known[i], readers = ranked
             each.append(float(known[i].loss.sum()) / readers)
@@ -53,30 +61,36 @@ def rank(
     ]
 
 
-def _once(step: str, rank: Callable[[], tuple[Ranking, int] | None]) -> tuple[Ranking, int] | None:
-    """What ``rank`` gives, or gave to an earlier run."""
+def _begun(step: str, begin: Callable[[], Any]) -> Callable[[], _Ranked]:
+    """Begin a ranking; what asks for what comes of it, or came of it in an earlier run."""
     before = checkpoints().get(step)
     if before is not None:
-        return (Ranking(before["order"], before["loss"]), int(before["readers"])) if before else None
-    found = rank()
-    arrays = {} if found is None else {"order": found[0].order, "loss": found[0].loss, "readers": found[1]}
-    checkpoints().put(step, arrays)
-    return found
+        return lambda: (Ranking(before["order"], before["loss"]), int(before["readers"])) if before else None
+    begun = begin()
+
+    def done() -> _Ranked:
+        found: _Ranked = pool().get(begun)
+        arrays = {} if found is None else {"order": found[0].order, "loss": found[0].loss, "readers": found[1]}
+        checkpoints().put(step, arrays)
+        return found
+
+    return done
 
 
-def _read_by(group: Group, found: Consumers, index: int, room: float) -> tuple[Ranking, int] | None:
-    """The ranking of a group and how many readers it has; ``None`` if some of its channels have none."""
+def _read_by(group: Group, found: Consumers, index: int, room: float) -> Any:
+    """Stands for the ranking of a group and how many readers it has; ``None`` if some of its channels have none."""
     if found.bytes(index) > room:
+        # layer by layer, which lie here
         return at_once(group, partial(found.one_by_one, index))
     blocks = found[index]
-    return (_ranking(group, blocks), sum(map(len, blocks))) if all(blocks) else None
+    return pool().call(_ranked, group.channels, bool(len(group.blocks)), blocks) if all(blocks) else None
 
 
-def _ranking(group: Group, found: list[list[Reader]]) -> Ranking:
-    curves = [greedy([_consumer(r) for r in together(block)], group.channels) for block in found]
+def _ranked(channels: int, blocked: bool, found: list[list[Reader]]) -> _Ranked:
+    curves = [greedy([_consumer(r) for r in together(block)], channels) for block in found]
     order = np.stack([o for o, _ in curves])
     loss = convex(np.sum([e for _, e in curves], 0))
-    return Ranking(order if len(group.blocks) else order[0], loss)
+    return Ranking(order if blocked else order[0], loss), sum(map(len, found))
 
 
 def _consumer(reading: Reader) -> Consumer | Rigid:

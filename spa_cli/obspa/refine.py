@@ -6,6 +6,8 @@ move so that the second layer, as fitted, comes closer to *its* targets: one ste
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from spa_cli.graph.model import Array
@@ -18,6 +20,7 @@ from spa_cli.obspa.unfit import Unfit
 from spa_cli.obspa.wide import DOUBLE
 from spa_cli.runtime.interpreter import Interpreter
 from spa_cli.runtime.said import said
+from spa_cli.threads import each
 
 # positions of the first layer that are looked at, and the bytes that all that is known of them may take
 _POSITIONS, _BYTES = 65_536, 500_000_000
@@ -54,7 +57,8 @@ def _refined(
     # sizes that a cut has replaced are read, too
     read = dict.fromkeys(i for proto in behind for i in proto.input if i and i not in made)
     beside = [name for name in read if pruned.parameter(name) is None]
-    fit, held = ([_some(pair, first, second, pruned, beside, *own) for own in part.items()] for part in parts)
+    some = partial(_some, pair, first, second, pruned, beside)
+    fit, held = ([*each(lambda own: some(*own), part.items())] for part in parts)
     chunk, which = next(iter(parts[0].items()))
     (whole,) = pruned.peek([pair.second.around.after_norm], chunk)
     # tensors that hold positions as samples, beside those that don't
@@ -62,7 +66,7 @@ def _refined(
         raise Unfit("some samples alone give something else than among all")
     size = sum(float(np.square(own.y, dtype=np.float64).sum()) for own in held)
     start, end = pair.first.around.output, pair.second.around.after_norm
-    block = Block(pair.first, Region(pruned, behind, start, end, fit[0].given))
+    block = Block(pair.first, Region(pruned, behind, start, end, fit[0].given, pruned.threads))
     before = block.error(held)
     if before <= _NOTHING * size:
         return None

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
+from spa_cli.engines.pool import ahead, pool_for
 from spa_cli.graph.model import Array
 from spa_cli.obspa.cholesky import factored, solved
 from spa_cli.obspa.moments import Moments, damped
 from spa_cli.obspa.shrinkage import oracle_approximating
 from spa_cli.obspa.wide import DOUBLE
+from spa_cli.threads import each
 
 # damping relative to the mean of diag H, beside that of the shrinkage; the best on held-back samples wins
 DAMPING = (1e-4, 1e-3, 1e-2, 1e-1)
@@ -21,6 +24,9 @@ DAMPING = (1e-4, 1e-3, 1e-2, 1e-1)
 _FIRST, _ROUNDS = 1e-3, 4
 # rows that are worked on at once
 _LEAST_BLOCK, _BLOCK_BYTES = 2048, 16_000_000
+# inputs from which on a solution takes longer than to send what it depends on, and beyond which several of them at the
+# same time take too much memory
+_WORTH, _ALONE = 512, 4096
 # what shrinkage leaves of a covariance at least
 _LEAST = 1e-3
 
@@ -63,11 +69,13 @@ class Observations:
 
     def missed(self, w: Array, b: Array) -> Array:
         """Mean squared distance of ``W x + b`` from what is allowed, per output; (g, o)."""
-        total = np.zeros(b.shape)
-        for part in self.blocks():
+
+        def of(part: Observations) -> Array:
             y = predict(part.x, w, b)
             y -= part.nearest(y)
-            total += np.einsum("gno,gno->go", y, y)
+            return np.asarray(np.einsum("gno,gno->go", y, y))
+
+        total = sum(each(of, self.blocks()), np.zeros(b.shape))
         return np.asarray(total / self.x.shape[1])
 
     def blocks(self) -> Iterator[Observations]:
@@ -81,6 +89,25 @@ def predict(x: Array, w: Array, b: Array) -> Array:
     y = np.matmul(x, w.astype(np.float32).transpose(0, 2, 1))
     y += b[:, None].astype(np.float32)
     return np.asarray(y)
+
+
+class Known(NamedTuple):
+    """All that a solution depends on: ``h`` and mean of the inputs, weights, covariance and mean of the targets."""
+
+    h: Array
+    mean_x: Array
+    w0: Array
+    c: Array
+    mean_t: Array
+
+    def fit(self, by_h: Callable[[Array], Array]) -> tuple[Array, Array]:
+        """Weights (g, o, p) and intercepts (g, o)."""
+        w = self.w0 + by_h(self.c - np.matmul(self.w0.astype(self.h.dtype, copy=False), self.h))
+        return w, self.mean_t - np.einsum("gop,gp->go", w, self.mean_x)
+
+    def solved(self, damping: float | Array) -> tuple[Array, Array]:
+        """For one damping."""
+        return self.fit(divider(self.h, damping, often=False))
 
 
 class Problem:
@@ -116,14 +143,23 @@ class Problem:
         return w, b
 
     def _fit(self, c: Array, mean_t: Array, by_h: Callable[[Array], Array]) -> tuple[Array, Array]:
-        w = self.w0 + by_h(c - np.matmul(self.w0.astype(self.h.dtype, copy=False), self.h))
-        return w, mean_t - np.einsum("gop,gp->go", w, self.moments.mean_x)
+        return Known(self.h, self.moments.mean_x, self.w0, c, mean_t).fit(by_h)
+
+    def candidates(
+        self, dampings: Sequence[float | Array], start: tuple[Array, Array]
+    ) -> Iterator[tuple[float | Array, tuple[Array, Array]]]:
+        """Every damping, and what solves for it with these targets: each is a piece of work of its own."""
+        at = pool_for(self.h.shape[2], _WORTH, _ALONE)
+        known = at.send(Known(self.h, self.moments.mean_x, self.w0, *start))
+        begun = ((damping, at.call(Known.solved, known, damping)) for damping in dampings)
+        return ((damping, at.get(found)) for damping, found in ahead(begun, at))
 
     def against(self, w: Array, b: Array) -> tuple[Array, Array]:
         """Covariance with the inputs and mean of the allowed targets nearest to what ``w`` and ``b`` give."""
-        if not self.rows.open:
-            return self.moments.against([(self.rows.x, self.rows.low)])
-        return self.moments.against((part.x, part.nearest(predict(part.x, w, b))) for part in self.rows.blocks())
+        moves = self.rows.open
+        return self.moments.against(
+            self.rows.blocks(), lambda part: (part.x, part.nearest(predict(part.x, w, b)) if moves else part.low)
+        )
 
 
 def divider(h: Array, damping: float | Array, often: bool) -> Callable[[Array], Array]:
@@ -178,8 +214,8 @@ def refit(
         # (1 - rho) H + rho mu I is H + rho / (1 - rho) mu I, but for a factor
         # which targets are nearest hardly depends on the damping: all candidates are fitted to the same
         start = part.against(*part.solve(_FIRST, 1)) if fit.open else part.first
-        for candidate in (*DAMPING, shrinkage / np.maximum(1 - shrinkage, _LEAST)):
-            found = part.solve(candidate, 1, start)
+        dampings = (*DAMPING, shrinkage / np.maximum(1 - shrinkage, _LEAST))
+        for candidate, found in part.candidates(dampings, start):
             if (reached := loss(*found)) < best:
                 best, damping, trial = reached, candidate, found
     if damping is None and not moves:

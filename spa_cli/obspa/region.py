@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from threading import Lock
 
 import numpy as np
 import onnx
@@ -28,13 +29,23 @@ class Region:
     """``y = f(z)`` from tensor ``start`` to tensor ``end`` of a network, and its slope in both directions.
 
     ``given``: values of ``start``, and of what else comes in on the way and stays as it is. Raises Unfit where there
-    is no gradient, or onnxruntime does not run it.
+    is no gradient, or onnxruntime does not run it. ``threads``: how many a run takes (``None``: all there are); one
+    where several are made at the same time.
     """
 
-    def __init__(self, side: Interpreter, nodes: Sequence[onnx.NodeProto], start: str, end: str, given: Given) -> None:
+    def __init__(
+        self,
+        side: Interpreter,
+        nodes: Sequence[onnx.NodeProto],
+        start: str,
+        end: str,
+        given: Given,
+        threads: int | None = None,
+    ) -> None:
         self.start, self._end = start, end
         self._model = side.part(nodes, given, end)
-        self._forward = _opened(self._model)
+        self._threads, self._making = threads, Lock()
+        self._forward = _opened(self._model, self._threads)
         self._sizes = {name: value.shape for name, value in given.items()}
 
     def __call__(self, given: Given) -> Array:
@@ -53,7 +64,8 @@ class Region:
 
     def pulled(self, given: Given, felt: Array) -> Array:
         """``J^T g``."""
-        back, session = self._back
+        with self._making:
+            back, session = self._back
         feeds = {**given, back.cotangents[self._end]: felt}
         return _run(session, [back.gradients[self.start]], feeds)
 
@@ -66,12 +78,12 @@ class Region:
             raise Unfit(said(error)) from error
         if found.missing:
             raise Unfit(found.missing[self.start])
-        return found, _opened(found.model)
+        return found, _opened(found.model, self._threads)
 
 
-def _opened(model: onnx.ModelProto) -> InferenceSession:
+def _opened(model: onnx.ModelProto, threads: int | None) -> InferenceSession:
     try:
-        return opened(model)
+        return opened(model, threads)
     except Exception as error:
         raise Unfit(said(error)) from error
 

@@ -9,7 +9,6 @@ import numpy as np
 from spa_cli.graph.model import Array
 from spa_cli.obspa.epilogue import norm_scale, per_row
 from spa_cli.obspa.layers import Layer
-from spa_cli.obspa.positions import Positions
 from spa_cli.obspa.refit import Observations
 from spa_cli.obspa.unfit import Unfit
 from spa_cli.runtime.interpreter import Interpreter
@@ -69,11 +68,10 @@ class Regression:
         assert value is not None
         return layer.matrix(value, len(self.matrix))
 
-    def rows(self, chunk: int, limit: int, positions: Positions) -> Observations:
-        """At most ``limit`` positions of each sample of a chunk; raises Unfit where networks can't be aligned."""
+    def rows(self, chunk: int, rows: Array | None) -> Observations:
+        """These positions of each sample of a chunk (see ``Positions``); raises Unfit where networks don't align."""
         layer, groups = self._layer, len(self.matrix)
         x = self._pruned.values[layer.x][chunk]
-        rows = positions.of(layer, chunk, np.shape(x), limit)
         inputs = layer.inputs_at(x, rows, groups).astype(np.float32, copy=False)
         if layer.transposed or layer.recurrent:
             target = self._columns(chunk, rows)

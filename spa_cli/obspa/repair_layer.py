@@ -21,6 +21,7 @@ from spa_cli.obspa.sides import Sides
 from spa_cli.obspa.unfit import Unfit
 from spa_cli.obspa.wide import widest
 from spa_cli.obspa.writing import write, write_weight
+from spa_cli.threads import each
 
 # bytes of rows of one layer that are held at once, and their share of the memory there is where that is less; fewer
 # positions are looked at beyond that
@@ -174,8 +175,9 @@ def _collect(sides: Sides, layer: Layer, problem: Regression, sharing: int = 1) 
     room = int(min(_ROW_BYTES, portion(_ROW_SHARE)))
     limit = max(1, min(positions(samples, problem.matrix.shape[2]), room // max(wide * samples * sharing, 1)))
     fit, held = list[Observations](), list[Observations]()
-    for chunk in range(len(shapes)):
-        rows = problem.rows(chunk, limit, sides.where)
+    # all of them before any is looked at: what is drawn next must not depend on how far others came
+    drawn = [(chunk, sides.where.of(layer, chunk, shape, limit)) for chunk, shape in enumerate(shapes)]
+    for chunk, rows in enumerate(each(lambda one: problem.rows(*one), drawn)):
         count, total = layer.samples(shapes[chunk]), rows.x.shape[1]
         cut = fitted(count, chunk) * (total // count)
         fit.append(rows.part(slice(cut)))

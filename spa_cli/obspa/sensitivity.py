@@ -20,30 +20,28 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-from onnxruntime import InferenceSession
 
-from spa_cli.adjoints.network import Adjoint, adjoint
+from spa_cli.adjoints.network import adjoint
 from spa_cli.calibration.chunks import fixed_size, samples_in
+from spa_cli.engines.pool import ahead
+from spa_cli.errors import SpreadError
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.shapes import Shapes
 from spa_cli.memory import portion
 from spa_cli.obspa.layers import Layer, graph_shape
+from spa_cli.obspa.passes import Asked, Part, Passes
 from spa_cli.operators.labels import axis_of
 from spa_cli.progress import tracked
 from spa_cli.runtime.floats import last_floats
-from spa_cli.runtime.probe import probe
 from spa_cli.runtime.said import said
-from spa_cli.runtime.session import graph_session
 
 # outputs of a layer up to which directions among them are told apart: it takes their square, and its roots their cube
 _WIDEST, _SHARE = 4096, 1 / 8
 # axes of an output that gives a sample one answer: samples, and its numbers
 ONE_ANSWER = 2
-# bytes of gradients that are held at once
-_BYTES = 256_000_000
+# bytes of gradients that a run gives, and the part of the memory that those of several take
+_BYTES, _AT_ONCE = 256_000_000, 1 / 4
 _SATURATING = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid", "Tanh"})
-# of a position's chance to be drawn, what every one has alike
-_ALIKE = 0.5
 
 
 @dataclass
@@ -81,31 +79,6 @@ class Sensitivity:
         return Sensitivity(metric, chances, about["missing"])
 
 
-class Channels:
-    """Mean and variance of an output's channels: along its last axis, of more than three along its second."""
-
-    def __init__(self, rank: int) -> None:
-        self._axis = 1 if rank > 3 else -1
-        self._sums: Array | None = None
-
-    def add(self, output: Array) -> None:
-        """One more run."""
-        flat = np.moveaxis(output, self._axis, -1).reshape(-1, output.shape[self._axis]).astype(np.float64)
-        sums = np.stack([np.full(flat.shape[1], float(len(flat))), flat.sum(0), np.square(flat).sum(0)])
-        self._sums = sums if self._sums is None or sums.shape != self._sums.shape else self._sums + sums
-
-    def weights(self, output: Array) -> Array:
-        """``D^(1/2)``, element by element."""
-        assert self._sums is not None
-        count, total, squares = self._sums
-        mean = total / count
-        variance = squares / count - np.square(mean)
-        floor = max(1e-6 * float(variance.mean()), 1e-30)
-        variance = np.maximum(variance, floor)
-        moved = np.abs(np.moveaxis(output, self._axis, -1) - mean) / variance**0.75
-        return np.asarray(np.moveaxis(moved, -1, self._axis).astype(output.dtype))
-
-
 def sensitivity(
     graph: Graph, shapes: Shapes, layers: list[Layer], chunks: list[dict[str, Array]], seed: int
 ) -> Sensitivity:
@@ -125,12 +98,14 @@ def sensitivity(
     free = not any(fixed_size(graph, name) for name in graph.inputs)
     parts = list(_parts(chunks, _each(known, shapes), free))
     try:
-        forward = graph_session(graph, probe(graph.to_run(), outputs), "all")
-        channels = _channels(forward, outputs, parts)
-        groups = {k.key: k.groups(*(graph_shape(graph, shapes, n) for n in (k.x, k.operand))) for k in known}
-        metric, chances = _measured(
-            graph, shapes, forward, back, groups, known, channels, parts, np.random.default_rng(seed)
-        )
+        groups = [layer.groups(*(graph_shape(graph, shapes, n) for n in (layer.x, layer.operand))) for layer in known]
+        narrow = _narrow(known, shapes)
+        asked = [Asked(k, g, back.gradients[k.key], k.key in narrow) for k, g in zip(known, groups, strict=True)]
+        passes = Passes(graph, outputs, back, asked, parts)
+        metric, chances = _measured(passes, asked, parts, np.random.default_rng(seed))
+    except SpreadError:
+        # it is not the network that does not run
+        raise
     except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises: the layers are scored without
         return Sensitivity(missing={layer.key: said(error) for layer in layers})
     return Sensitivity(metric, chances, back.missing)
@@ -145,74 +120,41 @@ def _unsaturated(graph: Graph, output: str) -> str:
     return output
 
 
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """Samples of one run, and the chunk they are of."""
-
-    feeds: dict[str, Array]
-    chunk: int
-
-
 def _each(layers: list[Layer], shapes: Shapes) -> int:
     """Bytes that the gradients of a sample take."""
     sizes = (shapes.shape.get(layer.key) or () for layer in layers)
     return max(1, sum(4 * math.prod(d or 1 for d in size[1:]) for size in sizes))
 
 
-def _parts(chunks: list[dict[str, Array]], each: int, free: bool) -> Iterator[_Part]:
+def _parts(chunks: list[dict[str, Array]], each: int, free: bool) -> Iterator[Part]:
     """Chunks, cut where their gradients would take too much and the batch is ``free``."""
     size = max(1, _BYTES // each)
     for at, chunk in enumerate(chunks):
         count = samples_in(chunk)
-        cuts = free and all(np.ndim(v) and len(v) == count for v in chunk.values())
+        cuts = free and size < count and all(np.ndim(v) and len(v) == count for v in chunk.values())
         for start in range(0, count, size) if cuts else [0]:
-            yield _Part({n: v[start : start + size] for n, v in chunk.items()} if cuts else chunk, at)
-
-
-def _channels(forward: InferenceSession, outputs: list[str], parts: list[_Part]) -> dict[str, Channels]:
-    found: dict[str, Channels] = {}
-    for part in parts:
-        for name, value in zip(outputs, forward.run(outputs, part.feeds), strict=True):
-            found.setdefault(name, Channels(np.ndim(value))).add(np.asarray(value))
-    return found
+            yield Part({n: v[start : start + size] for n, v in chunk.items()} if cuts else chunk, at)
 
 
 def _measured(
-    graph: Graph,
-    shapes: Shapes,
-    forward: InferenceSession,
-    back: Adjoint,
-    groups: dict[str, int],
-    layers: list[Layer],
-    channels: dict[str, Channels],
-    parts: list[_Part],
-    rng: np.random.Generator,
+    passes: Passes, asked: list[Asked], parts: list[Part], rng: np.random.Generator
 ) -> tuple[dict[str, Array], dict[str, list[Array]]]:
     """Sums over samples and positions of ``g g^T`` (g, o, o), and the chances of positions, chunk by chunk."""
-    outputs, names = [*channels], [back.gradients[layer.key] for layer in layers]
-    session = graph_session(graph, back.model, "all")
-    narrow, moments = _narrow(layers, shapes), dict[str, Array]()
-    chances: dict[str, list[Array]] = {}
-    for part in tracked(parts):
-        given = dict(part.feeds)
-        for name, value in zip(outputs, forward.run(outputs, part.feeds), strict=True):
-            weights = channels[name].weights(np.asarray(value))
-            given[back.cotangents[name]] = weights * rng.choice(np.array([-1, 1], weights.dtype), weights.shape)
-        for layer, gradient in zip(layers, session.run(names, given), strict=True):
-            rows = layer.outputs_at(np.asarray(gradient, np.float32), None, groups[layer.key])
-            if layer.key in narrow:
-                total = np.matmul(rows.transpose(0, 2, 1), rows).astype(np.float64)
-                moments[layer.key] = moments.get(layer.key, 0.0) + total
-            if layer.batch_first:
-                felt = np.square(rows).sum((0, 2)).reshape(len(np.asarray(gradient)), -1)
-                alike = np.full(felt.shape, 1 / felt.shape[1], np.float32)
-                share = felt / np.maximum(felt.sum(1, keepdims=True), 1e-30)
-                chance = (_ALIKE * alike + (1 - _ALIKE) * share).astype(np.float32)
-                own = chances.setdefault(layer.key, [])
+    moments, chances = dict[str, Array](), dict[str, list[Array]]()
+    progress = tracked(parts)
+    for run in ahead(passes.begun(rng), room=portion(_AT_ONCE) // _BYTES - 1):
+        part = next(progress)
+        for each, (total, chance) in zip(asked, passes.pool.get(run), strict=True):
+            key = each.layer.key
+            if total is not None:
+                moments[key] = moments.get(key, 0.0) + total.astype(np.float64)
+            if chance is not None:
+                own = chances.setdefault(key, [])
                 if len(own) > part.chunk:
                     own[part.chunk] = np.concatenate([own[part.chunk], chance])
                 else:
                     own.append(chance)
+    next(progress, None)
     # squares of large gradients are more than single precision holds
     sound = {key for key, own in chances.items() if all(np.isfinite(c).all() for c in own)}
     metric = {key: total for key, total in moments.items() if np.isfinite(total).all()}

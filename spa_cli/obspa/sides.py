@@ -14,6 +14,7 @@ from spa_cli.obspa.positions import Positions
 from spa_cli.obspa.regression import Regression
 from spa_cli.runtime.interpreter import Interpreter
 from spa_cli.surgery.cut import Cut
+from spa_cli.threads import each
 
 
 @dataclass
@@ -65,5 +66,9 @@ class Sides:
 
     def same(self, name: str) -> bool:
         """Whether a tensor has the same values in both."""
-        pairs = ((self.dense.peek([name], at)[0], self.pruned.peek([name], at)[0]) for at in range(self.dense.count))
-        return all(np.array_equal(before, after) for before, after in pairs)
+
+        def alike(at: int) -> bool:
+            before, after = (side.peek([name], at)[0] for side in (self.dense, self.pruned))
+            return np.array_equal(before, after)
+
+        return all(each(alike, range(self.dense.count)))

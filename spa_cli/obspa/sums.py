@@ -9,6 +9,7 @@ import numpy as np
 
 from spa_cli.calibration.chunks import positions
 from spa_cli.graph.model import Array, Graph
+from spa_cli.obspa.gather import Gathered, Reading, Shifts, add
 from spa_cli.obspa.layers import INTEGERS, Layer
 from spa_cli.obspa.moments import Moments
 from spa_cli.obspa.positions import Positions
@@ -35,25 +36,29 @@ class Sums:
         self._units = Moments() if layer.recurrent and layer.node.outputs[0] else None
         self._totals: dict[str, list[Array]] = {}
 
-    def add(self, at: int, values: dict[str, Array]) -> None:
-        """What one chunk of samples gives, the ``at``-th."""
+    @property
+    def reading(self) -> Reading:
+        """What it takes to gather what a chunk gives."""
         layer, graph = self._used.layer, self._graph
-        groups, _, width = self._used.sizes
-        if self._units is not None:
-            # (steps, directions, batch, h)
-            steps = np.moveaxis(values[layer.node.outputs[0]], 1, 0)
-            self._units.add(steps.reshape(len(steps), -1, steps.shape[-1]), steps.shape[2])
-        x = np.asarray(values[layer.x])
-        if not layer.takes(x):
-            return
-        rows = self._where.of(layer, at, x.shape, positions(self._samples, width))
         zero = graph.array(layer.zeros[0]) if layer.zeros[0] in graph.parameters else None
-        self.moments.add(layer.inputs_at(x, rows, groups, zero), layer.samples(x.shape))
-        after = values[layer.around.after_norm]
-        for name in {layer.around.target, layer.around.after_norm}:
-            if not layer.recurrent and layer.gives(after) and values[name].shape == after.shape:
-                drawn = rows if rows is not None and rows.ndim == 2 else None
-                self._totals.setdefault(name, []).append(_channel_sums(layer, values[name], drawn))
+        return Reading(layer, self._used.sizes[0], zero)
+
+    def draw(self, at: int, shape: tuple[int, ...]) -> Array | None:
+        """The positions of the ``at``-th chunk that are looked at, for an input of that shape; ``None``: all."""
+        return self._where.of(self._used.layer, at, shape, positions(self._samples, self._used.sizes[2]))
+
+    def add(self, found: Gathered) -> None:
+        """What the next chunk gives."""
+        if self._units is not None:
+            add(self._units, found.units, found.sequences)
+        add(self.moments, found.rows, found.samples)
+        for name, total in found.totals.items():
+            self._totals.setdefault(name, []).append(total)
+
+    @property
+    def shifts(self) -> Shifts:
+        """As far as they are known."""
+        return self.moments.shift, None if self._units is None else self._units.shift
 
     def _own(self, weight: Array) -> Array:
         """Variance of what every output has of the input alone."""
@@ -77,16 +82,3 @@ class Sums:
             spread += float(np.einsum("dop,dpq,doq->", r, self._units.h, r, optimize=True))
         self.moments.rest(store)
         return Statistics(used.matrix, used.sizes, used.operand, self.moments, max(spread, 1e-12), energy, self._units)
-
-
-def _channel_sums(layer: Layer, value: Array, rows: Array | None) -> Array:
-    """(3, channels): count, sum and sum of squares per output channel."""
-    if rows is None and (layer.conv or layer.transposed):
-        each = value.reshape(*value.shape[:2], -1).astype(np.float32, copy=False)
-        count, first = float(len(each) * each.shape[2]), each.sum(2)
-        second = np.einsum("ncp,ncp->nc", each, each)
-        return np.stack([np.full(each.shape[1], count), *(s.sum(0, dtype=np.float64) for s in (first, second))])
-    whole = layer.outputs_at(value, rows, 1)
-    groups, _, width = whole.shape
-    flat = np.moveaxis(whole, 0, 1).reshape(-1, groups * width).astype(np.float64)
-    return np.stack([np.full(flat.shape[1], float(len(flat))), flat.sum(0), np.square(flat).sum(0)])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from spa_cli.graph.bodies import captured_names
 from spa_cli.graph.external import array_of, put, read_in
 from spa_cli.graph.model import Array, Graph, Node
 from spa_cli.graph.sparse import dense, store
-from spa_cli.runtime.providers import chosen
+from spa_cli.runtime.providers import CPU, chosen
 from spa_cli.runtime.session import open_session
 from spa_cli.runtime.store import Kept, Store
+from spa_cli.threads import each
 
 # sessions that are open at once: what is asked for in turns
 _SESSIONS = 2
@@ -49,7 +51,8 @@ class Values(Sequence[Any]):
     @property
     def shapes(self) -> list[tuple[int, ...]]:
         """The shape of every chunk."""
-        return [self._side.kept(self._name, chunk).shape for chunk in range(len(self))]
+        found = each(lambda chunk: self._side.kept(self._name, chunk), range(len(self)))
+        return [kept.shape for kept in found]
 
 
 class Interpreter:
@@ -57,6 +60,8 @@ class Interpreter:
 
     ``values``: of the tensors whose node has run, and that were not dropped. Running a node only says that its outputs
     may be asked for: they are worked out then, in one run of all nodes from the nearest tensors that are kept.
+
+    ``threads``: that a run of a chunk takes, ``None``: all there are.
 
     ``own_files``: parameters in the files of ``folder`` may be replaced there. Else new ones are kept in the model.
     """
@@ -92,6 +97,8 @@ class Interpreter:
         # a tensor, or a list of tensors where a node gives a sequence
         self.values: dict[str, Values] = {n: Values(self, n) for n in chunks[0]}
         self._sessions: dict[tuple[str, ...], Any] = {}
+        # several chunks may be asked for at the same time, each by one thread: small tensors are hardly faster on more
+        self._opening, self.threads = Lock(), 1 if self.count > 1 and chosen() == CPU else None
 
     def can_run(self, nodes: Iterable[Node]) -> bool:
         """Whether nodes of the original are still there, one after the other, and all they read is at hand."""
@@ -172,26 +179,12 @@ class Interpreter:
             self._release([chunk])
         return here[name]
 
-    def fetch(self, names: Sequence[str], chunk: int, keep: Collection[str]) -> dict[str, Any]:
-        """Values of several tensors for one chunk, of which those to ``keep`` are at hand from then on."""
-        found = dict(zip(names, self.peek(names, chunk), strict=True))
-        here = self._kept[chunk]
-        for name in found.keys() - here.keys():
-            if name in keep:
-                here[name] = self._store.put(found[name])
-        return found
-
-    def give(self, values: Mapping[tuple[int, str], Array]) -> None:
-        """Have tensors at hand that were worked out elsewhere, by chunk and name."""
-        for (chunk, name), value in values.items():
-            self._kept[chunk][name] = self._store.put(value)
-
-    def keep_only(self, names: Collection[str]) -> None:
-        """Forget all but these tensors, and the samples."""
-        self._sessions.clear()
-        for here in self._kept:
-            for name in here.keys() - {*names} - self._given:
-                here.pop(name).free()
+    def take(self, chunk: dict[str, Array], at_hand: Mapping[str, Kept], anew: bool) -> None:
+        """Go on with another chunk in place of the only one, of which this is at hand; ``anew``: for other tensors."""
+        if anew:
+            self._sessions.clear()
+        given = Store(math.inf)
+        self._kept = [{**{n: given.put(v) for n, v in chunk.items()}, **at_hand}]
 
     def peek(self, names: Sequence[str], chunk: int, which: Sequence[int] = (), of: int = 0) -> list[Any]:
         """Values of several tensors for one chunk, from one run, and nothing of it is kept.
@@ -207,12 +200,16 @@ class Interpreter:
             # what is declared of the inputs may differ from chunk to chunk
             inputs = [self._declared(name, value) for name, value in values.items()]
             key = (*wanted, "", *(i.SerializeToString().hex() for i in inputs))
-            if key not in self._sessions:
-                while len(self._sessions) >= _SESSIONS:
-                    self._sessions.pop(next(iter(self._sessions)))
-                model = self._model_of(nodes, inputs, wanted, [self._constant(n) for n in constants])
-                self._sessions[key] = open_session(model, providers=chosen(), arena=False, folder=self._folder)
-            made = dict(zip(wanted, self._sessions[key].run(wanted, values), strict=True))
+            with self._opening:
+                if key not in self._sessions:
+                    while len(self._sessions) >= _SESSIONS:
+                        self._sessions.pop(next(iter(self._sessions)))
+                    model = self._model_of(nodes, inputs, wanted, [self._constant(n) for n in constants])
+                    self._sessions[key] = open_session(
+                        model, providers=chosen(), arena=False, folder=self._folder, threads=self.threads
+                    )
+                session = self._sessions[key]
+            made = dict(zip(wanted, session.run(wanted, values), strict=True))
         return [made[n] if n in made else self._some(n, chunk, which, of) for n in names]
 
     def _some(self, name: str, chunk: int, which: Sequence[int], of: int) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import math
 import weakref
 from itertools import count
 from pathlib import Path
@@ -19,7 +22,7 @@ class Store:
     """
 
     def __init__(self, limit: float) -> None:
-        self._limit, self.used = limit, 0
+        self.limit, self.used = limit, 0
         self._folder: Path | None = None
         self._numbers = count()
         self.spilled = 0
@@ -27,7 +30,7 @@ class Store:
     def put(self, value: Any) -> Kept:
         """Keep an array (or a list of them, which stays in memory)."""
         array = isinstance(value, np.ndarray) and value.dtype.kind != "O"
-        if array and value.nbytes and self.used + value.nbytes > self._limit:
+        if array and value.nbytes and self.used + value.nbytes > self.limit:
             try:
                 return Kept(self, value, self._written(value))
             except OSError:
@@ -45,6 +48,10 @@ class Store:
         value.tofile(file)
         self.spilled += value.nbytes
         return file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # elsewhere it is that of the process
+        return _of_process, (self.limit,)
 
     def forget(self, size: int) -> None:
         """So many bytes of memory are free again."""
@@ -64,6 +71,18 @@ class Kept:
         """The array."""
         return self._value if self._file is None else np.fromfile(self._file, self._dtype).reshape(self.shape)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # elsewhere there is no such file
+        return _kept_again, (self._store.limit, self.get())
+
+    def __sizeof__(self) -> int:
+        return 64 + int(math.prod(self.shape) * getattr(self._dtype, "itemsize", 0))
+
+    def __del__(self) -> None:
+        # modules may be gone by then
+        with contextlib.suppress(Exception):
+            self.free()
+
     def free(self) -> None:
         """It is not needed any more."""
         if self._file is not None:
@@ -71,3 +90,12 @@ class Kept:
         elif isinstance(self._value, np.ndarray) and self._value.dtype.kind != "O":
             self._store.forget(self._value.nbytes)
         self._value = None
+
+
+@functools.cache
+def _of_process(limit: float) -> Store:
+    return Store(limit)
+
+
+def _kept_again(limit: float, value: Any) -> Kept:
+    return _of_process(limit).put(value)

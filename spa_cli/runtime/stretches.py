@@ -5,15 +5,11 @@ Between two stretches only what is read later is kept: they part where that is l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any
 
 from spa_cli.graph.bodies import captured_names
-from spa_cli.graph.model import Array, Graph
-from spa_cli.runtime.interpreter import Interpreter
-from spa_cli.runtime.store import Store
+from spa_cli.graph.model import Graph
 
 Size = Callable[[str], int]
 
@@ -87,22 +83,3 @@ def _alive(graph: Graph, last: dict[str, int], size: Size) -> list[int]:
         total += change
         found.append(total)
     return found
-
-
-def in_stretches(
-    graph: Graph,
-    chunks: list[dict[str, Array]],
-    parts: Sequence[Stretch],
-    store: Store,
-    at_hand: Mapping[tuple[int, str], Array] = MappingProxyType({}),
-) -> Iterator[Iterator[dict[str, Any]]]:
-    """What every stretch gives, chunk by chunk; raises what onnxruntime raises.
-
-    The chunks of one have to be taken before the next begins. ``at_hand``: what a stretch before the first kept, by
-    chunk and name.
-    """
-    side = Interpreter(graph.model, graph.folder, chunks, store)
-    side.give(at_hand)
-    for part in parts:
-        yield (side.fetch(part.names, chunk, part.kept) for chunk in range(len(chunks)))
-        side.keep_only(part.kept)

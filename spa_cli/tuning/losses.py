@@ -9,6 +9,7 @@ import onnx
 from onnx import helper
 
 from spa_cli.adjoints.emitter import Emitter, Value
+from spa_cli.adjoints.sizes import Sizes
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.shapes import Shapes
 from spa_cli.measures.classes import LOGARITHMS, LOGITS
@@ -37,15 +38,18 @@ def with_losses(graph: Graph, shapes: Shapes, terms: Sequence[Term], spread: Map
     model = graph.in_memory()
     taken = {n for node in graph.all_nodes for n in (*node.inputs, *node.outputs, node.name)}
     emit = Emitter(graph.opset, taken | set(graph.parameters) | set(graph.inputs) | set(graph.outputs))
-    given: dict[str, str] = {}
+    given, sizes = dict[str, str](), Sizes(graph, shapes)
     names, told = [], None
     for term in terms:
         element = shapes.dtype.get(term.tensor, onnx.TensorProto.FLOAT)
         rank = len(shapes.shape[term.tensor] or ())
         other = told if term.told else given.get(term.tensor)
         if other is None:
+            # what is always the same has to be known of both: else every gradient of their difference is summed over
+            # axes that no operand was repeated along
+            dims = [None] * rank if term.told else sizes.fixed(term.tensor)
             other = emit.fresh(f"{'labels' if term.told else 'original'}/{term.tensor}")
-            model.graph.input.append(helper.make_tensor_value_info(other, element, [None] * rank))
+            model.graph.input.append(helper.make_tensor_value_info(other, element, dims))
         if term.told:
             told = other
         else:

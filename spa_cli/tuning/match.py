@@ -18,6 +18,7 @@ from spa_cli.graph.view import build
 from spa_cli.obspa.regression import aligned
 from spa_cli.runtime.probe import probe
 from spa_cli.surgery.cut import Cut
+from spa_cli.threads import each
 from spa_cli.tuning.augment import TOLD
 from spa_cli.tuning.batches import Feeds
 from spa_cli.tuning.losses import with_losses
@@ -36,7 +37,8 @@ _NOTHING, _UNLOST, _BESIDE = 1e-6, 1e-4, 0.1
 class Match:
     """``terms``: what is compared; ``samples``: some on which the original is seen first; ``more``: other runs, which
     tell how much it varies; ``states``: those of the pruned network that lost channels; ``work``: how it was cut, where
-    that is known.
+    that is known. ``together``: runs that are made at the same time, on one thread each: small tensors are hardly
+    faster on several.
     """
 
     def __init__(
@@ -49,7 +51,9 @@ class Match:
         more: Sequence[Feeds] = (),
         states: Sequence[State] = (),
         work: Cut | None = None,
+        together: int = 1,
     ) -> None:
+        threads = 1 if together > 1 else None
         self._states = tuple(states)
         self._narrow: dict[str, Callable[[Array], Array]] = {state.output: state.narrowed for state in states}
         if work is not None:
@@ -57,7 +61,7 @@ class Match:
         self.terms = tuple(terms)
         self._tensors = list(dict.fromkeys(t.tensor for t in terms if not t.told))
         self._takes = tuple(original.graph.inputs)
-        self._original: InferenceSession = opened(probe(original.graph.in_memory(), self._tensors))
+        self._original: InferenceSession = opened(probe(original.graph.in_memory(), self._tensors), threads)
         seen = self.seen(samples)
         spread = self._spreads(seen, more)
         self._channels = np.array([len(spread[t.tensor]) if t.form == VALUES else 1 for t in terms])
@@ -65,7 +69,9 @@ class Match:
         self._inputs, self._told = losses.given, losses.told
         graph = build(losses.model, pruned.graph.folder)
         sizes = {n: tuple(np.shape(v)) for n, v in self._all(samples, seen).items()}
-        self.gradients: WeightGradients = weight_gradients(graph, shapes_at(graph, sizes), weights, losses.names)
+        self.gradients: WeightGradients = weight_gradients(
+            graph, shapes_at(graph, sizes), weights, losses.names, threads
+        )
         self._names = losses.names
         # what every loss counts; one until it is known how large it is
         self.scale = np.ones(len(terms))
@@ -112,7 +118,7 @@ class Match:
 
         The output that is in ``focus`` counts ``FOCUS`` times.
         """
-        lost = np.mean([self.losses(feeds, weights) for feeds in judges], 0)
+        lost = self._lost(judges, weights)
         inner = np.array([t.inner for t in self.terms])
         share = np.where(inner, _INNER / max(int(inner.sum()), 1), 1 / max(int((~inner).sum()), 1))
         share = share * np.array([FOCUS if t.tensor == focus else 1 for t in self.terms])
@@ -124,16 +130,26 @@ class Match:
 
     def held(self, parts: Sequence[Feeds], weights: Mapping[str, Array]) -> float:
         """The weighted loss over samples, as ``weigh`` weighs it."""
-        return float(np.mean([self.losses(feeds, weights) @ self.scale for feeds in parts]))
+        return float(self._lost(parts, weights) @ self.scale)
+
+    def _lost(self, parts: Sequence[Feeds], weights: Mapping[str, Array]) -> Array:
+        """Every term's loss, over all samples of these runs."""
+        # opened once
+        _ = self.gradients.forward
+        found = np.array([*each(lambda feeds: self.losses(feeds, weights), parts)])
+        return np.average(found, 0, [samples_in(feeds) for feeds in parts])
 
     def slope(self, parts: Sequence[Feeds], weights: Mapping[str, Array]) -> tuple[float, Weights]:
         """The weighted loss of one step's samples, and its gradient, by weight."""
-        loss, total = 0.0, Weights()
-        for feeds in parts:
-            value, gradients = self._slope(feeds, weights)
-            loss += value / len(parts)
+        loss, total, samples = 0.0, Weights(), sum(map(samples_in, parts))
+        _ = self.gradients.backward
+        slopes = each(lambda feeds: self._slope(feeds, weights), parts)
+        for feeds, (value, gradients) in zip(parts, slopes, strict=True):
+            share = samples_in(feeds) / samples
+            loss += value * share
             for name, gradient in gradients.items():
-                total[name] = total[name] + gradient / len(parts) if name in total else gradient / len(parts)
+                gradient *= gradient.dtype.type(share)
+                total[name] = np.add(total[name], gradient, out=gradient) if name in total else gradient
         return loss, total
 
     def _slope(self, feeds: Feeds, weights: Mapping[str, Array]) -> tuple[float, Weights]:

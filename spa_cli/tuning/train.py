@@ -82,7 +82,7 @@ def train(
     if used is None:
         began = time.monotonic()
         match.slope(next(steps), weights)
-        used = found_rate(match, weights, steps, clock.expected(time.monotonic() - began), white)
+        used = found_rate(match, weights, steps, judges, clock.expected(time.monotonic() - began), white)
     done = Training(used)
     adam, mean = Adam(weights, white), _Mean(weights)
     done.curve.append(Point(0, clock.seconds, 1.0))

@@ -27,7 +27,9 @@ from spa_cli.memory import working_memory
 from spa_cli.options import Options
 from spa_cli.options.tune import Training as Asked
 from spa_cli.progress import stage
+from spa_cli.runtime.providers import CPU, chosen
 from spa_cli.surgery.cut import Cut
+from spa_cli.threads import cores
 from spa_cli.tuning.augment import CROP, FLIP, MIX, TOLD, ways_for
 from spa_cli.tuning.batches import Batches, Feeds
 from spa_cli.tuning.familiar import borne
@@ -84,14 +86,17 @@ def tuned(
         told = Told.of(subject, small, samples)
         terms.append(told.term)
     size = asked.batch or _batch(small, samples.samples)
-    batches = Batches.of(original.graph, samples, size, None if told is None else told.fitted)
+    at_once = cores() if chosen() == CPU else 1
+    batches = Batches.of(original.graph, samples, size, None if told is None else told.fitted, at_once)
     first = next(batches((), np.random.default_rng(seed)))[0]
-    match = Match(original, small, terms, names, first, batches.in_order(), states, work)
+    match = Match(
+        original, small, terms, names, first, batches.in_order(), states, work, min(at_once, batches.runs_of_a_step)
+    )
     if not match.gradients.names:
         reason = next(iter(match.gradients.missing.values()))
         raise ModelError(f"no weight of '{pruned.name}' can be trained: {reason}; use the file as it is")
     judged = None if told is None else told.judged
-    judges = Batches.of(original.graph, subject.judges, batches.size, judged).in_order()
+    judges = Batches.of(original.graph, subject.judges, batches.size, judged, at_once).in_order()
     ways = _ways(asked, match, first, judges, seed)
     stage("training")
     rate = None if asked.lr == "auto" else float(asked.lr)

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +29,6 @@ pytestmark = [pytest.mark.xdist_group("dask"), pytest.mark.filterwarnings("ignor
 
 MODELS = ("digits_mlp", "digits_lstm")
 ASKED = {"ratio": 0.3, "round_to": 1, "calib_samples": 32}
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """Two workers that are there, and fall once before a job is given up."""
-    import dask
-
-    with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
-        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50) as found,
-    ):
-        yield found
-
-
-@pytest.fixture
-def address(cluster) -> str:
-    return "dask://" + cluster.scheduler_address.removeprefix("tcp://")
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +156,7 @@ def test_an_interrupt_cancels_what_is_not_done(tmp_path, cluster, address) -> No
 
 
 def test_a_cluster_that_is_not_there(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("spa_cli.engines.cluster._REACH", "1s")
+    monkeypatch.setattr("spa_cli.engines.reach._REACH", "1s")
     with pytest.raises(UsageError, match=r"no Dask cluster answers at 'dask://127.0.0.1:9' .*; run 'dask scheduler'"):
         _made(tmp_path, "dask://127.0.0.1:9")
     assert not (tmp_path / "out").exists()
@@ -212,7 +194,7 @@ def test_with_certificates_as_dask_is_configured(tmp_path) -> None:
     with (
         dask.config.set({f"{tls}.ca-file": certificate, "distributed.comm.default-scheme": "tls", **known}),
         distributed.LocalCluster(
-            1,
+            n_workers=1,
             threads_per_worker=1,
             dashboard_address="127.0.0.1:0",
             silence_logs=50,
@@ -237,7 +219,6 @@ def test_what_makes_no_sense_is_refused(tmp_path) -> None:
     model = tmp_path / "m.onnx"
     shutil.copy(model_path("digits_mlp"), model)
     asked = ("-o", tmp_path / "o", "--ratio", 0.3, "--engine", "dask")
-    assert "--engine dask spreads several models, and" in refused(2, "prune", model, *asked)
     assert "--no-isolate can't be used with --engine dask" in refused(2, "prune", model, model, *asked, "--no-isolate")
 
 

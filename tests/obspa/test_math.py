@@ -48,7 +48,8 @@ def test_moments_do_not_depend_on_the_chunks(rng) -> None:
         assert again.h.shape == again.second.shape
     assert np.allclose(whole.h, again.h, rtol=1e-4, atol=1e-5)
     assert np.allclose(whole.second, again.second, rtol=1e-4, atol=1e-5)
-    c, mean = whole.against([(x[:, :100].astype(np.float32), t[:, :100]), (x[:, 100:].astype(np.float32), t[:, 100:])])
+    parts = [(x[:, :100].astype(np.float32), t[:, :100]), (x[:, 100:].astype(np.float32), t[:, 100:])]
+    c, mean = whole.against(parts, lambda both: both)
     assert np.allclose(mean[0], t[0].mean(0), atol=1e-6)
     assert np.allclose(c[0], (t[0] - t[0].mean(0)).T @ x[0] / 300, atol=1e-4)
 
@@ -68,9 +69,8 @@ def test_coordinates_that_hardly_change_keep_their_covariance(size, rng) -> None
     assert np.allclose(moments.mean_x[0], wide.mean(0), atol=1e-6)
     assert np.allclose(moments.second[0], wide.T @ wide / len(x), rtol=1e-5)
     t = (wide @ rng.normal(size=(6, 2)) / scale.max()).astype(np.float32)
-    c, mean = moments.against(
-        (a[None], b[None]) for a, b in zip(np.array_split(x, 3), np.array_split(t, 3), strict=True)
-    )
+    parts = zip(np.array_split(x, 3), np.array_split(t, 3), strict=True)
+    c, mean = moments.against(parts, lambda both: (both[0][None], both[1][None]))
     assert np.allclose(mean[0], t.mean(0, dtype=float), atol=1e-6)
     expected = (t - t.mean(0, dtype=float)).T @ (wide - wide.mean(0)) / len(x)
     assert np.abs((c[0] - expected) / scale).max() < 1e-4

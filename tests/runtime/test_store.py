@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 
 from spa_cli.runtime.store import Store
@@ -42,3 +44,22 @@ def test_lists_and_texts_stay_as_they_are() -> None:
     assert store.put(several).get() is several
     assert store.spilled == 0
     assert isinstance(store.put(np.zeros(0)).get(), np.ndarray)
+
+
+def test_what_is_kept_travels_and_is_gone_with_what_holds_it(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    store = Store(0)
+    kept = store.put(array)
+    there = pickle.loads(pickle.dumps(kept))
+    np.testing.assert_array_equal(there.get(), array)
+    assert kept.__sizeof__() >= array.nbytes
+    files = [*tmp_path.rglob("*")]
+    del there
+    assert len([*tmp_path.rglob("*")]) == len(files) - 1
+    held = Store(1000)
+    one = held.put(array)
+    assert held.used == array.nbytes
+    one.free()
+    del one
+    assert held.used == 0

@@ -1,15 +1,9 @@
-"""Stretch by stretch: what is fetched is what one run of the whole network gives."""
+"""Where a network parts, and what is kept there."""
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
-
 from spa_cli.graph.view import build as view
-from spa_cli.runtime.probe import probe
-from spa_cli.runtime.session import open_session
-from spa_cli.runtime.store import Store
-from spa_cli.runtime.stretches import in_stretches, stretches
+from spa_cli.runtime.stretches import stretches
 from tests.builders import build
 
 GRAPH = view(
@@ -29,25 +23,6 @@ SIZES = {name: 16 if name in "abefgy" else 8 for name in "abcdefgy"}
 
 def size(name: str) -> int:
     return SIZES[name]
-
-
-@pytest.mark.parametrize(("room", "parts"), [(1000, 1), (41, 3), (17, 4), (1, 4)])
-def test_each_serves_what_fits_and_gives_what_the_whole_gives(room, parts) -> None:
-    requests = [["x", "a"], ["b", "c"], ["d", "e"], ["f", "g"]]
-    found = stretches(GRAPH, requests, [0] * 4, size, room)
-    assert len(found) == parts
-    assert sorted(i for part in found for i in part.served) == [0, 1, 2, 3]
-    rng = np.random.default_rng(0)
-    chunks = [{"x": rng.standard_normal((n, 8)).astype(np.float32)} for n in (3, 2)]
-    names = [n for names in requests for n in names if n != "x"]
-    whole = open_session(probe(GRAPH.model, names))
-    for part, run in zip(found, in_stretches(GRAPH, chunks, found, Store(np.inf)), strict=True):
-        for chunk, values in zip(chunks, run, strict=True):
-            wanted = {n for i in part.served for n in requests[i] if n != "x"}
-            assert wanted <= values.keys()
-            for name in wanted:
-                (expected,) = whole.run([name], chunk)
-                np.testing.assert_array_equal(values[name], expected)
 
 
 def test_they_part_where_the_least_is_kept_and_keep_what_is_read_later() -> None:

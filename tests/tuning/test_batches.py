@@ -62,3 +62,16 @@ def test_samples_of_one_step_are_mixed_whatever_a_run_takes() -> None:
     assert [p["x"].shape for p in parts] == [(2, 2)] * 4
     seen = {float(v) for p in parts for v in p["x"][:, 0]}
     assert seen - {0.0, 1.0, 2.0, 3.0}
+
+
+def test_a_step_is_made_in_several_runs_where_that_is_free() -> None:
+    from spa_cli.runtime.load import load
+
+    batches = Batches.of(load(FREE).graph, Calibration([{"x": _numbers(9)}], ""), 5, together=2)
+    assert batches.runs_of_a_step == 2 and batches.steps == 1
+    (parts,) = islice(batches((), np.random.default_rng(0)), 1)
+    assert [len(f["x"]) for f in parts] == [3, 2]
+    assert len({float(v) for f in parts for v in f["x"][:, 0]}) == 5
+    assert [len(f["x"]) for f in batches.in_order()] == [3, 3, 3]
+    few = Batches.of(load(FREE).graph, Calibration([{"x": _numbers(1)}], ""), 5, together=2)
+    assert few.runs_of_a_step == 1

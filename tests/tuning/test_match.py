@@ -106,3 +106,29 @@ def test_shapes_that_inference_misses_are_seen() -> None:
     assert found.tuned.trained == 2
     assert found.tuned.missing == {}
     assert found.tuned.training.best < 0.9
+
+
+def test_runs_at_the_same_time_give_what_one_run_gives() -> None:
+    (_, original), (_, small) = analysed(net(8)), analysed(net(3, seed=5))
+    x, names = images(7), ["w1", "b1", "w2", "b2"]
+    alone, several = (
+        Match(original, small, [Term("logits", VALUES)], names, {"x": x}, together=together) for together in (1, 3)
+    )
+    weights = alone.gradients.start()
+    # of unlike length, each counting by its samples
+    apart = [{"x": part} for part in np.split(x, [4, 6])]
+    loss, slopes = alone.slope([{"x": x}], weights)
+    loss_apart, slopes_apart = several.slope(apart, weights)
+    assert loss_apart == pytest.approx(loss, rel=1e-5)
+    assert several.held(apart, weights) == pytest.approx(loss, rel=1e-5)
+    for name in names:
+        np.testing.assert_allclose(slopes_apart[name], slopes[name], rtol=1e-4, atol=1e-6)
+
+
+def test_no_gradient_is_summed_over_axes_that_nothing_was_repeated_along() -> None:
+    """What the original gives has sizes that are known: of its difference to what the network gives, too."""
+    (_, original), (_, small) = analysed(net(8)), analysed(net(8, seed=5))
+    match = Match(original, small, [Term("a", VALUES, -3)], ["w1"], {"x": images(4)})
+    summed = [n for n in match.gradients.adjoint.model.graph.node if n.op_type == "ReduceSum"]
+    # over samples, of the weight alone
+    assert len(summed) == 1

@@ -83,9 +83,10 @@ def test_the_rate_that_is_found_is_one_that_helps_and_leaves_the_weights_alone()
     batches = Batches.of(source.graph, Calibration([{"x": images(64)}], ""), 8)
     weights = match.gradients.start()
     before = {n: w.copy() for n, w in weights.items()}
-    rate = found_rate(match, weights, batches((), np.random.default_rng(0)), 1000, White({}, {}))
+    judges = [{"x": images(32, seed=9)}]
+    rate = found_rate(match, weights, batches((), np.random.default_rng(0)), judges, 1000, White({}, {}))
     assert 1e-4 < rate < 0.1
-    assert found_rate(match, weights, batches((), np.random.default_rng(0)), 1, White({}, {})) <= rate
+    assert found_rate(match, weights, batches((), np.random.default_rng(0)), judges, 1, White({}, {})) <= rate
     for name, value in before.items():
         np.testing.assert_array_equal(weights[name], value)
     assert _train(Asked(epochs=5), rate=rate)[0].best < 0.95
