@@ -40,7 +40,7 @@ class Pool(Protocol):
         ...
 
     def each(self, function: Callable[..., Iterable[Any]], *arguments: Any) -> Any:
-        """The same for a function that yields: in one process nothing of it is made before it is asked for."""
+        """The same for a function that yields: one after the other nothing of it is made before it is asked for."""
         ...
 
     def get(self, found: Any) -> Any:
@@ -49,7 +49,7 @@ class Pool(Protocol):
 
 
 class Alone:
-    """All of it in this process, at once."""
+    """All of it in this thread, one after the other."""
 
     under_way, spread = 0, False
 
