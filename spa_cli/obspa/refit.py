@@ -26,7 +26,7 @@ _FIRST, _ROUNDS = 1e-3, 4
 _LEAST_BLOCK, _BLOCK_BYTES = 2048, 16_000_000
 # inputs from which on a solution takes longer than to send what it depends on, and beyond which several of them at the
 # same time take too much memory
-_WORTH, _ALONE = 512, 4096
+_WORTH, _SEVERAL = 512, 4096
 # what shrinkage leaves of a covariance at least
 _LEAST = 1e-3
 
@@ -149,7 +149,7 @@ class Problem:
         self, dampings: Sequence[float | Array], start: tuple[Array, Array]
     ) -> Iterator[tuple[float | Array, tuple[Array, Array]]]:
         """Every damping, and what solves for it with these targets: each is a piece of work of its own."""
-        at = pool_for(self.h.shape[2], _WORTH, _ALONE)
+        at = pool_for(self.h.shape[2], _WORTH, _SEVERAL)
         known = at.send(Known(self.h, self.moments.mean_x, self.w0, *start))
         begun = ((damping, at.call(Known.solved, known, damping)) for damping in dampings)
         return ((damping, at.get(found)) for damping, found in ahead(begun, at))
