@@ -70,10 +70,12 @@ class CutError(Exception):
     """A node can't be brought in line with a cut; the sentence says why. What was tried is taken back."""
 
 
-# how native code says so: C++ itself, onnxruntime's arena, the system
+# how native code says so: C++ itself, onnxruntime's arena, the system, protobuf
 _NO_MEMORY = (
     *("bad_alloc", "bad allocation", "failed to allocate memory", "cannot allocate memory", "out of memory"),
     *("failed to map segment", "can't start new thread", "pthread_create failed"),
+    # a message of which no 2 GB are ever made here
+    "failed to serialize proto",
 )
 
 

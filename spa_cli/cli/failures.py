@@ -14,6 +14,7 @@ from spa_cli.text import one_line
 
 INTERRUPTED = 130
 JSON = "--json"
+DEBUG = "--debug"
 
 
 def tell(code: int, kind: str, message: str, json: bool) -> None:

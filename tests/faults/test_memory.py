@@ -83,7 +83,15 @@ watched(run)
     assert _ended_by(child, monkeypatch, capfd) == (code, "ours\n")
 
 
-@pytest.mark.parametrize("error", ["MemoryError()", "OSError(12, 'Cannot allocate memory')"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        "MemoryError()",
+        "OSError(12, 'Cannot allocate memory')",
+        "ImportError('libx.so: failed to map segment')",
+        "SystemError('error return without exception set')",
+    ],
+)
 def test_what_has_no_room_to_say_so_leaves_it_to_its_parent(error, monkeypatch, capfd) -> None:
     """The child itself, where memory ends outside of a command: no traceback, and no other cause is blamed."""
     child = f"""
@@ -126,6 +134,7 @@ def test_one_of_many_that_ends_its_process_lacks_memory_where_that_is_limited(mo
             ImportError("IMPORTANT: READ THIS\n\nlibx.so: failed to map segment from shared object"),
             "libx.so: failed to",
         ),
+        (ValueError("Failed to serialize proto"), "Failed to serialize proto"),
         (RuntimeError("can't start new thread"), "can't start new thread"),
         (
             RuntimeError(
