@@ -10,6 +10,7 @@ import typer
 
 from spa_cli.cli.streams import say
 from spa_cli.errors import SpaError, first_line, of_memory
+from spa_cli.memory import limited
 from spa_cli.text import one_line
 
 INTERRUPTED = 130
@@ -79,6 +80,9 @@ def _quoted(error: BaseException | str) -> str:
 def _of(error: BaseException, left: str, something: bool) -> tuple[int, str, str]:
     """Exit code, kind and sentence of an error; ``left``: what it left behind, which is ``something`` or nothing."""
     memory = of_memory(error, _quoted)
+    if memory is None and isinstance(error, SystemError) and limited() is not None:
+        # an extension that got none, and returned nothing without a word
+        memory = of_memory(MemoryError(first_line(error)), _quoted)
     if memory is not None:
         return memory.exit_code, memory.kind, f"{memory}; {left}"
     if isinstance(error, SpaError):

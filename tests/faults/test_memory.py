@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from spa_cli import isolation
-from spa_cli.cli import watch
+from spa_cli.cli import failures, watch
 from spa_cli.errors import ModelError, ResourceError, of_memory
 from spa_cli.runtime.said import said
 from tests.quick import ROOT
@@ -107,6 +107,15 @@ app.main()
     assert found == 5
     assert said.startswith("error: there is not enough memory (exit code 1, where 'ulimit' allows 0.40 GB)")
     assert said.count("\n") == 1
+
+
+def test_an_extension_without_a_word_is_a_lack_of_memory_where_that_is_limited(monkeypatch) -> None:
+    silent = SystemError("error return without exception set")
+    assert failures._of(silent, "nothing was written", False)[1] == "unexpected"
+    monkeypatch.setattr(failures, "limited", lambda: 140_000_000)
+    code, kind, said = failures._of(silent, "nothing was written", False)
+    assert (code, kind) == (5, "memory")
+    assert said.startswith("there is not enough memory (error return without exception set)")
 
 
 def test_without_a_limit_nothing_is_watched(monkeypatch) -> None:
