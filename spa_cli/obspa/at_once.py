@@ -5,7 +5,9 @@ forgotten again. First each channel gets its saliency in the whole layer, ``tr(W
 readers, which orders them. Then the errors of removing them in that order are worked out, with all that a refit makes
 up for: let ``V_SS = C C^T`` with the coordinates that go, in their order. Removing the first ones, ``F``, costs
 ``tr(W_F [V_FF]^-1 W_F^T)``, and ``V_FF`` has the first rows of ``C`` for its own factor: each coordinate adds the
-squared length of its row of ``C^-1 W_S^T``.
+squared length of its row of ``C^-1 W_S^T``. Of ``H = U U^T`` in that order, ``U`` an upper triangle, ``C^-1`` is
+``U^T``: where all coordinates go, which is the rule, nothing has to be inverted. ``U`` is the Cholesky factor of ``H``
+in the opposite order.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 from spa_cli.channels.groups import Group
 from spa_cli.channels.ranking import Ranking
 from spa_cli.graph.model import Array
-from spa_cli.obspa.cholesky import factored, forward, inverted
+from spa_cli.obspa.cholesky import factored, forward, in_parts, inverted, product
 from spa_cli.obspa.consumers import Reader
 from spa_cli.obspa.moments import damped
 from spa_cli.obspa.saliency import DAMPING, convex, inverse_root
@@ -62,10 +64,13 @@ class _Roots:
     def __call__(self, reader: Reader) -> Array:
         if self._of != reader.h_of:
             self._of, self._root = None, np.zeros(0)
-            kind = np.float32 if len(reader.h) > _SINGLE else np.float64
-            h = damped(shrunk(reader.h, reader.rows).astype(kind, copy=False)[None], DAMPING)[0]
-            self._root, self._of = inverted(factored(h)), reader.h_of
+            self._root, self._of = inverted(factored(_believed(reader))), reader.h_of
         return self._root
+
+
+def _believed(reader: Reader) -> Array:
+    kind = np.float32 if len(reader.h) > _SINGLE else np.float64
+    return np.asarray(damped(shrunk(reader.h, reader.rows).astype(kind, copy=False)[None], DAMPING)[0])
 
 
 def _weights(reader: Reader) -> Array:
@@ -95,7 +100,21 @@ def _in_turn(reader: Reader, order: Order, roots: _Roots) -> Array:
     if reader.unfit:
         both = reader.second[np.ix_(at, at)] * (w.T @ w)
         lost = np.tril(both, -1).sum(1) * 2 + np.diagonal(both)
+    elif len(at) == len(reader.h):
+        back = at[::-1]
+        lost = _lengths(factored(_believed(reader)[np.ix_(back, back)]), w.T[::-1])[::-1]
     else:
         own = roots(reader)[:, at]
-        lost = np.square(forward(factored(own.T @ own), w.T)).sum(1)
+        lost = np.square(forward(factored(product(own.T, own)), w.T)).sum(1)
     return np.asarray(lost.reshape(gone.shape).sum(1) * reader.weight)
+
+
+def _lengths(lower: Array, right: Array) -> Array:
+    """Squared lengths of the rows of ``L^T B`` for ``B`` (p, n), (p,)."""
+    found = np.empty(len(lower))
+
+    def measure(rows: slice) -> None:
+        found[rows] = np.square(lower[rows.start :, rows].T @ right[rows.start :]).sum(1)
+
+    in_parts(measure, 0, len(lower))
+    return found

@@ -1,13 +1,18 @@
 """Cholesky factors of large matrices, block by block: no more than one copy is made of what takes a gigabyte.
 
-Numbers stay in the precision of the matrix; blocks on the diagonal are factored in double precision.
+Numbers stay in the precision of the matrix; blocks on the diagonal are factored, and inverted, in double precision.
+What is large is spread over cores in parts that do not depend on how many there are: so neither do the bytes.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
+
 import numpy as np
 
 from spa_cli.graph.model import Array
+from spa_cli.threads import each
 
 _BLOCK = 1024
 # what is added to the diagonal, relative to its mean, where rounding left a matrix that is not positive
@@ -36,13 +41,23 @@ def _lifted(h: Array, more: float) -> Array:
 def _factor(a: Array, block: int) -> Array:
     for start in range(0, len(a), block):
         end = min(start + block, len(a))
+        before = a[start:end, :start].T
+
         # the columns as what was taken before leaves them
-        a[start:, start:end] -= a[start:, :start] @ a[start:end, :start].T
+        def take(rows: slice, start: int = start, end: int = end, before: Array = before) -> None:
+            a[rows, start:end] -= a[rows, :start] @ before
+
+        in_parts(take, start, len(a), block)
         own = np.linalg.cholesky(a[start:end, start:end].astype(np.float64))
         a[start:end, start:end] = own
         a[:start, start:end] = 0
         if end < len(a):
-            a[end:, start:end] = a[end:, start:end] @ np.linalg.inv(own).T.astype(a.dtype)
+            divisor = np.linalg.inv(own).T.astype(a.dtype)
+
+            def divide(rows: slice, start: int = start, end: int = end, divisor: Array = divisor) -> None:
+                a[rows, start:end] = a[rows, start:end] @ divisor
+
+            in_parts(divide, end, len(a), block)
     return a
 
 
@@ -50,8 +65,15 @@ def inverted(lower: Array, block: int = _BLOCK) -> Array:
     """``L^-1`` of a lower triangular matrix, in the memory of ``lower``."""
     for start in range(0, len(lower), block):
         end = min(start + block, len(lower))
-        own = np.linalg.inv(lower[start:end, start:end].astype(np.float64)).astype(lower.dtype)
-        lower[start:end, :start] = -own @ (lower[start:end, :start] @ lower[:start, :start])
+        own = _inverse(lower, start, end)
+        above = own @ lower[start:end, :start]
+
+        def fill(columns: slice, start: int = start, end: int = end, above: Array = above) -> None:
+            # what was inverted is a triangle: above these columns there is nothing
+            first = columns.start
+            lower[start:end, columns] = -above[:, first:] @ lower[first:start, columns]
+
+        in_parts(fill, 0, start, block)
         lower[start:end, start:end] = own
     return lower
 
@@ -59,18 +81,57 @@ def inverted(lower: Array, block: int = _BLOCK) -> Array:
 def forward(lower: Array, right: Array, block: int = _BLOCK) -> Array:
     """``L^-1 B`` for ``B`` (p, n), in the precision of ``B``."""
     x = np.array(right)
-    for start in range(0, len(lower), block):
-        end = min(start + block, len(lower))
-        x[start:end] -= lower[start:end, :start] @ x[:start]
-        x[start:end] = np.linalg.solve(lower[start:end, start:end], x[start:end])
+    inverses = _inverses(lower, block)
+
+    def solve(columns: slice) -> None:
+        _forward(lower, inverses, x[:, columns], block)
+
+    in_parts(solve, 0, x.shape[1], block)
     return x
 
 
 def solved(lower: Array, right: Array, block: int = _BLOCK) -> Array:
     """``(L L^T)^-1 B`` for ``B`` (p, n), in the precision of ``B``."""
-    x = forward(lower, right, block)
-    for start in reversed(range(0, len(lower), block)):
-        end = min(start + block, len(lower))
-        x[start:end] -= lower[end:, start:end].T @ x[end:]
-        x[start:end] = np.linalg.solve(lower[start:end, start:end].T, x[start:end])
+    x = np.array(right)
+    inverses = _inverses(lower, block)
+
+    def solve(columns: slice) -> None:
+        own = x[:, columns]
+        _forward(lower, inverses, own, block)
+        for at, start in reversed([*enumerate(range(0, len(lower), block))]):
+            end = start + len(inverses[at])
+            own[start:end] = inverses[at].T @ (own[start:end] - lower[end:, start:end].T @ own[end:])
+
+    in_parts(solve, 0, x.shape[1], block)
     return x
+
+
+def product(a: Array, b: Array, block: int = _BLOCK) -> Array:
+    """``A B``, of one or of several, (..., o, p) and (..., p, n)."""
+    found = np.empty((*a.shape[:-1], b.shape[-1]), np.result_type(a, b))
+
+    def multiply(rows: slice) -> None:
+        np.matmul(a[..., rows, :], b, out=found[..., rows, :])
+
+    in_parts(multiply, 0, a.shape[-2], block)
+    return found
+
+
+def in_parts(work: Callable[[slice], None], start: int, end: int, block: int = _BLOCK) -> None:
+    """Do it for every so many rows or columns, which don't depend on each other, on all cores."""
+    deque(each(work, (slice(at, min(at + block, end)) for at in range(start, end, block))), maxlen=0)
+
+
+def _forward(lower: Array, inverses: list[Array], x: Array, block: int) -> None:
+    for at, start in enumerate(range(0, len(lower), block)):
+        end = start + len(inverses[at])
+        x[start:end] = inverses[at] @ (x[start:end] - lower[start:end, :start] @ x[:start])
+
+
+def _inverses(lower: Array, block: int) -> list[Array]:
+    return [_inverse(lower, at, min(at + block, len(lower))) for at in range(0, len(lower), block)]
+
+
+def _inverse(lower: Array, start: int, end: int) -> Array:
+    """Of a block on the diagonal."""
+    return np.asarray(np.linalg.inv(lower[start:end, start:end].astype(np.float64)).astype(lower.dtype))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from spa_cli.channels.groups import Group, Grouping
 from spa_cli.channels.slices import slot_of
 from spa_cli.graph.model import Array, Graph
+from spa_cli.obspa.cholesky import product
 from spa_cli.obspa.epilogue import norm_scale, per_row
 from spa_cli.obspa.layers import Layer
 from spa_cli.obspa.sensitivity import root
@@ -68,6 +69,8 @@ class Consumers:
     ) -> None:
         self._graph, self._grouping, self._statistics = graph, grouping, statistics
         self._emphasis, self._metric = emphasis, metric
+        # what directions make of the energy of a layer, once it was asked for
+        self._relative: dict[str, float] = {}
         group_of = {int(c): i for i, g in enumerate(grouping.groups) for c in g.ids}
         # layers that read a group through their weight, and recurrent ones that read their own units
         self._layers: list[list[tuple[Layer, bool]]] = [[] for _ in grouping.groups]
@@ -99,7 +102,7 @@ class Consumers:
                 _add_units(self._graph, self._grouping, group, layer, known, times, found)
             else:
                 metric = self._metric.get(layer.key)
-                _add_layer(self._graph, self._grouping, group, layer, known, times, metric, found)
+                _add_layer(self._graph, self._grouping, group, layer, known, times, metric, self._relative, found)
             yield found
 
     def bytes(self, index: int) -> int:
@@ -126,7 +129,8 @@ def together(readers: list[Reader]) -> list[Reader]:
             result += own
             continue
         h, mean = (np.sum([r.weight / total * getattr(r, n) for r in own], 0) for n in ("h", "mean"))
-        result.append(replace(first, h=h, mean=mean, rows=sum(r.rows for r in own), weight=total))
+        of = (f"all that read {first.h_of[0]}", first.h_of[1])
+        result.append(replace(first, h=h, mean=mean, rows=sum(r.rows for r in own), weight=total, h_of=of))
     return result
 
 
@@ -164,6 +168,7 @@ def _add_layer(
     statistics: Statistics,
     times: float,
     metric: Array | None,
+    relative: dict[str, float],
     found: list[list[Reader]],
 ) -> None:
     weights, rows = statistics.weight, statistics.moments.rows
@@ -178,7 +183,7 @@ def _add_layer(
     )
     weight = math.sqrt(matrix.shape[0] * matrix.shape[1]) * times
     # layers that share a weight are one: what they read is added up, for one and the same matrix
-    felt = None if metric is None or layer.siblings else _felt(metric, matrix, weights, h)
+    felt = None if metric is None or layer.siblings else _felt(layer.key, metric, matrix, weights, h, relative)
 
     def add(to: list[Reader], g: int, places: Slots) -> None:
         part = (layer.stored.name, g) if layer.siblings else None
@@ -210,18 +215,26 @@ def _add_layer(
             add(found[b], g, places)
 
 
-def _felt(metric: Array, matrix: Array, weight: Array, h: Array) -> Array | None:
+def _felt(
+    layer: str, metric: Array, matrix: Array, weight: Array, h: Array, relative: dict[str, float]
+) -> Array | None:
     """``R W`` (g, o, p) with ``R^T R = G``, as large as ``matrix`` for all it reads; ``None`` if they don't fit."""
     if metric.shape[:2] != matrix.shape[:2]:
         return None
-    felt = np.matmul(root(metric), weight)
     # the metric says in which directions, not how much
-    return np.asarray(felt * math.sqrt(_energy(matrix, h) / max(_energy(felt, h), 1e-30)))
+    if layer not in relative:
+        energies = np.sum([_energies(*of) for of in zip(metric, matrix, weight, h, strict=True)], 0)
+        relative[layer] = math.sqrt(energies[0] / max(energies[1], 1e-30))
+    return np.stack([product(root(g), w) for g, w in zip(metric, weight, strict=True)]) * relative[layer]
 
 
-def _energy(matrix: Array, h: Array) -> float:
-    """``tr(W H W^T)``."""
-    return float((np.matmul(matrix, h) * matrix).sum())
+def _energies(metric: Array, matrix: Array, weight: Array, h: Array) -> tuple[float, float]:
+    """``tr(M H M^T)``, ``M`` a matrix whose rows are those of ``W`` times something, and ``tr(G W H W^T)``."""
+    wh = product(weight, h)
+    own = np.einsum("op,op->o", wh, weight)
+    squares = np.einsum("op,op->o", weight, weight)
+    rows = np.einsum("op,op->o", matrix, matrix) / np.where(squares > 0, squares, 1)
+    return float((own * rows).sum()), float((metric * product(wh, weight.T)).sum())
 
 
 def _add_units(

@@ -20,7 +20,7 @@ from spa_cli.obspa.at_once import at_once
 from spa_cli.obspa.consumers import Consumers, Reader, together
 from spa_cli.obspa.layers import Layer
 from spa_cli.obspa.products import lost
-from spa_cli.obspa.saliency import Consumer, Rigid, convex, greedy
+from spa_cli.obspa.saliency import Consumer, Rigid, convex, greedy, inverse
 from spa_cli.obspa.shrinkage import shrunk
 from spa_cli.obspa.statistics import Statistics
 from spa_cli.progress import tracked
@@ -87,17 +87,21 @@ def _read_by(group: Group, found: Consumers, index: int, room: float) -> Any:
 
 
 def _ranked(channels: int, blocked: bool, found: list[list[Reader]]) -> _Ranked:
-    curves = [greedy([_consumer(r) for r in together(block)], channels) for block in found]
+    inverses = dict[tuple[str, int], Array]()
+    curves = [greedy([_consumer(r, inverses) for r in together(block)], channels) for block in found]
     order = np.stack([o for o, _ in curves])
     loss = convex(np.sum([e for _, e in curves], 0))
     return Ranking(order if blocked else order[0], loss), sum(map(len, found))
 
 
-def _consumer(reading: Reader) -> Consumer | Rigid:
+def _consumer(reading: Reader, inverses: dict[tuple[str, int], Array]) -> Consumer | Rigid:
+    """``inverses``: of the layers that were looked at, which several blocks read."""
     w = reading.w if reading.felt is None else reading.felt
     if reading.unfit:
         return Rigid(w, reading.second, reading.places, reading.weight)
-    return Consumer(w, shrunk(reading.h, reading.rows), reading.places, reading.weight)
+    if reading.h_of not in inverses:
+        inverses[reading.h_of] = inverse(shrunk(reading.h, reading.rows))
+    return Consumer(w, inverses[reading.h_of], reading.places, reading.weight)
 
 
 def by_energy(

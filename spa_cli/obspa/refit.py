@@ -11,7 +11,7 @@ import numpy as np
 
 from spa_cli.engines.pool import ahead, pool_for
 from spa_cli.graph.model import Array
-from spa_cli.obspa.cholesky import factored, solved
+from spa_cli.obspa.cholesky import factored, product, solved
 from spa_cli.obspa.moments import Moments, damped
 from spa_cli.obspa.shrinkage import oracle_approximating
 from spa_cli.obspa.wide import DOUBLE
@@ -27,6 +27,8 @@ _LEAST_BLOCK, _BLOCK_BYTES = 2048, 16_000_000
 # inputs from which on a solution takes longer than to send what it depends on, and beyond which several of them at the
 # same time take too much memory
 _WORTH, _SEVERAL = 512, 4096
+# inputs beyond which a factor is worth its blocks
+_FACTORED = 1024
 # what shrinkage leaves of a covariance at least
 _LEAST = 1e-3
 
@@ -92,17 +94,19 @@ def predict(x: Array, w: Array, b: Array) -> Array:
 
 
 class Known(NamedTuple):
-    """All that a solution depends on: ``h`` and mean of the inputs, weights, covariance and mean of the targets."""
+    """All that a solution depends on: ``h`` and mean of the inputs, weights, and of the targets the mean and what the
+    weights leave of their covariance, ``C - W0 H``.
+    """
 
     h: Array
     mean_x: Array
     w0: Array
-    c: Array
+    left: Array
     mean_t: Array
 
     def fit(self, by_h: Callable[[Array], Array]) -> tuple[Array, Array]:
         """Weights (g, o, p) and intercepts (g, o)."""
-        w = self.w0 + by_h(self.c - np.matmul(self.w0.astype(self.h.dtype, copy=False), self.h))
+        w = self.w0 + by_h(self.left)
         return w, self.mean_t - np.einsum("gop,gp->go", w, self.mean_x)
 
     def solved(self, damping: float | Array) -> tuple[Array, Array]:
@@ -136,21 +140,25 @@ class Problem:
         repeated: each such step lowers the distance to what is allowed (projections onto two convex sets).
         """
         again = rounds - 1 if self.rows.open else 0
-        by_h = divider(self.h, damping, often=again > 0)
-        w, b = self._fit(*(start or self.first), by_h)
+        by_h, given = divider(self.h, damping, often=again > 0), self._given()
+        w, b = self._known(given, *(start or self.first)).fit(by_h)
         for _ in range(again):
-            w, b = self._fit(*self.against(w, b), by_h)
+            w, b = self._known(given, *self.against(w, b)).fit(by_h)
         return w, b
 
-    def _fit(self, c: Array, mean_t: Array, by_h: Callable[[Array], Array]) -> tuple[Array, Array]:
-        return Known(self.h, self.moments.mean_x, self.w0, c, mean_t).fit(by_h)
+    def _given(self) -> Array:
+        """``W0 H``."""
+        return product(self.w0.astype(self.h.dtype, copy=False), self.h)
+
+    def _known(self, given: Array, c: Array, mean_t: Array) -> Known:
+        return Known(self.h, self.moments.mean_x, self.w0, c - given, mean_t)
 
     def candidates(
         self, dampings: Sequence[float | Array], start: tuple[Array, Array]
     ) -> Iterator[tuple[float | Array, tuple[Array, Array]]]:
         """Every damping, and what solves for it with these targets: each is a piece of work of its own."""
         at = pool_for(self.h.shape[2], _WORTH, _SEVERAL)
-        known = at.send(Known(self.h, self.moments.mean_x, self.w0, *start))
+        known = at.send(self._known(self._given(), *start))
         begun = ((damping, at.call(Known.solved, known, damping)) for damping in dampings)
         return ((damping, at.get(found)) for damping, found in ahead(begun, at))
 
@@ -163,13 +171,14 @@ class Problem:
 
 
 def divider(h: Array, damping: float | Array, often: bool) -> Callable[[Array], Array]:
-    """``M -> M (H + lambda I)^-1`` for (g, o, p); of very wide layers in single precision, by a Cholesky factor.
+    """``M -> M (H + lambda I)^-1`` for (g, o, p); of wide layers by a Cholesky factor, of very wide ones in single
+    precision.
 
     ``often``: an inverse costs four times as much as a solution, once.
     """
     matrix = damped(h, damping)
-    if matrix.shape[2] > DOUBLE:
-        lower = [factored(one.astype(np.float32, copy=False)) for one in matrix]
+    if matrix.shape[2] > _FACTORED:
+        lower = [factored(one.astype(np.float32, copy=False) if len(one) > DOUBLE else one) for one in matrix]
         return lambda m: np.stack([solved(a, b.T).T for a, b in zip(lower, m, strict=True)])
     if often:
         inverse = np.linalg.inv(matrix)

@@ -27,12 +27,13 @@ class Consumer:
     are kept up to date, the rest lags behind by ``A^T A`` and ``B A`` of a few removals, which are applied together.
     """
 
-    def __init__(self, w: Array, h: Array, places: NDArray[np.int64], weight: float) -> None:
-        self._v = np.linalg.inv(damped(h[None], DAMPING)[0])
+    def __init__(self, w: Array, v: Array, places: NDArray[np.int64], weight: float) -> None:
+        # several may have it in common: it is not written to
+        self._v = v
         self._w = w.astype(np.float64)
         self.places, self.weight = places, weight
         self.alive = np.ones(len(places), bool)
-        self._left = np.ones(len(h), bool)
+        self._left = np.ones(len(v), bool)
         self._late = 0
         self._blocks: Array
         self._grams: Array
@@ -98,6 +99,11 @@ class Consumer:
         self._blocks = self._v[self.places[:, :, None], self.places[:, None, :]]
         columns = self._w.T[self.places]  # (c, s, o)
         self._grams = columns @ columns.swapaxes(1, 2)
+
+
+def inverse(h: Array) -> Array:
+    """``V = (H + lambda I)^-1``."""
+    return np.asarray(np.linalg.inv(damped(h[None], DAMPING)[0]))
 
 
 class Rigid:

@@ -28,6 +28,7 @@ from spa_cli.errors import SpreadError
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.shapes import Shapes
 from spa_cli.memory import portion
+from spa_cli.obspa.cholesky import factored
 from spa_cli.obspa.layers import Layer, graph_shape
 from spa_cli.obspa.passes import Asked, Part, Passes
 from spa_cli.operators.labels import axis_of
@@ -180,6 +181,9 @@ def _outputs(layer: Layer, shapes: Shapes) -> int:
 
 
 def root(metric: Array) -> Array:
-    """``R`` (g, o, o) with ``R^T R = G``."""
-    values, vectors = np.linalg.eigh(metric)
-    return np.asarray(np.sqrt(np.maximum(values, 0))[..., None] * vectors.swapaxes(-1, -2))
+    """``R`` (o, o) with ``R^T R = G``, of any rank."""
+    try:
+        return factored(metric.astype(np.float64)).T
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(metric)
+        return np.asarray(np.sqrt(np.maximum(values, 0))[:, None] * vectors.T)

@@ -24,7 +24,7 @@ from benchmarks.scale_model import (
     ranking,
     total,
 )
-from spa_cli.obspa.saliency import Consumer
+from spa_cli.obspa.saliency import Consumer, inverse
 from tests import architectures
 
 ONE = Constants(*[1.0] * 10)
@@ -65,7 +65,7 @@ def test_ranking_counts_what_the_code_multiplies(monkeypatch) -> None:
     """Every product of ``Consumer`` is counted as it is made; the bulk has to be that of the formula."""
     rng, p, o = np.random.default_rng(0), 256, 192
     x = rng.normal(size=(2 * p, p))
-    consumer = Consumer(rng.normal(size=(o, p)), x.T @ x, np.arange(p)[:, None], 1.0)
+    consumer = Consumer(rng.normal(size=(o, p)), inverse(x.T @ x), np.arange(p)[:, None], 1.0)
     counted = [0]
 
     class Counted(np.ndarray):

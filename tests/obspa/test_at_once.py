@@ -12,7 +12,7 @@ from spa_cli.obspa import at_once as module
 from spa_cli.obspa.at_once import at_once
 from spa_cli.obspa.consumers import Reader
 from spa_cli.obspa.moments import damped
-from spa_cli.obspa.saliency import DAMPING, Consumer, Rigid
+from spa_cli.obspa.saliency import DAMPING, Consumer, Rigid, inverse
 from spa_cli.obspa.shrinkage import shrunk
 
 
@@ -42,7 +42,7 @@ def reader(seed: int, channels: int, taps: int = 1, more: int = 0, outputs: int 
 def consumer(each: Reader) -> Consumer | Rigid:
     if each.unfit:
         return Rigid(each.w, each.second, each.places, each.weight)
-    return Consumer(each.w, shrunk(each.h, each.rows), each.places, each.weight)
+    return Consumer(each.w, inverse(shrunk(each.h, each.rows)), each.places, each.weight)
 
 
 def cost(each: Reader, channels: list[int]) -> float:

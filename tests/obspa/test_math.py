@@ -3,7 +3,7 @@ import pytest
 
 from spa_cli.obspa.moments import Moments
 from spa_cli.obspa.refit import Observations, Problem, predict, refit
-from spa_cli.obspa.saliency import Consumer, Rigid, convex, greedy, inverse_root
+from spa_cli.obspa.saliency import Consumer, Rigid, convex, greedy, inverse, inverse_root
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_downdated_inverse_equals_the_recomputed_one(rng) -> None:
     x, w = correlated(rng, 300, 12), rng.normal(size=(4, 12))
     h = np.cov(x.T, bias=True)
     places = np.arange(12).reshape(4, 3)
-    consumer = Consumer(w, h, places, 1.0)
+    consumer = Consumer(w, inverse(h), places, 1.0)
     damped = h + 1e-4 * np.trace(h) / 12 * np.eye(12)
     consumer.remove(1)
     consumer.remove(3)
@@ -160,7 +160,7 @@ def test_what_no_channel_of_the_group_is_stays_in_the_inverse(rng) -> None:
     x, w = correlated(rng, 300, 40), rng.normal(size=(4, 40))
     h = np.cov(x.T, bias=True)
     places = np.arange(10, 40)[:, None]
-    order, errors = greedy([Consumer(w, h, places, 1.0)], 30)
+    order, errors = greedy([Consumer(w, inverse(h), places, 1.0)], 30)
     gone = places[order[:25]].ravel()
     keep = np.setdiff1d(np.arange(40), gone)
     damped = h + 1e-4 * np.trace(h) / 40 * np.eye(40)
@@ -173,7 +173,7 @@ def test_what_no_channel_of_the_group_is_stays_in_the_inverse(rng) -> None:
 def test_the_score_is_the_error_that_removal_makes(rng) -> None:
     x, w = correlated(rng, 500, 6), rng.normal(size=(3, 6))
     h = np.cov(x.T, bias=True)
-    consumer = Consumer(w, h, np.arange(6).reshape(3, 2), 1.0)
+    consumer = Consumer(w, inverse(h), np.arange(6).reshape(3, 2), 1.0)
     damped = h + 1e-4 * np.trace(h) / 6 * np.eye(6)
     for channel, score in enumerate(consumer.scores()):
         keep = np.setdiff1d(np.arange(6), [2 * channel, 2 * channel + 1])
@@ -186,7 +186,7 @@ def test_dead_and_duplicated_channels_go_first_and_cost_nothing(rng) -> None:
     x[:, 3] = 0
     x[:, 4] = x[:, 1]
     w = rng.normal(size=(4, 5)) + 1
-    order, errors = greedy([Consumer(w, np.cov(x.T, bias=True), np.arange(5)[:, None], 1.0)], 5)
+    order, errors = greedy([Consumer(w, inverse(np.cov(x.T, bias=True)), np.arange(5)[:, None], 1.0)], 5)
     assert order[0] == 3
     assert order[1] in (1, 4)
     assert errors[1] < 1e-3 * errors[2]
@@ -196,8 +196,8 @@ def test_scores_add_up_over_consumers(rng) -> None:
     hs = [np.cov(rng.normal(size=(100, 4)).T, bias=True) for _ in range(2)]
     ws = [rng.normal(size=(3, 4)) for _ in range(2)]
     places = np.arange(4)[:, None]
-    alone = [Consumer(w, h, places, k).scores() for w, h, k in zip(ws, hs, (1.0, 2.0), strict=True)]
-    order, errors = greedy([Consumer(w, h, places, k) for w, h, k in zip(ws, hs, (1.0, 2.0), strict=True)], 4)
+    alone = [Consumer(w, inverse(h), places, k).scores() for w, h, k in zip(ws, hs, (1.0, 2.0), strict=True)]
+    order, errors = greedy([Consumer(w, inverse(h), places, k) for w, h, k in zip(ws, hs, (1.0, 2.0), strict=True)], 4)
     assert order[0] == np.argmin(alone[0] + alone[1])
     assert np.isclose(errors[0], np.min(alone[0] + alone[1]))
 

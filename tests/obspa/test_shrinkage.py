@@ -7,7 +7,7 @@ import pytest
 
 from spa_cli.obspa.layers import find_layers
 from spa_cli.obspa.moments import Moments
-from spa_cli.obspa.saliency import Consumer, greedy
+from spa_cli.obspa.saliency import Consumer, greedy, inverse
 from spa_cli.obspa.shrinkage import POSITIONS, oracle_approximating, shrunk
 from tests.builders import analysed, build, rankings
 
@@ -59,8 +59,8 @@ def test_no_channel_is_free_for_want_of_rows() -> None:
     h, w = np.cov(x.T, bias=True), rng.normal(size=(8, 64))
     places = np.arange(64)[:, None]
     alone = np.square(w).sum(0).mean()
-    _, believed = greedy([Consumer(w, h, places, 1.0)], 64)
-    _, doubted = greedy([Consumer(w, shrunk(h, 16), places, 1.0)], 64)
+    _, believed = greedy([Consumer(w, inverse(h), places, 1.0)], 64)
+    _, doubted = greedy([Consumer(w, inverse(shrunk(h, 16)), places, 1.0)], 64)
     assert believed[:40].max() < 0.01 * alone
     assert doubted[:40].mean() > 0.1 * alone
 
