@@ -105,7 +105,7 @@ def _in_turn(reader: Reader, order: Order, roots: _Roots) -> Array:
         lost = _lengths(factored(_believed(reader)[np.ix_(back, back)]), w.T[::-1])[::-1]
     else:
         own = roots(reader)[:, at]
-        lost = np.square(forward(factored(product(own.T, own)), w.T)).sum(1)
+        lost = np.square(forward(factored(product(own.T, own)), w)).sum(0)
     return np.asarray(lost.reshape(gone.shape).sum(1) * reader.weight)
 
 

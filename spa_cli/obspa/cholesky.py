@@ -14,7 +14,9 @@ import numpy as np
 from spa_cli.graph.model import Array
 from spa_cli.threads import each
 
-_BLOCK = 1024
+_BLOCK = 256
+# rows that are worked on at once
+_ROWS = 1024
 # what is added to the diagonal, relative to its mean, where rounding left a matrix that is not positive
 _JITTER = (0.0, 1e-5, 1e-4, 1e-3, 1e-2)
 
@@ -78,54 +80,57 @@ def inverted(lower: Array, block: int = _BLOCK) -> Array:
     return lower
 
 
-def forward(lower: Array, right: Array, block: int = _BLOCK) -> Array:
-    """``L^-1 B`` for ``B`` (p, n), in the precision of ``B``."""
-    x = np.array(right)
+def forward(lower: Array, left: Array, block: int = _BLOCK) -> Array:
+    """``B L^-T`` for ``B`` (n, p), in the precision of ``B``."""
+    x = np.array(left, order="C")
     inverses = _inverses(lower, block)
 
-    def solve(columns: slice) -> None:
-        _forward(lower, inverses, x[:, columns], block)
+    def solve(rows: slice) -> None:
+        _forward(lower, inverses, x[rows])
 
-    in_parts(solve, 0, x.shape[1], block)
+    in_parts(solve, 0, len(x))
     return x
 
 
-def solved(lower: Array, right: Array, block: int = _BLOCK) -> Array:
-    """``(L L^T)^-1 B`` for ``B`` (p, n), in the precision of ``B``."""
-    x = np.array(right)
+def solved(lower: Array, left: Array, block: int = _BLOCK) -> Array:
+    """``B (L L^T)^-1`` for ``B`` (n, p), in the precision of ``B``."""
+    x = np.array(left, order="C")
     inverses = _inverses(lower, block)
 
-    def solve(columns: slice) -> None:
-        own = x[:, columns]
-        _forward(lower, inverses, own, block)
-        for at, start in reversed([*enumerate(range(0, len(lower), block))]):
-            end = start + len(inverses[at])
-            own[start:end] = inverses[at].T @ (own[start:end] - lower[end:, start:end].T @ own[end:])
+    def solve(rows: slice) -> None:
+        own = x[rows]
+        _forward(lower, inverses, own)
+        end = len(lower)
+        for inverse in reversed(inverses):
+            start = end - len(inverse)
+            own[:, start:end] = (own[:, start:end] - own[:, end:] @ lower[end:, start:end]) @ inverse
+            end = start
 
-    in_parts(solve, 0, x.shape[1], block)
+    in_parts(solve, 0, len(x))
     return x
 
 
-def product(a: Array, b: Array, block: int = _BLOCK) -> Array:
+def product(a: Array, b: Array) -> Array:
     """``A B``, of one or of several, (..., o, p) and (..., p, n)."""
     found = np.empty((*a.shape[:-1], b.shape[-1]), np.result_type(a, b))
 
     def multiply(rows: slice) -> None:
         np.matmul(a[..., rows, :], b, out=found[..., rows, :])
 
-    in_parts(multiply, 0, a.shape[-2], block)
+    in_parts(multiply, 0, a.shape[-2])
     return found
 
 
-def in_parts(work: Callable[[slice], None], start: int, end: int, block: int = _BLOCK) -> None:
+def in_parts(work: Callable[[slice], None], start: int, end: int, size: int = _ROWS) -> None:
     """Do it for every so many rows or columns, which don't depend on each other, on all cores."""
-    deque(each(work, (slice(at, min(at + block, end)) for at in range(start, end, block))), maxlen=0)
+    deque(each(work, (slice(at, min(at + size, end)) for at in range(start, end, size))), maxlen=0)
 
 
-def _forward(lower: Array, inverses: list[Array], x: Array, block: int) -> None:
-    for at, start in enumerate(range(0, len(lower), block)):
-        end = start + len(inverses[at])
-        x[start:end] = inverses[at] @ (x[start:end] - lower[start:end, :start] @ x[:start])
+def _forward(lower: Array, inverses: list[Array], x: Array) -> None:
+    end = 0
+    for inverse in inverses:
+        start, end = end, end + len(inverse)
+        x[:, start:end] = (x[:, start:end] - x[:, :start] @ lower[start:end, :start].T) @ inverse.T
 
 
 def _inverses(lower: Array, block: int) -> list[Array]:

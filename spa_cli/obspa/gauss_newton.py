@@ -16,8 +16,10 @@ from functools import cached_property
 import numpy as np
 
 from spa_cli.graph.model import Array
+from spa_cli.obspa.cholesky import product
 from spa_cli.obspa.layers import Layer
 from spa_cli.obspa.moments import Moments, damped
+from spa_cli.obspa.refit import divider
 from spa_cli.obspa.region import Region
 from spa_cli.threads import each
 
@@ -93,14 +95,19 @@ def gauss_newton(block: Block, parts: Sequence[PairSamples], rng: np.random.Gene
         felt.add(own)
         read.add(part.rows)
     inner, outer = damped(felt.second, DAMPING), damped(read.second, DAMPING)
-    left, right = np.linalg.inv(inner), np.linalg.inv(outer)
+    by_inner, by_outer = divider(felt.second, DAMPING, often=True), divider(read.second, DAMPING, often=True)
     level = 0.1 * DAMPING * sum(part.rows.shape[1] for part in parts)
 
+    def alone(error: Array) -> Array:
+        return by_outer(by_inner(error.swapaxes(1, 2)).swapaxes(1, 2))
+
     def curvature(step: Array) -> Array:
-        return np.asarray(sum(each(lambda part: block.curvature(part, step), parts)) + level * (inner @ step @ outer))
+        return np.asarray(
+            sum(each(lambda part: block.curvature(part, step), parts)) + level * product(product(inner, step), outer)
+        )
 
     wanted = np.asarray(sum(each(lambda part: block.gradient(part, block.missed(part)), parts)))
-    return conjugate_gradients(curvature, wanted, lambda error: np.asarray(left @ error @ right), _ITERATIONS)
+    return conjugate_gradients(curvature, wanted, alone, _ITERATIONS)
 
 
 def conjugate_gradients(

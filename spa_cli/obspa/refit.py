@@ -179,7 +179,7 @@ def divider(h: Array, damping: float | Array, often: bool) -> Callable[[Array], 
     matrix = damped(h, damping)
     if matrix.shape[2] > _FACTORED:
         lower = [factored(one.astype(np.float32, copy=False) if len(one) > DOUBLE else one) for one in matrix]
-        return lambda m: np.stack([solved(a, b.T).T for a, b in zip(lower, m, strict=True)])
+        return lambda m: np.stack([solved(*own) for own in zip(lower, m, strict=True)])
     if often:
         inverse = np.linalg.inv(matrix)
         return lambda m: np.asarray(m @ inverse)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spa_cli.obspa.cholesky import factored, inverted, solved
+from spa_cli.obspa.cholesky import factored, forward, inverted, product, solved
 
 
 def covariance(p: int, rows: int, dtype=np.float64) -> np.ndarray:
@@ -23,9 +23,11 @@ def test_the_factor_is_that_of_lapack(block) -> None:
 
 @pytest.mark.parametrize("block", [5, 48])
 def test_its_inverse_and_solutions(block) -> None:
-    h, right = covariance(48, 200), np.random.default_rng(1).standard_normal((48, 3))
+    h, left = covariance(48, 200), np.random.default_rng(1).standard_normal((3, 48))
     lower = factored(h.copy(), block)
-    np.testing.assert_allclose(solved(lower, right, block), np.linalg.solve(h, right), rtol=1e-7)
+    np.testing.assert_allclose(solved(lower, left, block), np.linalg.solve(h, left.T).T, rtol=1e-7)
+    np.testing.assert_allclose(forward(lower, left, block) @ lower.T, left, rtol=1e-7)
+    np.testing.assert_allclose(product(h, left.T), h @ left.T, rtol=1e-12)
     np.testing.assert_allclose(inverted(lower.copy(), block) @ lower, np.eye(48), atol=1e-9)
 
 
@@ -33,9 +35,9 @@ def test_single_precision_solves_what_is_damped_as_double_precision_does() -> No
     """As ``refit`` damps: a thousandth of the mean of the diagonal."""
     h = covariance(300, 900)
     h[np.diag_indices(300)] += 1e-3 * np.diagonal(h).mean()
-    right = np.random.default_rng(2).standard_normal((300, 4))
-    expected = np.linalg.solve(h, right)
-    found = solved(factored(h.astype(np.float32), 64), right.astype(np.float32), 64)
+    left = np.random.default_rng(2).standard_normal((4, 300))
+    expected = np.linalg.solve(h, left.T).T
+    found = solved(factored(h.astype(np.float32), 64), left.astype(np.float32), 64)
     assert found.dtype == np.float32
     assert np.linalg.norm(found - expected) < 1e-3 * np.linalg.norm(expected)
 
