@@ -42,42 +42,47 @@ def _lifted(h: Array, more: float) -> Array:
 
 def _factor(a: Array, block: int) -> Array:
     for start in range(0, len(a), block):
-        end = min(start + block, len(a))
-        before = a[start:end, :start].T
-
-        # the columns as what was taken before leaves them
-        def take(rows: slice, start: int = start, end: int = end, before: Array = before) -> None:
-            a[rows, start:end] -= a[rows, :start] @ before
-
-        in_parts(take, start, len(a), block)
-        own = np.linalg.cholesky(a[start:end, start:end].astype(np.float64))
-        a[start:end, start:end] = own
-        a[:start, start:end] = 0
-        if end < len(a):
-            divisor = np.linalg.inv(own).T.astype(a.dtype)
-
-            def divide(rows: slice, start: int = start, end: int = end, divisor: Array = divisor) -> None:
-                a[rows, start:end] = a[rows, start:end] @ divisor
-
-            in_parts(divide, end, len(a), block)
+        _factor_columns(a, start, min(start + block, len(a)))
     return a
+
+
+def _factor_columns(a: Array, start: int, end: int) -> None:
+    """Those of the factor, from what is left of the matrix; all before them are done."""
+    before = a[start:end, :start].T
+
+    def take(rows: slice) -> None:
+        a[rows, start:end] -= a[rows, :start] @ before
+
+    in_parts(take, start, len(a))
+    own = np.linalg.cholesky(a[start:end, start:end].astype(np.float64))
+    a[start:end, start:end] = own
+    a[:start, start:end] = 0
+    divisor = np.linalg.inv(own).T.astype(a.dtype)
+
+    def divide(rows: slice) -> None:
+        a[rows, start:end] = a[rows, start:end] @ divisor
+
+    in_parts(divide, end, len(a))
 
 
 def inverted(lower: Array, block: int = _BLOCK) -> Array:
     """``L^-1`` of a lower triangular matrix, in the memory of ``lower``."""
     for start in range(0, len(lower), block):
-        end = min(start + block, len(lower))
-        own = _inverse(lower, start, end)
-        above = own @ lower[start:end, :start]
-
-        def fill(columns: slice, start: int = start, end: int = end, above: Array = above) -> None:
-            # what was inverted is a triangle: above these columns there is nothing
-            first = columns.start
-            lower[start:end, columns] = -above[:, first:] @ lower[first:start, columns]
-
-        in_parts(fill, 0, start, block)
-        lower[start:end, start:end] = own
+        _invert_rows(lower, start, min(start + block, len(lower)))
     return lower
+
+
+def _invert_rows(lower: Array, start: int, end: int) -> None:
+    own = _inverse(lower, start, end)
+    beside = own @ lower[start:end, :start]
+
+    def fill(columns: slice) -> None:
+        # what was inverted before is a triangle: above these columns there is nothing
+        first = columns.start
+        lower[start:end, columns] = -beside[:, first:] @ lower[first:start, columns]
+
+    in_parts(fill, 0, start)
+    lower[start:end, start:end] = own
 
 
 def forward(lower: Array, left: Array, block: int = _BLOCK) -> Array:
@@ -121,9 +126,9 @@ def product(a: Array, b: Array) -> Array:
     return found
 
 
-def in_parts(work: Callable[[slice], None], start: int, end: int, size: int = _ROWS) -> None:
+def in_parts(work: Callable[[slice], None], start: int, end: int) -> None:
     """Do it for every so many rows or columns, which don't depend on each other, on all cores."""
-    deque(each(work, (slice(at, min(at + size, end)) for at in range(start, end, size))), maxlen=0)
+    deque(each(work, (slice(at, min(at + _ROWS, end)) for at in range(start, end, _ROWS))), maxlen=0)
 
 
 def _forward(lower: Array, inverses: list[Array], x: Array) -> None:

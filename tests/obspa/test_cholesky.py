@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from spa_cli import threads
+from spa_cli.obspa import cholesky
 from spa_cli.obspa.cholesky import factored, forward, inverted, product, solved
 
 
@@ -40,6 +42,24 @@ def test_single_precision_solves_what_is_damped_as_double_precision_does() -> No
     found = solved(factored(h.astype(np.float32), 64), left.astype(np.float32), 64)
     assert found.dtype == np.float32
     assert np.linalg.norm(found - expected) < 1e-3 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_same_bytes_on_any_number_of_cores(monkeypatch, dtype) -> None:
+    """Parts of 32 rows; on three cores several are worked on at the same time."""
+    h, left = covariance(200, 600, dtype), np.random.default_rng(3).standard_normal((70, 200)).astype(dtype)
+
+    def found() -> list[bytes]:
+        lower = factored(h.copy(), 48)
+        made = (lower, inverted(lower.copy(), 48), forward(lower, left, 48), solved(lower, left, 48), product(left, h))
+        return [each.tobytes() for each in made]
+
+    monkeypatch.setattr(cholesky, "_ROWS", 32)
+    several = []
+    for cores in (1, 3):
+        monkeypatch.setattr(threads, "cores", lambda cores=cores: cores)
+        several.append(found())
+    assert several[0] == several[1]
 
 
 def test_what_rounding_made_negative_is_lifted_a_little() -> None:

@@ -8,6 +8,7 @@ from onnx import numpy_helper
 
 import spa_cli
 from spa_cli.analysis import analyse_model
+from spa_cli.obspa.consumers import _energies
 from spa_cli.obspa.layers import find_layers
 from spa_cli.obspa.positions import Positions
 from spa_cli.obspa.sensitivity import Sensitivity, root, sensitivity
@@ -112,3 +113,22 @@ def test_certain_answers_are_felt_before_they_are_squeezed() -> None:
     x = np.random.default_rng(0).normal(size=(32, 4, 6)).astype(np.float32)
     sure, plain = (_felt(build(text.format(op), **weights), [{"x": x}])[0] for op in ("Softmax<axis=-1>", "Identity"))
     assert sure.metric["h"] == pytest.approx(plain.metric["h"])
+
+
+def test_energies_are_traces_whatever_norm_scales_the_rows() -> None:
+    rng = np.random.default_rng(1)
+    weight, scale = rng.normal(size=(5, 7)), rng.normal(size=(5, 1))
+    weight[2] = 0
+    x = rng.normal(size=(40, 7))
+    h, g = x.T @ x / 40, np.cov(rng.normal(size=(5, 40)))
+    own, felt = _energies(g, weight * scale, weight, h)
+    assert own == pytest.approx(np.trace((weight * scale) @ h @ (weight * scale).T))
+    assert felt == pytest.approx(np.trace(g @ weight @ h @ weight.T))
+
+
+@pytest.mark.parametrize("rank", [0, 2, 6])
+def test_a_root_of_any_rank(rank) -> None:
+    x = np.random.default_rng(rank).normal(size=(6, rank))
+    metric = x @ x.T
+    found = root(metric)
+    assert found.T @ found == pytest.approx(metric, abs=1e-4 * max(metric.max(), 1e-30))
