@@ -110,6 +110,7 @@ def inspect(
     """
     from spa_cli.analysis import analyse_model
     from spa_cli.atomic import write_text
+    from spa_cli.folders.models import its_model
     from spa_cli.options import Options
     from spa_cli.progress import stage
     from spa_cli.report.page.inspect import inspect_page
@@ -119,7 +120,7 @@ def inspect(
 
     asked, page = Options.of(options), _file(html)
     stage("reading the model")
-    source = load(model)
+    source = load(its_model(model))
     if page is not None:
         check_page(page, source, force, "--html")
     advice = ["'spa prune' takes {} off the inputs"] if by_habit(source) else []
@@ -156,11 +157,11 @@ def prune(
     from spa_cli import pipeline
     from spa_cli.files import Files
     from spa_cli.folders.prune import prune_folder
-    from spa_cli.folders.recognise import model_folder
+    from spa_cli.folders.recognise import folder_of
     from spa_cli.options import Options
 
     files = Files(_file(out), _file(plan_out), _file(report), force)
-    if isinstance(model, str | os.PathLike) and (folder := model_folder(Path(model))) is not None:
+    if (folder := folder_of(model)) is not None:
         return prune_folder(folder, Options.of(options), files.out, files, dry_run=dry_run, engine=engine)
     return pipeline.prune(model, Options.of(options), files, dry_run=dry_run, engine=engine)
 
@@ -222,13 +223,13 @@ def apply(
     from spa_cli import pipeline
     from spa_cli.files import Files
     from spa_cli.folders.prune import apply_to_folder
-    from spa_cli.folders.recognise import model_folder
+    from spa_cli.folders.recognise import folder_of
     from spa_cli.options.shapes import shapes
     from spa_cli.plan import Plan
 
     chosen = plan if isinstance(plan, Plan) else Plan.read(_path(plan, "a plan"))
     files, given = Files(_file(out), force=force), shapes(input_shape)
-    if isinstance(model, str | os.PathLike) and (folder := model_folder(Path(model))) is not None:
+    if (folder := folder_of(model)) is not None:
         return apply_to_folder(chosen, folder, files.out, files, input_shape=given, run=run)
     return pipeline.apply(chosen, model, files, input_shape=given, run=run)
 
@@ -280,19 +281,21 @@ def sweep(
     its budget.
     """
     from spa_cli.atomic import write_text
+    from spa_cli.folders.models import its_model, read_as_it_reads
     from spa_cli.options import Options
     from spa_cli.report.curve import check_picture, draw
     from spa_cli.report.sweep import sweep_csv
     from spa_cli.sweeping import run
 
-    chosen, budgets = Options.of(options), run.budgets_in(points)
+    chosen, budgets = read_as_it_reads(model, Options.of(options)), run.budgets_in(points)
     if chosen.budgets:
         raise OptionError(f"a sweep tries the budgets of --points; leave out {', '.join(chosen.budgets)}")
     pictures = [Path(picture)] if isinstance(picture, str | os.PathLike) else [Path(p) for p in picture]
     for drawn in pictures:
         check_picture(drawn, force)
     coin = by if by == "ratio" else f"target_{by}"
-    found = run.sweep(model, Path(folder), chosen, coin, budgets, keep_models=keep_models, force=force, engine=engine)
+    opened, place = its_model(model), Path(folder)
+    found = run.sweep(opened, place, chosen, coin, budgets, keep_models=keep_models, force=force, engine=engine)
     write_text(Path(folder) / "sweep.csv", sweep_csv(found))
     for drawn in pictures:
         draw(found, drawn, force)
@@ -317,10 +320,13 @@ def tune(
     ``plan``: what it was made by, if that is at hand: what is left of every sum inside is matched then.
     ``options``: how long and how (``minutes`` to ``trainable``), and on which samples, as in ``prune``. ``step_done``
     is told how far it is, some twelve times. ``result.model`` is the trained model; it is also written to ``out``, and
-    how training went to ``report``, an HTML page (extra ``report``).
+    how training went to ``report``, an HTML page (extra ``report``). A model folder becomes such a folder.
     """
     from spa_cli import pipeline
     from spa_cli.files import Files
+    from spa_cli.folders.models import its_model, read_as_it_reads
+    from spa_cli.folders.prune import tune_folder
+    from spa_cli.folders.recognise import folder_of
     from spa_cli.options import Options
     from spa_cli.options.arguments import TrainingArguments
     from spa_cli.options.tune import Training
@@ -330,8 +336,11 @@ def tune(
     asked = {name: given.pop(name) for name in TrainingArguments.__optional_keys__ & given.keys()}
     files = Files(_file(out), report=_file(report), force=force)
     read = plan if plan is None or isinstance(plan, Plan) else Plan.read(_path(plan, "a plan"))
-    told = Training.of(asked)
-    return pipeline.tune(pruned, teacher, Options.of(given), told, files, plan=read, step_done=step_done)
+    told, original, reading = Training.of(asked), its_model(teacher), Options.of(given)
+    if (own := folder_of(pruned)) is not None:
+        return tune_folder(own, original, reading, told, files, plan=read, step_done=step_done)
+    reading = read_as_it_reads(teacher, reading)
+    return pipeline.tune(pruned, original, reading, told, files, plan=read, step_done=step_done)
 
 
 @_spoken
@@ -354,6 +363,7 @@ def verify(
     ``Comparison.gates`` what each found.
     """
     from spa_cli.atomic import write_text
+    from spa_cli.folders.models import its_model, read_as_it_reads
     from spa_cli.options import Options
     from spa_cli.options.arguments import JudgeArguments
     from spa_cli.options.declare import made
@@ -367,11 +377,13 @@ def verify(
     data = {name: given.pop(name) for name in JudgeArguments.__optional_keys__ & given.keys()}
     name = Path(pruned).name if isinstance(pruned, str | os.PathLike) else "model"
     gates = made(Limits, given, beside=JudgeArguments.__optional_keys__)
+    reading = read_as_it_reads(model, Options.of(data))
+    model, pruned = its_model(model), its_model(pruned)
     target = _file(junit)
     if target is not None:
         check_junit(target, (model, pruned), (plan, data.get("calib")))
     try:
-        found = compare(model, pruned, _file(plan), Options.of(data), gates, samples)
+        found = compare(model, pruned, _file(plan), reading, gates, samples)
     except SpaError as error:
         if target is not None:
             write_text(target, as_junit({}, name, str(error)))

@@ -48,7 +48,8 @@ class Sizes:
         there = self._elsewhere.shape.get(name)
         if there is None or len(there) != len(here):
             return [(d, None) for d in here]
-        return list(zip(here, there, strict=True))
+        # an empty cache is not always empty
+        return [(a, b if a else None) for a, b in zip(here, there, strict=True)]
 
     def fixed(self, name: str) -> list[int | None]:
         """Of each axis its size if it is always that, or None."""
@@ -84,17 +85,21 @@ class Sizes:
 
     @cached_property
     def _elsewhere(self) -> Shapes | None:
-        """Shapes with every free dimension of another size; ``None`` if there is none."""
+        """Shapes with every free dimension of another size; ``None`` if there is none.
+
+        Twice as large, so that sums of sizes stay such (a mask is as long as what went before and what is new): what is
+        empty is empty here, too.
+        """
         other: dict[str, tuple[int, ...]] = {}
         differ = False
         for name, info in self._graph.inputs.items():
             shape, dims = self._shapes.shape.get(name), input_dims(info)
             if shape is None or dims is None or len(dims) != len(shape):
                 continue
-            grown = [
-                size if isinstance(dim, int) else (size or 1) + 1 if at == 0 else 2 * (size or 1)
-                for at, (dim, size) in enumerate(zip(dims, shape, strict=True))
-            ]
-            other[name] = tuple(size or 1 for size in grown)
+            known = tuple(1 if size is None else size for size in shape)
+            other[name] = tuple(
+                size if isinstance(dim, int) or not size else size + 1 if at == 0 else 2 * size
+                for at, (dim, size) in enumerate(zip(dims, known, strict=True))
+            )
             differ |= other[name] != shape
         return interpret(self._graph, other, rules=self._shapes.rules) if differ else None

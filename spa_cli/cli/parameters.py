@@ -18,7 +18,7 @@ from spa_cli.options.tune import Training
 
 # those that name what is written
 WRITTEN = ("output", "plan_out", "report", "picture", "html", "junit", "cache", "log_file")
-ModelFile = Annotated[Path, typer.Argument(help="The .onnx file.", show_default=False)]
+ModelFile = Annotated[Path, typer.Argument(help="The .onnx file, or a model folder.", show_default=False)]
 Out = Annotated[Path, typer.Option("-o", "--output", help="Where to write the small model.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]

@@ -16,7 +16,7 @@ from spa_cli.options.arguments import SampleArguments, TrainingArguments
 @command()
 def tune(
     *,
-    pruned: Annotated[Path, typer.Argument(help="The pruned .onnx file.", show_default=False)],
+    pruned: Annotated[Path, typer.Argument(help="The pruned .onnx file, or its folder.", show_default=False)],
     teacher: Annotated[Path, typer.Option(help="The original that it was made of.", show_default=False)],
     output: Out,
     training: TrainingArguments,
@@ -32,7 +32,10 @@ def tune(
     json: Json = False,
     force: Force = False,
 ) -> None:
-    """Train a pruned model to give what the original gives: no labels, no training code. Ctrl-C keeps the best so far."""
+    """Train a pruned model to give what the original gives: no labels, no training code. Ctrl-C keeps the best so far.
+
+    A model folder becomes such a folder.
+    """
     import spa_cli
     from spa_cli.report.tables import console
     from spa_cli.report.tune import tune_json, tune_table

@@ -21,7 +21,7 @@ _OUTPUT = "Output"
 def verify(
     *,
     model: ModelFile,
-    pruned: Annotated[Path, typer.Argument(help="The pruned .onnx file.", show_default=False)],
+    pruned: Annotated[Path, typer.Argument(help="The pruned .onnx file, or its folder.", show_default=False)],
     plan: Annotated[
         Path | None, typer.Option(help="Also compare with zeroing what this plan removes.", show_default=False)
     ] = None,

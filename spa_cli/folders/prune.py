@@ -1,4 +1,4 @@
-"""``spa prune`` and ``spa apply`` of a model folder."""
+"""``spa prune``, ``spa apply`` and ``spa tune`` of a model folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from spa_cli import pipeline
 from spa_cli.atomic import refusing
@@ -16,15 +16,22 @@ from spa_cli.engines import HERE
 from spa_cli.errors import UsageError
 from spa_cli.files import Files
 from spa_cli.folders import keys
+from spa_cli.folders.models import by_its_tokenizer
 from spa_cli.folders.recognise import ModelFolder
 from spa_cli.folders.write import FolderFiles
 from spa_cli.isolation import Bounds, calling
 from spa_cli.options import Options
+from spa_cli.options.tune import Training
 from spa_cli.plan import Plan
 from spa_cli.progress import LOG, note
 from spa_cli.report.json_report import prune_json
 from spa_cli.result import Result
+from spa_cli.runtime.load import Model
 from spa_cli.staging import private
+from spa_cli.tuning.result import TuneResult
+from spa_cli.tuning.train import Point
+
+T = TypeVar("T")
 
 # suffixes of files with weights as a framework has them
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack")
@@ -49,7 +56,8 @@ def prune_folder(
     def work(f: Files) -> Result:
         return pipeline.prune(folder.model, asked, f, dry_run=dry_run, engine=engine)
 
-    return _made(folder, out, files, work, dry_run)
+    made, inside = _made(folder, out, files, work)
+    return _told(made, inside, None if dry_run else out)
 
 
 def apply_to_folder(
@@ -66,22 +74,46 @@ def apply_to_folder(
     def work(f: Files) -> Result:
         return pipeline.apply(plan, folder.model, f, input_shape=input_shape, run=run)
 
-    return _made(folder, out, files, work, False)
+    return _told(*_made(folder, out, files, work), out)
+
+
+def tune_folder(
+    folder: ModelFolder,
+    teacher: Model,
+    options: Options,
+    asked: Training,
+    files: Files,
+    *,
+    plan: Plan | None = None,
+    step_done: Callable[[Point], None] | None = None,
+) -> TuneResult:
+    """Train the model of a folder, and write ``files.out`` with it; nothing else in it changes. ``teacher``: a model.
+
+    Raises the errors of ``spa_cli.errors``.
+    """
+    reading = by_its_tokenizer(folder, options)
+
+    def work(f: Files) -> TuneResult:
+        return pipeline.tune(folder.model, teacher, reading, asked, f, plan=plan, step_done=step_done)
+
+    found, _ = _made(folder, files.out, files, work)
+    return replace(found, out=files.out)
 
 
 def _made(
-    folder: ModelFolder, out: Path | None, files: Files, work: Callable[[FolderFiles], Result], dry_run: bool
-) -> Result:
+    folder: ModelFolder, out: Path | None, files: Files, work: Callable[[FolderFiles], T]
+) -> tuple[T, FolderFiles]:
+    """What comes of the work, which is given files inside of a folder that becomes ``out``, and those files."""
     if out is None:
         aside = FolderFiles(None, files.plan_out, files.report, files.force, folder)
-        return _told(work(aside), aside, None)
+        return work(aside), aside
     _check_apart(folder.path, out)
     with ExitStack() as stack:
         with refusing(out, "folder"):
             made = stack.enter_context(private(out.parent, None)).path / out.name
             made.mkdir()
         inside = FolderFiles(made / folder.model.name, files.plan_out, files.report, files.force, folder, out)
-        return _told(work(inside), inside, None if dry_run else out)
+        return work(inside), inside
 
 
 def pruned(folder: ModelFolder, options: Options, wanted: Wanted) -> dict[str, Any]:
@@ -116,9 +148,7 @@ def _options(folder: ModelFolder, options: Options) -> Options:
         note(f"{names} beside the model: every layer of a role keeps as many channels (--no-uniform: not)")
     if options.uniform:
         options = replace(options, whole=_whole(folder, options))
-    if options.tokenizer is None and folder.tokenizer is not None and (options.calib or options.test):
-        options = replace(options, tokenizer=folder.tokenizer)
-    return options
+    return by_its_tokenizer(folder, options)
 
 
 def _whole(folder: ModelFolder, options: Options) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,11 @@ class ModelFolder:
         """The folder's own, for text."""
         path = self.path / TOKENIZER
         return path if path.is_file() else None
+
+
+def folder_of(model: object) -> ModelFolder | None:
+    """The folder that a path names; ``None`` for a model that is a file, or from memory."""
+    return model_folder(Path(model)) if isinstance(model, str | os.PathLike) else None
 
 
 def model_folder(path: Path) -> ModelFolder | None:

@@ -42,7 +42,9 @@ class FolderFiles(Files):
 
     def check(self, source: Source) -> None:
         """As for one file, and that the folder may be written."""
-        self.data_files[:] = source.data_files
+        assert self.folder is not None
+        if source.path == self.folder.model:
+            self.data_files[:] = source.data_files
         if self.out is not None:
             check_target(self.target, self._beside(), self.force)
             for flag, file in (("--plan-out", self.plan_out), ("--report", self.report)):
