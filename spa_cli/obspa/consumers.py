@@ -91,19 +91,25 @@ class Consumers:
         return found
 
     def one_by_one(self, index: int) -> Iterator[list[list[Reader]]]:
-        """The same, layer by layer: of a large network they are more than fits at once."""
-        group = self._grouping.groups[index]
-        for layer, units in self._layers[index]:
-            known, found = self._statistics[layer.key], self._none(index)
-            # relative to the variance the error is added into; wide tensors count more (by sqrt(o): measured on
-            # ResNet-20, 86.7 % at 2x MACs against 85.0 without and 86.6 with o, and fewer parameters than with o)
-            times = self._emphasis.get(layer.node.label, 1.0) / known.spread
-            if units:
-                _add_units(self._graph, self._grouping, group, layer, known, times, found)
-            else:
-                metric = self._metric.get(layer.key)
-                _add_layer(self._graph, self._grouping, group, layer, known, times, metric, self._relative, found)
-            yield found
+        """The same, layer by layer: of a large network they are more than fits at once. Those that share a weight come
+        together.
+        """
+        for layers in _sharing(self._layers[index]):
+            found = self._none(index)
+            for layer, units in layers:
+                self._add(index, layer, units, found)
+            yield [together(block) for block in found]
+
+    def _add(self, index: int, layer: Layer, units: bool, found: list[list[Reader]]) -> None:
+        group, known = self._grouping.groups[index], self._statistics[layer.key]
+        # relative to the variance the error is added into; wide tensors count more (by sqrt(o): measured on
+        # ResNet-20, 86.7 % at 2x MACs against 85.0 without and 86.6 with o, and fewer parameters than with o)
+        times = self._emphasis.get(layer.node.label, 1.0) / known.spread
+        if units:
+            _add_units(self._graph, self._grouping, group, layer, known, times, found)
+        else:
+            metric = self._metric.get(layer.key)
+            _add_layer(self._graph, self._grouping, group, layer, known, times, metric, self._relative, found)
 
     def bytes(self, index: int) -> int:
         """About what ranking a group with all of its readers at once takes."""
@@ -112,6 +118,15 @@ class Consumers:
 
     def _none(self, index: int) -> list[list[Reader]]:
         return [[] for _ in range(max(1, len(self._grouping.groups[index].blocks)))]
+
+
+def _sharing(layers: list[tuple[Layer, bool]]) -> list[list[tuple[Layer, bool]]]:
+    """The same, those that share a weight in one list."""
+    found: dict[object, list[tuple[Layer, bool]]] = {}
+    for at, (layer, units) in enumerate(layers):
+        key: object = layer.stored.name if layer.siblings and not units else at
+        found.setdefault(key, []).append((layer, units))
+    return [*found.values()]
 
 
 def together(readers: list[Reader]) -> list[Reader]:

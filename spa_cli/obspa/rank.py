@@ -17,7 +17,7 @@ from spa_cli.engines.pool import ahead, pool
 from spa_cli.graph.model import Array, Graph
 from spa_cli.memory import portion
 from spa_cli.obspa.at_once import at_once
-from spa_cli.obspa.consumers import Consumers, Reader, together
+from spa_cli.obspa.consumers import Consumers, Reader
 from spa_cli.obspa.layers import Layer
 from spa_cli.obspa.products import lost
 from spa_cli.obspa.saliency import Consumer, Rigid, convex, greedy, inverse
@@ -88,7 +88,7 @@ def _read_by(group: Group, found: Consumers, index: int, room: float) -> Any:
 
 def _ranked(channels: int, blocked: bool, found: list[list[Reader]]) -> _Ranked:
     inverses = dict[tuple[str, int], Array]()
-    curves = [greedy([_consumer(r, inverses) for r in together(block)], channels) for block in found]
+    curves = [greedy([_consumer(r, inverses) for r in block], channels) for block in found]
     order = np.stack([o for o, _ in curves])
     loss = convex(np.sum([e for _, e in curves], 0))
     return Ranking(order if blocked else order[0], loss), sum(map(len, found))

@@ -6,9 +6,12 @@ import onnxruntime as ort
 import pytest
 
 import spa_cli
+from spa_cli.importance.evidence import Evidence
+from spa_cli.obspa import rank
 from spa_cli.obspa.consumers import Reader, together
 from spa_cli.obspa.layers import find_layers
 from spa_cli.obspa.sharing import share
+from spa_cli.options import Options
 from tests.builders import analysed, build, positive
 from tests.obspa.test_repair import smooth
 
@@ -102,6 +105,21 @@ def test_what_one_branch_alone_would_want_is_not_what_they_get(tmp_path) -> None
     wanted = hidden @ stored["v"]
     missed, least, sliced = (np.square(hidden[:, kept] @ w - wanted).sum() for w in (found, best, stored["v"][kept]))
     assert missed < least + 0.1 * (sliced - least)
+
+
+def test_groups_that_are_ranked_reader_by_reader_have_one_for_both(monkeypatch) -> None:
+    """Two that fit one by one count twice what a shared weight can serve: all that is lost is of one fit to both."""
+    analysis = analysed(build(NETWORKS["two branches"][0], w=(10, 24), v=(24, 4)))
+    index = next(i for i, g in enumerate(analysis.grouping.groups) if g.channels == 24)
+    own = Evidence(analysis, Options(ratio=0.3, calib_samples=64)).curvature
+    (((one,),),) = own.consumers.one_by_one(index)
+    assert one.rows == sum(own.statistics[key].moments.rows for key in ("c", "f"))
+    at_once = Evidence(analysis, Options(ratio=0.3, calib_samples=64)).curvature
+    monkeypatch.setattr(rank, "_SHARE", 0)
+    # little memory is never too little (``memory.portion``)
+    monkeypatch.setattr(rank, "portion", lambda share: share)
+    few, all_of_it = (c.rankings[index].loss.sum() for c in (at_once, own))
+    assert few == pytest.approx(all_of_it, rel=1e-6)
 
 
 def layers(text, **weights) -> list:
