@@ -281,21 +281,20 @@ def sweep(
     its budget.
     """
     from spa_cli.atomic import write_text
-    from spa_cli.folders.models import its_model, read_as_it_reads
+    from spa_cli.folders.models import opened
     from spa_cli.options import Options
     from spa_cli.report.curve import check_picture, draw
     from spa_cli.report.sweep import sweep_csv
     from spa_cli.sweeping import run
 
-    chosen, budgets = read_as_it_reads(model, Options.of(options)), run.budgets_in(points)
+    (source, chosen), budgets = opened(model, Options.of(options)), run.budgets_in(points)
     if chosen.budgets:
         raise OptionError(f"a sweep tries the budgets of --points; leave out {', '.join(chosen.budgets)}")
     pictures = [Path(picture)] if isinstance(picture, str | os.PathLike) else [Path(p) for p in picture]
     for drawn in pictures:
         check_picture(drawn, force)
     coin = by if by == "ratio" else f"target_{by}"
-    opened, place = its_model(model), Path(folder)
-    found = run.sweep(opened, place, chosen, coin, budgets, keep_models=keep_models, force=force, engine=engine)
+    found = run.sweep(source, Path(folder), chosen, coin, budgets, keep_models=keep_models, force=force, engine=engine)
     write_text(Path(folder) / "sweep.csv", sweep_csv(found))
     for drawn in pictures:
         draw(found, drawn, force)
@@ -324,7 +323,7 @@ def tune(
     """
     from spa_cli import pipeline
     from spa_cli.files import Files
-    from spa_cli.folders.models import its_model, read_as_it_reads
+    from spa_cli.folders.models import its_model, opened
     from spa_cli.folders.prune import tune_folder
     from spa_cli.folders.recognise import folder_of
     from spa_cli.options import Options
@@ -336,10 +335,10 @@ def tune(
     asked = {name: given.pop(name) for name in TrainingArguments.__optional_keys__ & given.keys()}
     files = Files(_file(out), report=_file(report), force=force)
     read = plan if plan is None or isinstance(plan, Plan) else Plan.read(_path(plan, "a plan"))
-    told, original, reading = Training.of(asked), its_model(teacher), Options.of(given)
+    told, reading = Training.of(asked), Options.of(given)
     if (own := folder_of(pruned)) is not None:
-        return tune_folder(own, original, reading, told, files, plan=read, step_done=step_done)
-    reading = read_as_it_reads(teacher, reading)
+        return tune_folder(own, its_model(teacher), reading, told, files, plan=read, step_done=step_done)
+    original, reading = opened(teacher, reading)
     return pipeline.tune(pruned, original, reading, told, files, plan=read, step_done=step_done)
 
 
@@ -363,7 +362,7 @@ def verify(
     ``Comparison.gates`` what each found.
     """
     from spa_cli.atomic import write_text
-    from spa_cli.folders.models import its_model, read_as_it_reads
+    from spa_cli.folders.models import its_model, opened
     from spa_cli.options import Options
     from spa_cli.options.arguments import JudgeArguments
     from spa_cli.options.declare import made
@@ -377,8 +376,7 @@ def verify(
     data = {name: given.pop(name) for name in JudgeArguments.__optional_keys__ & given.keys()}
     name = Path(pruned).name if isinstance(pruned, str | os.PathLike) else "model"
     gates = made(Limits, given, beside=JudgeArguments.__optional_keys__)
-    reading = read_as_it_reads(model, Options.of(data))
-    model, pruned = its_model(model), its_model(pruned)
+    (model, reading), pruned = opened(model, Options.of(data)), its_model(pruned)
     target = _file(junit)
     if target is not None:
         check_junit(target, (model, pruned), (plan, data.get("calib")))

@@ -15,10 +15,10 @@ def its_model(model: Model) -> Model:
     return model if folder is None else folder.model
 
 
-def read_as_it_reads(model: Model, options: Options) -> Options:
-    """The same, but that text is read by the tokenizer of a model folder where no other is named."""
+def opened(model: Model, options: Options) -> tuple[Model, Options]:
+    """The same, and options by which text is read as the folder reads it, where it is one."""
     folder = folder_of(model)
-    return options if folder is None else by_its_tokenizer(folder, options)
+    return (model, options) if folder is None else (folder.model, by_its_tokenizer(folder, options))
 
 
 def by_its_tokenizer(folder: ModelFolder, options: Options) -> Options:

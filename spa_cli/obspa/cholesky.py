@@ -57,6 +57,8 @@ def _factor_columns(a: Array, start: int, end: int) -> None:
     own = np.linalg.cholesky(a[start:end, start:end].astype(np.float64))
     a[start:end, start:end] = own
     a[:start, start:end] = 0
+    if end == len(a):
+        return
     divisor = np.linalg.inv(own).T.astype(a.dtype)
 
     def divide(rows: slice) -> None:

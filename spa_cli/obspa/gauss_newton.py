@@ -95,7 +95,7 @@ def gauss_newton(block: Block, parts: Sequence[PairSamples], rng: np.random.Gene
         felt.add(own)
         read.add(part.rows)
     inner, outer = damped(felt.second, DAMPING), damped(read.second, DAMPING)
-    by_inner, by_outer = divider(felt.second, DAMPING, often=True), divider(read.second, DAMPING, often=True)
+    by_inner, by_outer = divider(inner, 0, often=True), divider(outer, 0, often=True)
     level = 0.1 * DAMPING * sum(part.rows.shape[1] for part in parts)
 
     def alone(error: Array) -> Array:

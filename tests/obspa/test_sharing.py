@@ -8,6 +8,7 @@ import pytest
 import spa_cli
 from spa_cli.importance.evidence import Evidence
 from spa_cli.obspa import rank
+from spa_cli.obspa.at_once import at_once
 from spa_cli.obspa.consumers import Reader, together
 from spa_cli.obspa.layers import find_layers
 from spa_cli.obspa.sharing import share
@@ -114,12 +115,12 @@ def test_groups_that_are_ranked_reader_by_reader_have_one_for_both(monkeypatch) 
     own = Evidence(analysis, Options(ratio=0.3, calib_samples=64)).curvature
     (((one,),),) = own.consumers.one_by_one(index)
     assert one.rows == sum(own.statistics[key].moments.rows for key in ("c", "f"))
-    at_once = Evidence(analysis, Options(ratio=0.3, calib_samples=64)).curvature
-    monkeypatch.setattr(rank, "_SHARE", 0)
-    # little memory is never too little (``memory.portion``)
-    monkeypatch.setattr(rank, "portion", lambda share: share)
-    few, all_of_it = (c.rankings[index].loss.sum() for c in (at_once, own))
-    assert few == pytest.approx(all_of_it, rel=1e-6)
+    all_of_it = own.rankings[index].loss.sum()
+    alone: list[object] = []
+    monkeypatch.setattr(rank, "at_once", lambda *given: alone.append(given) or at_once(*given))
+    monkeypatch.setattr(rank, "portion", lambda share: 0)
+    few = Evidence(analysis, Options(ratio=0.3, calib_samples=64)).curvature.rankings[index].loss.sum()
+    assert alone and few == pytest.approx(all_of_it, rel=1e-6)
 
 
 def layers(text, **weights) -> list:
