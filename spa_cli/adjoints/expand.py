@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import onnx
 
 from spa_cli.adjoints.emitter import Emitter, NoAdjoint, Value
-from spa_cli.adjoints.sizes import Sizes
+from spa_cli.adjoints.sizes import Sizes, filled
 from spa_cli.adjoints.table import MICROSOFT, Call
 from spa_cli.graph.model import Graph, Node
 from spa_cli.graph.shapes import Shapes, interpret
@@ -77,7 +77,7 @@ def expand(graph: Graph, shapes: Shapes, taken: set[str]) -> Expanded:
     model.graph.node.extend(copies)
     model.graph.initializer.extend(emit.constants)
     parts = build(model, graph.folder)
-    given = {n: tuple(1 if d is None else d for d in shapes.shape[n]) for n in graph.inputs if n in shapes.shape}
+    given = {n: filled(shapes.shape[n]) for n in graph.inputs if n in shapes.shape}
     plain = {n: s for n, s in shapes.shape.items() if n not in graph.parameters and n not in graph.inputs}
     seen = {
         n: (tuple(d or 0 for d in s), shapes.dtype[n]) for n, s in plain.items() if None not in s and n in shapes.dtype

@@ -15,6 +15,11 @@ from spa_cli.runtime.inputs import input_dims
 Pair = tuple[int | None, int | None]
 
 
+def filled(shape: Shape) -> tuple[int, ...]:
+    """The same with one for what is not known; what is empty stays empty."""
+    return tuple(1 if size is None else size for size in shape)
+
+
 class Sizes:
     """Sizes of the tensors of a graph, at the shapes it was analysed at and at others."""
 
@@ -96,10 +101,9 @@ class Sizes:
             shape, dims = self._shapes.shape.get(name), input_dims(info)
             if shape is None or dims is None or len(dims) != len(shape):
                 continue
-            known = tuple(1 if size is None else size for size in shape)
             other[name] = tuple(
                 size if isinstance(dim, int) or not size else size + 1 if at == 0 else 2 * size
-                for at, (dim, size) in enumerate(zip(dims, known, strict=True))
+                for at, (dim, size) in enumerate(zip(dims, filled(shape), strict=True))
             )
             differ |= other[name] != shape
         return interpret(self._graph, other, rules=self._shapes.rules) if differ else None

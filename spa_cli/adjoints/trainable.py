@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from spa_cli.adjoints.assemble import keep
+from spa_cli.adjoints.sizes import filled
 from spa_cli.graph.bodies import graphs
 from spa_cli.graph.model import Array, Graph
 from spa_cli.graph.shapes import Shapes, interpret
@@ -51,7 +52,7 @@ def trainable(graph: Graph, shapes: Shapes, weights: Iterable[str]) -> tuple[Gra
         _widen(place, graph.folder)
     opened = build(model, graph.folder)
     sizes = {n: tuple(opened_dims(v)) if n in chosen else shapes.shape.get(n) for n, v in opened.inputs.items()}
-    given = {n: tuple(1 if d is None else d for d in s) for n, s in sizes.items() if s is not None}
+    given = {n: filled(s) for n, s in sizes.items() if s is not None}
     observed = {n: (shape, single(dtype)) for n, (shape, dtype) in shapes.observed.items() if n not in chosen}
     return opened, interpret(opened, given, observed, shapes.rules)
 
