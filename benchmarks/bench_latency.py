@@ -7,7 +7,8 @@ depends on its widths, not on its weights, so channels are chosen by l2 and noth
 as the default does. Latency is after / before by the fastest tenth of the runs, in turns, on one thread and on all.
 
 The last line is the geometric mean of (time saved / MACs saved) over models of which layers take more than half of the
-time; what is saved counts as a hundredth at least.
+time; what is saved counts as a hundredth at least. Models that take less than 0.1 ms are not in it: that is overhead of
+a call, and a profile, whose unit is the microsecond, can't tell what layers take of it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from spa_cli.runtime.made_up import synthetic
 from spa_cli.runtime.profile import profile
 
 SHARED = ("real/models", "imagenet", "tasks")
+# seconds; of less a profile does not tell who takes them
+SHORTEST = 1e-4
 
 
 def models(shared: Path) -> list[Path]:
@@ -40,7 +43,8 @@ def share(result: spa_cli.result.Result, feeds: dict[str, object]) -> float:
     source = result.source
     (found,) = profile([(source.model, source.folder)], [feeds], contracting(), seconds=1.0)
     layers = {n.label for n in result.analysis.costs.nodes}
-    whole = max([found.total, *(one.timing.before for one in result.timings if one.batch == 1)])
+    # both on all threads, as the first timing of one sample is
+    whole = max([found.total, *[one.timing.before for one in result.timings if one.batch == 1][:1]])
     return sum(seconds for name, seconds in found.nodes.items() if name in layers) / max(whole, 1e-12)
 
 
@@ -50,17 +54,18 @@ def one(path: Path, fraction: float, method: str, round_to: str) -> tuple[str, f
     try:
         result = spa_cli.prune(path, **options)
     except spa_cli.errors.SpaError as error:
-        return f"| {path.stem} | {fraction:g} | {str(error)[:60]} | | | | |", None
+        return f"| {path.stem} | {fraction:g} | {str(error)[:60]} | | | | | |", None
     left = result.after.macs / result.before.macs
-    singles = [one for one in result.timings if one.batch == 1]
+    singles = [one for one in result.timings if one.batch == 1 and not one.tidied]
     ratios = [f"{one.timing.quiet_left:.2f} ({one.timing.left:.2f})" for one in singles]
     part = math.nan
     with contextlib.suppress(Exception):
         part = share(result, synthetic(result.analysis.graph, result.analysis.input_shapes, 0))
     saved = max(1 - singles[0].timing.quiet_left, 0.01) / (1 - left) if singles else None
     widths = ", ".join(f"{m}: {n}" for m, n in result.plan.about["multiples"].items())
-    row = f"| {path.stem} | {left:.2f} | {' | '.join(ratios)} | {part:.0%} | {widths} |"
-    return row, saved if part > 0.5 else None
+    whole = singles[0].timing.before if singles else math.nan
+    row = f"| {path.stem} | {left:.2f} | {whole * 1e3:.2g} | {' | '.join(ratios)} | {part:.0%} | {widths} |"
+    return row, saved if part > 0.5 and whole >= SHORTEST else None
 
 
 def main() -> None:
@@ -74,8 +79,8 @@ def main() -> None:
     args = parser.parse_args()
     paths = [Path(p) for p in args.models.split(",") if p] or models(args.shared)
     for fraction in map(float, args.fractions.split(",")):
-        print("| model | MACs | all threads, fastest (median) | one thread | layers' share | groups by multiple |")
-        print("|---|---|---|---|---|---|")
+        print("| model | MACs | ms | all threads, fastest (median) | one thread | layers | groups by multiple |")
+        print("|---|---|---|---|---|---|---|")
         found = []
         for path in paths:
             row, saved = one(path, fraction, args.method, args.round_to)

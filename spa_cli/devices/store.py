@@ -27,7 +27,7 @@ from spa_cli.threads import cores
 from spa_cli.written import forget
 
 # goes up when something else is measured, or in another way
-_EDITION = 2
+_EDITION = 3
 
 
 def folder() -> Path:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import json
+import math
 import re
-import time
 from collections import defaultdict
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
@@ -19,9 +20,11 @@ from spa_cli.graph.bodies import own_bodies
 from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.session import DATA_FOLDER, Feeds, silent_session
 from spa_cli.runtime.timed import asked
+from spa_cli.runtime.timing import run_of
+from spa_cli.runtime.turns import Run, in_turns
 from spa_cli.staging import private
 
-_FEWEST, _MOST = 5, 50
+_MOST = 50
 _TOKEN = re.compile(r"spa:(\d+):")
 # what fused kernels and those in other layouts are called after: the tensor they make
 _LAYOUT = re.compile(r"_nchwc$|_nhwc$")
@@ -53,17 +56,26 @@ def profile(
     """
     with private() as folder:
         sessions = [_session(model, beside, str(folder.path / str(at))) for at, (model, beside) in enumerate(models)]
-        takes = [{i.name for i in s.get_inputs()} for s in sessions]
-        inputs = [{k: v for k, v in own.items() if k in names} for own, names in zip(feeds, takes, strict=False)]
-        end = time.perf_counter() + seconds * len(sessions)
-        for turn in range(_MOST):
-            for session, given in zip(sessions, inputs, strict=True):
-                session.run(None, given)
-            if turn >= _FEWEST and time.perf_counter() > end:
-                break
+        calls = [run_of(session, own) for session, own in zip(sessions, feeds, strict=True)]
+        runs = in_turns(calls, seconds * len(sessions), _MOST)
         files = [Path(s.end_profiling()) for s in sessions]
         events = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    return [_attributed(model, own, multiplying) for (model, _), own in zip(models, events, strict=True)]
+    return [
+        _attributed(model, _counted(own, took), multiplying)
+        for (model, _), own, took in zip(models, events, runs, strict=True)
+    ]
+
+
+def _counted(events: list[dict[str, Any]], runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """What was written down in the runs that count; as many were written down as the profile has room for."""
+    spans = sorted((e["ts"], e["ts"] + e["dur"]) for e in events if e["name"] == "model_run")
+    counted = [span for span, run in zip(spans, runs, strict=False) if run.counts]
+    found = []
+    for event in events:
+        at = bisect.bisect_right(counted, (event["ts"], math.inf)) - 1
+        if at >= 0 and event["ts"] <= counted[at][1]:
+            found.append(event)
+    return found
 
 
 def _session(model: onnx.ModelProto, folder: str, prefix: str) -> ort.InferenceSession:

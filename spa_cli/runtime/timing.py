@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import onnx
@@ -12,9 +13,10 @@ import onnxruntime as ort
 from spa_cli.graph.states import narrowed
 from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.session import Feeds, Openable, open_session
+from spa_cli.runtime.turns import in_turns
 from spa_cli.runtime.widened import Widened, as_is
 
-_QUIET, _FEWEST, _MOST = 0.1, 5, 200
+_QUIET, _MOST = 0.1, 200
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def latency(
     apart: bool = False,
     threads: int | None = None,
 ) -> Timing:
-    """Two models timed alternately in one go, in fully optimised sessions, for ``budget`` seconds.
+    """Two models timed in turns in one go, in fully optimised sessions, for ``budget`` seconds.
 
     ``apart``: one after the other, so that large models are not in memory together. ``threads``: how many compute.
     """
@@ -71,17 +73,11 @@ def quiet_seconds(models: list[onnx.ModelProto], feeds: Feeds, budget: float) ->
 
 def _seconds(sessions: list[ort.InferenceSession], feeds: list[Feeds], budget: float) -> list[list[float]]:
     """Times of every session, in turns."""
-    takes = [{i.name for i in s.get_inputs()} for s in sessions]
-    inputs = [{k: v for k, v in own.items() if k in names} for own, names in zip(feeds, takes, strict=True)]
-    for session, given in zip(sessions, inputs, strict=True):
-        session.run(None, given)
-    times: list[list[float]] = [[] for _ in sessions]
-    end = time.perf_counter() + budget
-    while len(times[0]) < _FEWEST or (time.perf_counter() < end and len(times[0]) < _MOST):
-        for session, given, record in zip(sessions, inputs, times, strict=True):
-            start = time.perf_counter()
-            session.run(None, given)
-            record.append(time.perf_counter() - start)
-        if time.perf_counter() > end + 8 * budget:
-            break
-    return times
+    calls = [run_of(session, own) for session, own in zip(sessions, feeds, strict=True)]
+    return [[run.seconds for run in runs if run.counts] for runs in in_turns(calls, budget, _MOST)]
+
+
+def run_of(session: ort.InferenceSession, feeds: Feeds) -> Callable[[], object]:
+    """A run on what the session takes of these."""
+    takes = {i.name for i in session.get_inputs()}
+    return partial(session.run, None, {name: value for name, value in feeds.items() if name in takes})
