@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 from spa_cli.channels.groups import Group, Grouping
 from spa_cli.channels.slices import slot_of
 from spa_cli.graph.model import Array, Graph
-from spa_cli.obspa.cholesky import product
-from spa_cli.obspa.epilogue import norm_scale, per_row
+from spa_cli.obspa.directions import Directions, through_norm, width
 from spa_cli.obspa.layers import Layer
-from spa_cli.obspa.sensitivity import root
 from spa_cli.obspa.shrinkage import POSITIONS
-from spa_cli.obspa.statistics import Statistics, reader
+from spa_cli.obspa.statistics import Statistics
 
 Slots = NDArray[np.int64]
 
@@ -54,8 +52,7 @@ class Reader:
 class Consumers:
     """Per group, per block (one if it has none), the layers that read it; made when they are asked for.
 
-    ``emphasis``: how much layers count (1). ``metric``: of some layers, how much the network feels their outputs
-    (``Sensitivity``).
+    ``emphasis``: how much layers count (1). ``directions``: how their errors compare; without them all are alike.
     """
 
     def __init__(
@@ -65,12 +62,10 @@ class Consumers:
         layers: list[Layer],
         statistics: dict[str, Statistics],
         emphasis: dict[str, float],
-        metric: dict[str, Array],
+        directions: Directions | None = None,
     ) -> None:
         self._graph, self._grouping, self._statistics = graph, grouping, statistics
-        self._emphasis, self._metric = emphasis, metric
-        # what directions make of the energy of a layer, once it was asked for
-        self._relative: dict[str, float] = {}
+        self._emphasis, self._directions = emphasis, directions
         group_of = {int(c): i for i, g in enumerate(grouping.groups) for c in g.ids}
         # layers that read a group through their weight, and recurrent ones that read their own units
         self._layers: list[list[tuple[Layer, bool]]] = [[] for _ in grouping.groups]
@@ -102,14 +97,16 @@ class Consumers:
 
     def _add(self, index: int, layer: Layer, units: bool, found: list[list[Reader]]) -> None:
         group, known = self._grouping.groups[index], self._statistics[layer.key]
-        # relative to the variance the error is added into; wide tensors count more (by sqrt(o): measured on
-        # ResNet-20, 86.7 % at 2x MACs against 85.0 without and 86.6 with o, and fewer parameters than with o)
+        # relative to the variance the error is added into
         times = self._emphasis.get(layer.node.label, 1.0) / known.spread
         if units:
             _add_units(self._graph, self._grouping, group, layer, known, times, found)
-        else:
-            metric = self._metric.get(layer.key)
-            _add_layer(self._graph, self._grouping, group, layer, known, times, metric, self._relative, found)
+            return
+        felt = None
+        if self._directions is not None:
+            times *= self._directions.weight(layer)
+            felt = self._directions.felt(layer)
+        _add_layer(self._graph, self._grouping, group, layer, known, times, felt, found)
 
     def bytes(self, index: int) -> int:
         """About what ranking a group with all of its readers at once takes."""
@@ -182,23 +179,17 @@ def _add_layer(
     layer: Layer,
     statistics: Statistics,
     times: float,
-    metric: Array | None,
-    relative: dict[str, float],
+    felt: Array | None,
     found: list[list[Reader]],
 ) -> None:
-    weights, rows = statistics.weight, statistics.moments.rows
-    matrix, h, mean = weights, statistics.moments.h, statistics.moments.mean_x
-    scale = norm_scale(layer.around.norm, reader(graph))
-    if scale is not None:
-        matrix = matrix * per_row(scale[0], matrix.shape[:2])[..., None]
+    matrix, rows = through_norm(graph, layer, statistics.weight), statistics.moments.rows
+    h, mean = statistics.moments.h, statistics.moments.mean_x
     taps = math.prod(layer.kernel)
     slots = _slots(grouping, layer, statistics.shape, group.ids)
     block = (
         _slots(grouping, layer, statistics.shape, group.blocks) if len(group.blocks) else np.where(slots >= 0, 0, -1)
     )
-    weight = math.sqrt(matrix.shape[0] * matrix.shape[1]) * times
-    # layers that share a weight are one: what they read is added up, for one and the same matrix
-    felt = None if metric is None or layer.siblings else _felt(layer.key, metric, matrix, weights, h, relative)
+    weight = width(matrix) * times
 
     def add(to: list[Reader], g: int, places: Slots) -> None:
         part = (layer.stored.name, g) if layer.siblings else None
@@ -228,28 +219,6 @@ def _add_layer(
         per = len(matrix) // len(found) if separate else len(matrix)
         for g in range(b * per, (b + 1) * per) if separate else range(per):
             add(found[b], g, places)
-
-
-def _felt(
-    layer: str, metric: Array, matrix: Array, weight: Array, h: Array, relative: dict[str, float]
-) -> Array | None:
-    """``R W`` (g, o, p) with ``R^T R = G``, as large as ``matrix`` for all it reads; ``None`` if they don't fit."""
-    if metric.shape[:2] != matrix.shape[:2]:
-        return None
-    # the metric says in which directions, not how much
-    if layer not in relative:
-        energies = np.sum([_energies(*of) for of in zip(metric, matrix, weight, h, strict=True)], 0)
-        relative[layer] = math.sqrt(energies[0] / max(energies[1], 1e-30))
-    return np.stack([product(root(g), w) for g, w in zip(metric, weight, strict=True)]) * relative[layer]
-
-
-def _energies(metric: Array, matrix: Array, weight: Array, h: Array) -> tuple[float, float]:
-    """``tr(M H M^T)``, ``M`` a matrix whose rows are those of ``W`` times something, and ``tr(G W H W^T)``."""
-    wh = product(weight, h)
-    own = np.einsum("op,op->o", wh, weight)
-    squares = np.einsum("op,op->o", weight, weight)
-    rows = np.einsum("op,op->o", matrix, matrix) / np.where(squares > 0, squares, 1)
-    return float((own * rows).sum()), float((metric * product(wh, weight.T)).sum())
 
 
 def _add_units(

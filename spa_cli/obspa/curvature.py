@@ -20,10 +20,11 @@ from spa_cli.memory import working_memory
 from spa_cli.obspa.beyond import beyond
 from spa_cli.obspa.collect import collect
 from spa_cli.obspa.consumers import Consumers
+from spa_cli.obspa.directions import Directions
 from spa_cli.obspa.layers import find_layers
 from spa_cli.obspa.positions import Positions
 from spa_cli.obspa.rank import energy_share, rank
-from spa_cli.obspa.sensitivity import Sensitivity, sensitivity
+from spa_cli.obspa.sensitivity import Sensitivity, has_positions, sensitivity
 from spa_cli.obspa.sharing import share
 from spa_cli.obspa.sides import Repair
 from spa_cli.obspa.standardise import Standardised
@@ -86,7 +87,8 @@ class Curvature:
         return found
 
     def _positions(self) -> Positions:
-        return Positions(self._seed, self.sensitivity.chances)
+        directed = has_positions(self._graph, self._analysis.state.shapes)
+        return Positions(self._seed, self.sensitivity.chances if directed else {})
 
     @cached_property
     def statistics(self) -> dict[str, Statistics]:
@@ -107,16 +109,17 @@ class Curvature:
 
     @cached_property
     def consumers(self) -> Consumers:
-        """Per group and block, the layers that read it."""
-        grouping = self._analysis.grouping
-        return Consumers(self._graph, grouping, self._layers, self.statistics, self._emphasis, self.sensitivity.metric)
+        """Per group and block, the layers that read it, with errors that all count relative to what they meet."""
+        return Consumers(self._graph, self._analysis.grouping, self._layers, self.statistics, self._emphasis)
 
     @cached_property
     def rankings(self) -> list[Ranking]:
         """Every group's channels by OBS saliency."""
-        found = self.consumers
+        grouping, known = self._analysis.grouping, self.statistics
+        directions = Directions(self._graph, self._layers, known, self.sensitivity)
+        found = Consumers(self._graph, grouping, self._layers, known, self._emphasis, directions)
         stage("ranking channels")
-        return rank(self._graph, self._analysis.grouping, self._layers, self.statistics, found)
+        return rank(self._graph, grouping, self._layers, known, found)
 
     def energy_share(self, index: int) -> Scores:
         """Scores of a group that no layer reads: see ``rank.energy_share``."""

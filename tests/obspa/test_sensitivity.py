@@ -8,7 +8,6 @@ from onnx import numpy_helper
 
 import spa_cli
 from spa_cli.analysis import analyse_model
-from spa_cli.obspa.consumers import _energies
 from spa_cli.obspa.layers import find_layers
 from spa_cli.obspa.positions import Positions
 from spa_cli.obspa.sensitivity import Sensitivity, root, sensitivity
@@ -100,10 +99,16 @@ def test_classes_alone_are_felt_by_what_they_are_made_of() -> None:
     assert set(found.metric) == {"h", "z"}
 
 
-def test_one_answer_a_sample_needs_no_metric() -> None:
+def test_one_answer_a_sample_tells_layers_apart_by_a_part_of_the_samples() -> None:
     model = build("(float[N,6] x) => (y) { h = MatMul(x, wa)  y = MatMul(h, wb) }", wa=(6, 8), wb=(8, 3))
-    found, _ = _felt(model, [{"x": np.ones((4, 6), np.float32)}])
-    assert found == Sensitivity()
+    rng = np.random.default_rng(0)
+    chunks = [{"x": rng.normal(size=(64, 6)).astype(np.float32)} for _ in range(4)]
+    found, layers = _felt(model, chunks)
+    assert not found.directed and not found.chances and not found.missing
+    assert set(found.metric) == {layer.key for layer in layers} == {"h", "y"}
+    again, _ = _felt(model, chunks[:2])
+    assert np.array_equal(found.metric["h"], again.metric["h"])
+    assert Sensitivity.unpacked(found.packed()).directed is False
 
 
 def test_certain_answers_are_felt_before_they_are_squeezed() -> None:
@@ -113,17 +118,6 @@ def test_certain_answers_are_felt_before_they_are_squeezed() -> None:
     x = np.random.default_rng(0).normal(size=(32, 4, 6)).astype(np.float32)
     sure, plain = (_felt(build(text.format(op), **weights), [{"x": x}])[0] for op in ("Softmax<axis=-1>", "Identity"))
     assert sure.metric["h"] == pytest.approx(plain.metric["h"])
-
-
-def test_energies_are_traces_whatever_norm_scales_the_rows() -> None:
-    rng = np.random.default_rng(1)
-    weight, scale = rng.normal(size=(5, 7)), rng.normal(size=(5, 1))
-    weight[2] = 0
-    x = rng.normal(size=(40, 7))
-    h, g = x.T @ x / 40, np.cov(rng.normal(size=(5, 40)))
-    own, felt = _energies(g, weight * scale, weight, h)
-    assert own == pytest.approx(np.trace((weight * scale) @ h @ (weight * scale).T))
-    assert felt == pytest.approx(np.trace(g @ weight @ h @ weight.T))
 
 
 @pytest.mark.parametrize("rank", [0, 2, 6])
