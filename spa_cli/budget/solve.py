@@ -9,6 +9,7 @@ prices on what is lost.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,8 +22,8 @@ from spa_cli.budget.moves import EXACT, Moves
 
 # how often costs are taken anew, a price is doubled at most, and halved between what is too little and enough
 _TURNS, _DOUBLINGS, _HALVINGS, _GIFTS = 12, 40, 8, 6
-# of what time is worth, where more of it would leave too little
-_HURRIES = (1.0, 0.5, 0.2)
+# of what time is worth, where more of it would leave too little or lose too much
+_HURRIES = (1.0, 0.5, 0.2, 0.1)
 # a budget is met where no more is left than it says and no less than this much below, as fractions of the original
 TOLERANCE = 0.02
 
@@ -53,21 +54,26 @@ class Solver:
         """As many channels as may go, by group."""
         return self.menu.most()
 
-    def solve(self, budgets: Mapping[str, float], hurry: float = 0.0, near: bool = False) -> Solution | None:
+    def solve(
+        self, budgets: Mapping[str, float], hurry: float = 0.0, near: bool = False, bearable: float = math.inf
+    ) -> Solution | None:
         """Least loss where no more than ``budgets`` (fractions, by coin) are left; ``None`` where that can't be.
 
         ``hurry``: what a fraction of the time is worth beside it, as a multiple of what the same fraction of the first
-        budget is. ``near``: rather lose more than leave much less than a budget that is the only one.
+        budget is. ``bearable``: what may be lost for it, as a multiple of what is lost without. ``near``: rather lose
+        more than leave much less than a budget that is the only one.
         """
         everything = self.most()
         if any(self.left(coin, everything) > most + EXACT for coin, most in budgets.items()):
             return None
         plain = self._roomy(budgets, {})
         if hurry and SECONDS not in budgets:
+            lost = self._aim(self.menu.vector(plain.gone), {})
             for share in _HURRIES:
                 found = self._roomy(budgets, {SECONDS: share * hurry * plain.price})
-                # saving time by the way is no reason to leave much less than was asked for
-                if not near or self._short(found, budgets) <= TOLERANCE + EXACT:
+                # saving time by the way is no reason to leave much less than was asked for, nor to lose much more
+                near_enough = not near or self._short(found, budgets) <= TOLERANCE + EXACT
+                if near_enough and self._aim(self.menu.vector(found.gone), {}) <= bearable * lost:
                     return found
         return self._nearer(plain, budgets) if near and len(budgets) == 1 else plain
 

@@ -27,6 +27,8 @@ _SECONDS = 1.5
 # what a fraction of the time is worth beside a budget of something else, relative to the same fraction of that; more
 # where the file turns out to be slower than the original
 HURRY = (0.3, 1.0, 4.0)
+# what may be lost for it at first, as a multiple of what is lost where time does not count
+BEARABLE = 1.06
 # how well the bytes of a file are known where it is left smaller than it may be
 _KNOWN = 0.001
 
@@ -103,7 +105,8 @@ class Target:
         budgets = self._budgets.fractions(menu)
         solver = Solver(menu, self._bill, worth(menu, self._analysis, next(iter(budgets)), self._obspa))
         self._budgets.check(solver, budgets)
-        solution = solver.solve(budgets, HURRY[self._hurry] if self._timed else 0.0, near=True)
+        hurry, bearable = HURRY[self._hurry] if self._timed else 0.0, math.inf if self._hurry else BEARABLE
+        solution = solver.solve(budgets, hurry, near=True, bearable=bearable)
         # what is within reach is found
         assert solution is not None
         left = {coin: solver.left(coin, solution.gone) for coin in budgets}

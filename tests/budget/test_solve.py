@@ -340,3 +340,18 @@ def test_time_that_is_saved_by_the_way_is_no_reason_to_leave_much_less() -> None
     assert near is not None
     assert solver.left("macs", eager.gone) < 0.6
     assert 0.68 <= solver.left("macs", near.gone) <= 0.7
+
+
+@pytest.mark.parametrize("bearable", [1.0, 1.05, 1.5, math.inf])
+def test_time_that_is_saved_by_the_way_costs_no_more_than_is_bearable(bearable) -> None:
+    """The last of four layers takes a thousand times as long: where that counts, all goes there."""
+    analysis = _analysis(_mlp(16, 16, 16, 16, 3))
+    menu = Menu(analysis.grouping, rankings(analysis, "l1"), Constraints(), {*analysis.graph.weights()})
+    solver = Solver(menu, Bill(analysis.costs, analysis.grouping, _Slow(analysis.costs.nodes)))
+    plain, found = solver.solve({"macs": 0.7}), solver.solve({"macs": 0.7}, hurry=3, bearable=bearable)
+    eager = solver.solve({"macs": 0.7}, hurry=3)
+    assert plain is not None and found is not None and eager is not None
+    assert plain.loss <= found.loss <= bearable * plain.loss + 1e-12
+    assert eager.loss > 1.05 * plain.loss
+    assert (found.gone == eager.gone) == (eager.loss <= bearable * plain.loss)
+    assert solver.left("seconds", found.gone) <= solver.left("seconds", plain.gone)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,7 +17,7 @@ from spa_cli.errors import UnreachableError, UsageError
 from spa_cli.options import Options
 from spa_cli.runtime.load import load
 from spa_cli.runtime.timing import Timing
-from spa_cli.trial.target import HURRY, LATENCY_TOLERANCE
+from spa_cli.trial.target import BEARABLE, HURRY, LATENCY_TOLERANCE
 from tests.builders import analysed, build, rankings, solver_of
 from tests.devices.nets import taken
 from tests.samples import SAMPLES, model_path
@@ -168,9 +170,11 @@ def test_a_file_that_is_slower_is_tried_in_coarser_widths(monkeypatch) -> None:
 
 
 def _noting(solve, seen):
-    def noted(self, budgets, hurry=0.0, near=False):
+    def noted(self, budgets, hurry=0.0, near=False, bearable=math.inf):
         seen.append(hurry)
-        return solve(self, budgets, hurry, near)
+        # what is slower than the original may cost what it will
+        assert (bearable == BEARABLE) == (hurry == HURRY[0])
+        return solve(self, budgets, hurry, near, bearable)
 
     return noted
 
