@@ -24,7 +24,7 @@ from spa_cli.obspa.directions import Directions
 from spa_cli.obspa.layers import find_layers
 from spa_cli.obspa.positions import Positions
 from spa_cli.obspa.rank import energy_share, rank
-from spa_cli.obspa.sensitivity import Sensitivity, has_positions, sensitivity
+from spa_cli.obspa.sensitivity import Sensitivity, sensitivity
 from spa_cli.obspa.sharing import share
 from spa_cli.obspa.sides import Repair
 from spa_cli.obspa.standardise import Standardised
@@ -87,8 +87,7 @@ class Curvature:
         return found
 
     def _positions(self) -> Positions:
-        directed = has_positions(self._graph, self._analysis.state.shapes)
-        return Positions(self._seed, self.sensitivity.chances if directed else {})
+        return Positions(self._seed, self.sensitivity.chances)
 
     @cached_property
     def statistics(self) -> dict[str, Statistics]:

@@ -5,9 +5,9 @@ the variance ``s`` of what the error is added into (``M``: its weights ``W`` thr
 more. To first order outputs feel ``r F`` of it, with ``F = tr(G W H W^T)`` (``sensitivity``). Neither is right alone.
 ``C`` says nothing of what comes after: outputs of a detector feel the first layers a hundred times as much as those of
 the median, and where only 5 of their 16 channels stay, a quarter of the score goes. ``F`` takes errors of positions for
-independent, and knows of no refit behind: ResNet-20 at half its MACs keeps 84.7 % by it and 87.7 by ``C``. So errors
-count as ``C`` says, but where ``F / C`` is above the median of the layers, by the geometric mean of both (measured:
-docs/how-it-works.md).
+independent, and knows of no refit behind: it leaves YOLOX-Nano 15.5 mAP50 at 0.7 of its MACs, ``C`` 27.3. So errors
+count as ``C`` says, but where ``F / C`` is above the median of the layers, by the geometric mean of both: 37.3.
+Classifiers, which give one answer a sample, gain nothing by it (measured: docs/how-it-works.md).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Directions:
         self, graph: Graph, layers: list[Layer], statistics: dict[str, Statistics], sensitivity: Sensitivity
     ) -> None:
         self._graph, self._statistics = graph, statistics
-        self._metric, self._directed = sensitivity.metric, sensitivity.directed
+        self._metric = sensitivity.metric
         self._layers = [layer for layer in layers if layer.key in statistics and layer.key in self._metric]
 
     def weight(self, layer: Layer) -> float:
@@ -45,7 +45,7 @@ class Directions:
         The metric says in which directions, not how much: that is the ``weight``.
         """
         # layers that share a weight are one: what they read is added up, for one and the same matrix
-        if not self._directed or layer.siblings or layer.key not in self._energies:
+        if layer.siblings or layer.key not in self._energies:
             return None
         own, felt = self._energies[layer.key]
         weight, metric = self._statistics[layer.key].weight, self._metric[layer.key]

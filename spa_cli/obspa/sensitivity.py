@@ -40,8 +40,6 @@ from spa_cli.runtime.said import said
 _WIDEST, _SHARE = 4096, 1 / 8
 # axes of an output that gives a sample one answer: samples, and its numbers
 ONE_ANSWER = 2
-# samples that tell how much layers are felt, and nothing else
-_FEW = 128
 # bytes of gradients that a run gives, and the part of the memory that those of several take
 _BYTES, _AT_ONCE = 256_000_000, 1 / 4
 _SATURATING = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid", "Tanh"})
@@ -51,13 +49,12 @@ _SATURATING = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid", "Tan
 class Sensitivity:
     """``metric``: (g, o, o) per layer, where there is one (not of very wide ones). ``chances``: per layer and chunk of
     samples how likely each position is to be looked at, (n, positions), a sample's adding up to 1.
-    ``missing``: layers without gradients, and why. ``directed``: whether the metric tells directions apart, or layers.
+    ``missing``: layers without gradients, and why.
     """
 
     metric: dict[str, Array] = field(default_factory=dict)
     chances: dict[str, list[Array]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
-    directed: bool = True
 
     def packed(self) -> dict[str, Array]:
         """All of it as arrays."""
@@ -65,7 +62,6 @@ class Sensitivity:
             "metric": [*self.metric],
             "chances": {k: len(c) for k, c in self.chances.items()},
             "missing": self.missing,
-            "directed": self.directed,
         }
         arrays = {f"metric/{i}": value for i, value in enumerate(self.metric.values())}
         for i, own in enumerate(self.chances.values()):
@@ -81,21 +77,21 @@ class Sensitivity:
             key: [arrays[f"chances/{i}/{at}"] for at in range(count)]
             for i, (key, count) in enumerate(about["chances"].items())
         }
-        return Sensitivity(metric, chances, about["missing"], about["directed"])
+        return Sensitivity(metric, chances, about["missing"])
 
 
 def sensitivity(
     graph: Graph, shapes: Shapes, layers: list[Layer], chunks: list[dict[str, Array]], seed: int
 ) -> Sensitivity:
-    """Of the layers, measured on all samples where outputs have positions.
+    """Of the layers, measured on all samples, where outputs have positions: nothing where a sample gets one answer.
 
-    Where a sample gets one answer, a part of them tells how much layers are felt, and no more. There directions order
-    channels no better: at 0.7 of the MACs MobileNetV2 keeps 74.6 % with them and 75.6 without, ResNet-20 88.0 and 87.5
-    at half, ResNet-56 the same 89.1 at a third (``make bench-ablation``). ``missing`` names all layers where the
-    adjoint network does not run.
+    There directions order channels no better: at 0.7 of the MACs MobileNetV2 keeps 74.6 % with them and 75.6
+    without, ResNet-20 88.0 and 87.5 at half, ResNet-56 the same 89.1 at a third (``make bench-ablation``). Nor do
+    layers compare better (``directions``). ``missing`` names all layers where the adjoint network does not run.
     """
-    outputs, directed = _judged(graph, shapes), has_positions(graph, shapes)
-    chunks = chunks if directed else list(_first(chunks, _FEW))
+    outputs = [*dict.fromkeys(_unsaturated(graph, name) for name in last_floats(graph, shapes))]
+    if not any(len(shapes.shape.get(n) or ()) > ONE_ANSWER for n in outputs):
+        return Sensitivity()
     back = adjoint(graph, shapes, [layer.key for layer in layers], outputs)
     known = [layer for layer in layers if layer.key in back.gradients and not layer.recurrent and not layer.transposed]
     if not known:
@@ -113,26 +109,7 @@ def sensitivity(
         raise
     except Exception as error:  # noqa: BLE001 - whatever onnxruntime raises: the layers are scored without
         return Sensitivity(missing={layer.key: said(error) for layer in layers})
-    return Sensitivity(metric, chances if directed else {}, back.missing, directed)
-
-
-def has_positions(graph: Graph, shapes: Shapes) -> bool:
-    """Whether outputs have positions, or a sample gets one answer."""
-    return any(len(shapes.shape.get(n) or ()) > ONE_ANSWER for n in _judged(graph, shapes))
-
-
-def _judged(graph: Graph, shapes: Shapes) -> list[str]:
-    """What outputs are made of, before that is squeezed into a range."""
-    return [*dict.fromkeys(_unsaturated(graph, name) for name in last_floats(graph, shapes))]
-
-
-def _first(chunks: list[dict[str, Array]], samples: int) -> Iterator[dict[str, Array]]:
-    """As many chunks as have that many samples."""
-    for chunk in chunks:
-        if samples <= 0:
-            return
-        samples -= samples_in(chunk)
-        yield chunk
+    return Sensitivity(metric, chances, back.missing)
 
 
 def _unsaturated(graph: Graph, output: str) -> str:

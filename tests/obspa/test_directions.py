@@ -35,7 +35,7 @@ def test_energies_are_traces_whatever_norm_scales_the_rows() -> None:
 class Net:
     """Four layers in a row, of which outputs feel the second ``felt`` times as much as the others."""
 
-    def __init__(self, felt: float, directed: bool = True) -> None:
+    def __init__(self, felt: float) -> None:
         model = build(NET, wa=(6, 8), wb=(8, 8), wc=(8, 8), wd=(8, 3))
         self.analysis = analyse_model(load(model), {"x": (32, 4, 6)})
         graph, shapes = self.analysis.graph, self.analysis.state.shapes
@@ -49,7 +49,7 @@ class Net:
             # as felt as it is large beside what it is added into
             even = math.sqrt(len(w)) / known.spread
             metric[layer.key] = np.eye(len(w))[None] * even * (felt if layer.key == "k" else 1.0)
-        self.sensitivity = Sensitivity(metric, directed=directed)
+        self.sensitivity = Sensitivity(metric)
         self.directions = Directions(graph, self.layers, self.statistics, self.sensitivity)
         self.by_key = {layer.key: layer for layer in self.layers}
 
@@ -85,13 +85,13 @@ def test_directions_make_an_error_no_larger_in_all() -> None:
     assert not np.allclose(felt, w)
 
 
-def test_where_a_sample_gets_one_answer_directions_are_alike_and_layers_are_not() -> None:
-    net = Net(100.0, directed=False)
-    assert net.directions.felt(net.by_key["k"]) is None
+def test_readers_count_as_much_as_outputs_feel_them_and_all_alike_for_other_criteria() -> None:
+    net = Net(100.0)
     grouping = net.analysis.grouping
     given = (net.analysis.graph, grouping, net.layers, net.statistics, {})
     # the group that the second layer reads
     index = next(i for i, g in enumerate(grouping.groups) if any(m.tensor == "wa" for m in g.members))
     ((plain,),), ((felt,),) = Consumers(*given)[index], Consumers(*given, net.directions)[index]
-    assert felt.node == plain.node and felt.felt is None
+    assert felt.node == plain.node and plain.felt is None
+    assert np.array_equal(felt.felt, net.directions.felt(net.by_key["k"])[0])
     assert felt.weight == pytest.approx(10 * plain.weight, rel=1e-6)
