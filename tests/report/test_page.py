@@ -150,6 +150,12 @@ def test_what_can_not_be_measured_is_a_sentence(tmp_path, monkeypatch) -> None:
     assert "Sensitivity and the curve of drift could not be measured" in text
 
 
+def test_a_page_of_one_model_has_what_its_layers_take(tmp_path) -> None:
+    spa_cli.inspect(RESNET, html=tmp_path / "m.html")
+    text = " ".join(well_made((tmp_path / "m.html").read_text()).text)
+    assert "Latency of 14 layers" in text and "could not be measured" not in text
+
+
 def test_a_page_says_when_time_ran_out(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(measure, "SECONDS", 0.0)
     spa_cli.prune(RESNET, None, report=tmp_path / "r.html", ratio=0.3, method="l2")

@@ -84,7 +84,8 @@ def profiles(
     """
     stage("measuring latency by layer")
     try:
-        found = profile([before, after] if after else [before], [feeds, narrowed(feeds, states)], contracting())
+        both = [(before, feeds), (after, narrowed(feeds, states))] if after else [(before, feeds)]
+        found = profile([model for model, _ in both], [given for _, given in both], contracting())
     except Exception as error:  # noqa: BLE001 - the page says so, the model is made
         why = said(error)
         return Profiles(None, None, f"Latency by layer could not be measured: {why}.")
