@@ -21,10 +21,11 @@ from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.session import DATA_FOLDER, Feeds, silent_session
 from spa_cli.runtime.timed import asked
 from spa_cli.runtime.timing import run_of
-from spa_cli.runtime.turns import Run, in_turns
+from spa_cli.runtime.turns import SHORT, Run, in_turns
 from spa_cli.staging import private
 
-_MOST = 50
+# runs that count; looking at nodes makes small models take twice as long
+_MOST, _SLOWED = 50, 2
 _TOKEN = re.compile(r"spa:(\d+):")
 # what fused kernels and those in other layouts are called after: the tensor they make
 _LAYOUT = re.compile(r"_nchwc$|_nhwc$")
@@ -57,7 +58,7 @@ def profile(
     with private() as folder:
         sessions = [_session(model, beside, str(folder.path / str(at))) for at, (model, beside) in enumerate(models)]
         calls = [run_of(session, own) for session, own in zip(sessions, feeds, strict=True)]
-        runs = in_turns(calls, seconds * len(sessions), _MOST)
+        runs = in_turns(calls, seconds * len(sessions), _MOST, short=_SLOWED * SHORT)
         files = [Path(s.end_profiling()) for s in sessions]
         events = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     return [

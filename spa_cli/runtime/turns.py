@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 # seconds until threads are where they stay, and that a stretch counts
 _SETTLE, _STRETCH = 0.08, 0.08
-# what takes less runs on one thread, or is settled after one run; of what takes longer that time makes no difference
-_SHORT, _LONG = 0.25e-3, 0.4
+# seconds of a run: what takes less is settled after a few runs; of what takes longer that time makes no difference
+SHORT, _LONG, _FEW = 0.5e-3, 0.4, 10
 # runs that count: of each at least, and in a stretch at most
-_FEWEST, _AT_ONCE = 5, 40
+_FEWEST, _AT_ONCE = 5, 100
 # as many times as long as was asked for, at most
 _PATIENCE = 8
 
@@ -28,25 +28,28 @@ class Run(NamedTuple):
     counts: bool
 
 
-def in_turns(calls: Sequence[Callable[[], object]], seconds: float, most: int) -> list[list[Run]]:
-    """All runs of each, in order: for ``seconds`` in all, at least five that count, ``most`` at most or a few more."""
+def in_turns(calls: Sequence[Callable[[], object]], seconds: float, most: int, short: float = SHORT) -> list[list[Run]]:
+    """All runs of each, in order: for ``seconds`` in all, at least five that count, ``most`` at most or a few more.
+
+    ``short``: seconds of a run that is settled after a few.
+    """
     found = [[Run(_seconds(call), counts=False)] for call in calls]
     start = time.perf_counter()
     while True:
         for call, runs in zip(calls, found, strict=True):
-            _stretch(call, runs)
+            _stretch(call, runs, min(most, _AT_ONCE), short)
         took = time.perf_counter() - start
         fewest = min((sum(run.counts for run in runs) for runs in found), default=most)
         if fewest >= most or (took > seconds and fewest >= _FEWEST) or took > _PATIENCE * seconds:
             return found
 
 
-def _stretch(call: Callable[[], object], runs: list[Run]) -> None:
+def _stretch(call: Callable[[], object], runs: list[Run], most: int, short: float) -> None:
     """Add the runs of one stretch."""
     shortest = min(run.seconds for run in runs)
-    settle = _SETTLE if shortest > _SHORT else shortest
+    settle = _SETTLE if shortest > short else _FEW * shortest
     start, counted = time.perf_counter(), list[float]()
-    while sum(counted) < _STRETCH and len(counted) < _AT_ONCE:
+    while sum(counted) < _STRETCH and len(counted) < most:
         counts = shortest > _LONG or time.perf_counter() - start >= settle
         runs.append(Run(_seconds(call), counts))
         if counts:
