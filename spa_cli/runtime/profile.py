@@ -24,8 +24,8 @@ from spa_cli.runtime.timing import run_of
 from spa_cli.runtime.turns import SHORT, Run, in_turns
 from spa_cli.staging import private
 
-# runs that count; looking at nodes makes small models take twice as long
-_MOST, _SLOWED = 50, 2
+# runs that count, of which every event is read; looking at nodes makes small models take several times as long
+_MOST, _SLOWED = 30, 3
 _TOKEN = re.compile(r"spa:(\d+):")
 # what fused kernels and those in other layouts are called after: the tensor they make
 _LAYOUT = re.compile(r"_nchwc$|_nhwc$")

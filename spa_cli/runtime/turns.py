@@ -15,8 +15,8 @@ from typing import NamedTuple
 _SETTLE, _STRETCH = 0.08, 0.08
 # seconds of a run: what takes less is settled after a few runs; of what takes longer that time makes no difference
 SHORT, _LONG, _FEW = 0.5e-3, 0.4, 10
-# runs that count: of each at least, and in a stretch at most
-_FEWEST, _AT_ONCE = 5, 100
+# runs of each that count, at least
+_FEWEST = 5
 # as many times as long as was asked for, at most
 _PATIENCE = 8
 
@@ -37,7 +37,7 @@ def in_turns(calls: Sequence[Callable[[], object]], seconds: float, most: int, s
     start = time.perf_counter()
     while True:
         for call, runs in zip(calls, found, strict=True):
-            _stretch(call, runs, min(most, _AT_ONCE), short)
+            _stretch(call, runs, -(-most // 2), short)
         took = time.perf_counter() - start
         fewest = min((sum(run.counts for run in runs) for runs in found), default=most)
         if fewest >= most or (took > seconds and fewest >= _FEWEST) or took > _PATIENCE * seconds:
