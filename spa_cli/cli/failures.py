@@ -20,9 +20,10 @@ DEBUG = "--debug"
 
 def tell(code: int, kind: str, message: str, json: bool) -> None:
     """Say on stderr what went wrong, and print the object where one was asked for; never fails."""
-    say(one_line(message if kind == "interrupted" else f"error: {message}"))
     if json:
+        # first what needs room: where there is none, nothing was said yet, and a parent says it all
         print_error(code, kind, one_line(message))
+    say(one_line(message if kind == "interrupted" else f"error: {message}"))
 
 
 def print_error(code: int, kind: str, message: str) -> None:

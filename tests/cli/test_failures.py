@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from spa_cli import written
-from spa_cli.cli.failures import guarded
+from spa_cli.cli.failures import guarded, tell
 from spa_cli.errors import ModelError, ResourceError, UnreachableError, UsageError, VerificationError
 
 MEMORY = "give --memory less, or run it where there is more"
@@ -112,3 +112,15 @@ def test_an_orderly_end_is_none_of_them(capsys) -> None:
     with guarded(False):
         pass
     assert capsys.readouterr() == ("", "")
+
+
+def test_where_the_object_finds_no_room_nothing_was_said_yet(monkeypatch, capsys) -> None:
+    """A parent, which then says all of it, must not be the second to do so."""
+
+    def crowded(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("spa_cli.cli.show.print_json", crowded)
+    with pytest.raises(MemoryError):
+        tell(5, "memory", "there is not enough memory", json=True)
+    assert capsys.readouterr().err == ""
