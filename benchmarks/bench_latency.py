@@ -36,16 +36,14 @@ def models(shared: Path) -> list[Path]:
     return sorted(found)
 
 
-def share(result: spa_cli.result.Result, feeds: dict[str, object]) -> float:
+def share(result: spa_cli.result.Result, feeds: dict[str, object], whole: float) -> float:
     """What layers take of the original's time: of its kernels', or of a whole call's where that is more (a model that
-    takes microseconds spends most of them around its kernels).
+    takes microseconds spends most of them around its kernels). ``whole``: seconds of a call, on all threads as well.
     """
     source = result.source
     (found,) = profile([(source.model, source.folder)], [feeds], contracting(), seconds=1.0)
     layers = {n.label for n in result.analysis.costs.nodes}
-    # both on all threads, as the first timing of one sample is
-    whole = max([found.total, *[one.timing.before for one in result.timings if one.batch == 1][:1]])
-    return sum(seconds for name, seconds in found.nodes.items() if name in layers) / max(whole, 1e-12)
+    return sum(seconds for name, seconds in found.nodes.items() if name in layers) / max(found.total, whole)
 
 
 def one(path: Path, fraction: float, method: str, round_to: str) -> tuple[str, float | None]:
@@ -58,12 +56,13 @@ def one(path: Path, fraction: float, method: str, round_to: str) -> tuple[str, f
     left = result.after.macs / result.before.macs
     singles = [one for one in result.timings if one.batch == 1 and not one.tidied]
     ratios = [f"{one.timing.quiet_left:.2f} ({one.timing.left:.2f})" for one in singles]
+    # on all threads, as the first is
+    whole = singles[0].timing.before if singles else 0.0
     part = math.nan
     with contextlib.suppress(Exception):
-        part = share(result, synthetic(result.analysis.graph, result.analysis.input_shapes, 0))
+        part = share(result, synthetic(result.analysis.graph, result.analysis.input_shapes, 0), whole)
     saved = max(1 - singles[0].timing.quiet_left, 0.01) / (1 - left) if singles else None
     widths = ", ".join(f"{m}: {n}" for m, n in result.plan.about["multiples"].items())
-    whole = singles[0].timing.before if singles else math.nan
     row = f"| {path.stem} | {left:.2f} | {whole * 1e3:.2g} | {' | '.join(ratios)} | {part:.0%} | {widths} |"
     return row, saved if part > 0.5 and whole >= SHORTEST else None
 

@@ -68,14 +68,17 @@ class Solver:
             return None
         plain = self._roomy(budgets, {})
         if hurry and SECONDS not in budgets:
-            lost = self._aim(self.menu.vector(plain.gone), {})
             for share in _HURRIES:
                 found = self._roomy(budgets, {SECONDS: share * hurry * plain.price})
                 # saving time by the way is no reason to leave much less than was asked for, nor to lose much more
                 near_enough = not near or self._short(found, budgets) <= TOLERANCE + EXACT
-                if near_enough and self._aim(self.menu.vector(found.gone), {}) <= bearable * lost:
+                if near_enough and self._lost(found) <= bearable * self._lost(plain):
                     return found
         return self._nearer(plain, budgets) if near and len(budgets) == 1 else plain
+
+    def _lost(self, found: Solution) -> float:
+        """What is lost, each group by how much that counts."""
+        return self._aim(self.menu.vector(found.gone), {})
 
     def _short(self, found: Solution, budgets: Mapping[str, float]) -> float:
         """How much less is left than the nearest budget allows."""

@@ -33,7 +33,7 @@ class Directions:
     ) -> None:
         self._graph, self._statistics = graph, statistics
         self._metric = sensitivity.metric
-        self._layers = [layer for layer in layers if layer.key in statistics and layer.key in self._metric]
+        self._layers = layers
 
     def weight(self, layer: Layer) -> float:
         """How much more errors of the layer count than relative to what they are added into, at least 1."""
@@ -56,8 +56,8 @@ class Directions:
         """``tr(M H M^T)`` and ``tr(G W H W^T)``, by layer."""
         found = dict[str, tuple[float, float]]()
         for layer in self._layers:
-            known, metric = self._statistics[layer.key], self._metric[layer.key]
-            if metric.shape[:2] == known.weight.shape[:2]:
+            known, metric = self._statistics.get(layer.key), self._metric.get(layer.key)
+            if known is not None and metric is not None and metric.shape[:2] == known.weight.shape[:2]:
                 matrix = through_norm(self._graph, layer, known.weight)
                 parts = (energies(*of) for of in zip(metric, matrix, known.weight, known.moments.h, strict=True))
                 own, felt = np.sum([*parts], 0)
@@ -67,12 +67,9 @@ class Directions:
     @cached_property
     def _weights(self) -> dict[str, float]:
         quotients = dict[str, float]()
-        for layer in self._layers:
-            if layer.key in self._energies:
-                own, felt = self._energies[layer.key]
-                known = self._statistics[layer.key]
-                relative = own * width(known.weight) / known.spread
-                quotients[layer.key] = felt / max(relative, 1e-30)
+        for key, (own, felt) in self._energies.items():
+            known = self._statistics[key]
+            quotients[key] = felt / max(own * width(known.weight) / known.spread, 1e-30)
         median = float(np.median([*quotients.values()])) if quotients else 1.0
         return {key: math.sqrt(max(1.0, each / median)) for key, each in quotients.items()}
 

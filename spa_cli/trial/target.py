@@ -105,7 +105,8 @@ class Target:
         budgets = self._budgets.fractions(menu)
         solver = Solver(menu, self._bill, worth(menu, self._analysis, next(iter(budgets)), self._obspa))
         self._budgets.check(solver, budgets)
-        hurry, bearable = HURRY[self._hurry] if self._timed else 0.0, math.inf if self._hurry else BEARABLE
+        hurry = HURRY[self._hurry] if self._timed else 0.0
+        bearable = math.inf if self._hurry else BEARABLE
         solution = solver.solve(budgets, hurry, near=True, bearable=bearable)
         # what is within reach is found
         assert solution is not None

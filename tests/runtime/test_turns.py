@@ -36,7 +36,7 @@ def test_what_is_not_settled_does_not_count(monkeypatch) -> None:
     found = in_turns([clock.takes(0.012, 0.006), clock.takes(0.010, 0.005)], 2.0, 200)
     for runs, settled in zip(found, (0.006, 0.005), strict=True):
         assert {round(run.seconds, 6) for run in runs if run.counts} == {settled}
-        # as they would be if all counted
+        # those that would spoil it were made
         assert max(run.seconds for run in runs if not run.counts) == pytest.approx(2 * settled)
         assert sum(run.counts for run in runs) >= 50
 
