@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -14,7 +15,6 @@ from spa_cli.obspa.positions import Positions
 from spa_cli.obspa.regression import Regression
 from spa_cli.runtime.interpreter import Interpreter
 from spa_cli.surgery.cut import Cut
-from spa_cli.threads import each
 
 
 @dataclass
@@ -45,6 +45,7 @@ class Sides:
     pruned: Interpreter
     where: Positions
     report: Repair = field(default_factory=Repair)
+    _whole: set[str] = field(default_factory=set)
 
     def run_dense(self, node: Node) -> None:
         """Run a node of the original before its turn, and first what it needs."""
@@ -66,9 +67,28 @@ class Sides:
 
     def same(self, name: str) -> bool:
         """Whether a tensor has the same values in both."""
+        return self._untouched(name) or all(map(partial(self._alike, name), range(self.dense.count)))
 
-        def alike(at: int) -> bool:
-            before, after = (side.peek([name], at)[0] for side in (self.dense, self.pruned))
-            return np.array_equal(before, after)
+    def _alike(self, name: str, chunk: int) -> bool:
+        before, after = (side.peek([name], chunk)[0] for side in (self.dense, self.pruned))
+        return np.array_equal(before, after)
 
-        return all(each(alike, range(self.dense.count)))
+    def _untouched(self, name: str) -> bool:
+        """Whether nothing that a tensor is made of was cut or fitted: what is needs no run to be compared."""
+        waiting, found = [name], set[str]()
+        while waiting:
+            each = waiting.pop()
+            if each in found or each in self._whole:
+                continue
+            if self.work.changed(each) or each in self.pruned.replaced or each in self.work.values.edited_parameters:
+                return False
+            found.add(each)
+            node = self.graph.producers.get(each)
+            if node is None:
+                continue
+            if node.proto != self.pruned.producer(each):
+                return False
+            waiting += filter(None, {*node.inputs, *captured_names(node.proto)})
+        # what is fitted later stands behind it
+        self._whole.update(found)
+        return True

@@ -61,6 +61,8 @@ class Interpreter:
     ``values``: of the tensors whose node has run, and that were not dropped. Running a node only says that its outputs
     may be asked for: they are worked out then, in one run of all nodes from the nearest tensors that are kept.
 
+    ``replaced``: parameters that have other values by now than in the model.
+
     ``threads``: that a run of a chunk takes, ``None``: all there are.
 
     ``own_files``: parameters in the files of ``folder`` may be replaced there. Else new ones are kept in the model.
@@ -88,6 +90,7 @@ class Interpreter:
         self._arrays: dict[str, Array] = {}
         # what was replaced since somebody asked
         self._written: dict[str, Array] = {}
+        self.replaced: set[str] = set()
         self._done: set[str] = set()
         self.count = len(chunks)
         self._given = frozenset(chunks[0])
@@ -115,6 +118,10 @@ class Interpreter:
         found: onnx.NodeProto = self._nodes[node.outputs[0]]
         return found
 
+    def producer(self, name: str) -> onnx.NodeProto | None:
+        """The node that gives a tensor, as it stands in this network."""
+        return self._nodes.get(name)
+
     def parameter(self, name: str) -> Array | None:
         """Value of an initializer or Constant, ``None`` if there is none of that name."""
         tensor = self._tensors.get(name)
@@ -136,6 +143,7 @@ class Interpreter:
         old = self._tensors[name]
         array = np.asarray(value, order="C").astype(helper.tensor_dtype_to_np_dtype(old.data_type))
         self._written[name] = array
+        self.replaced.add(name)
         if uses_external_data(old) and self._own_files:
             self._sessions.clear()
             put(old, self._folder, array)
