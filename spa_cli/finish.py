@@ -142,7 +142,7 @@ def dearest(choice: Choice, grouping: Grouping) -> str:
     return f"{found[1]:.0%} of the loss is expected of '{group.name}' ({gone} of its {group.channels} channels go)"
 
 
-def provenance(ranked: Ranked, request: Request, choice: Choice) -> dict[str, Any]:
+def provenance(ranked: Ranked, request: Request, choice: Choice, small: Trial) -> dict[str, Any]:
     """What the plan says of how it came about."""
     subject, options = ranked.subject, request.options
     about: dict[str, Any] = {
@@ -166,8 +166,8 @@ def provenance(ranked: Ranked, request: Request, choice: Choice) -> dict[str, An
         about |= {"device": options.device, "predicted_latency": predicted}
     if options.focus:
         about["focus"] = list(options.focus)
-    if ranked.curvature is not None:
-        about["repair"] = ranked.curvature.about()
+    if ranked.curvature is not None and small.done is not None:
+        about["repair"] = ranked.curvature.about(small.done)
     return about
 
 
@@ -197,7 +197,7 @@ def _of_states(ranked: Ranked, request: Request) -> list[str]:
     ]
 
 
-def warnings_of(ranked: Ranked, request: Request, choice: Choice, trials: Trials) -> list[str]:
+def warnings_of(ranked: Ranked, request: Request, choice: Choice, small: Trial, trials: Trials) -> list[str]:
     """What the user should know."""
     groups, asked, timing = ranked.subject.analysis.grouping.groups, request.options.target_latency, choice.timing
     found = [*ranked.warnings, *trials.warnings]
@@ -211,8 +211,8 @@ def warnings_of(ranked: Ranked, request: Request, choice: Choice, trials: Trials
         found.append(f"--uniform changes nothing: no two groups of '{ranked.subject.source.name}' have the same role")
     found += _of_states(ranked, request)
     found += filter(None, [tied(ranked, choice.menu)])
-    if ranked.curvature is not None:
-        found += ranked.curvature.warnings()
+    if small.done is not None and small.done.dropped:
+        found.append(f"the repair was dropped: {small.done.dropped}")
     if ranked.subject.structure is not None and request.options.round_to == "auto" and not request.elsewhere:
         found.append(
             "widths were not chosen by the time they take, which is not known; give --round-to 8 or 16 where yours "

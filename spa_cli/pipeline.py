@@ -96,7 +96,8 @@ def _pruned(source: Source, request: Request, files: Files, of_many: bool) -> Re
         training = train_trial(subject, small, trials, request) if options.tune else None
         if options.tidy:
             trials.fold_norms(small)
-        about, warnings = provenance(ranked, request, choice), warnings_of(ranked, request, choice, trials)
+        about = provenance(ranked, request, choice, small)
+        warnings = warnings_of(ranked, request, choice, small, trials)
         where = dearest(choice, subject.analysis.grouping)
         result = measure(subject, small, about, warnings, files.out, choice.timing, where, request, training)
         require(result, options.limits, where)

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import onnx
 
 from spa_cli.analysis import Analysis
 from spa_cli.calibration.chunks import Calibration
@@ -69,8 +68,6 @@ class Curvature:
         self._graph = self._standard.graph if self._standard else analysis.graph
         shapes = analysis.state.shapes
         self._layers = share(self._graph, shapes, find_layers(self._graph, shapes))
-        self._report = Repair()
-        self._dropped = ""
         # which layers have no statistics though they were run, "" if none
         self.lacking = ""
 
@@ -125,17 +122,15 @@ class Curvature:
         grouping = self._analysis.grouping
         return energy_share(self._graph, grouping, grouping.groups[index], self._layers, self.statistics)
 
-    def repair(self, work: Cut) -> bool:
-        """Refit the cut model's layers; on samples that nothing is fitted to it is never worse than the sliced one.
+    def repair(self, work: Cut) -> Repair:
+        """Refit the cut model's layers; what was done.
 
-        False: it was dropped, and the weights, which lie in a file, have to be cut anew.
+        On samples that nothing is fitted to it is never worse than the sliced one: where it would be it is
+        ``dropped``, and the model has to be cut anew.
         """
-        self._dropped = ""
         # what is ranked is ranked, and of a large network this takes gigabytes
         for name in ("consumers", "statistics"):
             self.__dict__.pop(name, None)
-        stored, in_files = _stored(work), work.folder != self._analysis.graph.folder
-        sliced = [t.SerializeToString() for t in stored]
         if self._standard is not None:
             self._standard.put(work)
         samples, before = self.calibration, 0.0
@@ -143,31 +138,21 @@ class Curvature:
             before = self._error(work)
             room = _SHARE * working_memory()
             with _overflowing():
-                self._report = walk(self._graph, work, self._layers, samples.chunks, self._positions(), room)
-            self._report.kept.update(beyond(self._graph, work))
+                done = walk(self._graph, work, self._layers, samples.chunks, self._positions(), room)
+            done.kept.update(beyond(self._graph, work))
             after = self._error(work)
         except UsageError:
             # the original itself does not run on what the user gave
             raise
         except Exception as error:  # noqa: BLE001 - the cut itself is sound: keep it, and say what went wrong
             lacking = of_memory(error, said)
-            self._dropped = str(lacking or f"it failed ({type(error).__name__}: {said(error)}); please report this")
-            after = float("inf")
+            why = str(lacking or f"it failed ({type(error).__name__}: {said(error)}); please report this")
+            return Repair(dropped=why)
         if not after <= before:
-            self._report = Repair()
-            self._dropped = self._dropped or (
-                f"its error {after:.2g} was not below that of slicing alone, {before:.2g}"
-            )
-            for tensor, before_repair in zip(stored, sliced, strict=True):
-                tensor.ParseFromString(before_repair)
-            return not in_files
+            return Repair(dropped=f"its error {after:.2g} was not below that of slicing alone, {before:.2g}")
         if self._standard is not None:
             self._standard.take_back(work)
-        return True
-
-    def give_up(self, why: str) -> None:
-        """The repair did not survive: what is left is the cut alone."""
-        self._report, self._dropped = Repair(), why
+        return done
 
     def _error(self, work: Cut) -> float:
         """Relative squared distance from what the dense model gives: its outputs, or what their classes are made of."""
@@ -181,31 +166,19 @@ class Curvature:
         moved = drift_over(dense, pruned, self._judges.runs, agreeing=False).relative_l2
         return 0.0 if math.isnan(moved) else moved**2
 
-    def about(self) -> dict[str, Any]:
+    def about(self, done: Repair) -> dict[str, Any]:
         """For the plan and the report."""
         dropped = dict.fromkeys((layer.node.label for layer in self._layers), "the repair was dropped")
         return {
             "calibration": self.calibration.about,
             "layers": len(self._layers),
-            "refitted": len(self._report.refitted),
-            "refined": len(self._report.refined),
-            "recalibrated": len(self._report.shifted),
-            "kept_sliced": dropped if self._dropped else self._report.kept,
+            "refitted": len(done.refitted),
+            "refined": len(done.refined),
+            "recalibrated": len(done.shifted),
+            "kept_sliced": dropped if done.dropped else done.kept,
         }
-
-    def warnings(self) -> list[str]:
-        """What the user should know."""
-        return [f"the repair was dropped: {self._dropped}"] if self._dropped else []
 
 
 def _overflowing() -> AbstractContextManager[None]:
     """What is too large becomes infinite, and no number where that goes on: it is looked at afterwards."""
     return np.errstate(over="ignore", invalid="ignore")
-
-
-def _stored(work: Cut) -> list[onnx.TensorProto]:
-    """Every weight of the cut model: initializers, and values of Constant nodes."""
-    constants = (
-        a.t for n in work.model.graph.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"
-    )
-    return [*work.model.graph.initializer, *constants]

@@ -23,13 +23,14 @@ class Repair:
 
     ``refitted``: layers with new weights and the damping chosen; ``refined``: those of them changed once more for what
     the next layer gives; ``shifted``: layers and norms with a new offset (and scale) only; ``kept``: layers that kept
-    their sliced weights, and why.
+    their sliced weights, and why. ``dropped``: why all of it was taken back, "" if it was not.
     """
 
     refitted: dict[str, float] = field(default_factory=dict)
     refined: list[str] = field(default_factory=list)
     shifted: list[str] = field(default_factory=list)
     kept: dict[str, str] = field(default_factory=dict)
+    dropped: str = ""
 
 
 @dataclass(frozen=True, eq=False)

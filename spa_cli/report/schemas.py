@@ -205,6 +205,7 @@ _POINT = _object(
     kept=_said(_map(NUMBER), "the agreement of every output that has one"),
     pareto=FLAG,
     ruined=FLAG,
+    dropped=_said(TEXT, 'why its repair was taken back; "": it was not'),
     refused=TEXT,
 )
 _GROUP = _object(

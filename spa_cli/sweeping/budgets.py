@@ -135,6 +135,7 @@ def _point(
             perplexity_ratio=None if perplexity is None else perplexity.ratio.value,
             kept=measured.drift.kept,
             ruined=not measured.drift.resembles,
+            dropped="" if small.done is None else small.done.dropped,
         )
         if keep is not None:
             small.staged.publish(keep, force)

@@ -21,8 +21,8 @@ class Point:
     ``asked``: the budget; ``seconds``: latency before and after; ``accuracy``: by labels or by --eval. ``agreement``:
     see ``Drift``; ``perplexity``: a language model's own (``None`` on what the original would say), and relative to the
     original's; ``kept``: that of every output that has one. ``ruined``: the outputs are no longer the original's.
-    ``refused``: why there is no such model (its figures are then 0), "" if there is one. ``pareto``: no other is
-    smaller and as good.
+    ``dropped``: why its repair was taken back, "" if it was not. ``refused``: why there is no such model (its figures
+    are then 0), "" if there is one. ``pareto``: no other is smaller and as good.
     """
 
     asked: float
@@ -40,6 +40,7 @@ class Point:
     refused: str = ""
     pareto: bool = False
     ruined: bool = False
+    dropped: str = ""
 
     @property
     def loss(self) -> float:

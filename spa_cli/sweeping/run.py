@@ -153,7 +153,7 @@ def _sweep(
         *subject.source.warnings,
         *predicted,
         *ranked.warnings,
-        *(ranked.curvature.warnings() if ranked.curvature else []),
+        *(f"at {p.asked:g} the repair was dropped: {p.dropped}" for p in points if p.dropped),
     ]
     return Sweep(source.name, coin, points, progress.sensitivity, quality.of_original(), quality.about, warnings)
 

@@ -17,6 +17,7 @@ from spa_cli.errors import CutError, VerificationError
 from spa_cli.graph.save import Staged
 from spa_cli.graph.view import build
 from spa_cli.obspa.curvature import Curvature
+from spa_cli.obspa.sides import Repair
 from spa_cli.operators.settle import settled
 from spa_cli.progress import stage
 from spa_cli.runtime.session import Openable
@@ -35,14 +36,14 @@ from spa_cli.version import __version__
 class Trial:
     """One cut; ``outputs`` are what its file gives for the subject's feeds, ``None`` as long as it is not verified.
 
-    ``repaired``: a repair was tried, and need not be tried again (it may have been taken back). ``finished``: what its
-    file holds once it is written; ``folded``: how many norms were folded into layers there.
+    ``done``: what a repair did, ``None`` where none was tried. ``finished``: what its file holds once it is written;
+    ``folded``: how many norms were folded into layers there.
     """
 
     selection: Selection
     work: Cut
     staged: Staged
-    repaired: bool = False
+    done: Repair | None = None
     outputs: list[Any] | None = None
     finished: onnx.ModelProto | None = None
     folded: int = 0
@@ -154,15 +155,15 @@ class Trials:
 
     def repair(self, trial: Trial) -> None:
         """Fit the weights that are left, if anything repairs; what was fitted before stays."""
-        if self._curvature is None or trial.repaired:
+        if self._curvature is None or trial.done is not None:
             return
         stage("repairing and verifying")
         if trial.staged.data.taken and trial.work.folder == self._subject.source.folder:
             # its weights lie in a file already
             self._cut_anew(trial)
-        if not self._curvature.repair(trial.work):
+        trial.done, trial.outputs = self._curvature.repair(trial.work), None
+        if trial.done.dropped:
             self._cut_anew(trial)
-        trial.repaired, trial.outputs = True, None
 
     def verify(self, trial: Trial) -> None:
         """Write the file and check it as a stranger would; raises VerificationError if it does not survive.
@@ -174,9 +175,9 @@ class Trials:
         try:
             self._check(trial)
         except VerificationError as error:
-            if not trial.repaired or self._curvature is None:
+            if trial.done is None or trial.done.dropped:
                 raise
-            self._curvature.give_up(str(error))
+            trial.done = Repair(dropped=str(error))
             self._cut_anew(trial)
             self._check(trial)
 

@@ -213,3 +213,13 @@ def test_a_point_that_does_not_survive_says_so_and_the_rest_is_swept(tmp_path, m
     monkeypatch.setattr(budgets, "choose_by_budget", fails)
     found = sweep(tmp_path / "s", budgets=(0.8, 0.5))
     assert [p.refused for p in found.points] == ["the result does not run", ""]
+
+
+def test_a_point_says_that_its_repair_was_dropped(tmp_path, monkeypatch) -> None:
+    # of two budgets, the repair of the second is worse than the cut
+    errors = iter([2.0, 1.0, 1.0, 2.0])
+    monkeypatch.setattr("spa_cli.obspa.curvature.Curvature._error", lambda self, work: next(errors))
+    found = sweep(tmp_path / "s", options=Options(ratio=0.5, calib_samples=16, seed=1))
+    assert [bool(p.dropped) for p in found.points] == [False, True]
+    (warned,) = [w for w in found.warnings if "dropped" in w]
+    assert warned == "at 0.5 the repair was dropped: its error 2 was not below that of slicing alone, 1"

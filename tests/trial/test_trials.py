@@ -13,6 +13,7 @@ from onnx import numpy_helper
 from spa_cli.analysis import Analysis
 from spa_cli.channels.selection import Selection
 from spa_cli.errors import CutError, VerificationError
+from spa_cli.obspa.sides import Repair
 from spa_cli.options import Options
 from spa_cli.request import Request
 from spa_cli.runtime.load import load
@@ -84,7 +85,7 @@ def test_what_was_tried_is_cut_once(ranked, monkeypatch) -> None:
         trials.repair(trial)
         trials.verify(trial)
     assert len(cuts) == 1
-    assert not trial.repaired
+    assert trial.done is None
 
 
 def test_culprits_are_found_by_halving(ranked, monkeypatch) -> None:
@@ -129,29 +130,24 @@ def test_what_can_not_be_cut_is(ranked, monkeypatch, error) -> None:
 class Spoils:
     """A repair whose result does not pass verification."""
 
-    def __init__(self) -> None:
-        self.dropped: list[str] = []
-
-    def repair(self, work) -> bool:
+    def repair(self, work) -> Repair:
         for tensor in work.model.graph.initializer:
             if tensor.data_type == onnx.TensorProto.FLOAT:
                 nothing = np.full(tensor.dims, np.nan, np.float32)
                 tensor.CopyFrom(numpy_helper.from_array(nothing, tensor.name))
-        return True
-
-    def give_up(self, why: str) -> None:
-        self.dropped.append(why)
+        return Repair(refitted={"everything": 0.0})
 
 
 def test_a_repair_that_does_not_pass_gives_way_to_the_cut(ranked) -> None:
-    spoils, selection = Spoils(), half(ranked)
+    selection = half(ranked)
     with Trials(ranked.subject, None, None, "l2") as plain:
         expected = plain.attempt(selection).staged.path.read_bytes()
-    with Trials(ranked.subject, spoils, None, "l2") as trials:
+    with Trials(ranked.subject, Spoils(), None, "l2") as trials:
         small = trials.attempt(selection, repair=True)
         assert small.staged.path.read_bytes() == expected
-    (why,) = spoils.dropped
-    assert why.endswith("of the result is not finite")
+    assert small.done is not None
+    assert small.done.dropped.endswith("of the result is not finite")
+    assert not small.done.refitted
 
 
 def test_the_file_of_a_cut_has_no_more_constants_of_blocks_than_it_needs(tmp_path) -> None:
@@ -167,8 +163,8 @@ def test_the_file_of_a_cut_has_no_more_constants_of_blocks_than_it_needs(tmp_pat
     selection = Selection(ranked.subject.analysis.grouping).copy_emptied(block.groups)
     with Trials(ranked.subject, ranked.curvature, tmp_path / "s.onnx", "obspa") as trials:
         trial = trials.attempt(selection, repair=True)
-        assert ranked.curvature is not None
-        assert not ranked.curvature.warnings()
+        assert trial.done is not None
+        assert not trial.done.dropped
         written = onnx.load(trial.staged.path)
     # what may be repaired once more still has the one that stands for the block
     assert [n.op_type for n in trial.work.model.graph.node] == ["MatMul", "Add", "Add", "MatMul"]
