@@ -31,7 +31,8 @@ from spa_cli.runtime.providers import running_on
 from spa_cli.runtime.timed import timed_as
 from spa_cli.surgery.cut import Cut
 from spa_cli.tidy.steps import LAST, UNASKED, tidied
-from spa_cli.trial.choose import Choice, check_reach, choose_by_budget
+from spa_cli.trial.choose import Choice, check_reach
+from spa_cli.trial.orders import cut_by_budget, finished
 from spa_cli.trial.prepare import Ranked, analyse, score
 from spa_cli.trial.rounds import in_rounds
 from spa_cli.trial.search import choose_by_quality
@@ -88,11 +89,11 @@ def _pruned(source: Source, request: Request, files: Files, of_many: bool) -> Re
     with explained(source.name), Trials(subject, ranked.curvature, files.out, options.method) as trials:
         # only a finished file tells whether a cut survives: choosing tries, and what was tried is not made twice
         ranked = in_rounds(ranked, request, trials)
-        choose = choose_by_quality if options.measures_quality else choose_by_budget
-        choice = choose(ranked, request, trials)
-        small = trials.cut(choice.selection)
-        trials.repair(small)
-        trials.verify(small)
+        if options.measures_quality:
+            choice = choose_by_quality(ranked, request, trials)
+            small = finished(choice, trials)
+        else:
+            ranked, choice, small = cut_by_budget(ranked, request, trials)
         training = train_trial(subject, small, trials, request) if options.tune else None
         if options.tidy:
             trials.fold_norms(small)

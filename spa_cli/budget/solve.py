@@ -23,7 +23,7 @@ from spa_cli.budget.moves import EXACT, Moves
 # how often costs are taken anew, a price is doubled at most, and halved between what is too little and enough
 _TURNS, _DOUBLINGS, _HALVINGS, _GIFTS = 12, 40, 8, 6
 # of what time is worth, where more of it would leave too little or lose too much
-_HURRIES = (1.0, 0.5, 0.2, 0.1)
+_HURRIES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02)
 # a budget is met where no more is left than it says and no less than this much below, as fractions of the original
 TOLERANCE = 0.02
 

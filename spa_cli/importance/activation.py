@@ -18,7 +18,8 @@ from spa_cli.obspa.consumers import Reader
 @criterion("obspa", DATA, aggregation="")
 def obspa(evidence: Evidence, group: Group) -> Ranking:
     """What removal costs the layers that read it once they are refitted (OBSPA; Wang et al. 2024)."""
-    return evidence.curvature.rankings[evidence.grouping.groups.index(group)]
+    found = evidence.curvature.rankings if evidence.directed else evidence.curvature.plain_rankings
+    return found[evidence.grouping.groups.index(group)]
 
 
 @criterion("wanda", DATA)

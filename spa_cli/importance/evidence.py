@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from functools import cached_property
 from typing import NamedTuple
 
@@ -59,6 +60,14 @@ class Evidence:
         self.given: dict[str, dict[str, Array]] = {}
         self._derivatives: dict[str, dict[str, Array]] = {}
         self._last: tuple[tuple[str, str], Array] | None = None
+        # whether layers compare by what outputs feel of them, too
+        self.directed = True
+
+    def undirected(self) -> Evidence:
+        """The same, but layers compare by what their errors are added into alone."""
+        other = copy(self)
+        other.directed = False
+        return other
 
     @cached_property
     def curvature(self) -> Curvature:

@@ -111,8 +111,24 @@ class Curvature:
     @cached_property
     def rankings(self) -> list[Ranking]:
         """Every group's channels by OBS saliency."""
+        return self._ranked(self._directions)
+
+    @cached_property
+    def plain_rankings(self) -> list[Ranking]:
+        """The same, errors of layers relative to what they are added into, whatever outputs feel of them."""
+        return self._ranked(None)
+
+    @property
+    def directed(self) -> bool:
+        """Whether outputs feel some layers, or directions of them, more than others, as far as that is known."""
+        return self._directions.known
+
+    @cached_property
+    def _directions(self) -> Directions:
+        return Directions(self._graph, self._layers, self.statistics, self.sensitivity)
+
+    def _ranked(self, directions: Directions | None) -> list[Ranking]:
         grouping, known = self._analysis.grouping, self.statistics
-        directions = Directions(self._graph, self._layers, known, self.sensitivity)
         found = Consumers(self._graph, grouping, self._layers, known, self._emphasis, directions)
         stage("ranking channels")
         return rank(self._graph, grouping, self._layers, known, found)
@@ -129,7 +145,7 @@ class Curvature:
         ``dropped``, and the model has to be cut anew.
         """
         # what is ranked is ranked, and of a large network this takes gigabytes
-        for name in ("consumers", "statistics"):
+        for name in ("consumers", "statistics", "_directions"):
             self.__dict__.pop(name, None)
         if self._standard is not None:
             self._standard.put(work)

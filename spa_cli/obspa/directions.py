@@ -35,6 +35,11 @@ class Directions:
         self._metric = sensitivity.metric
         self._layers = layers
 
+    @property
+    def known(self) -> bool:
+        """Whether anything is, of any layer."""
+        return bool(self._energies)
+
     def weight(self, layer: Layer) -> float:
         """How much more errors of the layer count than relative to what they are added into, at least 1."""
         return self._weights.get(layer.key, 1.0)

@@ -25,7 +25,7 @@ from spa_cli.adjoints.network import adjoint
 from spa_cli.calibration.chunks import fixed_size, samples_in
 from spa_cli.engines.pool import ahead
 from spa_cli.errors import SpreadError
-from spa_cli.graph.model import Array, Graph
+from spa_cli.graph.model import Array, Graph, Node
 from spa_cli.graph.shapes import Shapes
 from spa_cli.memory import portion
 from spa_cli.obspa.cholesky import factored
@@ -42,6 +42,7 @@ _WIDEST, _SHARE = 4096, 1 / 8
 ONE_ANSWER = 2
 # bytes of gradients that a run gives, and the part of the memory that those of several take
 _BYTES, _AT_ONCE = 256_000_000, 1 / 4
+_REARRANGING = frozenset({"Reshape", "Flatten", "Squeeze", "Transpose", "Identity", "Cast"})
 _SATURATING = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid", "Tanh"})
 
 
@@ -89,8 +90,9 @@ def sensitivity(
     without, ResNet-20 88.0 and 87.5 at half, ResNet-56 the same 89.1 at a third (``make bench-ablation``). Nor do
     layers compare better (``directions``). ``missing`` names all layers where the adjoint network does not run.
     """
-    outputs = [*dict.fromkeys(_unsaturated(graph, name) for name in last_floats(graph, shapes))]
-    if not any(len(shapes.shape.get(n) or ()) > ONE_ANSWER for n in outputs):
+    outputs = [_spread(graph, shapes, _unsaturated(graph, name)) for name in last_floats(graph, shapes)]
+    outputs = [*dict.fromkeys(outputs)]
+    if not any(_has_positions(shapes, name) for name in outputs):
         return Sensitivity()
     back = adjoint(graph, shapes, [layer.key for layer in layers], outputs)
     known = [layer for layer in layers if layer.key in back.gradients and not layer.recurrent and not layer.transposed]
@@ -119,6 +121,31 @@ def _unsaturated(graph: Graph, output: str) -> str:
         output = node.inputs[0]
         node = graph.producers.get(output)
     return output
+
+
+def _spread(graph: Graph, shapes: Shapes, output: str) -> str:
+    """What an output is made of, where positions lie among its samples or channels: there they are still told apart."""
+    found = output
+    while (node := graph.producers.get(found)) is not None and not _has_positions(shapes, found):
+        if node.domain or not (node.op in _REARRANGING or _of_channels(shapes, node)):
+            return output
+        found = node.inputs[0]
+    return found if _several(shapes, found) else output
+
+
+def _has_positions(shapes: Shapes, name: str) -> bool:
+    return len(shapes.shape.get(name) or ()) > ONE_ANSWER
+
+
+def _several(shapes: Shapes, name: str) -> bool:
+    shape = shapes.shape.get(name) or ()
+    return any(size != 1 for size in (shape[2:] if len(shape) > ONE_ANSWER + 1 else shape[1:-1]))
+
+
+def _of_channels(shapes: Shapes, node: Node) -> bool:
+    """Whether a node takes some of the channels of every position."""
+    whole, part = (shapes.shape.get(name) or () for name in (node.inputs[0], node.outputs[0]))
+    return node.op == "Slice" and whole[:-1] == part[:-1]
 
 
 def _each(layers: list[Layer], shapes: Shapes) -> int:

@@ -20,7 +20,7 @@ from spa_cli.runtime.load import load
 from spa_cli.runtime.providers import running_on
 from spa_cli.runtime.timed import timed_as
 from spa_cli.sweeping.points import Point
-from spa_cli.trial.choose import choose_by_budget
+from spa_cli.trial.orders import cut_by_budget
 from spa_cli.trial.prepare import Ranked, analyse, score
 from spa_cli.trial.trials import Trials
 from spa_cli.verification.quality import Quality
@@ -110,10 +110,7 @@ def _point(
     subject, options = ranked.subject, request.options
     with Trials(subject, ranked.curvature, keep or folder / "model.onnx", options.method) as trials:
         try:
-            choice = choose_by_budget(ranked, request, trials)
-            small = trials.cut(choice.selection)
-            trials.repair(small)
-            trials.verify(small)
+            _, choice, small = cut_by_budget(ranked, request, trials)
             if options.tidy:
                 trials.fold_norms(small)
         except (UnreachableError, ModelError, VerificationError) as error:

@@ -14,6 +14,7 @@ from spa_cli.errors import ModelError
 from spa_cli.graph.source import Source
 from spa_cli.importance.evidence import Evidence
 from spa_cli.importance.score import rank_groups
+from spa_cli.measures.kinds import DETECTIONS, MASKS
 from spa_cli.measures.perplexity import require_tokens
 from spa_cli.obspa.curvature import Curvature
 from spa_cli.progress import note, stage
@@ -34,7 +35,8 @@ class Ranked:
     """A model whose channels are in the order in which they would go, group by group.
 
     ``unscored``: groups the criterion says nothing about, with the reason. ``curvature``: what repairs a cut, if
-    anything does. ``warnings``: what the user should know of what was asked and of the samples.
+    anything does. ``warnings``: what the user should know of what was asked and of the samples. ``other``: another
+    order, where only the finished file tells which is better.
     """
 
     subject: Subject
@@ -42,6 +44,7 @@ class Ranked:
     unscored: dict[int, str]
     curvature: Curvature | None
     warnings: tuple[str, ...] = ()
+    other: list[Ranking] | None = None
 
 
 def analyse(source: Source, request: Request, *, of_many: bool = False) -> Subject:
@@ -125,6 +128,9 @@ def score(subject: Subject, request: Request) -> Ranked:
     evidence = Evidence(subject.analysis, request.options, request.focus, subject.data, subject.judges)
     with explained(subject.source.name):
         rankings, unscored = rank_groups(evidence, request.recipe)
+        other = None
+        if _in_doubt(subject, request) and evidence.curvature.directed:
+            other, _ = rank_groups(evidence.undirected(), request.recipe)
     if len(unscored) == len(subject.analysis.grouping.groups):
         raise ModelError(
             f"nothing in '{subject.source.name}' can be pruned by --method {request.options.method}: "
@@ -134,7 +140,19 @@ def score(subject: Subject, request: Request) -> Ranked:
     warnings = list(subject.warnings)
     if evidence.sampled:
         warnings += filter(None, (evidence.curvature.calibration.warning, evidence.curvature.lacking))
-    return Ranked(subject, rankings, unscored, curvature, tuple(warnings))
+    return Ranked(subject, rankings, unscored, curvature, tuple(warnings), other)
+
+
+def _in_doubt(subject: Subject, request: Request) -> bool:
+    """Whether what outputs feel of layers may mislead: those that say a few things of many positions.
+
+    It has to be worth the time to try two orders, and there has to be one budget that they are tried for.
+    """
+    options = request.options
+    once = options.rounds == 1 and options.work is None and not options.measures_quality
+    if not (once and request.recipe.only_obspa and request.repairs) or subject.analysis.graph.mapped:
+        return False
+    return any(one.kind in (DETECTIONS, MASKS) for one in subject.panel.taken)
 
 
 def _require_prunable(source: Source, analysis: Analysis) -> None:

@@ -12,11 +12,11 @@ import onnx
 import pytest
 from onnx import helper
 
-from spa_cli import pipeline
 from spa_cli.analysis import Analysis
 from spa_cli.errors import CutError
 from spa_cli.request import Request
 from spa_cli.runtime.timing import Timing
+from spa_cli.trial import orders
 from spa_cli.trial.choose import Choice, choose_by_budget
 from spa_cli.trial.prepare import Ranked
 from spa_cli.trial.trials import Trials
@@ -197,7 +197,7 @@ def test_a_busy_machine(mlp, tmp_path, monkeypatch) -> None:
         choice = choose_by_budget(ranked, request.with_budget("ratio", 0.3), trials)
         return replace(choice, timing=Timing(1.0, 0.9, 1.0, 0.5))
 
-    monkeypatch.setattr(pipeline, "choose_by_budget", timed)
+    monkeypatch.setattr(orders, "choose_by_budget", timed)
     ran = spa("prune", mlp, "-o", tmp_path / "s.onnx", "--target-latency", 0.5, "--method", "l1")
     assert ran.code == 0, ran
     assert ran.err.strip() == (

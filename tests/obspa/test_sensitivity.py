@@ -105,6 +105,39 @@ def test_one_answer_a_sample_needs_no_metric() -> None:
     assert found == Sensitivity()
 
 
+@pytest.mark.parametrize(
+    "last",
+    [
+        "y = Reshape(t, rows)",
+        "y = Flatten(t)",
+        "r = Reshape(t, rows)  y = Softmax<axis=-1>(r)",
+        "some = Slice(t, zero, three, axis)  y = Reshape(some, rows)",
+    ],
+)
+def test_positions_among_samples_or_channels_are_told_apart(last) -> None:
+    """As detectors give them that were exported with all boxes in one list, or in one row."""
+    text = "(float[N,4,6] x) => (y) {{ h = MatMul(x, wa)  t = MatMul(h, wb)  {} }}"
+    weights = {"wa": (6, 8), "wb": (8, 3), "rows": [-1, 3], "zero": [0], "three": [3], "axis": [-1]}
+    x = np.random.default_rng(0).normal(size=(32, 4, 6)).astype(np.float32)
+    found, plain = (_felt(build(text.format(end), **weights), [{"x": x}])[0] for end in (last, "y = Identity(t)"))
+    assert found.metric["h"] == pytest.approx(plain.metric["h"])
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        # one token stands for all
+        "f = Slice(t, zero, one, axis)  y = Reshape(f, rows)",
+        "f = ReduceMean(t, one)  y = Reshape(f, rows)",
+    ],
+)
+def test_one_answer_out_of_many_positions_is_one(last) -> None:
+    text = f"(float[N,4,6] x) => (y) {{ h = MatMul(x, wa)  t = MatMul(h, wb)  {last} }}"
+    model = build(text, wa=(6, 8), wb=(8, 3), rows=[-1, 3], zero=[0], one=[1], axis=[1])
+    found, _ = _felt(model, [{"x": np.ones((4, 4, 6), np.float32)}])
+    assert found == Sensitivity()
+
+
 def test_certain_answers_are_felt_before_they_are_squeezed() -> None:
     """The slope of a Softmax that is sure is nothing."""
     weights = {"wa": (6, 8), "wb": 50 * np.random.default_rng(1).normal(size=(8, 3)).astype(np.float32)}

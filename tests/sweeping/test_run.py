@@ -54,13 +54,13 @@ def test_sensitivity_is_the_drift_of_half_a_group_alone(tmp_path) -> None:
 
 
 def test_another_sweep_that_is_at_work_there_is_not_written_over(tmp_path, monkeypatch) -> None:
-    choose = budgets.choose_by_budget
+    choose = budgets.cut_by_budget
 
     def meanwhile(*given):
         (tmp_path / "s" / "sweep.json").write_text("of another")
         return choose(*given)
 
-    monkeypatch.setattr(budgets, "choose_by_budget", meanwhile)
+    monkeypatch.setattr(budgets, "cut_by_budget", meanwhile)
     with pytest.raises(UsageError, match=r"another sweep is at work in '.*s'; wait until it is done, or name another"):
         sweep(tmp_path / "s", budgets=(0.8,))
     assert (tmp_path / "s" / "sweep.json").read_text() == "of another"
@@ -68,7 +68,7 @@ def test_another_sweep_that_is_at_work_there_is_not_written_over(tmp_path, monke
 
 def test_a_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch) -> None:
     folder, calls = tmp_path / "s", []
-    choose = budgets.choose_by_budget
+    choose = budgets.cut_by_budget
 
     def interrupted(ranked, request, trials):
         calls.append(request.options.target_macs)
@@ -76,7 +76,7 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch) -> None:
             raise KeyboardInterrupt
         return choose(ranked, request, trials)
 
-    monkeypatch.setattr(budgets, "choose_by_budget", interrupted)
+    monkeypatch.setattr(budgets, "cut_by_budget", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sweep(folder, budgets=(0.9, 0.7, 0.5))
     assert sorted(p.name for p in folder.iterdir()) == ["sweep.json"]
@@ -203,14 +203,14 @@ def test_what_is_tried_lies_in_the_folder_and_goes(tmp_path, monkeypatch) -> Non
 
 
 def test_a_point_that_does_not_survive_says_so_and_the_rest_is_swept(tmp_path, monkeypatch) -> None:
-    choose = budgets.choose_by_budget
+    choose = budgets.cut_by_budget
 
     def fails(ranked, request, trials):
         if request.options.target_macs == 0.8:
             raise VerificationError("the result does not run")
         return choose(ranked, request, trials)
 
-    monkeypatch.setattr(budgets, "choose_by_budget", fails)
+    monkeypatch.setattr(budgets, "cut_by_budget", fails)
     found = sweep(tmp_path / "s", budgets=(0.8, 0.5))
     assert [p.refused for p in found.points] == ["the result does not run", ""]
 
