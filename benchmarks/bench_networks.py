@@ -11,8 +11,8 @@ goes to ``spa prune``.
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
-import re
 import resource
 import subprocess
 import sys
@@ -61,17 +61,17 @@ def latency(before: Path, after: Path, calib: Path) -> float:
 
 
 def pruned(model: Path, out: Path, calib: Path | None, fraction: float, options: list[str]) -> tuple[str, float, float]:
-    """What the summary says of widths and warnings, seconds and GB; in a process of its own."""
+    """How many groups were cut to multiples of what, and whether it is ruined; seconds and GB; in a process of its own."""
     command = [sys.executable, "-m", "spa_cli", "prune", str(model), "-o", str(out), "--target-macs", str(fraction)]
     command += ["--calib", str(calib)] if calib else []
     start = time.perf_counter()
-    done = subprocess.run([*command, "--force", *options], capture_output=True, text=True)
+    done = subprocess.run([*command, "--force", "--json", *options], capture_output=True, text=True)
     seconds = time.perf_counter() - start
     if done.returncode:
         return done.stderr.strip().splitlines()[-1][:100], seconds, 0.0
-    widths = re.search(r"widths in multiples of (\d+)", done.stdout)
-    said = f"x{widths[1]}" if widths else "x1"
-    said += ", ruined" if "no longer resemble" in done.stdout else ""
+    report = json.loads(done.stdout)
+    said = ", ".join(f"{multiple} in {count}" for multiple, count in report["multiples"].items())
+    said += "" if report["drift"]["resembles"] else "; ruined"
     return said, seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
 
 
