@@ -61,7 +61,7 @@ def latency(before: Path, after: Path, calib: Path) -> float:
 
 
 def pruned(model: Path, out: Path, calib: Path | None, fraction: float, options: list[str]) -> tuple[str, float, float]:
-    """How many groups were cut to multiples of what, and whether it is ruined; seconds and GB; in a process of its own."""
+    """Multiples and in how many groups, whether it is ruined; seconds and GB; in a process of its own."""
     command = [sys.executable, "-m", "spa_cli", "prune", str(model), "-o", str(out), "--target-macs", str(fraction)]
     command += ["--calib", str(calib)] if calib else []
     start = time.perf_counter()

@@ -24,8 +24,8 @@ from spa_cli.trial.trials import Trial, Trials
 from spa_cli.verification.judge import judge
 from spa_cli.verification.subject import Subject
 
-# samples that two files are compared on
-_SAMPLES = 64
+# samples that two files are compared on, and what is kept of them that no other order is worth trying for
+_SAMPLES, _ENOUGH = 64, 0.98
 
 
 def cut_by_budget(ranked: Ranked, request: Request, trials: Trials) -> tuple[Ranked, Choice, Trial]:
@@ -38,6 +38,8 @@ def cut_by_budget(ranked: Ranked, request: Request, trials: Trials) -> tuple[Ran
         return ranked, choice, small
     samples = _first(ranked.curvature.calibration)
     kept = kept_of(ranked.subject, small, samples)
+    if kept >= _ENOUGH:
+        return ranked, choice, small
     trials.keep()
     stage("trying another order of the channels")
     other = replace(ranked, rankings=ranked.other, other=None)

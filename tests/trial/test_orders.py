@@ -102,6 +102,16 @@ def test_the_better_file_is_taken(pictures, monkeypatch, tmp_path, kept, taken) 
     assert not [*tmp_path.iterdir()]
 
 
+def test_where_the_first_keeps_all_but_nothing_no_other_is_tried(pictures, monkeypatch) -> None:
+    ranked, request = ranked_of(detector(), calib=pictures)
+    monkeypatch.setattr(orders, "kept_of", lambda *_: 0.985)
+    carried_out, tried = orders._carried_out, list[Any]()
+    monkeypatch.setattr(orders, "_carried_out", lambda *given: (tried.append(given[0]), carried_out(*given))[1])
+    with Trials(ranked.subject, ranked.curvature, None, "obspa") as trials:
+        assert cut_by_budget(ranked, request, trials)[0] is ranked
+    assert tried == [ranked]
+
+
 def test_where_the_other_order_can_not_be_carried_out_the_first_is(pictures, monkeypatch, tmp_path) -> None:
     ranked, request = ranked_of(detector(), calib=pictures)
     choose, orders_seen = orders.choose_by_budget, list[Any]()
