@@ -4,8 +4,8 @@
     python benchmarks/bench_networks.py tasks [--data ../shared/tasks] [--networks voice,lm,sts,yolox,ocr]
 
 The folder holds the models and an ``evaluate.py`` that makes the calibration samples and scores a file. Latency is that
-of one sample on one thread in onnxruntime, both files in turns, as the ratio of the medians. What stands behind ``--``
-goes to ``spa prune``.
+of one sample on one thread, as ``spa prune`` says it, relative to the original's. What stands behind ``--`` goes to
+``spa prune``.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import numpy as np
-
 MODELS = {
     "efflite0": "efflite0.onnx",
     "mnv2": "mnv2.onnx",
@@ -34,34 +32,13 @@ MODELS = {
     "ocr": "ocrrec.onnx",
 }
 KINDS = {"imagenet": ("top1", "efflite0,mnv2,squeeze"), "tasks": ("score", "voice,lm,sts,yolox,ocr")}
-SECONDS = 6.0
-
-
-def latency(before: Path, after: Path, calib: Path) -> float:
-    """Median of the second relative to the first, one thread, one sample (as many as a fixed batch takes)."""
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    sessions = [ort.InferenceSession(str(m), options, providers=["CPUExecutionProvider"]) for m in (before, after)]
-    first = sessions[0].get_inputs()[0].shape[0]
-    data = np.load(calib)
-    feeds = {name: data[name][: first if isinstance(first, int) else 1] for name in data.files}
-    times: list[list[float]] = [[], []]
-    for session in sessions:
-        session.run(None, feeds)
-    end = time.perf_counter() + SECONDS
-    while time.perf_counter() < end or len(times[0]) < 20:
-        for session, own in zip(sessions, times, strict=True):
-            start = time.perf_counter()
-            session.run(None, feeds)
-            own.append(time.perf_counter() - start)
-    return float(np.median(times[1]) / np.median(times[0]))
 
 
 def pruned(model: Path, out: Path, calib: Path | None, fraction: float, options: list[str]) -> tuple[str, float, float]:
-    """Multiples and in how many groups, whether it is ruined; seconds and GB; in a process of its own."""
+    """What a row says of latency and widths, or why there is none; seconds, and GB (0: there is no file).
+
+    In a process of its own, the peak memory of whose children is that of one command.
+    """
     command = [sys.executable, "-m", "spa_cli", "prune", str(model), "-o", str(out), "--target-macs", str(fraction)]
     command += ["--calib", str(calib)] if calib else []
     start = time.perf_counter()
@@ -70,8 +47,9 @@ def pruned(model: Path, out: Path, calib: Path | None, fraction: float, options:
     if done.returncode:
         return done.stderr.strip().splitlines()[-1][:100], seconds, 0.0
     report = json.loads(done.stdout)
-    said = ", ".join(f"{multiple} in {count}" for multiple, count in report["multiples"].items())
-    said += "" if report["drift"]["resembles"] else "; ruined"
+    ratios = [f"{one['left']:.2f}" for one in report["timings"] if (one["threads"], one["batch"]) == (1, 1)]
+    widths = ", ".join(f"{multiple} in {count}" for multiple, count in report["multiples"].items())
+    said = f"{ratios[0] if ratios else '-'} | {widths}{'' if report['drift']['resembles'] else '; ruined'}"
     return said, seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
 
 
@@ -104,21 +82,14 @@ def main() -> None:
             evaluated("calib", name, str(calib))
             print(f"| {name} | 1 | {evaluated(what, name, str(model))} | 1 | | | |", flush=True)
             for fraction in map(float, args.macs.split(",")):
-                # a process of its own each, whose peak memory is that of its one child
                 with ProcessPoolExecutor(1, context) as pool:
                     given = None if args.no_data else calib
                     said, seconds, gb = pool.submit(pruned, model, out, given, fraction, args.options).result()
                 if not gb:
                     print(f"| {name} | {fraction:g} | {said} | | | {seconds:.0f} | |", flush=True)
                     continue
-                row = (
-                    name,
-                    f"{fraction:g}",
-                    evaluated(what, name, str(out)),
-                    f"{latency(model, out, calib):.2f}",
-                    said,
-                )
-                print(f"| {' | '.join(row)} | {seconds:.0f} | {gb:.1f} |", flush=True)
+                score = evaluated(what, name, str(out))
+                print(f"| {name} | {fraction:g} | {score} | {said} | {seconds:.0f} | {gb:.1f} |", flush=True)
 
 
 if __name__ == "__main__":
