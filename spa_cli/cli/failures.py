@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,13 +19,29 @@ INTERRUPTED = 130
 JSON = "--json"
 DEBUG = "--debug"
 
+# the exit code of what was told last, 0 if nothing was
+_told = [0]
+
 
 def tell(code: int, kind: str, message: str, json: bool) -> None:
     """Say on stderr what went wrong, and print the object where one was asked for; never fails."""
+    line = one_line(message if kind == "interrupted" else f"error: {message}")
+    # it needs no room once the object, which needs most, was printed: before that nothing was said, and a parent says
+    # it all
+    written = f"{line}\n".encode(errors="backslashreplace")
     if json:
-        # first what needs room: where there is none, nothing was said yet, and a parent says it all
         print_error(code, kind, one_line(message))
-    say(one_line(message if kind == "interrupted" else f"error: {message}"))
+    _told[0] = code
+    try:
+        say(line)
+    except MemoryError:
+        with contextlib.suppress(OSError, ValueError):
+            os.write(sys.stderr.fileno(), written)
+
+
+def was_told() -> int:
+    """The exit code of what was told last, object and all; 0 if nothing was."""
+    return _told[0]
 
 
 def print_error(code: int, kind: str, message: str) -> None:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from spa_cli.cli.failures import DEBUG, INTERRUPTED, JSON, tell
+from spa_cli.cli.failures import DEBUG, INTERRUPTED, JSON, tell, was_told
 from spa_cli.errors import ResourceError
 from spa_cli.interrupts import uninterrupted
 from spa_cli.isolation import child_environment, how_it_ended
@@ -80,10 +80,10 @@ def _as_child(run: Callable[[], None]) -> NoReturn:
     except SystemExit as left:
         code = left.code or 0
     except Exception:  # noqa: BLE001 - whatever ends more than the command has no room even to say so
-        # which is left to the parent
+        # which is left to the parent, unless it has
         if DEBUG in sys.argv:
             sys.excepthook(*sys.exc_info())
-        os._exit(1)
+        os._exit(_ORDERLY + was_told() if was_told() else 1)
     with uninterrupted():
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):

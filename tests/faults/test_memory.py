@@ -109,6 +109,35 @@ app.main()
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "crowded", ["failures.say = nothing_left", "typer.Exit = type('Exit', (Exception,), {'__init__': nothing_left})"]
+)
+def test_what_was_said_is_not_said_again(crowded, monkeypatch, capfd) -> None:
+    """The object was printed, and then there was no room, for the sentence or to leave."""
+    child = f"""
+import sys
+sys.path[:0] = [{str(ROOT)!r}]
+import typer
+from spa_cli.cli import failures, watch
+def nothing_left(*_):
+    raise MemoryError
+def run():
+    with failures.guarded(False, json=True):
+        {crowded}
+        raise MemoryError
+watch.watched(run)
+"""
+    monkeypatch.setattr(watch, "limited", lambda: 400_000_000)
+    monkeypatch.setattr(watch, "command", lambda arguments: [sys.executable, "-c", child])
+    monkeypatch.setattr(sys, "argv", ["spa", "--json"])
+    with pytest.raises(SystemExit) as left:
+        watch.watched(lambda: None)
+    out, err = capfd.readouterr()
+    assert left.value.code == 5
+    assert json.loads(out)["error"]["kind"] == "memory"
+    assert err.startswith("error: there is not enough memory") and err.count("\n") == 1
+
+
 def test_an_extension_without_a_word_is_a_lack_of_memory_where_that_is_limited(monkeypatch) -> None:
     silent = SystemError("error return without exception set")
     assert failures._of(silent, "nothing was written", False)[1] == "unexpected"
