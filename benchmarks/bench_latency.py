@@ -54,7 +54,9 @@ def one(path: Path, fraction: float, method: str, round_to: str) -> tuple[str, f
     except spa_cli.errors.SpaError as error:
         return f"| {path.stem} | {fraction:g} | {str(error)[:60]} | | | | | |", None
     left = result.after.macs / result.before.macs
-    singles = [one for one in result.timings if one.batch == 1 and not one.tidied]
+    # of one sample, or of as many as there have to be
+    least = min((one.batch for one in result.timings), default=1)
+    singles = [one for one in result.timings if one.batch == least and not one.tidied]
     ratios = [f"{one.timing.quiet_left:.2f} ({one.timing.left:.2f})" for one in singles]
     # on all threads, as the first is
     whole = singles[0].timing.before if singles else 0.0
