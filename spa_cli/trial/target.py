@@ -27,8 +27,8 @@ _SECONDS = 1.5
 # what a fraction of the time is worth beside a budget of something else, relative to the same fraction of that; more
 # where the file turns out to be slower than the original
 HURRY = (0.3, 1.0, 4.0)
-# what may be lost for it, as a multiple of what is lost where time does not count: for 1.5 times as much BlazeFace at 0.7 of
-# its MACs is faster than the original, and finds none of its boxes again
+# what may be lost for it, as a multiple of what is lost where time does not count: for 1.5 times as much BlazeFace at
+# 0.7 of its MACs is faster than the original, and finds none of its boxes again
 BEARABLE = (1.06, 1.2, 1.4)
 # how well the bytes of a file are known where it is left smaller than it may be
 _KNOWN = 0.001
