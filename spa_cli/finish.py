@@ -17,9 +17,7 @@ from spa_cli.plan import from_cut
 from spa_cli.progress import stage
 from spa_cli.request import Request
 from spa_cli.result import Figures, Result
-from spa_cli.runtime.providers import chosen
 from spa_cli.runtime.said import said
-from spa_cli.runtime.session import open_session
 from spa_cli.runtime.timing import Timing
 from spa_cli.tidy.steps import LAST
 from spa_cli.trial.choose import Choice, blocks_of, tied
@@ -108,7 +106,7 @@ def _timings(subject: Subject, small: Trial, timing: Timing | None, warnings: li
 def _judged(subject: Subject, small: Trial, request: Request | None) -> tuple[Drift, Accuracy | None]:
     stage("comparing outputs")
     source, file = subject.source, small.staged.path
-    before, after = (open_session(m, large=source.external, providers=chosen()) for m in (source, small.opened))
+    before, after = subject.beside(small.opened)
     labels = labels_of(subject.data.test or subject.data.fit, must=False)
     output = request.focus.output if request is not None else ""
     drift, accuracy = judge(before, after, subject.judges, subject.panel, labels, output)

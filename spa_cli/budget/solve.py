@@ -68,11 +68,12 @@ class Solver:
             return None
         plain = self._roomy(budgets, {})
         if hurry and SECONDS not in budgets:
+            most = bearable * self._lost(plain)
             for share in _HURRIES:
                 found = self._roomy(budgets, {SECONDS: share * hurry * plain.price})
                 # saving time by the way is no reason to leave much less than was asked for, nor to lose much more
                 near_enough = not near or self._short(found, budgets) <= TOLERANCE + EXACT
-                if near_enough and self._lost(found) <= bearable * self._lost(plain):
+                if near_enough and self._lost(found) <= most:
                     return found
         return self._nearer(plain, budgets) if near and len(budgets) == 1 else plain
 

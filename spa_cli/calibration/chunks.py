@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,13 @@ class Calibration:
     def runs(self) -> list[tuple[dict[str, Array], int | None]]:
         """The chunks, each with how many of its last samples count (``None``: all)."""
         return list(zip(self.chunks, self.new or [None] * len(self.chunks), strict=True))
+
+    def first(self, count: int) -> Calibration:
+        """The chunks that so many of the samples are in."""
+        totals = accumulate(samples_in(c) if new is None else new for c, new in self.runs)
+        many = 1 + sum(total < count for total in totals)
+        index, new = self.index and self.index[:many], self.new and self.new[:many]
+        return replace(self, chunks=self.chunks[:many], index=index, new=new)
 
 
 def positions(samples: int, inputs: int) -> int:

@@ -11,17 +11,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from spa_cli.calibration.chunks import Calibration, samples_in
+from spa_cli.calibration.chunks import Calibration
 from spa_cli.errors import CutError, ModelError, UnreachableError, VerificationError
-from spa_cli.graph.model import Array
 from spa_cli.progress import LOG, stage
 from spa_cli.request import Request
-from spa_cli.runtime.providers import chosen
-from spa_cli.runtime.session import open_session
 from spa_cli.trial.choose import Choice, choose_by_budget
 from spa_cli.trial.prepare import Ranked
 from spa_cli.trial.trials import Trial, Trials
-from spa_cli.verification.judge import judge
+from spa_cli.verification.drift import drift_over
 from spa_cli.verification.subject import Subject
 
 # samples that two files are compared on, and what is kept of them that no other order is worth trying for
@@ -36,7 +33,7 @@ def cut_by_budget(ranked: Ranked, request: Request, trials: Trials) -> tuple[Ran
     choice, small = _carried_out(ranked, request, trials)
     if ranked.other is None or ranked.curvature is None:
         return ranked, choice, small
-    samples = _first(ranked.curvature.calibration)
+    samples = ranked.curvature.calibration.first(_SAMPLES)
     kept = kept_of(ranked.subject, small, samples)
     if kept >= _ENOUGH:
         return ranked, choice, small
@@ -65,24 +62,10 @@ def finished(choice: Choice, trials: Trials) -> Trial:
 
 def kept_of(subject: Subject, small: Trial, samples: Calibration) -> float:
     """How much of what the original says of samples a cut still says; where that is not known, less the farther off."""
-    before, after = (
-        open_session(m, large=subject.source.external, providers=chosen()) for m in (subject.source, small.opened)
-    )
-    drift, _ = judge(before, after, samples, subject.panel)
+    drift = drift_over(*subject.beside(small.opened), samples.runs, subject.panel)
     return -drift.relative_l2 if drift.agreement is None else drift.agreement
 
 
 def _carried_out(ranked: Ranked, request: Request, trials: Trials) -> tuple[Choice, Trial]:
     choice = choose_by_budget(ranked, request, trials)
     return choice, finished(choice, trials)
-
-
-def _first(samples: Calibration) -> Calibration:
-    """Some of the samples, in whole chunks."""
-    chunks, count = list[dict[str, Array]](), 0
-    for chunk in samples.chunks:
-        if count >= _SAMPLES:
-            break
-        chunks.append(chunk)
-        count += samples_in(chunk)
-    return replace(samples, chunks=chunks, index=None, new=None)

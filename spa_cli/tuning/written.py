@@ -9,8 +9,7 @@ from pathlib import Path
 from spa_cli.graph.save import Staged
 from spa_cli.graph.states import noted
 from spa_cli.progress import stage
-from spa_cli.runtime.providers import chosen
-from spa_cli.runtime.session import Openable, open_session, openable
+from spa_cli.runtime.session import Openable, openable
 from spa_cli.runtime.widened import widened
 from spa_cli.tuning.pair import Pair
 from spa_cli.tuning.result import TuneResult
@@ -49,9 +48,7 @@ def written(pair: Pair, tuned: Tuned, out: Path | None) -> Iterator[tuple[TuneRe
 
 
 def _drift(pair: Pair, model: Openable) -> Drift:
-    source = pair.subject.source
-    before, after = (open_session(m, large=source.external, providers=chosen()) for m in (source, model))
-    return drift_over(before, after, pair.subject.judges.runs, pair.panel)
+    return drift_over(*pair.subject.beside(model), pair.subject.judges.runs, pair.panel)
 
 
 def _warnings(pair: Pair, tuned: Tuned) -> list[str]:

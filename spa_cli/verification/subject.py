@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from onnxruntime import InferenceSession
 
 from spa_cli.analysis import Analysis
 from spa_cli.calibration.chunks import Calibration, fixed_size, samples_in
@@ -15,7 +16,8 @@ from spa_cli.calibration.read import Data
 from spa_cli.errors import OptionError
 from spa_cli.graph.source import Source
 from spa_cli.measures.panel import Panel
-from spa_cli.runtime.session import Feeds, open_session, passes_checker, run
+from spa_cli.runtime.providers import chosen
+from spa_cli.runtime.session import Feeds, Openable, open_session, passes_checker, run
 from spa_cli.runtime.timed import asked
 from spa_cli.verification.structure import Structure
 
@@ -53,6 +55,11 @@ class Subject:
         analysis = self.analysis
         panel = Panel.of(analysis.graph, analysis.state.shapes, self.feeds, self.reference, self.said)
         return panel.but([p.output for p in analysis.state.pairs if not p.why])
+
+    def beside(self, other: Openable) -> tuple[InferenceSession, InferenceSession]:
+        """The original and another model, to be run on the same samples."""
+        before, after = (open_session(m, large=self.source.external, providers=chosen()) for m in (self.source, other))
+        return before, after
 
     @cached_property
     def checked(self) -> tuple[bool, bool]:

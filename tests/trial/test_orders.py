@@ -133,7 +133,7 @@ def test_what_is_kept_is_what_verify_says_of_the_samples_that_were_fitted_to(pic
     model = detector()
     ranked, request = ranked_of(model, calib=pictures)
     assert ranked.curvature is not None
-    samples = orders._first(ranked.curvature.calibration)
+    samples = ranked.curvature.calibration.first(64)
     with Trials(ranked.subject, ranked.curvature, None, "obspa") as trials:
         _, _, small = cut_by_budget(ranked, request, trials)
         kept = kept_of(ranked.subject, small, samples)
