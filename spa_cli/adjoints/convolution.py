@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -56,14 +57,31 @@ def _of_weight(c: Call, image: Value, g: Value, w: Window, group: int) -> Value:
         return _as_convolution(c, image, g, w, group)
     if any((*w.begin, *w.end)):
         image = e.pad(image, [0, 0, *w.begin, 0, 0, *w.end])
-    if point:
-        seen, felt = [image], g
+    rows, places = out // group, math.prod(w.kernel)
+    if not (w.moves or point or per <= rows):
+        # the narrower of the two is moved about: fewer copies of the same sum
+        felts = e.concat([_apart(v, group, rows) for v in _against(image, g, w)], 2)
+        found = _product(felts, _apart(image, group, per), places * rows, per)
+        order, split = [0, 2, 3, 1], [group, places, rows, per]
     else:
-        seen, felt = _every_place(image, g, w) if w.moves else _shifted(image, g, w)
-    left = e.reshape(felt, [0, group, out // group, -1])
-    rows = (e.transpose(e.reshape(v, [0, group, per, -1]), [0, 1, 3, 2]) for v in seen)
-    found = e.reduce(e.concat([left @ r for r in rows], 3), [0], keepdims=False)
-    return e.reshape(e.transpose(e.reshape(found, [out, len(seen), per]), [0, 2, 1]), [out, per, *w.kernel])
+        seen, felt = ([image], g) if point else _every_place(image, g, w) if w.moves else _shifted(image, g, w)
+        every = e.concat([_apart(v, group, per) for v in seen], 2)
+        found = _product(_apart(felt, group, rows), every, rows, places * per)
+        order, split = [0, 1, 3, 2], [group, rows, places, per]
+    return e.reshape(e.transpose(e.reshape(found, split), order), [out, per, *w.kernel])
+
+
+def _apart(value: Value, group: int, each: int) -> Value:
+    """(samples, groups, channels of each, positions)."""
+    return value.emit.reshape(value, [0, group, each, -1])
+
+
+def _product(a: Value, b: Value, wide: int, narrow: int) -> Value:
+    """Over samples and positions, (groups, channels of ``a``, of ``b``); ``wide``, ``narrow``: how many of each."""
+    # onnxruntime is faster with the wider one in front
+    front, back = (a, b) if wide >= narrow else (b, a)
+    found = a.emit.reduce(front @ a.emit.transpose(back, [0, 1, 3, 2]), [0], keepdims=False)
+    return found if wide >= narrow else a.emit.transpose(found, [0, 2, 1])
 
 
 def _every_place(image: Value, g: Value, w: Window) -> tuple[list[Value], Value]:
@@ -79,20 +97,33 @@ def _shifted(image: Value, g: Value, w: Window) -> tuple[list[Value], Value]:
     """The same where it moves by one: pieces of the flat image, which are copied fast; and cotangents with zeros where
     rows end in between.
     """
-    e, n = image.emit, len(w.kernel)
-    size = [e.size(image, i + 2) for i in range(n)]
-    pitch = [e.ints([1])] * n
-    for i in reversed(range(n - 1)):
-        pitch[i] = pitch[i + 1] * size[i + 1]
-
-    def offset(at: Sequence[int]) -> Value:
-        return e.total([p * float(i) for i, p in zip(at, pitch, strict=True)])
-
+    e, offset = image.emit, _offsets(image, w)
     reach = [r - 1 for r in w.reach]
-    length = pitch[0] * size[0] - offset(reach)
-    flat, wide = (e.reshape(v, [0, 0, -1]) for v in (image, e.pad(g, [0] * (n + 4) + reach)))
+    flat, wide = (e.reshape(v, [0, 0, -1]) for v in (image, e.pad(g, [0] * (len(w.kernel) + 4) + reach)))
+    length = e.size(flat, 2) - offset(reach)
     pieces = [e.slice(flat, start, start + length, [2]) for start in map(offset, _places(w))]
     return pieces, e.slice(wide, [0], length, [2])
+
+
+def _against(image: Value, g: Value, w: Window) -> list[Value]:
+    """Instead, for every place inside the window, the cotangent of the position that saw the image there."""
+    e, offset, n = image.emit, _offsets(image, w), len(w.kernel)
+    reach = [r - 1 for r in w.reach]
+    # rows in front, of which a piece may begin in the last
+    front = reach[0] + any(reach[1:])
+    wide = e.reshape(e.pad(g, [0, 0, front, *[0] * (n + 1), *reach]), [0, 0, -1])
+    begin, length = offset([front] + [0] * (n - 1)), e.size(e.reshape(image, [0, 0, -1]), 2)
+    starts = (begin - offset(at) for at in _places(w))
+    return [e.slice(wide, start, start + length, [2]) for start in starts]
+
+
+def _offsets(image: Value, w: Window) -> Callable[[Sequence[int]], Value]:
+    """How far positions lie from the first one, in the flat image."""
+    e, n = image.emit, len(w.kernel)
+    pitch = [e.ints([1])] * n
+    for i in reversed(range(n - 1)):
+        pitch[i] = pitch[i + 1] * e.size(image, i + 3)
+    return lambda at: e.total([p * float(i) for i, p in zip(at, pitch, strict=True)])
 
 
 def _places(w: Window) -> list[list[int]]:

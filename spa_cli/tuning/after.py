@@ -9,7 +9,8 @@ from spa_cli.graph.source import Source
 from spa_cli.options.tune import Training
 from spa_cli.request import Request
 from spa_cli.trial.trials import Trial, Trials
-from spa_cli.tuning.tune import Tuned, tuned, with_weights
+from spa_cli.tuning.stored import with_weights
+from spa_cli.tuning.tune import Tuned, tuned
 from spa_cli.verification.subject import Subject
 
 

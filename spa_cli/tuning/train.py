@@ -14,6 +14,7 @@ from spa_cli.tuning.batches import Batches, Feeds
 from spa_cli.tuning.match import Match, Weights
 from spa_cli.tuning.optimiser import Adam, warmed
 from spa_cli.tuning.rate import found_rate
+from spa_cli.tuning.stored import as_stored
 from spa_cli.tuning.whitened import White
 
 # how often the training is judged, and the part of it without an improvement after which it ends
@@ -98,10 +99,11 @@ def train(
             if part - judged < 1 / _JUDGED and part < 1:
                 continue
             judged, best = part, done.best
-            point = Point(done.steps, clock.seconds, match.held(judges, mean.weights) / start)
+            kept = as_stored(match.gradients.graph, mean.weights)
+            point = Point(done.steps, clock.seconds, match.held(judges, kept) / start)
             done.curve.append(point)
             if point.loss < best:
-                done.weights, improved = mean.copy(), part
+                done.weights, improved = kept, part
             if step_done is not None:
                 step_done(point)
     except KeyboardInterrupt:
@@ -146,6 +148,3 @@ class _Mean:
         reach = 1 + _MEMORY * steps / max(part, 1e-3)
         for name, value in weights.items():
             self.weights[name] += (value - self.weights[name]) / reach
-
-    def copy(self) -> Weights:
-        return {name: value.copy() for name, value in self.weights.items()}

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
-from onnx import helper
 
 from spa_cli.analysis import Analysis, analyse_model
 from spa_cli.calibration.chunks import Calibration
@@ -19,8 +17,7 @@ from spa_cli.calibration.focus import Focus
 from spa_cli.derivatives.weights import weights_of
 from spa_cli.errors import ModelError, OptionError
 from spa_cli.graph.formulas import is_progression, made_by_formula
-from spa_cli.graph.model import FLOAT_TYPES, Array, Graph
-from spa_cli.graph.parameters import set_parameters
+from spa_cli.graph.model import Graph
 from spa_cli.graph.source import Source
 from spa_cli.graph.states import narrowed_shapes, noted
 from spa_cli.memory import working_memory
@@ -33,7 +30,7 @@ from spa_cli.threads import cores
 from spa_cli.tuning.augment import CROP, FLIP, MIX, TOLD, ways_for
 from spa_cli.tuning.batches import Batches, Feeds
 from spa_cli.tuning.familiar import borne
-from spa_cli.tuning.match import Match, Weights
+from spa_cli.tuning.match import Match
 from spa_cli.tuning.terms import Term, terms_of
 from spa_cli.tuning.told import Told
 from spa_cli.tuning.train import Point, Training, train
@@ -126,24 +123,6 @@ def _ways(asked: Asked, match: Match, first: Feeds, judges: list[Feeds], seed: i
             )
         ways = tuple(way for way in ways if way == MIX)
     return borne(ways, match, judges, seed) if asked.ways is None else ways
-
-
-def with_weights(pruned: Source, weights: Weights) -> onnx.ModelProto:
-    """A copy of the model with these weights, in the types that they are stored in."""
-    copy, stored = onnx.ModelProto(), pruned.graph.parameters
-    copy.CopyFrom(pruned.model)
-    set_parameters(
-        copy.graph, lambda name: _as_stored(weights[name], stored[name].data_type) if name in weights else None
-    )
-    return copy
-
-
-def _as_stored(value: Array, element: int) -> Array:
-    dtype = helper.tensor_dtype_to_np_dtype(element)
-    if element in FLOAT_TYPES:
-        return value.astype(dtype)
-    limits = np.iinfo(dtype)
-    return np.clip(np.round(value), limits.min, limits.max).astype(dtype)
 
 
 def _trainable(pruned: Analysis, patterns: tuple[str, ...]) -> list[str]:

@@ -13,7 +13,8 @@ from spa_cli.runtime.session import Openable, openable
 from spa_cli.runtime.widened import widened
 from spa_cli.tuning.pair import Pair
 from spa_cli.tuning.result import TuneResult
-from spa_cli.tuning.tune import Tuned, with_weights
+from spa_cli.tuning.stored import with_weights
+from spa_cli.tuning.tune import Tuned
 from spa_cli.verification.check import verify_file
 from spa_cli.verification.drift import Drift, drift_over
 

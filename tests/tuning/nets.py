@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from spa_cli.analysis import Analysis, analyse_model
 from spa_cli.graph.source import Source
@@ -27,6 +28,14 @@ def net(width: int = 8, seed: int = 0) -> onnx.ModelProto:
         return rng.normal(size=shape).astype(np.float32)
 
     return build(TEXT, w1=noise(width, 3, 3, 3), b1=noise(width), w2=noise(4, width), b2=noise(4))
+
+
+def halved(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same in half precision, but for its input and scores."""
+    text = TEXT.replace("Conv<pads=[1,1,1,1]>(x,", "Conv<pads=[1,1,1,1]>(h,").replace("logits = Gemm", "s = Gemm")
+    text = text.replace("{\n", "{\n  h = Cast<to=10>(x)\n").replace("\n}", "\n  logits = Cast<to=1>(s)\n}")
+    weights = {t.name: numpy_helper.to_array(t).astype(np.float16) for t in model.graph.initializer}
+    return build(text, **weights)
 
 
 def images(count: int = 48, seed: int = 1) -> np.ndarray:

@@ -15,7 +15,7 @@ from spa_cli.tuning.rate import found_rate
 from spa_cli.tuning.terms import Term
 from spa_cli.tuning.train import Training, train
 from spa_cli.tuning.whitened import White
-from tests.tuning.nets import analysed, images, net
+from tests.tuning.nets import analysed, halved, images, net
 
 
 def _train(asked, rate=0.01, small=None, **more) -> tuple[Training, Match]:
@@ -34,6 +34,14 @@ def test_what_is_trained_comes_nearer_on_samples_that_it_never_saw() -> None:
     judged = match.held([{"x": images(32, seed=9)}], found.weights)
     assert judged == pytest.approx(found.best, rel=1e-4)
     assert [p.step for p in found.curve] == sorted({p.step for p in found.curve})
+
+
+def test_weights_are_judged_as_the_file_stores_them() -> None:
+    found, match = _train(Asked(epochs=10), rate=0.02, small=halved(net(3, seed=5)))
+    assert found.weights is not None
+    for value in found.weights.values():
+        np.testing.assert_array_equal(value, value.astype(np.float16).astype(np.float32))
+    assert match.held([{"x": images(32, seed=9)}], found.weights) == pytest.approx(found.best, rel=1e-4)
 
 
 def test_the_same_seed_gives_the_same_weights() -> None:
