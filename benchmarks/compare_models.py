@@ -66,8 +66,8 @@ CLASSES = {"digits_resnet": "ResNet", "digits_vit": "VisionTransformer", "digits
 
 def module_of(name: str, path: Path) -> nn.Module | None:
     """The module, rebuilt in PyTorch; ``None`` of a model that never was one."""
-    if name == "resnet20":
-        return load(CifarResNet(20), path)
+    if name in ("resnet20", "resnet56"):
+        return load(CifarResNet(int(name[6:])), path)
     if name in SOURCES:
         # digits.py, which the training scripts share, imports scikit-learn for the images; the class needs none
         source = importlib.import_module(SOURCES[name])

@@ -52,6 +52,28 @@ HINTS = {
 }
 
 
+# what keeps the most without labels
+BEST = {"recalibrated": True}
+
+
+def maker(module: nn.Module, samples: np.ndarray, options: dict[str, Any], hinted: bool) -> Make:
+    """How a file is made of a module at a ratio of its channels."""
+    chosen = dict(options)
+    p, again = chosen.pop("p", 2), chosen.pop("recalibrated", False)
+
+    def make(ratio: float, out: Path) -> None:
+        small, sample = copy.deepcopy(module), torch.from_numpy(samples[:1])
+        criterion = tp.importance.GroupMagnitudeImportance(p=p)
+        hints = torch_hints(small, hinted)
+        pruner = tp.pruner.BasePruner(small, sample, importance=criterion, pruning_ratio=ratio, **hints, **chosen)
+        pruner.step()
+        if again:
+            recalibrate(small, samples)
+        export(small, sample, out)
+
+    return make
+
+
 def torch_runs(name: str, case: Case, folder: Path, left: float, target: float) -> Iterator[Run]:
     """A magnitude criterion with the options its README shows; with hints where it fails without."""
     label = "Torch-Pruning, group L2"
@@ -77,27 +99,11 @@ def torch_runs(name: str, case: Case, folder: Path, left: float, target: float) 
         "Torch-Pruning, group L2, `round_to=8`": {"round_to": 8},
     }
     if any(isinstance(m, nn.BatchNorm2d) for m in module.modules()):
-        variants["Torch-Pruning, group L2, then BatchNorm recalibrated"] = {"recalibrated": True}
+        variants["Torch-Pruning, group L2, then BatchNorm recalibrated"] = BEST
 
-    def maker(options: dict[str, Any], hinted: bool) -> Make:
-        chosen = dict(options)
-        p, again = chosen.pop("p", 2), chosen.pop("recalibrated", False)
-
-        def make(ratio: float, out: Path) -> None:
-            small, sample = copy.deepcopy(module), torch.from_numpy(samples[:1])
-            criterion = tp.importance.GroupMagnitudeImportance(p=p)
-            hints = torch_hints(small, hinted)
-            pruner = tp.pruner.BasePruner(small, sample, importance=criterion, pruning_ratio=ratio, **hints, **chosen)
-            pruner.step()
-            if again:
-                recalibrate(small, samples)
-            export(small, sample, out)
-
-        return make
-
-    first = searched(label, maker({}, False), folder / "tp.onnx", target)
+    first = searched(label, maker(module, samples, {}, False), folder / "tp.onnx", target)
     yield first
     hint = "" if first.path else HINTS.get(name, "")
     for i, (tool, options) in enumerate(variants.items()):
         if hint or (first.path and options):
-            yield searched(tool, maker(options, bool(hint)), folder / f"tp_{i}.onnx", target, hint)
+            yield searched(tool, maker(module, samples, options, bool(hint)), folder / f"tp_{i}.onnx", target, hint)

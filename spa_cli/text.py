@@ -45,6 +45,14 @@ def plural(n: int, one: str, several: str = "") -> str:
     return f"{n} {one if n == 1 else several or one + 's'}"
 
 
+def said_once(told: Mapping[str, str]) -> dict[str, str]:
+    """What is told of names, and of which: the first one and how many more. In order of the first ones."""
+    groups: dict[str, list[str]] = {}
+    for name, words in told.items():
+        groups.setdefault(words, []).append(name)
+    return {words: names[0] + (f" and {len(names) - 1} more" if names[1:] else "") for words, names in groups.items()}
+
+
 def duration(seconds: float | None) -> str:
     """A latency."""
     if seconds is None:

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 import spa_cli
-from spa_cli.text import plural, shortened
+from spa_cli.text import plural, said_once, shortened
 from tests.builders import build
 from tests.cli.running import spa
 
@@ -20,6 +20,12 @@ _ONE_OF_SEVERAL = re.compile(r"(?<![\w.,:-])1 (?:[a-z]+ )?(?!is\b|was\b|has\b|lo
 def test_one_and_several() -> None:
     assert [plural(n, "sample") for n in (0, 1, 2)] == ["0 samples", "1 sample", "2 samples"]
     assert [plural(n, "axis", "axes") for n in (1, 2)] == ["1 axis", "2 axes"]
+
+
+def test_what_is_the_same_of_several_is_said_once() -> None:
+    told = {"a": "zeros", "x": "noise", "b": "zeros", "c": "zeros"}
+    assert said_once(told) == {"zeros": "a and 2 more", "noise": "x"}
+    assert said_once({}) == {}
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from spa_cli.runtime.dimensions import input_shapes
 from spa_cli.runtime.follows import follows
 from spa_cli.runtime.inputs import batch_of, input_dims, input_dtype
 from spa_cli.runtime.session import graph_session, run
+from spa_cli.text import said_once
 
 # lengths of a past that are tried in turn where onnxruntime does not run without one
 _LENGTHS = (1, 2, 16)
@@ -113,8 +114,5 @@ def _runs(graph: Graph, arrays: Mapping[str, Array]) -> bool:
 
 
 def _clause(about: Mapping[str, str]) -> str:
-    groups: dict[str, list[str]] = {}
-    for name, words in about.items():
-        groups.setdefault(words, []).append(name)
-    told = (f"{w} ({n[0]}{f' and {len(n) - 1} more' if n[1:] else ''})" for w, n in groups.items())
-    return f", filled in: {', '.join(told)}" if groups else ""
+    told = ", ".join(f"{words} ({names})" for words, names in said_once(about).items())
+    return f", filled in: {told}" if told else ""

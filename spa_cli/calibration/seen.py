@@ -6,6 +6,7 @@ import numpy as np
 
 from spa_cli.calibration.chunks import Calibration
 from spa_cli.graph.model import Array
+from spa_cli.text import said_once
 
 # channels of a picture; a side of fewer pixels is none
 _CHANNELS, _SMALL = (1, 3), 4
@@ -14,15 +15,16 @@ _CHANNELS, _SMALL = (1, 3), 4
 def in_a_line(samples: Calibration) -> str:
     """Which samples, and per input what one is: its kind, shape, and the values of the first ones."""
     first = samples.chunks[0]
-    return f"{samples.about}; {', '.join(_told(name, array) for name, array in first.items())}"
+    told = said_once({f"'{name}'": _told(array) for name, array in first.items()})
+    return f"{samples.about}; {', '.join(f'{names} {words}' for words, names in told.items())}"
 
 
-def _told(name: str, array: Array) -> str:
+def _told(array: Array) -> str:
     shape = "x".join(map(str, array.shape[1:])) or "single numbers"
     if array.dtype.kind not in "fiu" or not array.size:
-        return f"'{name}' {shape}"
+        return shape
     kind = "pictures of " if _in_order(array) is not None else ""
-    return f"'{name}' {kind}{shape}, values {array.min():.3g} to {array.max():.3g}"
+    return f"{kind}{shape}, values {array.min():.3g} to {array.max():.3g}"
 
 
 def pictured(array: Array, color: str = "rgb") -> Array | None:

@@ -14,6 +14,9 @@ from spa_cli.graph.states import Pair
 from spa_cli.runtime.caches import pasts
 from spa_cli.runtime.session import graph_session
 
+# states that are named, all of them
+_NAMED = 3
+
 
 def carried(analysis: Analysis) -> list[Pair]:
     """States of one size, and what gives them back; a cache that grows is empty at the start."""
@@ -39,7 +42,8 @@ def streamed(analysis: Analysis, samples: Calibration) -> Calibration:
         except Exception:  # noqa: BLE001 - onnxruntime's kinds are its own; why it does not run is told where it has to
             return samples
         states = {p.input: value for p, value in zip(pairs, found, strict=True) if np.isfinite(value).all()}
-    told = ", ".join(p.input for p in pairs)
+    names = [p.input for p in pairs]
+    told = ", ".join(names) if len(names) <= _NAMED else f"{names[0]} and {len(names) - 1} more"
     return replace(samples, chunks=chunks, about=f"{samples.about}, each with what came before it in {told}")
 
 

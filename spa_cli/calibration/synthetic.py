@@ -14,7 +14,7 @@ from spa_cli.calibration.rules import kind_of
 from spa_cli.calibration.selection import class_scores, evenly_spread, like_training, stored
 from spa_cli.calibration.store import Store
 from spa_cli.calibration.streaming import carried, streamed
-from spa_cli.text import plural
+from spa_cli.text import plural, said_once
 
 # one in so many samples is kept, where running them costs no more multiply-accumulates and drawing them no more numbers
 _POOL, _POOL_MACS, _POOL_NUMBERS = 4, 2e12, 1.6e8
@@ -42,7 +42,8 @@ def synthetic(analysis: Analysis, samples: int, seed: int, spread: bool = True) 
     elif pool > count:
         store = store.only(evenly_spread(analysis, store, scores, count))
         chosen = f", of {pool} those with evenly spread predictions"
-    about = "; ".join(f"{name}: {kind.told}" for name, kind in kinds.items())
+    told = said_once({name: kind.told for name, kind in kinds.items()})
+    about = "; ".join(f"{names}: {words}" for words, names in told.items())
     noise = any(kind.noise for kind in kinds.values())
     chunks = [chunk for _, chunk in store.chunks(analysis)]
     made = Calibration(chunks, f"{plural(count, 'synthetic sample')} ({about}{chosen})", noise, warning=_doubts(kinds))
@@ -72,7 +73,8 @@ def _guessed(analysis: Analysis, shapes: dict[str, tuple[int, ...]]) -> dict[str
 
 def _doubts(kinds: dict[str, Kind]) -> str:
     """What nothing in the graph tells, "" if all is told."""
-    guessed = [f"'{name}' ({kind.about})" for name, kind in kinds.items() if kind.doubtful]
+    told = said_once({f"'{name}'": kind.about for name, kind in kinds.items() if kind.doubtful})
+    guessed = [f"{names} ({words})" for words, names in told.items()]
     if not guessed:
         return ""
     return f"what input {' and '.join(guessed)} takes was guessed, and all figures rest on that; give --calib"

@@ -19,7 +19,7 @@ from tests.calibration.graphs import graph
 from tests.calibration.words import word_level
 from tests.decoders import decoder, merged, streaming
 
-KEY, VALUE = "past_key_values.0.key", "past_key_values.0.value"
+KEY = "past_key_values.0.key"
 DIMS = {"optimum": 4, "genai": 16, "lengths": 16}
 EMPTY = f"an empty past ({KEY} and 1 more)"
 IDS = np.random.default_rng(0).integers(0, 24, (12, 6))
@@ -45,7 +45,7 @@ def test_without_data_a_past_is_empty_too(kind) -> None:
     assert not doubts(result)
     shapes = result.analysis.input_shapes
     assert (shapes["input_ids"], shapes[KEY]) == ((1, 16), (1, 2, 0, DIMS[kind]))
-    assert f"{KEY}: an empty past; {VALUE}: an empty past" in result.plan.about["repair"]["calibration"]
+    assert f"{KEY} and 1 more: an empty past" in result.plan.about["repair"]["calibration"]
 
 
 def test_masks_positions_and_lengths_fit_tokens(tmp_path) -> None:
@@ -115,13 +115,13 @@ def test_without_data_too_a_past_is_as_short_as_runs() -> None:
     result = spa_cli.prune(refusing().model, ratio=0.3, calib_samples=16)
     assert result.analysis.input_shapes[KEY] == (1, 2, 1, 4)
     assert result.analysis.input_shapes["attention_mask"] == (1, 17)
-    assert f"{KEY}: a past of length 1: zeros and noise" in result.plan.about["repair"]["calibration"]
+    assert f"{KEY} and 1 more: a past of length 1: zeros and noise" in result.plan.about["repair"]["calibration"]
 
 
 def test_a_decoder_of_two_branches_takes_the_one_without_a_cache() -> None:
     result = spa_cli.prune(merged(), ratio=0.3, calib_samples=16)
     assert not doubts(result)
-    assert f"use_cache_branch: False; {KEY}: an empty past" in result.plan.about["repair"]["calibration"]
+    assert f"use_cache_branch: False; {KEY} and 1 more: an empty past" in result.plan.about["repair"]["calibration"]
     arrays, about = filled({"input_ids": IDS}, view(merged(), ""))
     assert arrays["use_cache_branch"].shape == (12,)
     assert not arrays["use_cache_branch"].any()

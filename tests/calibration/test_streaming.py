@@ -52,7 +52,7 @@ def test_made_up_samples_too_and_nothing_is_guessed_of_them() -> None:
     assert not made.chunks[0]["a"].any()
     assert all(chunk["a"].any() and chunk["b"].any() for chunk in made.chunks[1:])
     assert "'a'" not in made.warning
-    assert "a: a state, zeros at first" in made.about
+    assert "a and 1 more: a state, zeros at first" in made.about
 
 
 def test_a_chunk_that_is_smaller_takes_as_much_of_the_state() -> None:
