@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import onnx
 import onnx_graphsurgeon as gs
@@ -12,6 +13,7 @@ from onnx_graphsurgeon.util.exception import OnnxGraphSurgeonException
 
 from spa_cli.errors import ModelError
 from spa_cli.graph.bodies import own_bodies
+from spa_cli.graph.head_sizes import with_head_sizes
 from spa_cli.graph.model import Body, Graph, Node
 from spa_cli.graph.sparse import dense
 
@@ -34,7 +36,7 @@ def build(model: onnx.ModelProto, folder: str) -> Graph:
         for name in (*node.inputs, *(o for body in node.bodies for o in body.outputs)):
             consumers[name].append(node)
     parameters = plain | hidden
-    return Graph(
+    found = Graph(
         model=model,
         folder=folder,
         nodes=nodes,
@@ -46,6 +48,7 @@ def build(model: onnx.ModelProto, folder: str) -> Graph:
         consumers=dict(consumers),
         producers={name: node for node in every for name in node.outputs if name},
     )
+    return replace(found, inputs=with_head_sizes(found))
 
 
 def bodies(nodes: Iterable[Node]) -> Iterator[Body]:
