@@ -44,7 +44,8 @@ def by_divergence() -> None:
 def by_spa(dense: Path, small: Path, left: float, calib: Path | None) -> None:
     """Prune and repair."""
     samples = {} if calib is None else {"calib": calib, "calib_samples": 512}
-    spa_cli.prune(dense, small, force=True, target_macs=left, round_to=1, **samples)
+    plan = small.with_suffix(".json")
+    spa_cli.prune(dense, small, force=True, target_macs=left, round_to=1, plan_out=plan, **samples)
 
 
 def by_torch_pruning(dense: Path, small: Path, left: float, calib: Path | None) -> None:
@@ -104,6 +105,8 @@ def main() -> None:
                     small, out = folder / "small.onnx", folder / "tuned.onnx"
                     STARTS[start](dense, small, 1 / factor, calib)
                     given = {} if calib is None else {"calib": calib}
+                    if start == "spa":
+                        given["plan"] = small.with_suffix(".json")
                     result = spa_cli.tune(small, dense, out, force=True, minutes=args.minutes, **given)
                     before, after = (accuracy(file, images, labels) for file in (small, out))
                     done = result.tuned.training

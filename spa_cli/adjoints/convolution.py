@@ -18,6 +18,9 @@ def conv(c: Call) -> Mapping[int, Gradient]:
     w, group = window(c, kernel_of(c)), int(c.node.attr("group", 1))
 
     def image() -> Value:
+        through = _through_point(c, w, group)
+        if through is not None:
+            return through
         inside = all(p < r for p, r in zip(w.begin + w.end, w.reach * 2, strict=True))
         turned = None if w.moves or not inside else _turned(c, w, group)
         if turned is None:
@@ -32,6 +35,15 @@ def conv(c: Call) -> Mapping[int, Gradient]:
         1: lambda: _of_weight(c, c.x(), c.g, w, group),
         2: lambda: c.emit.reduce(c.g, [i for i in range(len(w.kernel) + 2) if i != 1], keepdims=False),
     }
+
+
+def _through_point(c: Call, w: Window, group: int) -> Value | None:
+    """Of a window that sees one position, all of them: a product, for which nothing has to be turned."""
+    e, (out, per) = c.emit, c.fixed(1)[:2]
+    if max(w.kernel) > 1 or w.moves or any((*w.begin, *w.end)) or group > 1 or out is None or per is None:
+        return None
+    weight = e.transpose(e.reshape(c.x(1), [out, per]), [1, 0])
+    return e.reshape(weight @ e.reshape(c.g, [0, out, -1]), e.shape(c.x()))
 
 
 def _turned(c: Call, w: Window, group: int) -> Value | None:
@@ -57,18 +69,18 @@ def _of_weight(c: Call, image: Value, g: Value, w: Window, group: int) -> Value:
         return _as_convolution(c, image, g, w, group)
     if any((*w.begin, *w.end)):
         image = e.pad(image, [0, 0, *w.begin, 0, 0, *w.end])
-    rows, places = out // group, math.prod(w.kernel)
-    if not (w.moves or point or per <= rows):
-        # the narrower of the two is moved about: fewer copies of the same sum
-        felts = e.concat([_apart(v, group, rows) for v in _against(image, g, w)], 2)
-        found = _product(felts, _apart(image, group, per), places * rows, per)
-        order, split = [0, 2, 3, 1], [group, places, rows, per]
-    else:
-        seen, felt = ([image], g) if point else _every_place(image, g, w) if w.moves else _shifted(image, g, w)
+    rows, places, alone = out // group, math.prod(w.kernel), c.fixed()[0] == 1
+    if point:
+        return e.reshape(_product(_apart(g, group, rows), _apart(image, group, per), alone), [out, per, *w.kernel])
+    if w.moves or per <= rows:
+        seen, felt = (_every_place(image, g, w), g) if w.moves else _shifted(image, g, w)
         every = e.concat([_apart(v, group, per) for v in seen], 2)
-        found = _product(_apart(felt, group, rows), every, rows, places * per)
-        order, split = [0, 1, 3, 2], [group, rows, places, per]
-    return e.reshape(e.transpose(e.reshape(found, split), order), [out, per, *w.kernel])
+        found = e.reshape(_product(every, _apart(felt, group, rows), alone), [group, places, per, rows])
+        return e.reshape(e.transpose(found, [0, 3, 2, 1]), [out, per, *w.kernel])
+    # the narrower of the two is moved about: fewer copies of the same sum
+    every = e.concat([_apart(v, group, rows) for v in _against(image, g, w)], 2)
+    found = e.reshape(_product(every, _apart(image, group, per), alone), [group, places, rows, per])
+    return e.reshape(e.transpose(found, [0, 2, 3, 1]), [out, per, *w.kernel])
 
 
 def _apart(value: Value, group: int, each: int) -> Value:
@@ -76,26 +88,25 @@ def _apart(value: Value, group: int, each: int) -> Value:
     return value.emit.reshape(value, [0, group, each, -1])
 
 
-def _product(a: Value, b: Value, wide: int, narrow: int) -> Value:
-    """Over samples and positions, (groups, channels of ``a``, of ``b``); ``wide``, ``narrow``: how many of each."""
-    # onnxruntime is faster with the wider one in front
-    front, back = (a, b) if wide >= narrow else (b, a)
-    found = a.emit.reduce(front @ a.emit.transpose(back, [0, 1, 3, 2]), [0], keepdims=False)
-    return found if wide >= narrow else a.emit.transpose(found, [0, 2, 1])
+def _product(a: Value, b: Value, alone: bool) -> Value:
+    """Over samples (``alone``: one) and positions: (groups, channels of ``a``, of ``b``)."""
+    found = a @ a.emit.transpose(b, [0, 1, 3, 2])
+    # onnxruntime takes its time for a sum of one
+    return a.emit.squeeze(found, [0]) if alone else a.emit.reduce(found, [0], keepdims=False)
 
 
-def _every_place(image: Value, g: Value, w: Window) -> tuple[list[Value], Value]:
-    """For every place inside the window, row by row, what lies there at each of its positions; and the cotangents."""
+def _every_place(image: Value, g: Value, w: Window) -> list[Value]:
+    """For every place inside the window, row by row, what lies there at each of its positions."""
     e, n = image.emit, len(w.kernel)
     strides, one = e.ints(w.strides), e.ints([1] * n)
     # behind the last position that counts
     reach = (e.slice(e.shape(g), [2], [n + 2], [0]) - one) * strides + one
-    return [e.slice(image, at, reach + e.ints(at), range(2, n + 2), w.strides) for at in _places(w)], g
+    return [e.slice(image, at, reach + e.ints(at), range(2, n + 2), w.strides) for at in _places(w)]
 
 
 def _shifted(image: Value, g: Value, w: Window) -> tuple[list[Value], Value]:
-    """The same where it moves by one: pieces of the flat image, which are copied fast; and cotangents with zeros where
-    rows end in between.
+    """The same where it moves by one: pieces of the flat image, which are copied fast; and the cotangents, with zeros
+    where rows end in between.
     """
     e, offset = image.emit, _offsets(image, w)
     reach = [r - 1 for r in w.reach]
