@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from spa_cli.tuning.rate import found_rate
 from spa_cli.tuning.stored import as_stored
 from spa_cli.tuning.whitened import White
 
-# how often the training is judged, and the part of it without an improvement after which it ends
+# how often the training is judged, and the part of it after which it ends unless one was better than those before
 _JUDGED, _PATIENCE = 12, 0.6
 # of what every loss counts at the start, where it counts at all
 _ALIKE = 0.5
@@ -98,12 +99,15 @@ def train(
             mean.add(weights, part, done.steps)
             if part - judged < 1 / _JUDGED and part < 1:
                 continue
-            judged, best = part, done.best
             kept = as_stored(match.gradients.graph, mean.weights)
             point = Point(done.steps, clock.seconds, match.held(judges, kept) / start)
+            if point.loss < done.best:
+                done.weights = kept
+            # first steps leave the valley of a closed-form fit: who is on the way back is not stopped
+            if point.loss < min((p.loss for p in done.curve[1:]), default=math.inf):
+                improved = part
+            judged = part
             done.curve.append(point)
-            if point.loss < best:
-                done.weights, improved = kept, part
             if step_done is not None:
                 step_done(point)
     except KeyboardInterrupt:

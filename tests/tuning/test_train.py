@@ -61,6 +61,23 @@ def test_where_nothing_is_better_the_weights_stay() -> None:
     assert found.steps
 
 
+@pytest.mark.parametrize(
+    ("losses", "judged"),
+    [
+        # on the way back from the first steps, and better than the start only at the end
+        ([1.5, 1.45, 1.4, 1.35, 1.3, 1.25, 1.2, 1.15, 1.1, 1.05, 1.01, 0.9], 12),
+        # away from it
+        ([1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0, 2.1, 2.2], 7),
+    ],
+)
+def test_it_goes_on_as_long_as_what_it_gives_gets_better(monkeypatch, losses, judged) -> None:
+    left = iter([1.0, *losses])
+    monkeypatch.setattr(Match, "held", lambda *_: next(left))
+    found, _ = _train(Asked(epochs=12), rate=1e-3)
+    assert [p.loss for p in found.curve] == [1.0, *losses[:judged]]
+    assert (found.weights is not None) is (min(losses[:judged]) < 1)
+
+
 def test_a_network_that_gives_the_same_already_is_not_trained() -> None:
     found, _ = _train(Asked(epochs=2), small=net(8))
     assert found.weights is None
