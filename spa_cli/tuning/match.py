@@ -25,8 +25,10 @@ from spa_cli.tuning.losses import with_losses
 from spa_cli.tuning.terms import VALUES, Term
 
 Weights = dict[str, Array]
-# how much sums inside count together, an output being one
-_INNER = 0.5
+# how much sums inside count together, an output being one: where it is judged, and where it is trained. They say more of
+# a sample than scores do, and what is learned from them holds for others: ResNet-20 at a third of its MACs comes to
+# 87.05 % in 256 steps by 8, to 86.4 by a half, to 87.1 by 30
+_INNER, _TAUGHT = 0.5, 8.0
 # samples that tell how much something varies
 _LOOKED = 64
 # losses that are as good as none: a divergence, the part of its variance that a channel is off by, and the part of the
@@ -73,8 +75,8 @@ class Match:
             graph, shapes_at(graph, sizes), weights, losses.names, threads
         )
         self._names = losses.names
-        # what every loss counts; one until it is known how large it is
-        self.scale = np.ones(len(terms))
+        # what every loss counts where it is judged, and in a step; one until it is known how large it is
+        self.scale, self.taught = np.ones(len(terms)), np.ones(len(terms))
 
     def _spreads(self, seen: Feeds, more: Sequence[Feeds]) -> dict[str, Array]:
         """By tensor, the variance of every channel; of those that hardly vary what is small beside the rest."""
@@ -114,7 +116,8 @@ class Match:
         return np.maximum(found, 0)
 
     def weigh(self, judges: Sequence[Feeds], weights: Mapping[str, Array], focus: str = "") -> None:
-        """Let every loss of an output count as much as another, by what is lost now, and all sums inside half of that.
+        """Let every loss of an output count as much as another, by what is lost now, and all sums inside half of that;
+        in a step more than all outputs.
 
         The output that is in ``focus`` counts ``FOCUS`` times.
         """
@@ -127,6 +130,7 @@ class Match:
         if inner.any():
             least = np.where(inner, np.maximum(least, _BESIDE * float(lost[inner].mean())), least)
         self.scale = share / np.maximum(lost, least)
+        self.taught = np.where(inner, _TAUGHT / _INNER, 1.0) * self.scale
 
     def held(self, parts: Sequence[Feeds], weights: Mapping[str, Array]) -> float:
         """The weighted loss over samples, as ``weigh`` weighs it."""
@@ -140,7 +144,7 @@ class Match:
         return np.average(found, 0, [samples_in(feeds) for feeds in parts])
 
     def slope(self, parts: Sequence[Feeds], weights: Mapping[str, Array]) -> tuple[float, Weights]:
-        """The weighted loss of one step's samples, and its gradient, by weight."""
+        """The weighted loss of one step's samples, as steps weigh it, and its gradient, by weight."""
         loss, total, samples = 0.0, Weights(), sum(map(samples_in, parts))
         _ = self.gradients.backward
         slopes = each(lambda feeds: self._slope(feeds, weights), parts)
@@ -154,10 +158,10 @@ class Match:
 
     def _slope(self, feeds: Feeds, weights: Mapping[str, Array]) -> tuple[float, Weights]:
         found = self.gradients
-        slopes = {found.adjoint.cotangents[n]: np.float32(s) for n, s in zip(self._names, self.scale, strict=True)}
+        slopes = {found.adjoint.cotangents[n]: np.float32(s) for n, s in zip(self._names, self.taught, strict=True)}
         names = [*self._names, *(found.adjoint.gradients[n] for n in found.names)]
         values = computed(found.backward, found.adjoint.model, names, {**self._all(feeds), **weights, **slopes})
-        loss = sum(float(values.pop(n)) * s for n, s in zip(self._names, self.scale, strict=True))
+        loss = sum(float(values.pop(n)) * s for n, s in zip(self._names, self.taught, strict=True))
         return loss, dict(zip(found.names, values.values(), strict=True))
 
 

@@ -34,13 +34,17 @@ def test_slopes(form) -> None:
         assert (sides[0] - sides[1]) / 2e-3 == pytest.approx(float((slope * way).sum()), rel=2e-2, abs=1e-3)
 
 
-def test_all_outputs_count_alike_at_the_start_and_what_is_inside_as_half_of_one() -> None:
+def test_all_outputs_count_alike_at_the_start_and_what_is_inside_half_of_one_and_more_in_a_step() -> None:
     (_, original), (_, small) = analysed(net(8)), analysed(net(8, seed=5))
     terms = [Term("logits", LOGITS), Term("p", VALUES, -3), Term("r", VALUES, -3, inner=True)]
     match = Match(original, small, terms, ["w1"], {"x": images(4)})
     weights, parts = match.gradients.start(), [{"x": images(8)}]
     match.weigh(parts, weights)
-    np.testing.assert_allclose(match.losses(parts[0], weights) * match.scale, [0.5, 0.5, 0.5], rtol=1e-4)
+    losses = match.losses(parts[0], weights)
+    np.testing.assert_allclose(losses * match.scale, [0.5, 0.5, 0.5], rtol=1e-4)
+    np.testing.assert_allclose(losses * match.taught, [0.5, 0.5, 8], rtol=1e-4)
+    assert match.held(parts, weights) == pytest.approx(1.5, rel=1e-4)
+    assert match.slope(parts, weights)[0] == pytest.approx(9, rel=1e-4)
 
 
 def test_how_much_outputs_vary_is_told_by_several_runs() -> None:
