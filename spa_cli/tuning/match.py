@@ -25,8 +25,8 @@ from spa_cli.tuning.losses import with_losses
 from spa_cli.tuning.terms import VALUES, Term
 
 Weights = dict[str, Array]
-# how much sums inside count together, an output being one: where it is judged, and where it is trained. They say more of
-# a sample than scores do, and what is learned from them holds for others: ResNet-20 at a third of its MACs comes to
+# how much sums inside count together, an output being one: where it is judged, and where it is trained. They say more
+# of a sample than scores do, and what is learned from them holds for others: ResNet-20 at a third of its MACs comes to
 # 87.05 % in 256 steps by 8, to 86.4 by a half, to 87.1 by 30
 _INNER, _TAUGHT = 0.5, 8.0
 # samples that tell how much something varies
