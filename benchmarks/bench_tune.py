@@ -1,6 +1,6 @@
 """What training towards the original wins back, without labels: the table of docs/tune.md.
 
-python benchmarks/bench_tune.py --data BENCH [--minutes M] [--loss divergence] [--starts spa,torch-pruning]
+python benchmarks/bench_tune.py --data BENCH [--minutes M | --epochs N] [--loss divergence] [--starts spa,torch-pruning]
 
 The folder is that of bench_accuracy.py. ``--loss divergence``: of probabilities, instead of the squares of logits.
 ``--starts torch-pruning``: the same training from what Torch-Pruning leaves, with BatchNorm recalibrated on the same
@@ -82,6 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--epochs", type=int, help="instead of minutes")
     parser.add_argument("--models", default="resnet20,resnet56")
     parser.add_argument("--factors", default="2,3")
     parser.add_argument("--images", default="CIFAR-10")
@@ -90,6 +91,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.loss == "divergence":
         by_divergence()
+    long = {"minutes": args.minutes} if args.epochs is None else {"epochs": args.epochs}
     images, labels = normalised(args.data / "cifar10_test.npz"), np.load(args.data / "cifar10_test.npz")["y"]
     print("| network | MACs | by | images | pruned | tuned | steps | loss |\n|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as place:
@@ -107,7 +109,7 @@ def main() -> None:
                     given = {} if calib is None else {"calib": calib}
                     if start == "spa":
                         given["plan"] = small.with_suffix(".json")
-                    result = spa_cli.tune(small, dense, out, force=True, minutes=args.minutes, **given)
+                    result = spa_cli.tune(small, dense, out, force=True, **long, **given)
                     before, after = (accuracy(file, images, labels) for file in (small, out))
                     done = result.tuned.training
                     row = (name, f"1/{factor:g}", start, kind, f"{before:.2f}", f"{after:.2f}", done.steps)
