@@ -21,6 +21,8 @@ _ATTENTION = {
 _RANK = 4
 # what gives as many channels as the first input has
 _ALIKE = frozenset({"Identity", "Cast", "RotaryEmbedding", "SimplifiedLayerNormalization", "LayerNormalization"})
+# nodes between a weight and what reads a cache, at most
+_FAR = 8
 
 
 def with_head_sizes(graph: Graph) -> dict[str, onnx.ValueInfoProto]:
@@ -45,28 +47,35 @@ def with_head_sizes(graph: Graph) -> dict[str, onnx.ValueInfoProto]:
 def _sizes(graph: Graph, known: dict[str, onnx.ValueInfoProto], node: Node, name: str) -> dict[int, int | None]:
     """Axes of a cache that the other inputs of ``node`` fix."""
     if node.op == "Concat":
-        along = int(node.attr("axis", 0)) % _RANK
+        along = _whole(node, "axis") % _RANK
         dims = [_dims(graph, known, other) for other in node.inputs if other != name]
-        fixed = {at: d[at] for d in dims if len(d) == _RANK for at in range(_RANK) if at != along and d[at]}
-        return dict(fixed)
+        return {at: d[at] for d in dims if len(d) == _RANK for at in range(_RANK) if at != along and d[at]}
     if node.op not in _ATTENTION:
         return {}
     given, pasts, (heads, shared) = _ATTENTION[node.op]
     for past, own in zip(pasts, given[1:], strict=True):
         if node.input(past) != name:
             continue
-        many, few = int(node.attr(heads, 0)), int(node.attr(shared, 0))
-        whole = _dims(graph, known, node.input(own) or node.input(given[0]))
-        if len(whole) == _RANK:
-            return {_RANK - 1: whole[-1]}
+        many, few = _whole(node, heads), _whole(node, shared)
+        width = _dims(graph, known, node.input(own) or node.input(given[0]))
+        if len(width) >= _RANK:
+            # heads lie on an axis of their own
+            return {_RANK - 1: width[-1]}
         # queries, keys and values in one
         parts = few if node.input(own) else many + 2 * few
-        return {_RANK - 1: whole[-1] // parts if whole and whole[-1] and parts else None}
+        return {_RANK - 1: width[-1] // parts if width and width[-1] and parts > 0 else None}
     return {}
 
 
-def _dims(graph: Graph, known: dict[str, onnx.ValueInfoProto], name: str) -> list[int | None]:
-    """Sizes of a tensor, as the file says or as weights do; [] where nothing is known, ``None`` for what is free."""
+def _whole(node: Node, attribute: str) -> int:
+    value = node.attr(attribute, 0)
+    return value if isinstance(value, int) else 0
+
+
+def _dims(graph: Graph, known: dict[str, onnx.ValueInfoProto], name: str, far: int = _FAR) -> list[int | None]:
+    """Sizes of a tensor, as the file says or weights do, ``far`` nodes back at most; ``None`` of what is free, [] where
+    nothing is known.
+    """
     if name in graph.parameters:
         return [*graph.parameters[name].dims]
     info = graph.inputs.get(name) or known.get(name)
@@ -75,19 +84,21 @@ def _dims(graph: Graph, known: dict[str, onnx.ValueInfoProto], name: str) -> lis
         if dims and dims[-1]:
             return dims
     node = graph.producers.get(name)
-    if node is None:
+    if node is None or not far:
         return []
-    if node.op == "MatMul" and node.inputs[1] in graph.parameters:
-        return [None, None, graph.parameters[node.inputs[1]].dims[-1]]
+    second = graph.parameters.get(node.input(1))
+    if node.op == "MatMul" and second is not None and second.dims:
+        return [None, None, second.dims[-1]]
     if node.op == "MatMulNBits":
-        return [None, None, int(node.attr("N", 0)) or None]
-    if node.op == "Transpose" and node.attr("perm"):
-        before = _dims(graph, known, node.inputs[0])
-        return [before[at] for at in node.attr("perm")] if len(before) == len(node.attr("perm")) else []
-    if node.op == "Reshape" and node.inputs[1] in graph.parameters:
+        return [None, None, _whole(node, "N") or None]
+    if node.op == "Reshape" and second is not None:
         return [int(size) if size > 0 else None for size in graph.array(node.inputs[1]).reshape(-1)]
-    if node.op in _ALIKE:
-        return _dims(graph, known, node.inputs[0])
     if node.op in ("Add", "Mul"):
-        return max((_dims(graph, known, each) for each in node.inputs), key=len)
-    return []
+        return max((_dims(graph, known, each, far - 1) for each in node.inputs), key=len, default=[])
+    if node.op not in _ALIKE | {"Transpose"}:
+        return []
+    before = _dims(graph, known, node.input(0), far - 1)
+    if node.op in _ALIKE:
+        return before
+    order = node.attr("perm", ())
+    return [before[at] for at in order] if sorted(order) == [*range(len(before))] else []

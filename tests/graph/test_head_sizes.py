@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import onnx
+import onnx.parser
 import pytest
 
 import spa_cli
@@ -46,6 +47,29 @@ ATTENTION = {
     "GroupQueryAttention<num_heads=4, kv_num_heads=2>(p, , , K, V, last, total)": (64, 8),
     "MultiHeadAttention<num_heads=4>(p, p, p, , , , K, V)": (64, 16),
 }
+
+
+def test_heads_on_an_axis_of_their_own() -> None:
+    text = """(float[B,S,4,3,16] qkv, float[B,4,P,d] K, float[B,4,P,d] V) => (y, PK, PV) {
+      y, PK, PV = com.microsoft.MultiHeadAttention<num_heads=4>(qkv, , , , , , K, V)
+    }"""
+    found = view(build(text, domains={"com.microsoft": 1}), "")
+    assert input_dims(found.inputs["K"]) == input_dims(found.inputs["V"]) == ["B", 4, "P", 16]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "b = MatMul(a)  c = Reshape(b)  y = Concat<axis=2>(K, c)",
+        'c = Transpose<perm=[0,1,5,9]>(a)  y = Concat<axis="2">(K, c)',
+        "y = com.microsoft.GroupQueryAttention(a, , , K)",
+        "c = Identity()  y = Concat<axis=2>(K, c)",
+    ],
+)
+def test_what_is_damaged_fixes_nothing(text) -> None:
+    header = '<ir_version: 8, opset_import: ["" : 18, "com.microsoft" : 1]>'
+    model = onnx.parser.parse_model(f"{header} graph (float[N,3] a, float[B,2,P,d] K) => (y) {{ {text} }}")
+    assert input_dims(view(model, "").inputs["K"]) == ["B", 2, "P", "d"]
 
 
 @pytest.mark.parametrize("node", ATTENTION)
