@@ -64,7 +64,7 @@ def terms_of(
             own = [_numbers(name, reference[at].ndim)] if name in states else None
             found += own or _of_output(recogniser, at, name, reference[at], (original, pruned))
     # of an output that names classes what they are chosen by
-    inner = [n for n in floats if n not in original.graph.outputs and _same(original, pruned, n)]
+    inner = [n for n in floats if n not in original.graph.outputs and _same(original, pruned, n, least=1)]
     found += [_numbers(name, len(original.state.shapes.shape[name] or ())) for name in inner]
     return found + _shared_sums(original, pruned, work)
 
@@ -159,11 +159,13 @@ def _shared_sums(original: Analysis, pruned: Analysis, work: Cut | None) -> list
     return found
 
 
-def _same(original: Analysis, pruned: Analysis, name: str, work: Cut | None = None) -> bool:
-    """Whether both have a tensor of numbers of this name, with positions, of one shape (once it is cut, as it was)."""
+def _same(original: Analysis, pruned: Analysis, name: str, work: Cut | None = None, least: int = _POSITIONS) -> bool:
+    """Whether both have a tensor of numbers of this name, of one shape (once it is cut, as it was), of so many axes at
+    least: a sum is to have positions.
+    """
     before, after = (a.state.shapes.shape.get(name) for a in (original, pruned))
     kinds = {a.state.shapes.dtype.get(name) for a in (original, pruned)}
-    if before is None or len(before) < _POSITIONS or not kinds <= FLOAT_TYPES:
+    if before is None or len(before) < least or not kinds <= FLOAT_TYPES:
         return False
     if work is not None and None not in before:
         try:

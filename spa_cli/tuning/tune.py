@@ -82,6 +82,11 @@ def tuned(
     if asked.labels:
         told = Told.of(subject, small, samples)
         terms.append(told.term)
+    if not terms:
+        raise ModelError(
+            f"'{pruned.name}' can't be trained: no output, and nothing that one is chosen by, is a number that both "
+            "models have; use the file as it is"
+        )
     size = asked.batch or _batch(small, samples.samples)
     at_once = cores() if chosen() == CPU else 1
     batches = Batches.of(original.graph, samples, size, None if told is None else told.fitted, at_once)

@@ -35,6 +35,13 @@ def test_logits_are_compared_as_numbers() -> None:
     assert _terms(net(8), net(3)) == [Term("logits", VALUES, -1)]
 
 
+def test_of_the_number_of_a_class_what_it_is_chosen_by() -> None:
+    chosen = TEXT.replace("=> (logits)", "=> (int64[N,1] k)").replace(
+        "(f, w2, b2)", "(f, w2, b2)  k = ArgMax<axis=1>(logits)"
+    )
+    assert _terms(_classifier(chosen, 8), _classifier(chosen, 3)) == [Term("logits", VALUES, -1)]
+
+
 def test_of_probabilities_the_logits_that_they_are_made_of() -> None:
     assert _terms(_classifier(SOFT, 8), _classifier(SOFT, 3)) == [Term("logits", VALUES, -1)]
 

@@ -51,6 +51,21 @@ def test_the_same_seed_gives_the_same_file(small, tmp_path) -> None:
     assert files[0].read_bytes() == files[1].read_bytes() != small.read_bytes()
 
 
+def test_a_model_that_only_counts_is_refused(tmp_path) -> None:
+    model = build(
+        """(float[N,3,6,6] x) => (int64 k) {
+          a = Conv(x, w)  b = Relu(a)  c = Conv(b, v)  s = ReduceSum<keepdims=0>(c)  k = Cast<to=7>(s)
+        }""",
+        w=(8, 3, 3, 3), v=(2, 8, 3, 3),
+    )  # fmt: skip
+    small = spa_cli.prune(model, ratio=0.3, method="l1").model
+    with pytest.raises(
+        ModelError, match="can't be trained: no output, and nothing that one is chosen by, is a number that"
+    ):
+        spa_cli.tune(small, model, tmp_path / "t.onnx", epochs=1)
+    assert not (tmp_path / "t.onnx").exists()
+
+
 def test_where_nothing_is_lost_the_weights_stay(tmp_path) -> None:
     ran = spa("tune", RESNET, "--teacher", RESNET, "-o", tmp_path / "t.onnx", "--calib", CALIB, "--epochs", 1)
     assert ran.code == 0
