@@ -25,8 +25,9 @@ def scan(states: Sequence[Value], rows: Sequence[Value], backward: int, states_o
     graph = helper.make_graph(
         inner.nodes,
         emit.fresh("adjoint/scan/body"),
-        [helper.make_tensor_value_info(v.name, v.dtype, None) for v in inside],
-        [helper.make_tensor_value_info(v.name, v.dtype, None) for v in results],
+        # onnxruntime asks for the number of axes where it can't infer it: samples, channels
+        [helper.make_tensor_value_info(v.name, v.dtype, [None, None]) for v in inside],
+        [helper.make_tensor_value_info(v.name, v.dtype, [None, None]) for v in results],
         inner.constants,
     )
     outs = emit.ops(

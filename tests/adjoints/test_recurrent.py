@@ -56,6 +56,19 @@ def test_reset(late) -> None:
     check(model, inputs, ["x", "w", "r", "b"], step=1e-2, tolerance=2e-3)
 
 
+@pytest.mark.parametrize("op", GATES)
+def test_what_onnxruntime_infers_no_number_of_axes_of(op) -> None:
+    model, inputs = _model(op, "forward", "")
+    weights = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    weights |= {name: np.array([value]) for name, value in (("zero", 0), ("one", 1), ("three", 3), ("two", 2))}
+    weights |= {"second": np.array(1), "narrow": weights["w"][..., :1].repeat(3, 2)}
+    body = f"""d = Shape(x)  g = Gather<axis=0>(d, second)  n = Unsqueeze<axes=[0]>(g)
+      at = Concat<axis=0>(two, n, three)  h = ConstantOfShape(at)  s = Slice(h, zero, one, zero)
+      a, q = {op}<hidden_size=3>(x, w, r, b, , s)  k = Squeeze<axes=[1]>(a)
+      y, last = {op}<hidden_size=3>(k, narrow, r, b, , s)"""
+    check(model_of(body, inputs, weights, "y last", 11, "float", free=True), inputs, ["x"], step=1e-2, tolerance=2e-3)
+
+
 def test_last_state_alone() -> None:
     model, inputs = _model("LSTM", "forward", "", outputs="last")
     model.graph.node[0].output[0] = ""
