@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TRAIN := .venv-train
 COMPARE := .venv-compare
 
-.PHONY: demo test lint docs pictures site bench bench-large bench-samples bench-accuracy bench-imagenet bench-tasks bench-ablation bench-depths train-depths bench-data bench-tune bench-importance bench-latency bench-budgets bench-scale bench-real bench-ecosystem bench-compare examples test-train fuzz faults clean
+.PHONY: demo test lint docs pictures site bench bench-large bench-samples bench-accuracy bench-imagenet bench-tasks bench-ablation bench-depths train-depths bench-data bench-tune bench-tune-zoo bench-importance bench-latency bench-budgets bench-scale bench-real bench-ecosystem bench-compare examples test-train fuzz faults clean
 BENCH ?= ../shared/bench
 REAL ?= ../shared/real
 MODELS ?= ../shared/zoo/models
@@ -73,6 +73,9 @@ bench-data: $(VENV)/.installed ## how many calibration samples, and of what kind
 
 bench-tune: $(VENV)/.installed ## what training towards the original wins back: docs/tune.md (data in $(BENCH); half an hour)
 	$(BIN)/python benchmarks/bench_tune.py --data $(BENCH) --minutes 5
+
+bench-tune-zoo: $(VENV)/.installed ## whether training ever makes a file worse, on every model in $(MODELS) and $(REAL) (two hours)
+	$(BIN)/python benchmarks/bench_tune_zoo.py --data $(MODELS),$(REAL)/models
 
 bench-real: $(VENV)/.installed ## drift of the trained models in $(REAL) at 1.5x MACs without data, against l2 (ten minutes)
 	$(BIN)/python benchmarks/bench_real.py --data $(REAL)
