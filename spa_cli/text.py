@@ -50,7 +50,12 @@ def said_once(told: Mapping[str, str]) -> dict[str, str]:
     groups: dict[str, list[str]] = {}
     for name, words in told.items():
         groups.setdefault(words, []).append(name)
-    return {words: names[0] + (f" and {len(names) - 1} more" if names[1:] else "") for words, names in groups.items()}
+    return {words: and_more(names) for words, names in groups.items()}
+
+
+def and_more(names: Sequence[str]) -> str:
+    """The first one, and how many more there are."""
+    return f"{names[0]} and {len(names) - 1} more" if names[1:] else names[0]
 
 
 def duration(seconds: float | None) -> str:

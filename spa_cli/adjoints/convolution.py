@@ -74,13 +74,14 @@ def _of_weight(c: Call, image: Value, g: Value, w: Window, group: int) -> Value:
         return e.reshape(_product(_apart(g, group, rows), _apart(image, group, per), alone), [out, per, *w.kernel])
     if w.moves or per <= rows:
         seen, felt = (_every_place(image, g, w), g) if w.moves else _shifted(image, g, w)
-        every = e.concat([_apart(v, group, per) for v in seen], 2)
-        found = e.reshape(_product(every, _apart(felt, group, rows), alone), [group, places, per, rows])
-        return e.reshape(e.transpose(found, [0, 3, 2, 1]), [out, per, *w.kernel])
-    # the narrower of the two is moved about: fewer copies of the same sum
-    every = e.concat([_apart(v, group, rows) for v in _against(image, g, w)], 2)
-    found = e.reshape(_product(every, _apart(image, group, per), alone), [group, places, rows, per])
-    return e.reshape(e.transpose(found, [0, 2, 3, 1]), [out, per, *w.kernel])
+        moved, still, order = per, rows, [0, 3, 2, 1]
+    else:
+        # the narrower of the two is moved about: fewer copies of the same sum
+        seen, felt = _against(image, g, w), image
+        moved, still, order = rows, per, [0, 2, 3, 1]
+    every = e.concat([_apart(v, group, moved) for v in seen], 2)
+    found = e.reshape(_product(every, _apart(felt, group, still), alone), [group, places, moved, still])
+    return e.reshape(e.transpose(found, order), [out, per, *w.kernel])
 
 
 def _apart(value: Value, group: int, each: int) -> Value:

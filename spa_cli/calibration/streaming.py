@@ -13,6 +13,7 @@ from spa_cli.graph.model import Array
 from spa_cli.graph.states import Pair
 from spa_cli.runtime.caches import pasts
 from spa_cli.runtime.session import graph_session
+from spa_cli.text import and_more
 
 # states that are named, all of them
 _NAMED = 3
@@ -43,7 +44,7 @@ def streamed(analysis: Analysis, samples: Calibration) -> Calibration:
             return samples
         states = {p.input: value for p, value in zip(pairs, found, strict=True) if np.isfinite(value).all()}
     names = [p.input for p in pairs]
-    told = ", ".join(names) if len(names) <= _NAMED else f"{names[0]} and {len(names) - 1} more"
+    told = ", ".join(names) if len(names) <= _NAMED else and_more(names)
     return replace(samples, chunks=chunks, about=f"{samples.about}, each with what came before it in {told}")
 
 

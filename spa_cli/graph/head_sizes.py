@@ -10,12 +10,13 @@ import onnx
 
 from spa_cli.graph.model import Graph, Node
 
-# what reads caches: its inputs of queries, keys, values and of the pasts of keys and values, and what it calls heads
+# what reads caches, queries, keys and values in front: its inputs of the pasts of keys and of values, and how it calls
+# heads
 _ATTENTION = {
-    "GroupQueryAttention": ((0, 1, 2), (3, 4), ("num_heads", "kv_num_heads")),
-    "MultiHeadAttention": ((0, 1, 2), (6, 7), ("num_heads", "num_heads")),
-    "DecoderMaskedMultiHeadAttention": ((0, 1, 2), (5, 6), ("num_heads", "num_heads")),
-    "Attention": ((0, 1, 2), (4, 5), ("q_num_heads", "kv_num_heads")),
+    "GroupQueryAttention": ((3, 4), ("num_heads", "kv_num_heads")),
+    "MultiHeadAttention": ((6, 7), ("num_heads", "num_heads")),
+    "DecoderMaskedMultiHeadAttention": ((5, 6), ("num_heads", "num_heads")),
+    "Attention": ((4, 5), ("q_num_heads", "kv_num_heads")),
 }
 # a cache: samples, heads, positions, channels of a head
 _RANK = 4
@@ -52,12 +53,12 @@ def _sizes(graph: Graph, known: dict[str, onnx.ValueInfoProto], node: Node, name
         return {at: d[at] for d in dims if len(d) == _RANK for at in range(_RANK) if at != along and d[at]}
     if node.op not in _ATTENTION:
         return {}
-    given, pasts, (heads, shared) = _ATTENTION[node.op]
-    for past, own in zip(pasts, given[1:], strict=True):
+    pasts, (heads, shared) = _ATTENTION[node.op]
+    for own, past in enumerate(pasts, 1):
         if node.input(past) != name:
             continue
         many, few = _whole(node, heads), _whole(node, shared)
-        width = _dims(graph, known, node.input(own) or node.input(given[0]))
+        width = _dims(graph, known, node.input(own) or node.input(0))
         if len(width) >= _RANK:
             # heads lie on an axis of their own
             return {_RANK - 1: width[-1]}
