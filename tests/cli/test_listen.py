@@ -99,6 +99,9 @@ def test_an_interrupt_leaves_nothing_behind_and_says_so(tmp_path, stop) -> None:
         "-v",
         "--calib-samples",
         "32",
+        # half a minute of them follow: however late the signal comes, it is not done
+        "--rounds",
+        "30",
     ]
     # what runs in the background of a shell has Ctrl-C ignored, and its children with it
     heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
