@@ -10,12 +10,10 @@ operator.
 
 from __future__ import annotations
 
-import importlib.machinery
 import resource
 import statistics
 import sys
 import time
-import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,20 +58,13 @@ def by_spa(path: Path, batch: int) -> Callable[[], object]:
 
 def by_torch(path: Path, batch: int) -> Callable[[], object]:
     """Autograd over what onnx2torch makes of the file."""
-    for name in ("torchvision", "torchvision.ops"):
-        # it is asked for at import, for an operator that none of these networks has
-        stand_in = types.ModuleType(name)
-        stand_in.__spec__ = importlib.machinery.ModuleSpec(name, None)
-        vars(stand_in)["roi_align"] = None
-        sys.modules.setdefault(name, stand_in)
     import torch
-    from onnx2torch import convert
+    from compare_models import converted
 
     torch.set_num_threads(2)
     model = onnx.load(path)
     feeds = [torch.from_numpy(v) for v in feeds_of(model, batch).values()]
-    module = convert(model)
-    module.eval()
+    module = converted(model)
     held = [p.requires_grad_() for p in module.parameters() if p.is_floating_point()]
 
     def step() -> object:

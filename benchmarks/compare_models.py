@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import numpy as np
 import onnx
 import torch
 from cifar_resnet import CifarResNet
+from ecosystem_models import IMAGENET
 from onnx import numpy_helper
 from torch import nn
 
@@ -64,8 +67,34 @@ SOURCES = {"digits_resnet": "train_resnet", "digits_vit": "train_vit", "digits_l
 CLASSES = {"digits_resnet": "ResNet", "digits_vit": "VisionTransformer", "digits_lstm": "RowReader"}
 
 
+def converted(model: onnx.ModelProto) -> nn.Module:
+    """What onnx2torch makes of a file."""
+    for name in ("torchvision", "torchvision.ops"):
+        # it is asked for at import, for an operator that none of these networks has
+        stand_in = types.ModuleType(name)
+        stand_in.__spec__ = importlib.machinery.ModuleSpec(name, None)
+        vars(stand_in)["roi_align"] = None
+        sys.modules.setdefault(name, stand_in)
+    from onnx2torch import convert
+
+    return convert(model).eval()
+
+
+def freed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Reshapes with numbers of channels in them take what there is, as a pruned module needs."""
+    shapes = {node.input[1] for node in model.graph.node if node.op_type == "Reshape"}
+    for tensor in model.graph.initializer:
+        if tensor.name in shapes:
+            sizes = numpy_helper.to_array(tensor)
+            if len(sizes) > 1 and sizes[1] > 1:
+                tensor.CopyFrom(numpy_helper.from_array(np.array([0, -1, *sizes[2:]], sizes.dtype), tensor.name))
+    return model
+
+
 def module_of(name: str, path: Path) -> nn.Module | None:
     """The module, rebuilt in PyTorch; ``None`` of a model that never was one."""
+    if name in IMAGENET:
+        return converted(freed(onnx.load(path)))
     if name in ("resnet20", "resnet56"):
         return load(CifarResNet(int(name[6:])), path)
     if name in SOURCES:

@@ -102,6 +102,7 @@ def spa_runs(case: Case, folder: Path, left: float) -> Iterator[Run]:
     if case.real:
         variants = {
             "spa, data": {"calib": calib},
+            "spa, no data": {},
             "spa, `--method l1`, data to judge on": {"calib": calib, "method": "l1"},
             "spa, `--method l2`, data to judge on": {"calib": calib, "method": "l2"},
         }

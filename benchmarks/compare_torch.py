@@ -34,7 +34,7 @@ def recalibrate(module: nn.Module, samples: np.ndarray) -> None:
 
 def torch_hints(module: nn.Module, hinted: bool) -> dict[str, Any]:
     """What to leave whole: the README's output layer; with ``hinted`` also what a user adds once it failed."""
-    ignored: list[nn.Module] = [m for m in module.modules() if isinstance(m, nn.Linear)][-1:]
+    ignored: list[nn.Module] = [m for m in module.modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1:]
     heads: dict[nn.Module, int] = {}
     if hinted and isinstance(module, CifarResNet):
         blocks = [block for layer in (module.layer1, module.layer2, module.layer3) for block in layer]
@@ -87,16 +87,18 @@ def torch_runs(name: str, case: Case, folder: Path, left: float, target: float) 
         warnings.simplefilter("ignore")  # that the old exporter is the old one
         export(module, torch.from_numpy(samples[:1]), anew)
     yield Run("exported anew, no pruning", anew, note="rebuilt in PyTorch")
-    # beside the others' files, which are exported anew as well
-    calib = folder / "torch_calib.npz"
-    np.savez(calib, input=samples)
-    options = {"calib": calib, "round_to": 8}
-    yield spa_run("exported anew, then spa, data, `--round-to 8`", anew, folder / "torch_spa.onnx", left, options)
+    if not case.real:
+        # beside the others' files, which are exported anew as well
+        calib = folder / "torch_calib.npz"
+        np.savez(calib, input=samples)
+        options = {"calib": calib, "round_to": 8}
+        yield spa_run("exported anew, then spa, data, `--round-to 8`", anew, folder / "torch_spa.onnx", left, options)
     variants: dict[str, dict[str, Any]] = {
         label: {},
         "Torch-Pruning, group L1": {"p": 1},
         "Torch-Pruning, group L2, `global_pruning`": {"global_pruning": True},
         "Torch-Pruning, group L2, `round_to=8`": {"round_to": 8},
+        "Torch-Pruning, group L2, `round_to=16`": {"round_to": 16},
     }
     if any(isinstance(m, nn.BatchNorm2d) for m in module.modules()):
         variants["Torch-Pruning, group L2, then BatchNorm recalibrated"] = BEST
