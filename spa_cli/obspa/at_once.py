@@ -47,7 +47,7 @@ def at_once(group: Group, readers: Callable[[], Iterable[list[list[Reader]]]]) -
     for layer in readers():
         for block, own in enumerate(layer):
             for reader in own:
-                errors += _in_turn(reader, order[block], roots)
+                errors += reader.again * _in_turn(reader, order[block], roots)
     return Ranking(order if len(group.blocks) else order[0], convex(errors)), int(seen.sum())
 
 

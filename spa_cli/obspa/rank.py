@@ -88,7 +88,7 @@ def _read_by(group: Group, found: Consumers, index: int, room: float) -> Any:
 
 def _ranked(channels: int, blocked: bool, found: list[list[Reader]]) -> _Ranked:
     inverses = dict[tuple[str, int], Array]()
-    curves = [greedy([_consumer(r, inverses) for r in block], channels) for block in found]
+    curves = [greedy([_consumer(r, inverses) for r in block], channels, [r.again for r in block]) for block in found]
     order = np.stack([o for o, _ in curves])
     loss = convex(np.sum([e for _, e in curves], 0))
     return Ranking(order if blocked else order[0], loss), sum(map(len, found))

@@ -2,7 +2,9 @@
 
 A unit that goes was read by the gates of all that stay, step after step: their weights ``[W R]`` are fitted to what the
 dense gates got, from the input and the states that the pruned layer has itself. A fit changes those states, so it is
-repeated; what the layer gives on held-back samples says which is best.
+repeated, with the states of all fits so far: else a loop that has just learnt to bear the errors of one fit meets those
+of the next (dataset aggregation; Ross, Gordon and Bagnell 2011). What the layer gives, step after step, on samples that
+none of it was fitted to says which is best.
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ from numpy.typing import NDArray
 from spa_cli.graph.model import Array, Graph
 from spa_cli.obspa.layers import Layer
 from spa_cli.obspa.refit import Observations, refit
+from spa_cli.obspa.shrinkage import POSITIONS
 from spa_cli.runtime.interpreter import Interpreter
 from spa_cli.surgery.cut import Cut
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
-_ROUNDS = 3
+# fits: to the states of the dense network, then also to the pruned one's own after each
+_ROUNDS = 4
 # input and state before in the pruned network, both in the dense one, which samples are held back
 Rows = tuple[Array, Array, Array, Array, Array]
 # samples that are fitted to; every fourth judges
@@ -61,10 +65,10 @@ def followed(graph: Graph, layer: Layer) -> bool:
 
 
 class Recurrence:
-    """One layer in both networks."""
+    """One layer in both networks; ``room``: bytes that rows of it may take."""
 
-    def __init__(self, layer: Layer, work: Cut, dense: Interpreter, pruned: Interpreter, limit: int) -> None:
-        self._layer, self._dense, self._pruned, self._limit = layer, dense, pruned, limit
+    def __init__(self, layer: Layer, work: Cut, dense: Interpreter, pruned: Interpreter, room: float) -> None:
+        self._layer, self._dense, self._pruned, self._room = layer, dense, pruned, room
         self._names = [layer.node.input(i) for i in (1, 2, 3)]
         self._units = np.flatnonzero(work.kept_mask(self._names[1], 2))
         self._hidden = len(work.kept_mask(self._names[1], 2))
@@ -78,9 +82,9 @@ class Recurrence:
             return None
         best, damping = self._missed(), None
         stored = self._weights(self._pruned)
+        rows = self._rows(from_dense=True)
         for turn in range(_ROUNDS):
-            # from the states it should have, then also from those it has
-            rows = [*self._rows(from_dense=True), *(self._rows(from_dense=False) if turn else [])]
+            rows += self._rows(from_dense=False) if turn else []
             found = self._fit(rows)
             self._pruned.run(self._proto, again=True)
             missed = self._missed()
@@ -122,6 +126,7 @@ class Recurrence:
         assert w is not None and r is not None
         new_w, new_r = w.astype(np.float64), r.astype(np.float64)
         new_b = np.zeros((len(w), 2 * w.shape[1])) if b is None else b.astype(np.float64)
+        independent = POSITIONS * sum(int((~held).sum()) for held in self._held())
         dampings = [0.0]
         for part in parts_of(self._layer):
             gates = _of_gates(part, len(self._units))
@@ -129,7 +134,7 @@ class Recurrence:
             sides = [half for half, used in enumerate((part.x, part.h)) if used]
             offset = np.sum([new_b[:, half * w.shape[1] + gates] for half in sides], 0)
             fit, judge = (self._observed(rows, part, held) for held in (False, True))
-            found = refit(fit, judge, given, offset, b is not None)
+            found = refit(fit, judge, given, offset, b is not None, rows=independent, judges_apart=True)
             if found is None or found.damping is None:
                 continue
             dampings.append(found.damping)
@@ -146,20 +151,27 @@ class Recurrence:
         """Per chunk; the state before is that of the dense network, or the pruned one's own."""
         found = []
         outputs = list(self._chunks(self._layer.node.outputs[0]))
-        samples = self._held()
+        samples, most = self._held(), self._most() // (_ROUNDS * len(outputs))
         for at, (x_dense, x) in enumerate(self._chunks(self._layer.x)):
             y_dense, y = outputs[at]
             before_dense = self._before(self._dense, y_dense, at)
             before = before_dense[..., self._units] if from_dense else self._before(self._pruned, y, at)
             steps, batch = x.shape[:2]
             held = np.tile(samples[at], steps)
-            keep = np.arange(0, len(held), max(1, len(held) * len(outputs) // self._limit))
+            # not every so many: those may all be of samples that are held back
+            keep = np.sort(np.random.default_rng(at).permutation(len(held))[: max(1, most)])
             flat = [v.reshape(steps * batch, -1)[keep] for v in (x, x_dense)]
             states = [
                 np.moveaxis(v, 1, 0).reshape(v.shape[1], steps * batch, -1)[:, keep] for v in (before, before_dense)
             ]
             found.append((flat[0], states[0], flat[1], states[1], held[keep]))
         return found
+
+    def _most(self) -> int:
+        """How many rows there is room for: as they are seen, and as they are fitted to, at most."""
+        dense, pruned = ([v for v in self._weights(side)[:2] if v is not None] for side in (self._dense, self._pruned))
+        inputs = sum(v.shape[2] for v in (*dense, *pruned, *pruned))
+        return int(self._room // (4 * len(dense[0]) * (inputs + dense[0].shape[1])))
 
     def _before(self, side: Interpreter, y: Array, chunk: int) -> Array:
         """The state before every step, (steps, directions, batch, h)."""

@@ -203,12 +203,13 @@ def refit(
     centred: bool,
     shift_only: bool = False,
     rows: int = 0,
+    judges_apart: bool = False,
 ) -> Fit | None:
     """What does best on held-back samples; ``None`` where nothing beats ``w0``, ``b0``.
 
     Damping is chosen with one part of the samples fitted and the other judging; the result is fitted to all.
     ``shift_only``: the weights have to stay, intercepts may move (bias correction). ``rows``: independent ones among
-    those to fit to (0: all).
+    those to fit to (0: all). ``judges_apart``: those that judge are not fitted to in the end either.
     """
     loss = judged(held_back)
     best, moves = loss(w0, b0), False
@@ -229,7 +230,7 @@ def refit(
                 best, damping, trial = reached, candidate, found
     if damping is None and not moves:
         return None
-    everything = Observations.joined([fit, held_back])
+    everything = fit if judges_apart else Observations.joined([fit, held_back])
     if damping is None:
         return Fit(w0.copy(), shifted(everything, w0, b0), None)
     whole = Problem(everything, w0, b0, centred)

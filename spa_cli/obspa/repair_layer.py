@@ -26,8 +26,6 @@ from spa_cli.threads import each
 # bytes of rows of one layer that are held at once, and their share of the memory there is where that is less; fewer
 # positions are looked at beyond that
 _ROW_BYTES, _ROW_SHARE = 600_000_000, 1 / 4
-# steps of all sequences that a recurrent layer is fitted to
-_STEPS = 20_000
 _NO_BETTER = "no fit did better on held-back samples"
 
 
@@ -81,7 +79,8 @@ def _tell(sides: Sides, layer: Layer, found: Fit | None, why: str) -> None:
 def _repair_recurrent(sides: Sides, layer: Layer) -> None:
     if not sides.work.changed(layer.node.inputs[2]) and sides.same(layer.x):
         return
-    damping = Recurrence(layer, sides.work, sides.dense, sides.pruned, _STEPS).repair()
+    room = min(_ROW_BYTES, portion(_ROW_SHARE))
+    damping = Recurrence(layer, sides.work, sides.dense, sides.pruned, room).repair()
     if damping is None:
         sides.report.kept[layer.node.label] = _NO_BETTER
     else:

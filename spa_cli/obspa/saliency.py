@@ -140,14 +140,19 @@ def inverse_root(block: Array) -> Array:
         return np.asarray((vectors / np.sqrt(np.maximum(values, least))).T)
 
 
-def greedy(consumers: Sequence[Consumer | Rigid], channels: int) -> tuple[NDArray[np.int64], Array]:
-    """(order (c,), error of each removal (c,)): at every step the least salient channel over all consumers goes."""
-    order, errors = [], []
+def greedy(
+    consumers: Sequence[Consumer | Rigid], channels: int, times: Sequence[float] = ()
+) -> tuple[NDArray[np.int64], Array]:
+    """(order (c,), error of each removal (c,)): at every step the least salient channel over all consumers goes.
+
+    ``times``: as what multiple the error of each consumer counts (once), whatever goes first.
+    """
+    order, errors, counts = [], [], np.array(times or [1.0] * len(consumers))
     for _ in range(channels):
-        total = np.sum([c.scores() for c in consumers], 0)
-        least = int(np.argmin(total))
+        each = np.array([c.scores() for c in consumers])
+        least = int(np.argmin(each.sum(0)))
         order.append(least)
-        errors.append(max(float(total[least]), 0.0))
+        errors.append(max(float(counts @ each[:, least]), 0.0))
         if len(order) < channels:
             for consumer in consumers:
                 consumer.remove(least)

@@ -202,6 +202,29 @@ def test_scores_add_up_over_consumers(rng) -> None:
     assert np.isclose(errors[0], np.min(alone[0] + alone[1]))
 
 
+def test_what_counts_several_times_is_lost_so_often_in_the_same_order(rng) -> None:
+    h, ws, places = np.cov(rng.normal(size=(100, 4)).T, bias=True), rng.normal(size=(2, 3, 4)), np.arange(4)[:, None]
+
+    def both() -> list[Consumer]:
+        return [Consumer(w, inverse(h), places, 1.0) for w in ws]
+
+    order, once = greedy(both(), 4)
+    again, counted = greedy(both(), 4, [1.0, 5.0])
+    alone = np.array([consumer.scores()[order[0]] for consumer in both()])
+    assert np.array_equal(order, again)
+    assert np.isclose(once[0], alone.sum()) and np.isclose(counted[0], alone @ [1.0, 5.0])
+
+
+def test_those_that_judge_apart_are_not_fitted_to(rng) -> None:
+    x, w = rng.normal(size=(200, 6)).astype(np.float32), rng.normal(size=(3, 6))
+    fit, judge = exact(x[:150], (x[:150] @ w.T).astype(np.float32)), exact(x[150:], (x[150:] @ w.T).astype(np.float32))
+    noisy = Observations(judge.x, judge.low + 0.3, judge.high + 0.3)
+    start = np.zeros((1, 3, 6)), np.zeros((1, 3))
+    apart, whole = (refit(fit, noisy, *start, True, judges_apart=each) for each in (True, False))
+    assert np.allclose(apart.b, 0, atol=1e-3)
+    assert np.allclose(whole.b, 0.3 * 50 / 200, atol=1e-2)
+
+
 def test_convex_never_decreases_and_keeps_the_total() -> None:
     errors = np.array([3.0, 1.0, 2.0, 0.5, 9.0])
     hull = convex(errors)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import spa_cli
+from spa_cli.obspa import repair_layer
 from tests.builders import build, random
 from tests.obspa.test_repair import distance, smooth
 
@@ -59,6 +60,18 @@ def test_units_that_stay_take_over_from_those_that_go(op, more, directions, bias
     assert distance(model, result.model, unseen) < 0.25 * distance(model, sliced, unseen)
     about = result.plan.about["repair"]
     assert f"{op}_h" not in about["kept_sliced"] and about["refitted"] == about["layers"]
+
+
+def test_where_memory_is_short_some_rows_of_all_samples_are_fitted_to(monkeypatch, tmp_path) -> None:
+    """Every fourth row of all steps would be of the samples that are held back."""
+    # 4 bytes of 5 + 12 inputs before, twice 5 + 6 after the cut and 48 gates, for every round a quarter of the rows
+    monkeypatch.setattr(repair_layer, "_ROW_BYTES", 4 * (17 + 2 * 11 + 48) * 256 * 7)
+    model = network("LSTM", "", 1)
+    np.save(tmp_path / "calib.npy", smooth((256, 7, 5), 1))
+    unseen = smooth((64, 7, 5), 2)
+    result = spa_cli.prune(model, ratio=0.5, calib=tmp_path / "calib.npy", round_to="1")
+    sliced = spa_cli.apply(result.plan, model).model
+    assert distance(model, result.model, unseen) < 0.25 * distance(model, sliced, unseen)
 
 
 def test_a_candidate_that_reads_reset_states_keeps_its_weights_and_the_gates_are_fitted(tmp_path) -> None:
