@@ -120,7 +120,7 @@ def onnxsim_sources(name: str, case: Case, folder: Path) -> Iterator[tuple[str, 
         out = folder / "exported.onnx"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            export(module_of(name, case.path)[0], torch.from_numpy(next(iter(case.calib.values()))[:1]), out)
+            export(module_of(name, case.path), torch.from_numpy(next(iter(case.calib.values()))[:1]), out)
         yield "hint: exported anew by `dynamo=False`", onnxsim.simplify(onnx.load(out))[0]
 
 
