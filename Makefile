@@ -83,8 +83,10 @@ bench-real: $(VENV)/.installed ## drift of the trained models in $(REAL) at 1.5x
 bench-ecosystem: $(VENV)/.dev ## spa before and after onnxsim, onnxslim, ORT's optimisation and quantisation (data in $(REAL), $(BENCH); 20 minutes)
 	$(BIN)/python benchmarks/bench_ecosystem.py --real $(REAL) --bench $(BENCH)
 
-bench-compare: $(COMPARE)/.installed ## spa beside Torch-Pruning and onnxsim (docs/comparison.md; CIFAR in $(BENCH); eight minutes)
+bench-compare: $(COMPARE)/.installed ## spa beside Torch-Pruning and onnxsim (docs/comparison.md; $(BENCH), $(IMAGENET); an hour and a half)
 	OMP_NUM_THREADS=1 $(COMPARE)/bin/python benchmarks/bench_compare.py --bench $(BENCH)
+	OMP_NUM_THREADS=1 $(COMPARE)/bin/python benchmarks/bench_compare.py --models efflite0,mnv2,squeeze --left 0.7 \
+	  --imagenet $(IMAGENET)
 
 bench-importance: $(VENV)/.installed ## accuracy by criterion, aggregation and normalisation (data in $(BENCH); an hour)
 	$(BIN)/python benchmarks/bench_importance.py --data $(BENCH) --samples 128 --images 2000
