@@ -14,7 +14,7 @@ from spa_cli.progress import LOG, PART
 from spa_cli.tuning.batches import Batches, Feeds
 from spa_cli.tuning.match import Match, Weights
 from spa_cli.tuning.optimiser import Adam, warmed
-from spa_cli.tuning.rate import found_rate
+from spa_cli.tuning.rate import RATES, TRIED, found_rate
 from spa_cli.tuning.stored import as_stored
 from spa_cli.tuning.whitened import White
 
@@ -84,7 +84,10 @@ def train(
     if used is None:
         began = time.monotonic()
         match.slope(next(steps), weights)
-        used = found_rate(match, weights, steps, judges, clock.expected(time.monotonic() - began), white)
+        expected = clock.expected(time.monotonic() - began)
+        # a test that takes all the time there is would leave nothing to train in
+        short = asked.epochs is None and expected < TRIED * len(RATES)
+        used = RATES[-1] if short else found_rate(match, weights, steps, judges, expected, white)
     done = Training(used)
     adam, mean = Adam(weights, white), _Mean(weights)
     done.curve.append(Point(0, clock.seconds, 1.0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from onnx import numpy_helper
@@ -9,9 +11,10 @@ from onnx import numpy_helper
 from spa_cli.calibration.chunks import Calibration
 from spa_cli.measures.classes import LOGITS
 from spa_cli.options.tune import Training as Asked
+from spa_cli.tuning import train as training
 from spa_cli.tuning.batches import Batches
 from spa_cli.tuning.match import Match
-from spa_cli.tuning.rate import found_rate
+from spa_cli.tuning.rate import RATES, found_rate
 from spa_cli.tuning.terms import Term
 from spa_cli.tuning.train import Training, train
 from spa_cli.tuning.whitened import White
@@ -100,6 +103,15 @@ def test_time_ends_it() -> None:
     found, _ = _train(Asked(minutes=0.01))
     assert 0.5 < found.seconds < 5
     assert found.steps > 1
+
+
+def test_no_time_goes_into_a_test_of_rates_that_would_take_all_of_it(monkeypatch) -> None:
+    monkeypatch.setattr(training, "found_rate", lambda *_: pytest.fail("it was tested"))
+    slope = Match.slope
+    # a step takes a thirtieth of the time
+    monkeypatch.setattr(Match, "slope", lambda *given: (time.sleep(0.04), slope(*given))[1])
+    found, _ = _train(Asked(minutes=0.02), rate=None)
+    assert found.rate == RATES[-1] and 1 < found.steps < 40
 
 
 def test_the_rate_that_is_found_is_one_that_helps_and_leaves_the_weights_alone() -> None:
