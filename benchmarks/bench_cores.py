@@ -87,8 +87,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         given = args.given or _own(Path(folder))
         runs = [(run(1, *given), run(2, *given)) for _ in range(args.turns)]
-        two = sorted(os.sched_getaffinity(0))[:2]
-        gained = max(2 * products(two[:1]) / products(two) for _ in range(args.turns))
+        cores = sorted(os.sched_getaffinity(0))[:2]
+        gained = max(2 * products(cores[:1]) / products(cores) for _ in range(args.turns))
     print(f"two processes that share nothing: {gained:.2f} times the products of one")
     print("| | one core, s | two cores, s | times faster |")
     print("|---|---|---|---|")

@@ -9,8 +9,9 @@ none of it was fitted to says which is best.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,15 +78,17 @@ class Recurrence:
     def repair(self) -> float | None:
         """Refit; the damping of the last fit that helped, ``None`` if none did."""
         self._pruned.run(self._proto)
-        if all(held.all() for held in self._held()):
+        if all(held.all() for held in self._held):
             # one sample: none is left to fit to
             return None
         best, damping = self._missed(), None
         stored = self._weights(self._pruned)
-        rows = self._rows(from_dense=True)
+        parts = {part: list[tuple[Observations, Observations]]() for part in parts_of(self._layer)}
         for turn in range(_ROUNDS):
-            rows += self._rows(from_dense=False) if turn else []
-            found = self._fit(rows)
+            rows = self._rows(from_dense=not turn)
+            for part, seen in parts.items():
+                seen.append((self._observed(rows, part, False), self._observed(rows, part, True)))
+            found = self._fit(parts)
             self._pruned.run(self._proto, again=True)
             missed = self._missed()
             if missed < best:
@@ -105,15 +108,16 @@ class Recurrence:
     def _missed(self) -> float:
         """Squared distance from the dense states of the units that stay, on held-back samples."""
         error = total = 0.0
-        for (dense, pruned), held in zip(self._chunks(self._layer.node.outputs[0]), self._held(), strict=True):
+        for (dense, pruned), held in zip(self._chunks(self._layer.node.outputs[0]), self._held, strict=True):
             wanted, found = dense[..., self._units][:, :, held], pruned[:, :, held]
             error += float(np.square(wanted - found, dtype=np.float64).sum())
             total += float(np.square(wanted, dtype=np.float64).sum())
         return error / max(total, 1e-30)
 
+    @cached_property
     def _held(self) -> list[NDArray[np.bool_]]:
         """Which samples of every chunk are held back, counted over all of them: a chunk may have a single one."""
-        sizes = [dense.shape[2] for dense, _ in self._chunks(self._layer.node.outputs[0])]
+        sizes = [shape[2] for shape in self._dense.values[self._layer.node.outputs[0]].shapes]
         starts = np.cumsum([0, *sizes])
         return [(start + np.arange(size)) % _HELD_BACK == 0 for start, size in zip(starts, sizes, strict=False)]
 
@@ -121,19 +125,20 @@ class Recurrence:
         pairs = zip(self._dense.values[name], self._pruned.values[name], strict=True)
         return ((np.asarray(a), np.asarray(b)) for a, b in pairs)
 
-    def _fit(self, rows: list[Rows]) -> float:
+    def _fit(self, parts: Mapping[Part, Sequence[tuple[Observations, Observations]]]) -> float:
+        """Put weights that are fitted to what was seen so far, each time to fit to and to judge by; their damping."""
         w, r, b = self._weights(self._pruned)
         assert w is not None and r is not None
         new_w, new_r = w.astype(np.float64), r.astype(np.float64)
         new_b = np.zeros((len(w), 2 * w.shape[1])) if b is None else b.astype(np.float64)
-        independent = POSITIONS * sum(int((~held).sum()) for held in self._held())
+        independent = POSITIONS * sum(int((~held).sum()) for held in self._held)
         dampings = [0.0]
-        for part in parts_of(self._layer):
+        for part, seen in parts.items():
             gates = _of_gates(part, len(self._units))
             given = np.concatenate([new_w[:, gates]] * part.x + [new_r[:, gates]] * part.h, 2)
             sides = [half for half, used in enumerate((part.x, part.h)) if used]
             offset = np.sum([new_b[:, half * w.shape[1] + gates] for half in sides], 0)
-            fit, judge = (self._observed(rows, part, held) for held in (False, True))
+            fit, judge = (Observations.joined(side) for side in zip(*seen, strict=True))
             found = refit(fit, judge, given, offset, b is not None, rows=independent, judges_apart=True)
             if found is None or found.damping is None:
                 continue
@@ -151,7 +156,7 @@ class Recurrence:
         """Per chunk; the state before is that of the dense network, or the pruned one's own."""
         found = []
         outputs = list(self._chunks(self._layer.node.outputs[0]))
-        samples, most = self._held(), self._most() // (_ROUNDS * len(outputs))
+        samples, most = self._held, self._most() // (_ROUNDS * len(outputs))
         for at, (x_dense, x) in enumerate(self._chunks(self._layer.x)):
             y_dense, y = outputs[at]
             before_dense = self._before(self._dense, y_dense, at)

@@ -48,7 +48,10 @@ class Observations:
     @staticmethod
     def joined(parts: Sequence[Observations]) -> Observations:
         """All rows of several chunks."""
-        return Observations(*(np.concatenate([getattr(p, f) for p in parts], 1) for f in ("x", "low", "high")))
+        x, low = (np.concatenate([getattr(p, f) for p in parts], 1) for f in ("x", "low"))
+        # where there is one right value each, it is not stored twice
+        exact = all(p.high is p.low for p in parts)
+        return Observations(x, low, low if exact else np.concatenate([p.high for p in parts], 1))
 
     def part(self, which: slice) -> Observations:
         """Some of the rows."""
