@@ -16,9 +16,12 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from functools import cache
 from itertools import chain, islice
+from time import perf_counter
 from typing import Any, TypeVar
 
 _NAME = "OPENBLAS_NUM_THREADS"
+# seconds of work that are worth handing to a thread, and how many items that is at most
+_WORTH, _TOGETHER = 0.01, 16
 # whether this thread is at one item of many
 _at = threading.local()
 
@@ -36,26 +39,35 @@ def each(function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
     """What a function gives of every item, in their order: of several at the same time, of each on one core.
 
     It pays for functions that are mostly NumPy and onnxruntime, which don't hold up other threads. Within one of them
-    it is one after the other. As many results as there are cores are ahead of who asks, and no work goes on when
-    this ends.
+    it is one after the other. A thread gets one item at a time, and where that is little work some of them. As many
+    results as the threads are at work on are ahead of who asks, and no work goes on when this ends.
     """
     rest = iter(items)
     first = [*islice(rest, 2)]
     if len(first) < 2 or cores() == 1 or one_of_many():
         yield from map(function, chain(first, rest))
         return
-    begun = deque[Future[T]]()
+    begun, size, items = deque[Future[tuple[list[T], float]]](), 1, chain(first, rest)
     try:
-        for item in chain(first, rest):
-            begun.append(begin(function, item))
+        while some := [*islice(items, size)]:
+            begun.append(begin(_all, function, some))
             if len(begun) > cores():
-                yield begun.popleft().result()
+                found, seconds = begun.popleft().result()
+                if seconds < _WORTH:
+                    size = min(2 * size, _TOGETHER)
+                yield from found
         while begun:
-            yield begun.popleft().result()
+            yield from begun.popleft().result()[0]
     finally:
         for one in begun:
             one.cancel()
         wait(begun)
+
+
+def _all(function: Callable[[S], T], items: list[S]) -> tuple[list[T], float]:
+    """What a function gives of some items, and how long that takes."""
+    at = perf_counter()
+    return [function(item) for item in items], perf_counter() - at
 
 
 def one_of_many() -> bool:

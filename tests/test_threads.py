@@ -105,6 +105,17 @@ def test_each_gives_in_order_what_several_threads_make() -> None:
     assert len(names) == min(threads.cores(), 6)
 
 
+def test_little_work_is_handed_over_together(monkeypatch) -> None:
+    handed = list[int]()
+    begin = threads.begin
+    monkeypatch.setattr(threads, "begin", lambda function, *given: handed.append(1) or begin(function, *given))
+    assert list(threads.each(lambda n: n * n, range(400))) == [n * n for n in range(400)]
+    assert len(handed) < 100
+    handed.clear()
+    assert list(threads.each(lambda n: (time.sleep(0.02), n)[1], range(6))) == [*range(6)]
+    assert len(handed) in (0, 6), "what takes long is one item each, where there are several threads"
+
+
 def test_each_within_each_is_one_after_the_other() -> None:
     def inner(n: int) -> list[tuple[int, str]]:
         return list(threads.each(lambda m: (m, threading.current_thread().name), range(n)))

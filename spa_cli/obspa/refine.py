@@ -42,7 +42,7 @@ def refine(pair: Pair, first: Regression, second: Regression, pruned: Interprete
     if max(first.matrix.shape) > DOUBLE:
         return None
     counts = [next(iter(s), 0) for s in pruned.values[pair.first.x].shapes]
-    parts = _parts(counts, pair.first.positions(pruned.values[pair.first.x].shapes[0]), first, second)
+    parts = _parts(counts, pair.first.positions(pruned.values[pair.first.x].shape(0)), first, second)
     try:
         return None if parts is None else _refined(pair, first, second, pruned, parts)
     except Unfit:
@@ -124,7 +124,7 @@ def _some(
 ) -> PairSamples:
     """``beside``: what else comes in on the way. Raises Unfit where samples can't be told apart."""
     start = pair.first.around.output
-    count = pruned.values[pair.first.x].shapes[chunk][0]
+    count = pruned.values[pair.first.x].shape(chunk)[0]
     names = [pair.first.x, pair.second.around.after_norm, start, *beside]
     try:
         found = pruned.peek(names, chunk, which, count)

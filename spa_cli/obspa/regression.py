@@ -30,7 +30,7 @@ class Regression:
 
     def __init__(self, layer: Layer, work: Cut, dense: Interpreter, pruned: Interpreter, operand: Array) -> None:
         self._layer, self._work, self._dense, self._pruned = layer, work, dense, pruned
-        groups = layer.groups(pruned.values[layer.x].shapes[0], operand.shape)
+        groups = layer.groups(pruned.values[layer.x].shape(0), operand.shape)
         if layer.transposed:
             # not the layer's own node, which may be of a copy of the original (standardise.py)
             groups = next((a.i for a in pruned.node(layer.node).attribute if a.name == "group"), 1)

@@ -21,8 +21,11 @@ from spa_cli.runtime.session import open_session
 from spa_cli.runtime.store import Kept, Store
 from spa_cli.threads import each
 
-# sessions that are open at once: what is asked for in turns
-_SESSIONS = 2
+# sessions that are open at once: what is asked for in turns; regions that are remembered
+_SESSIONS, _REGIONS = 2, 256
+
+# the nodes between tensors, what they are fed, and the parameters they read
+Stretch = tuple[list[onnx.NodeProto], list[str], list[str]]
 
 
 def last_uses(graph: Graph) -> dict[int, list[str]]:
@@ -48,11 +51,14 @@ class Values(Sequence[Any]):
         # past the end this raises what iteration waits for
         return self._side.kept(self._name, range(len(self))[chunk]).get()
 
+    def shape(self, chunk: int) -> tuple[int, ...]:
+        """The shape of a chunk."""
+        return self._side.kept(self._name, chunk).shape
+
     @property
     def shapes(self) -> list[tuple[int, ...]]:
         """The shape of every chunk."""
-        found = each(lambda chunk: self._side.kept(self._name, chunk), range(len(self)))
-        return [kept.shape for kept in found]
+        return [*each(self.shape, range(len(self)))]
 
 
 class Interpreter:
@@ -99,7 +105,8 @@ class Interpreter:
         self._kept: list[dict[str, Kept]] = [{n: given.put(v) for n, v in c.items()} for c in chunks]
         # a tensor, or a list of tensors where a node gives a sequence
         self.values: dict[str, Values] = {n: Values(self, n) for n in chunks[0]}
-        self._sessions: dict[tuple[str, ...], Any] = {}
+        self._sessions: dict[tuple[Any, ...], Any] = {}
+        self._regions: dict[tuple[tuple[str, ...], frozenset[str]], Stretch] = {}
         # several chunks may be asked for at the same time, each by one thread: small tensors are hardly faster on more
         self._opening, self.threads = Lock(), 1 if self.count > 1 and chosen() == CPU else None
 
@@ -206,12 +213,12 @@ class Interpreter:
             nodes, fed, constants = self._region(wanted, here)
             values = {name: self._some(name, chunk, which, of) for name in fed}
             # what is declared of the inputs may differ from chunk to chunk
-            inputs = [self._declared(name, value) for name, value in values.items()]
-            key = (*wanted, "", *(i.SerializeToString().hex() for i in inputs))
+            key = (*wanted, "", *(_declaration(name, value) for name, value in values.items()))
             with self._opening:
                 if key not in self._sessions:
                     while len(self._sessions) >= _SESSIONS:
                         self._sessions.pop(next(iter(self._sessions)))
+                    inputs = [self._declared(name, value) for name, value in values.items()]
                     model = self._model_of(nodes, inputs, wanted, [self._constant(n) for n in constants])
                     self._sessions[key] = open_session(
                         model, providers=chosen(), arena=False, folder=self._folder, threads=self.threads
@@ -227,8 +234,18 @@ class Interpreter:
         listed = name not in self._given and np.ndim(value) <= 1
         return value if not of or isinstance(value, list) or listed or len(value) != of else value[which]
 
-    def _region(self, names: Iterable[str], here: dict[str, Kept]) -> tuple[list[onnx.NodeProto], list[str], list[str]]:
+    def _region(self, names: Iterable[str], here: dict[str, Kept]) -> Stretch:
         """The nodes between what is kept and tensors, what they are fed, and the parameters they read."""
+        key = tuple(names), frozenset(here)
+        found = self._regions.get(key)
+        if found is None:
+            found = self._found(*key)
+            if len(self._regions) >= _REGIONS:
+                self._regions = {}
+            self._regions[key] = found
+        return found
+
+    def _found(self, names: tuple[str, ...], here: frozenset[str]) -> Stretch:
         nodes: dict[int, onnx.NodeProto] = {}
         fed, constants = dict[str, None](), dict[str, None]()
         stack = [n for n in names if n not in here]
@@ -299,10 +316,8 @@ class Interpreter:
     def _declared(self, name: str, value: Any) -> onnx.ValueInfoProto:
         if isinstance(value, list):
             return _sequence_info(name, value)
-        kind = helper.np_dtype_to_tensor_dtype(np.asarray(value).dtype)
-        # inference reads the length of a list of sizes; everything else may change from chunk to chunk
-        listed = np.ndim(value) <= 1 and np.asarray(value).dtype.kind in "iu"
-        return helper.make_tensor_value_info(name, kind, list(np.shape(value)) if listed else [None] * np.ndim(value))
+        _, kind, sizes = _declaration(name, value)
+        return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(kind)), sizes)
 
     def _model_of(
         self,
@@ -315,6 +330,16 @@ class Interpreter:
         given = {info.name for info in inputs}
         graph = helper.make_graph([_but(node, given) for node in nodes], "nodes", inputs, found, constants)
         return helper.make_model(graph, opset_imports=self.model.opset_import, ir_version=self.model.ir_version)
+
+
+def _declaration(name: str, value: Any) -> tuple[str, str, tuple[int | None, ...]]:
+    """What is declared of a value: name, type, sizes; a plain tuple, as it is asked for of every chunk."""
+    if isinstance(value, list):
+        return name, str(value[0].dtype) if value else "", ()
+    array = np.asarray(value)
+    # inference reads the length of a list of sizes; everything else may change from chunk to chunk
+    listed = array.ndim <= 1 and array.dtype.kind in "iu"
+    return name, array.dtype.str, array.shape if listed else (None,) * array.ndim
 
 
 def _but(node: onnx.NodeProto, given: set[str]) -> onnx.NodeProto:

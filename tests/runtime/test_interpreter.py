@@ -51,6 +51,20 @@ def test_values_are_those_of_the_whole_network(model, chunks, limit) -> None:
         side.values["a"][3]
 
 
+def test_how_to_work_out_a_tensor_is_found_once_for_all_chunks(model, chunks, monkeypatch) -> None:
+    found = list[tuple[str, ...]]()
+    find = Interpreter._found
+    monkeypatch.setattr(Interpreter, "_found", lambda side, names, here: found.append(names) or find(side, names, here))
+    side = Interpreter(model, "", chunks * 5)
+    for node in model.graph.node[:4]:
+        side.run(node)
+    assert side.values["d"].shape(0) == (4, 4, 8, 8)
+    assert [("d" in here) for here in side._kept] == [True] + 14 * [False], "one chunk was asked for"
+    assert side.values["d"].shapes == [(4, 4, 8, 8), (4, 4, 8, 8), (3, 4, 8, 8)] * 5
+    assert len(found) == len(set(found)) and ("d",) in found
+    assert len(side._sessions) == 1, "chunks of another length are declared alike"
+
+
 def test_what_is_dropped_is_kept_as_long_as_others_are_made_of_it(model, chunks) -> None:
     store = Store(np.inf)
     side = Interpreter(model, "", chunks, store)
