@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from spa_cli.budget.constraints import Constraints
 from spa_cli.budget.ties import Ties
 from spa_cli.channels.groups import Group, Grouping
-from spa_cli.channels.ranking import Ranking
+from spa_cli.channels.ranking import Ranking, losses
 from spa_cli.channels.selection import Selection
 
 # of a wider group not every width is an option
@@ -60,7 +60,8 @@ class Menu:
         self.total = sum(grouping.groups[i].channels for i in self.eligible)
         self._axes = _axes(grouping, weights, constraints.min_channels)
         self.caps = {i: self._cap(i, constraints.max_group_ratio) for i in self.eligible}
-        self._lost = {i: np.concatenate([[0.0], np.cumsum(rankings[i].loss)]) for i in self.eligible}
+        lost = losses([rankings[i] for i in self.eligible])
+        self._lost = {i: np.concatenate([[0.0], np.cumsum(own)]) for i, own in zip(self.eligible, lost, strict=True)}
         self.dishes = {
             i: self._together([self._dish(k, constraints.round_to) for k in ties.of(i)])
             for i in self.caps

@@ -80,6 +80,13 @@ def test_aggregations_that_know_no_sign_refuse_scores_below_zero(name, tmp_path)
         rankings(analysed(NET), f"scores:{tmp_path / 's.npz'}", aggregation=name)
 
 
+@pytest.mark.parametrize("normalisation", ["none", "standard", "gaussian", "hierarchical"])
+def test_a_budget_is_met_whatever_the_sign_of_scores(normalisation) -> None:
+    options = {"method": "l2", "aggregation": "rss", "normalisation": normalisation, "round_to": 1}
+    done = spa_cli.prune(model_path("digits_resnet"), target_macs=0.8, repair=False, **options)
+    assert 0.78 <= done.after.macs / done.before.macs <= 0.8
+
+
 def test_two_files_of_scores_are_two_criteria(tmp_path) -> None:
     first = {"w1": np.tile(np.arange(5.0), (4, 1)), "w2": np.ones((4, 6))}
     second = {"w1": np.tile(np.arange(5.0)[::-1], (4, 1)), "w2": np.ones((4, 6))}
