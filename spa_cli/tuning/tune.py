@@ -104,7 +104,9 @@ def tuned(
     rate = None if asked.lr == "auto" else float(asked.lr)
     begun = time.monotonic()
     white = whitened(small, match.gradients.names, batches, seed, states)
-    done = train(match, batches, judges, ways, asked, seed, rate, focus.output, step_done, white, begun)
+    # weights that too high a rate sends off are judged like any others
+    with np.errstate(over="ignore", invalid="ignore"):
+        done = train(match, batches, judges, ways, asked, seed, rate, focus.output, step_done, white, begun)
     return Tuned(
         training=done,
         terms=match.terms,

@@ -51,6 +51,14 @@ def test_the_same_seed_gives_the_same_file(small, tmp_path) -> None:
     assert files[0].read_bytes() == files[1].read_bytes() != small.read_bytes()
 
 
+def test_too_high_a_rate_leaves_the_file_as_it_was(small, tmp_path) -> None:
+    """Weights that are sent off overflow, of which nothing is told but that no step did better."""
+    out = tmp_path / "tuned.onnx"
+    result = spa_cli.tune(small, RESNET, out, calib=CALIB, epochs=30, lr=0.99)
+    assert result.tuned.training.weights is None
+    assert onnx.load(out).graph == onnx.load(small).graph
+
+
 def test_a_model_that_only_counts_is_refused(tmp_path) -> None:
     model = build(
         """(float[N,3,6,6] x) => (int64 k) {
