@@ -317,7 +317,7 @@ class Interpreter:
         if isinstance(value, list):
             return _sequence_info(name, value)
         _, kind, sizes = _declaration(name, value)
-        return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(kind)), sizes)
+        return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(kind), sizes)
 
     def _model_of(
         self,
@@ -332,14 +332,14 @@ class Interpreter:
         return helper.make_model(graph, opset_imports=self.model.opset_import, ir_version=self.model.ir_version)
 
 
-def _declaration(name: str, value: Any) -> tuple[str, str, tuple[int | None, ...]]:
+def _declaration(name: str, value: Any) -> tuple[str, Any, tuple[int | None, ...]]:
     """What is declared of a value: name, type, sizes; a plain tuple, as it is asked for of every chunk."""
     if isinstance(value, list):
-        return name, str(value[0].dtype) if value else "", ()
+        return name, value[0].dtype if value else None, ()
     array = np.asarray(value)
     # inference reads the length of a list of sizes; everything else may change from chunk to chunk
     listed = array.ndim <= 1 and array.dtype.kind in "iu"
-    return name, array.dtype.str, array.shape if listed else (None,) * array.ndim
+    return name, array.dtype, array.shape if listed else (None,) * array.ndim
 
 
 def _but(node: onnx.NodeProto, given: set[str]) -> onnx.NodeProto:

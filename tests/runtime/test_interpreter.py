@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from spa_cli.runtime.interpreter import Interpreter
+from spa_cli.runtime.interpreter import Interpreter, _declaration
 from spa_cli.runtime.probe import probe
 from spa_cli.runtime.session import open_session
 from spa_cli.runtime.store import Store
@@ -135,3 +135,11 @@ def test_one_of_what_a_node_gives_is_at_hand_and_the_other_is_not() -> None:
         side.run(node)
     np.testing.assert_array_equal(side.values["a"][0], x[:, :3])
     np.testing.assert_array_equal(side.values["y"][0], x[:, :3] + x[:, 3:])
+
+
+def test_half_precision_of_either_kind_is_declared_as_it_is() -> None:
+    """NumPy knows bfloat16 by its size alone: as a word it would be nothing."""
+    for kind in (onnx.TensorProto.BFLOAT16, onnx.TensorProto.FLOAT16):
+        value = np.zeros((2, 3), onnx.helper.tensor_dtype_to_np_dtype(kind))
+        _, found, sizes = _declaration("x", value)
+        assert (onnx.helper.np_dtype_to_tensor_dtype(found), sizes) == (kind, (None, None))
