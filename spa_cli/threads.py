@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from functools import cache
 from itertools import chain, islice
-from time import perf_counter
 from typing import Any, TypeVar
 
 _NAME = "OPENBLAS_NUM_THREADS"
@@ -66,8 +66,8 @@ def each(function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
 
 def _all(function: Callable[[S], T], items: list[S]) -> tuple[list[T], float]:
     """What a function gives of some items, and how long that takes."""
-    at = perf_counter()
-    return [function(item) for item in items], perf_counter() - at
+    at = time.perf_counter()
+    return [function(item) for item in items], time.perf_counter() - at
 
 
 def one_of_many() -> bool:
