@@ -25,7 +25,7 @@ from spa_cli.threads import each
 _SESSIONS, _REGIONS = 2, 256
 
 # the nodes between tensors, what they are fed, and the parameters they read
-Stretch = tuple[list[onnx.NodeProto], list[str], list[str]]
+_Region = tuple[list[onnx.NodeProto], list[str], list[str]]
 
 
 def last_uses(graph: Graph) -> dict[int, list[str]]:
@@ -106,7 +106,7 @@ class Interpreter:
         # a tensor, or a list of tensors where a node gives a sequence
         self.values: dict[str, Values] = {n: Values(self, n) for n in chunks[0]}
         self._sessions: dict[tuple[Any, ...], Any] = {}
-        self._regions: dict[tuple[tuple[str, ...], frozenset[str]], Stretch] = {}
+        self._regions: dict[tuple[tuple[str, ...], frozenset[str]], _Region] = {}
         # several chunks may be asked for at the same time, each by one thread: small tensors are hardly faster on more
         self._opening, self.threads = Lock(), 1 if self.count > 1 and chosen() == CPU else None
 
@@ -234,7 +234,7 @@ class Interpreter:
         listed = name not in self._given and np.ndim(value) <= 1
         return value if not of or isinstance(value, list) or listed or len(value) != of else value[which]
 
-    def _region(self, names: Iterable[str], here: dict[str, Kept]) -> Stretch:
+    def _region(self, names: Iterable[str], here: dict[str, Kept]) -> _Region:
         """The nodes between what is kept and tensors, what they are fed, and the parameters they read."""
         key = tuple(names), frozenset(here)
         found = self._regions.get(key)
@@ -245,7 +245,7 @@ class Interpreter:
             self._regions[key] = found
         return found
 
-    def _found(self, names: tuple[str, ...], here: frozenset[str]) -> Stretch:
+    def _found(self, names: tuple[str, ...], here: frozenset[str]) -> _Region:
         nodes: dict[int, onnx.NodeProto] = {}
         fed, constants = dict[str, None](), dict[str, None]()
         stack = [n for n in names if n not in here]
