@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
-from functools import cache
+from functools import cache, partial
 from itertools import chain, islice
 from typing import Any, TypeVar
 
@@ -80,6 +80,11 @@ def begin(function: Callable[..., T], *arguments: Any) -> Future[T]:
     import numpy as np
 
     return _pool().submit(copy_context().run, _called, function, arguments, np.geterr())
+
+
+def beside(function: Callable[..., T], *arguments: Any) -> Callable[[], T]:
+    """Begin something that is wanted later: what is called then gives it. On one core nothing is begun before that."""
+    return partial(function, *arguments) if cores() == 1 or one_of_many() else begin(function, *arguments).result
 
 
 def _called(function: Callable[..., T], arguments: tuple[Any, ...], errors: Any) -> T:

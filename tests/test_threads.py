@@ -116,6 +116,14 @@ def test_little_work_is_handed_over_together(monkeypatch) -> None:
     assert len(handed) in (0, 6), "what takes long is one item each, where there are several threads"
 
 
+def test_what_is_wanted_later_is_begun_where_there_are_cores() -> None:
+    names = [threads.beside(lambda n: (n, threading.current_thread()), n)() for n in range(3)]
+    assert [n for n, _ in names] == [0, 1, 2]
+    assert all((thread is threading.main_thread()) == (threads.cores() == 1) for _, thread in names)
+    within = threads.each(lambda n: (threads.beside(threading.current_thread)(), threading.current_thread()), range(3))
+    assert all(there is here for there, here in within), "of many nothing is begun by one of them"
+
+
 def test_each_within_each_is_one_after_the_other() -> None:
     def inner(n: int) -> list[tuple[int, str]]:
         return list(threads.each(lambda m: (m, threading.current_thread().name), range(n)))

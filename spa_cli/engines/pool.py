@@ -128,11 +128,13 @@ def spreading(asked: Asked) -> Iterator[None]:
 
 
 def pool_for(size: int, worth: int, most: int) -> Pool:
-    """That of the command, for pieces of a size that is worth sending, and of which there is room for several here;
-    else one after the other in this process.
+    """That of the command, for pieces of a size that is worth sending, or of which there is room for several here; else
+    that of this process, or one after the other where there isn't.
     """
     at = pool()
-    return at if size >= worth and (at.spread or size <= most) else _ALONE
+    if at.spread and size < worth:
+        at = _ALONE if cores() == 1 else _THREADS
+    return at if at.spread or size <= most else _ALONE
 
 
 def ahead(begun: Iterable[T], at: Pool | None = None, room: float = math.inf) -> Iterator[T]:

@@ -13,6 +13,9 @@ from spa_cli.obspa.parameter_path import ParameterPath, find_parameter
 from spa_cli.operators import record_of
 from spa_cli.operators.labelled import added_in, inner_range
 
+# of what is nowhere flat
+OPEN = (-math.inf, math.inf)
+
 
 @dataclass(frozen=True, eq=False)
 class Epilogue:
@@ -30,7 +33,7 @@ class Epilogue:
     join: Node | None = None
     other: str = ""
     path: tuple[Node, ...] = ()
-    flat: tuple[float, float] = (-math.inf, math.inf)
+    flat: tuple[float, float] = OPEN
 
     @property
     def after_norm(self) -> str:
@@ -124,4 +127,4 @@ def _flat(graph: Graph, target: str) -> tuple[float, float]:
     node = graph.only_reader(target)
     flat = record_of(node).flat if node is not None else None
     found = flat(node, lambda name: graph.array(name) if name in graph.parameters else None) if node and flat else None
-    return found or (-math.inf, math.inf)
+    return found or OPEN

@@ -21,7 +21,7 @@ from spa_cli.obspa.layers import Layer
 from spa_cli.obspa.moments import Moments, damped
 from spa_cli.obspa.refit import divider
 from spa_cli.obspa.region import Region
-from spa_cli.threads import each
+from spa_cli.threads import beside, each
 
 # relative to the mean of the diagonal of each Kronecker factor; early stopping does the rest
 DAMPING, _ITERATIONS = 1e-2, 3
@@ -91,11 +91,12 @@ def gauss_newton(block: Block, parts: Sequence[PairSamples], rng: np.random.Gene
     """The step (g, o, p) of the first layer's weights; ``rng`` draws what its preconditioner is measured with."""
     felt, read = Moments(), Moments()
     signs = (rng.choice(np.array([-1, 1], np.float32), part.y.shape) for part in parts)
-    for part, own in zip(parts, each(lambda pair: block.felt(*pair), zip(parts, signs, strict=True)), strict=True):
-        felt.add(own)
-        read.add(part.rows)
+    felt.add_all(each(lambda pair: block.felt(*pair), zip(parts, signs, strict=True)))
+    read.add_all(part.rows for part in parts)
     inner, outer = damped(felt.second, DAMPING), damped(read.second, DAMPING)
-    by_inner, by_outer = divider(inner, 0, often=True), divider(outer, 0, often=True)
+    divided = beside(divider, outer, 0, True)
+    wanted = np.asarray(sum(each(lambda part: block.gradient(part, block.missed(part)), parts)))
+    by_inner, by_outer = divider(inner, 0, often=True), divided()
     level = 0.1 * DAMPING * sum(part.rows.shape[1] for part in parts)
 
     def alone(error: Array) -> Array:
@@ -106,7 +107,6 @@ def gauss_newton(block: Block, parts: Sequence[PairSamples], rng: np.random.Gene
             sum(each(lambda part: block.curvature(part, step), parts)) + level * product(product(inner, step), outer)
         )
 
-    wanted = np.asarray(sum(each(lambda part: block.gradient(part, block.missed(part)), parts)))
     return conjugate_gradients(curvature, wanted, alone, _ITERATIONS)
 
 

@@ -21,8 +21,8 @@ _ENOUGH = 1024
 _FAR = 10
 # rows of a matrix that are worked on at once
 _STRIPE = 1024
-# rows of which a product is one piece of work
-_ROWS = 16_384
+# rows of which a product is one piece of work, and columns up to which so few are
+_ROWS, _NARROW = 4096, 2048
 
 
 T = TypeVar("T")
@@ -56,8 +56,8 @@ class Product:
     @staticmethod
     def of(x: Array, shift: Array | None) -> Product:
         """``x`` (g, n, p)."""
-        # of very wide ones several products at the same time would take too much
-        rows = _ROWS if x.shape[2] <= DOUBLE else x.shape[1]
+        # of wide ones many products are much to add up, of very wide ones several at the same time would take too much
+        rows = (_ROWS if x.shape[2] <= _NARROW else 4 * _ROWS) if x.shape[2] <= DOUBLE else x.shape[1]
         parts = each(partial(_product, shift), (x[:, at : at + rows] for at in range(0, x.shape[1], rows)))
         xx, sums = next(parts)
         for more, also in parts:
@@ -110,6 +110,23 @@ class Moments:
             if sum(w.shape[1] for w in self._waiting) >= max(x.shape[2] // 2, _ENOUGH):
                 self._take_up()
         self._count(x.shape[1], samples)
+
+    def add_all(self, parts: Iterable[Array]) -> None:
+        """Add rows part by part; products of several are made at the same time."""
+        rest = iter(parts)
+        for x in rest:
+            self.add(x)
+            if self._taken:
+                break
+
+        def multiplied(x: Array) -> Product | Array:
+            return Product.of(x.astype(np.float32, copy=False), self._shift) if enough(x) else x
+
+        for found in each(multiplied, rest):
+            if isinstance(found, Product):
+                self.add_product(found, 0)
+            else:
+                self.add(found)
 
     def add_product(self, product: Product, samples: int) -> None:
         """Add rows that were multiplied elsewhere, less the ``shift`` that these moments have; the first say it."""

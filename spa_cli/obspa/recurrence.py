@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from spa_cli.graph.model import Array, Graph
 from spa_cli.obspa.layers import Layer
-from spa_cli.obspa.refit import Observations, refit
+from spa_cli.obspa.observations import Observations, Split
+from spa_cli.obspa.refit import refit
 from spa_cli.obspa.shrinkage import POSITIONS
 from spa_cli.runtime.interpreter import Interpreter
 from spa_cli.surgery.cut import Cut
@@ -138,8 +139,8 @@ class Recurrence:
             given = np.concatenate([new_w[:, gates]] * part.x + [new_r[:, gates]] * part.h, 2)
             sides = [half for half, used in enumerate((part.x, part.h)) if used]
             offset = np.sum([new_b[:, half * w.shape[1] + gates] for half in sides], 0)
-            fit, judge = (Observations.joined(side) for side in zip(*seen, strict=True))
-            found = refit(fit, judge, given, offset, b is not None, rows=independent, judges_apart=True)
+            rows = Split.of(*zip(*seen, strict=True))
+            found = refit(rows, given, offset, b is not None, independent=independent, judges_apart=True)
             if found is None or found.damping is None:
                 continue
             dampings.append(found.damping)

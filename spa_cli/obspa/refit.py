@@ -13,17 +13,16 @@ from spa_cli.engines.pool import ahead, pool_for
 from spa_cli.graph.model import Array
 from spa_cli.obspa.cholesky import factored, product, solved
 from spa_cli.obspa.moments import Moments, damped
+from spa_cli.obspa.observations import Observations, Split, predict
 from spa_cli.obspa.shrinkage import oracle_approximating
 from spa_cli.obspa.wide import DOUBLE
-from spa_cli.threads import each
+from spa_cli.threads import beside
 
 # damping relative to the mean of diag H, beside that of the shrinkage; the best on held-back samples wins
 DAMPING = (1e-4, 1e-3, 1e-2, 1e-1)
 # the damping of the first of all alternations between weights and the targets that a flat activation leaves open, and
 # how many there are once the damping is chosen
 _FIRST, _ROUNDS = 1e-3, 4
-# rows that are worked on at once
-_LEAST_BLOCK, _BLOCK_BYTES = 2048, 16_000_000
 # inputs from which on a solution takes longer than to send what it depends on, and beyond which several of them at the
 # same time take too much memory
 _WORTH, _SEVERAL = 512, 4096
@@ -31,69 +30,6 @@ _WORTH, _SEVERAL = 512, 4096
 _FACTORED = 1024
 # what shrinkage leaves of a covariance at least
 _LEAST = 1e-3
-
-
-@dataclass(frozen=True, eq=False)
-class Observations:
-    """What a layer reads and what it should give: ``x`` (g, n, p), ``low`` and ``high`` (g, n, o).
-
-    Any value between ``low`` and ``high`` is as good as any other: they are equal, except where the activation that
-    follows is flat (below zero for Relu), which leaves a half-line.
-    """
-
-    x: Array
-    low: Array
-    high: Array
-
-    @staticmethod
-    def joined(parts: Sequence[Observations]) -> Observations:
-        """All rows of several chunks."""
-        x, low = (np.concatenate([getattr(p, f) for p in parts], 1) for f in ("x", "low"))
-        # where there is one right value each, it is not stored twice
-        exact = all(p.high is p.low for p in parts)
-        return Observations(x, low, low if exact else np.concatenate([p.high for p in parts], 1))
-
-    def part(self, which: slice) -> Observations:
-        """Some of the rows."""
-        return Observations(self.x[:, which], self.low[:, which], self.high[:, which])
-
-    def nearest(self, y: Array) -> Array:
-        """The allowed values nearest to ``y``."""
-        return np.clip(y, self.low, self.high)
-
-    @cached_property
-    def open(self) -> bool:
-        """Whether any target is a half-line."""
-        return not (np.isfinite(self.low).all() and np.isfinite(self.high).all())
-
-    @property
-    def numbers(self) -> bool:
-        """Whether nothing is NaN, and infinite only what is open to one side."""
-        bounded = (self.low < np.inf) & (self.high > -np.inf)
-        return bool(np.isfinite(self.x).all() and bounded.all())
-
-    def missed(self, w: Array, b: Array) -> Array:
-        """Mean squared distance of ``W x + b`` from what is allowed, per output; (g, o)."""
-
-        def of(part: Observations) -> Array:
-            y = predict(part.x, w, b)
-            y -= part.nearest(y)
-            return np.asarray(np.einsum("gno,gno->go", y, y))
-
-        total = sum(each(of, self.blocks()), np.zeros(b.shape))
-        return np.asarray(total / self.x.shape[1])
-
-    def blocks(self) -> Iterator[Observations]:
-        """The rows in parts that a cache holds: what is made of them is small, and nothing large is written."""
-        each = max(_LEAST_BLOCK, _BLOCK_BYTES // (4 * (self.x[:, 0].size + 3 * self.low[:, 0].size)))
-        return (self.part(slice(at, at + each)) for at in range(0, self.x.shape[1], each))
-
-
-def predict(x: Array, w: Array, b: Array) -> Array:
-    """``W x + b``; (g, n, o)."""
-    y = np.matmul(x, w.astype(np.float32).transpose(0, 2, 1))
-    y += b[:, None].astype(np.float32)
-    return np.asarray(y)
 
 
 class Known(NamedTuple):
@@ -135,16 +71,18 @@ class Problem:
         return self.against(self.w0, self.b0)
 
     def solve(
-        self, damping: float | Array, rounds: int, start: tuple[Array, Array] | None = None
+        self, damping: float | Array, rounds: int, near: tuple[Array, Array] | None = None
     ) -> tuple[Array, Array]:
-        """Weights (g, o, p) and intercepts (g, o); ``start``: what is known of the targets to begin with (``first``).
+        """Weights (g, o, p) and intercepts (g, o); ``near``: of both those whose targets are taken to begin with.
 
         Where the targets leave room, they are replaced by the allowed values nearest to the fit and the fit is
         repeated: each such step lowers the distance to what is allowed (projections onto two convex sets).
         """
         again = rounds - 1 if self.rows.open else 0
-        by_h, given = divider(self.h, damping, often=again > 0), self._given()
-        w, b = self._known(given, *(start or self.first)).fit(by_h)
+        divided, given = beside(divider, self.h, damping, again > 0), self._given()
+        start = self.against(*near) if near else self.first
+        by_h = divided()
+        w, b = self._known(given, *start).fit(by_h)
         for _ in range(again):
             w, b = self._known(given, *self.against(w, b)).fit(by_h)
         return w, b
@@ -199,31 +137,30 @@ class Fit:
 
 
 def refit(
-    fit: Observations,
-    held_back: Observations,
+    rows: Split,
     w0: Array,
     b0: Array,
     centred: bool,
     shift_only: bool = False,
-    rows: int = 0,
+    independent: int = 0,
     judges_apart: bool = False,
 ) -> Fit | None:
     """What does best on held-back samples; ``None`` where nothing beats ``w0``, ``b0``.
 
     Damping is chosen with one part of the samples fitted and the other judging; the result is fitted to all.
-    ``shift_only``: the weights have to stay, intercepts may move (bias correction). ``rows``: independent ones among
-    those to fit to (0: all). ``judges_apart``: those that judge are not fitted to in the end either.
+    ``shift_only``: the weights have to stay, intercepts may move (bias correction). ``independent``: rows among those
+    to fit to (0: all). ``judges_apart``: those that judge are not fitted to in the end either.
     """
-    loss = judged(held_back)
+    fit, loss = rows.fit, rows.held_back.judge()
     best, moves = loss(w0, b0), False
     damping: float | Array | None = None
     trial = w0, b0
-    if centred and (moved := loss(w0, shifted(fit, w0, b0))) < best:
+    if centred and (moved := loss(w0, fit.shifted(w0, b0))) < best:
         best, moves = moved, True
     if not shift_only:
         part = Problem(fit, w0, b0, centred)
         n = fit.x.shape[1]
-        shrinkage = np.array([oracle_approximating(h, min(rows or n, n)) for h in part.h])
+        shrinkage = np.array([oracle_approximating(h, min(independent or n, n)) for h in part.h])
         # (1 - rho) H + rho mu I is H + rho / (1 - rho) mu I, but for a factor
         # which targets are nearest hardly depends on the damping: all candidates are fitted to the same
         start = part.against(*part.solve(_FIRST, 1)) if fit.open else part.first
@@ -233,25 +170,8 @@ def refit(
                 best, damping, trial = reached, candidate, found
     if damping is None and not moves:
         return None
-    everything = fit if judges_apart else Observations.joined([fit, held_back])
+    everything = fit if judges_apart else rows.rows
     if damping is None:
-        return Fit(w0.copy(), shifted(everything, w0, b0), None)
+        return Fit(w0.copy(), everything.shifted(w0, b0), None)
     whole = Problem(everything, w0, b0, centred)
-    return Fit(*whole.solve(damping, _ROUNDS, whole.against(*trial)), float(np.mean(damping)))
-
-
-def judged(rows: Observations) -> Callable[[Array, Array], float]:
-    """What weights and intercepts miss on these rows, relative to the spread of each output."""
-    # an output that is off nearly always has hardly any: what it misses must not outweigh all others
-    spread = np.clip(0, rows.low, rows.high).var(1, dtype=np.float64)
-    scale = np.maximum(spread, max(1e-2 * float(spread.mean()), 1e-12))
-    return lambda w, b: float((rows.missed(w, b) / scale).mean())
-
-
-def shifted(rows: Observations, w: Array, b: Array) -> Array:
-    """Intercepts for which the mean of what is missed is zero."""
-    total = np.zeros(b.shape)
-    for part in rows.blocks():
-        y = predict(part.x, w, b)
-        total += (part.nearest(y) - y).sum(1, dtype=np.float64)
-    return np.asarray(b + total / rows.x.shape[1])
+    return Fit(*whole.solve(damping, _ROUNDS, trial), float(np.mean(damping)))

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from spa_cli.graph.model import Array
-from spa_cli.obspa.epilogue import norm_scale, per_row
+from spa_cli.obspa.epilogue import OPEN, norm_scale, per_row
 from spa_cli.obspa.layers import Layer
-from spa_cli.obspa.refit import Observations
+from spa_cli.obspa.observations import Observations
 from spa_cli.obspa.unfit import Unfit
 from spa_cli.runtime.interpreter import Interpreter
 from spa_cli.surgery.cut import Cut
@@ -83,13 +83,16 @@ class Regression:
             raise Unfit("its output can't be aligned with the original's")
         low, high = self._before_norm(low, high)
         fixed = self._pruned.value(layer.around.fixed_bias, chunk)
-        if fixed is not None:
-            shift = self._fixed(fixed, chunk, rows)
-            low, high = low - shift, high - shift
-        return Observations(inputs, low.astype(np.float32, copy=False), high.astype(np.float32, copy=False))
+        shift = None if fixed is None else self._fixed(fixed, chunk, rows)
+
+        def single(bound: Array) -> Array:
+            return (bound if shift is None else bound - shift).astype(np.float32, copy=False)
+
+        return Observations.of(inputs, (low, high), single)
 
     def allowed(self, chunk: int, pick: Callable[[Array], Array]) -> tuple[Array, Array]:
-        """The least and the greatest value that is as good as the dense one, behind the norm.
+        """The least and the greatest value that is as good as the dense one, behind the norm; where no other is, the
+        same array twice.
 
         Of the values that ``pick`` takes of a tensor shaped like the output; less what the other branch gives.
         Raises Unfit where the two networks can't be aligned.
@@ -103,7 +106,7 @@ class Regression:
             raise Unfit("its output can't be aligned with the original's")
         z = pick(wanted)
         low, high = z, z
-        if self.joined or not around.join:
+        if around.flat != OPEN and (self.joined or not around.join):
             below, above = np.float32(around.flat[0]), np.float32(around.flat[1])
             low = np.where(z >= above, above, np.where(z <= below, np.float32(-np.inf), z))
             high = np.where(z <= below, below, np.where(z >= above, np.float32(np.inf), z))
@@ -112,8 +115,9 @@ class Regression:
             other = self._pruned.values[around.other][chunk] if held is None else held
             if np.shape(other) != np.shape(wanted):
                 raise Unfit("the branch it meets has another shape")
-            ours = pick(other)
-            low, high = low - ours, high - ours
+            ours, one = pick(other), low is high
+            low = low - ours
+            high = low if one else high - ours
         return low, high
 
     def _before_norm(self, low: Array, high: Array) -> tuple[Array, Array]:
@@ -122,6 +126,9 @@ class Regression:
             return low, high
         s, mean, beta = (v.astype(np.float32).reshape(len(low), 1, -1) for v in after)
         safe = np.where(np.abs(s) < 1e-12, np.float32(1), s)
+        if low is high:
+            low = (low - beta) / safe + mean
+            return low, low
         low, high = (low - beta) / safe + mean, (high - beta) / safe + mean
         return np.minimum(low, high), np.maximum(low, high)
 

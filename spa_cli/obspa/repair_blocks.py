@@ -8,7 +8,8 @@ from spa_cli.graph.model import Array
 from spa_cli.obspa.blocks import Blocks
 from spa_cli.obspa.layers import Layer
 from spa_cli.obspa.moments import Moments
-from spa_cli.obspa.refit import Fit, Observations, Problem, judged, refit, shifted
+from spa_cli.obspa.observations import Observations, Split
+from spa_cli.obspa.refit import Fit, Problem, refit
 from spa_cli.obspa.regression import Regression
 from spa_cli.obspa.writing import write
 from spa_cli.runtime.interpreter import Interpreter
@@ -17,32 +18,30 @@ Rounded = tuple[dict[str, Array], Array]
 
 
 def repair_blocks(
-    layer: Layer, problem: Regression, rows: tuple[Observations, Observations], independent: int, pruned: Interpreter
+    layer: Layer, problem: Regression, rows: Split, independent: int, pruned: Interpreter
 ) -> tuple[Fit | None, str]:
     """Fit in full precision, round in blocks as before, and write that; what was fitted, and why not the weights.
 
     A fit to one part of the samples is rounded and judged by the other: what rounding costs may be more than what a fit
     saves, since the weights that are there are rounded already. An offset, which is not rounded, may move in any case.
     """
-    fit, held = rows
     w0, b0, centred = problem.matrix, problem.offset, problem.centred
-    found = refit(fit, held, w0, b0, centred, False, independent)
+    found = refit(rows, w0, b0, centred, False, independent)
     why = ""
     if found is not None and found.damping is not None:
         assert isinstance(layer.stored, Blocks)
-        w, b = Problem(fit, w0, b0, centred).solve(found.damping, 1)
-        _, w = _rounded(layer, problem, fit, w, pruned)
-        loss = judged(held)
-        if loss(w, shifted(fit, w, b) if centred else b) < loss(w0, b0):
-            everything = Observations.joined([fit, held])
-            arrays, w = _rounded(layer, problem, everything, found.w, pruned)
-            b = shifted(everything, w, found.b) if centred else found.b
+        w, b = Problem(rows.fit, w0, b0, centred).solve(found.damping, 1)
+        _, w = _rounded(layer, problem, rows.fit, w, pruned)
+        loss = rows.held_back.judge()
+        if loss(w, rows.fit.shifted(w, b) if centred else b) < loss(w0, b0):
+            arrays, w = _rounded(layer, problem, rows.rows, found.w, pruned)
+            b = rows.rows.shifted(w, found.b) if centred else found.b
             for name, value in arrays.items():
                 pruned.write(name, value)
             write(layer, problem, Fit(w, b, None), pruned, w)
             return Fit(w, b, found.damping), ""
         why = f"rounded to {layer.stored.bits} bits no fit did better on held-back samples"
-        found = refit(fit, held, w0, b0, centred, True, independent) if centred else None
+        found = refit(rows, w0, b0, centred, True, independent) if centred else None
     if found is not None:
         write(layer, problem, found, pruned, w0)
     return found, why

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from spa_cli.calibration.chunks import positions
 from spa_cli.graph.model import Array
 from spa_cli.memory import portion
 from spa_cli.obspa.layers import INTEGERS, Layer
+from spa_cli.obspa.observations import Observations, Split
 from spa_cli.obspa.pairs import Pair
 from spa_cli.obspa.recurrence import Recurrence, followed
 from spa_cli.obspa.refine import refine
-from spa_cli.obspa.refit import Fit, Observations, refit
+from spa_cli.obspa.refit import Fit, refit
 from spa_cli.obspa.regression import Regression, fitted
 from spa_cli.obspa.repair_blocks import repair_blocks
 from spa_cli.obspa.shrinkage import POSITIONS
@@ -35,7 +34,7 @@ def repair_layer(sides: Sides, layer: Layer) -> None:
     operand = layer.weight(pruned.parameter, work.shape)
     if not sides.has(layer.x) or operand is None:
         return
-    declared = layer.takes(sides.dense.peek([layer.x], 0)[0]) and layer.takes(pruned.values[layer.x][0])
+    declared = layer.takes(pruned.values[layer.x][0])
     if layer.unfit == INTEGERS or not declared:
         report.kept[layer.node.label] = layer.unfit if declared else "its input has a rank that was not declared"
         return
@@ -59,7 +58,7 @@ def repair_layer(sides: Sides, layer: Layer) -> None:
     if layer.packed and not fixed:
         _tell(sides, layer, *repair_blocks(layer, problem, rows, independent, pruned))
         return
-    found = refit(*rows, problem.matrix, problem.offset, problem.centred, fixed, independent)
+    found = refit(rows, problem.matrix, problem.offset, problem.centred, fixed, independent)
     if found is not None:
         write(layer, problem, found, pruned, operand)
     _tell(sides, layer, found, unfit)
@@ -90,7 +89,7 @@ def _repair_recurrent(sides: Sides, layer: Layer) -> None:
 def repair_together(sides: Sides, members: list[Layer]) -> None:
     """Refit a weight that several layers read to all of them; offsets of their own stay as they are."""
     work, dense, pruned, report = sides.work, sides.dense, sides.pruned, sides.report
-    first, parts, samples = members[0], list[tuple[Observations, Observations]](), 0
+    first, parts, samples = members[0], list[Split](), 0
     operand, labels = first.weight(pruned.parameter, work.shape), [m.node.label for m in members]
     if operand is None or not all(sides.has(m.x) for m in members) or all(sides.same(m.x) for m in members):
         return
@@ -101,15 +100,15 @@ def repair_together(sides: Sides, members: list[Layer]) -> None:
             sides.run_targets(each, problem)
             found = _collect(sides, each, problem, len(members))
             own = 0 * problem.offset if first.common else problem.offset
-            parts.append((_less(found[0], own), _less(found[1], own)))
+            parts.append(Split(found.rows.less(own), found.cut))
             samples += _fitted(sides, each)
     except Unfit as why:
         report.kept.update(dict.fromkeys(labels, str(why)))
         return
     problem = Regression(first, work, dense, pruned, operand)
-    rows = [Observations.joined(side) for side in zip(*parts, strict=True)]
+    rows = Split.of([part.fit for part in parts], [part.held_back for part in parts])
     offset = problem.offset if first.common else np.zeros_like(problem.offset)
-    fit = refit(rows[0], rows[1], problem.matrix, offset, first.common, False, POSITIONS * samples)
+    fit = refit(rows, problem.matrix, offset, first.common, False, POSITIONS * samples)
     if fit is None:
         report.kept.update(dict.fromkeys(labels, _NO_BETTER))
         return
@@ -152,18 +151,13 @@ def refine_pair(sides: Sides, pair: Pair) -> bool:
     return True
 
 
-def _less(rows: Observations, offset: Array) -> Observations:
-    wide = offset[:, None].astype(np.float32)
-    return replace(rows, low=rows.low - wide, high=rows.high - wide)
-
-
 def _fitted(sides: Sides, layer: Layer) -> int:
     """Samples that a layer is fitted to."""
     shapes = sides.pruned.values[layer.x].shapes
     return sum(fitted(layer.samples(shape), at) for at, shape in enumerate(shapes))
 
 
-def _collect(sides: Sides, layer: Layer, problem: Regression, sharing: int = 1) -> tuple[Observations, Observations]:
+def _collect(sides: Sides, layer: Layer, problem: Regression, sharing: int = 1) -> Split:
     """Observations to fit and rows held back: of every four samples one, of chunks too small for that every fourth.
 
     ``sharing``: how many layers are fitted together.
@@ -174,15 +168,20 @@ def _collect(sides: Sides, layer: Layer, problem: Regression, sharing: int = 1) 
     room = int(min(_ROW_BYTES, portion(_ROW_SHARE)))
     limit = max(1, min(positions(samples, problem.matrix.shape[2]), room // max(wide * samples * sharing, 1)))
     fit, held = list[Observations](), list[Observations]()
+
+    def looked_at(one: tuple[int, Array | None]) -> tuple[Observations, bool]:
+        rows = problem.rows(*one)
+        return rows, rows.numbers
+
     # all of them before any is looked at: what is drawn next must not depend on how far others came
     drawn = [(chunk, sides.where.of(layer, chunk, shape, limit)) for chunk, shape in enumerate(shapes)]
-    for chunk, rows in enumerate(each(lambda one: problem.rows(*one), drawn)):
+    for chunk, (rows, numbers) in enumerate(each(looked_at, drawn)):
+        if not numbers:
+            raise Unfit("it reads or gives NaN or infinity on some samples")
         count, total = layer.samples(shapes[chunk]), rows.x.shape[1]
         cut = fitted(count, chunk) * (total // count)
         fit.append(rows.part(slice(cut)))
         held.append(rows.part(slice(cut, None)))
     if not sum(h.x.shape[1] for h in held) or not sum(f.x.shape[1] for f in fit):
         raise Unfit("no samples could be held back")
-    if not all(rows.numbers for rows in (*fit, *held)):
-        raise Unfit("it reads or gives NaN or infinity on some samples")
-    return Observations.joined(fit), Observations.joined(held)
+    return Split.of(fit, held)

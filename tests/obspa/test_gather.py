@@ -44,6 +44,17 @@ def test_products_from_elsewhere_are_as_good_as_rows(sizes, moved) -> None:
         np.testing.assert_allclose(h, np.cov(x.T, bias=True), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("sizes", [[1500, 1100, 40, 2000, 30], [40, 1500, 1100], [30, 40], []])
+def test_parts_that_are_multiplied_at_the_same_time_add_up_to_the_same(sizes) -> None:
+    parts, one_by_one, at_once = _rows(sizes, 30.0), Moments(), Moments()
+    for rows in parts:
+        one_by_one.add(rows)
+    at_once.add_all(iter(parts))
+    assert (at_once.n, at_once.rows) == (one_by_one.n, one_by_one.rows) == (sum(sizes), sum(sizes))
+    for name, value in one_by_one.packed().items() if sizes else ():
+        np.testing.assert_array_equal(at_once.packed()[name], value, name)
+
+
 def test_rows_travel_where_they_are_fewer_than_their_product_or_nothing_is_known_of_others() -> None:
     many, few = _rows([1200, 50], 0.0)
     assert enough(many) and not enough(few)

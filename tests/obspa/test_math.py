@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from spa_cli.obspa.moments import Moments
-from spa_cli.obspa.refit import Observations, Problem, predict, refit
+from spa_cli.obspa.observations import Observations, Split, predict
+from spa_cli.obspa.refit import Problem, refit
 from spa_cli.obspa.saliency import Consumer, Rigid, convex, greedy, inverse, inverse_root
 
 
@@ -116,13 +117,13 @@ def test_missed_is_the_distance_to_what_is_allowed() -> None:
 def test_a_fit_that_does_not_help_is_refused(rng) -> None:
     x, w0 = rng.normal(size=(200, 6)), rng.normal(size=(1, 3, 6))
     t = x @ w0[0].T
-    assert refit(exact(x[:150], t[:150]), exact(x[150:], t[150:]), w0, np.zeros((1, 3)), False) is None
+    assert refit(Split(exact(x, t), 150), w0, np.zeros((1, 3)), False) is None
 
 
 def test_weights_that_have_to_stay_get_a_new_offset(rng) -> None:
     x, w0 = rng.normal(size=(200, 6)), rng.normal(size=(1, 3, 6))
     t = x @ w0[0].T + [1.0, -2.0, 0.5]
-    found = refit(exact(x[:150], t[:150]), exact(x[150:], t[150:]), w0, np.zeros((1, 3)), True, shift_only=True)
+    found = refit(Split(exact(x, t), 150), w0, np.zeros((1, 3)), True, shift_only=True)
     assert found is not None
     assert found.damping is None
     assert np.array_equal(found.w, w0)
@@ -220,7 +221,7 @@ def test_those_that_judge_apart_are_not_fitted_to(rng) -> None:
     fit, judge = exact(x[:150], (x[:150] @ w.T).astype(np.float32)), exact(x[150:], (x[150:] @ w.T).astype(np.float32))
     noisy = Observations(judge.x, judge.low + 0.3, judge.high + 0.3)
     start = np.zeros((1, 3, 6)), np.zeros((1, 3))
-    apart, whole = (refit(fit, noisy, *start, True, judges_apart=each) for each in (True, False))
+    apart, whole = (refit(Split.of([fit], [noisy]), *start, True, judges_apart=each) for each in (True, False))
     assert np.allclose(apart.b, 0, atol=1e-3)
     assert np.allclose(whole.b, 0.3 * 50 / 200, atol=1e-2)
 
@@ -246,5 +247,5 @@ def test_an_output_that_is_off_nearly_always_does_not_outweigh_the_others() -> N
         return Observations(x, low, high)
 
     fit, held = rows(20), rows(40)
-    found = refit(fit, held, w, np.zeros((1, 2)), centred=True)
+    found = refit(Split.of([fit], [held]), w, np.zeros((1, 2)), centred=True)
     assert found is None or found.damping is None
