@@ -90,7 +90,7 @@ class Block:
 def gauss_newton(block: Block, parts: Sequence[PairSamples], rng: np.random.Generator) -> Array:
     """The step (g, o, p) of the first layer's weights; ``rng`` draws what its preconditioner is measured with."""
     felt, read = Moments(), Moments()
-    signs = (rng.choice(np.array([-1, 1], np.float32), part.y.shape) for part in parts)
+    signs = (np.copysign(np.float32(1), rng.random(part.y.shape, np.float32) - 0.5) for part in parts)
     felt.add_all(each(lambda pair: block.felt(*pair), zip(parts, signs, strict=True)))
     read.add_all(part.rows for part in parts)
     inner, outer = damped(felt.second, DAMPING), damped(read.second, DAMPING)

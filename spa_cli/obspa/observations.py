@@ -9,10 +9,11 @@ from functools import cached_property
 import numpy as np
 
 from spa_cli.graph.model import Array
+from spa_cli.obspa.moments import summed
 from spa_cli.threads import each
 
 # rows that are worked on at once
-_LEAST_BLOCK, _BLOCK_BYTES = 2048, 16_000_000
+_LEAST_BLOCK, _BLOCK_BYTES = 256, 16_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +88,7 @@ class Observations:
 
         def of(part: Observations) -> Array:
             y = predict(part.x, w, b)
-            return np.asarray((part.nearest(y) - y).sum(1, dtype=np.float64))
+            return summed(part.nearest(y) - y)
 
         return np.asarray(b + sum(each(of, self.blocks()), np.zeros(b.shape)) / self.x.shape[1])
 
