@@ -45,10 +45,11 @@ def rank(
     """
     known, each = dict[int, Ranking](), list[float]()
     room = portion(_SHARE)
-    every, progress = enumerate(grouping.groups), tracked(grouping.groups)
-    begun = (_begun(f"ranking-{i}", partial(_read_by, group, found, i, room)) for i, group in every)
-    largest = max((found.bytes(i) for i, _ in enumerate(grouping.groups)), default=0)
-    for i, done in enumerate(ahead(begun, room=room // max(largest, 1) - 1)):
+    sizes, progress = [found.bytes(i) for i, _ in enumerate(grouping.groups)], tracked(grouping.groups)
+    # what takes longest first: else one core has it alone in the end
+    every = sorted(range(len(sizes)), key=lambda i: -sizes[i])
+    begun = (_begun(f"ranking-{i}", partial(_read_by, grouping.groups[i], found, i, room)) for i in every)
+    for i, done in zip(every, ahead(begun, room=room // max(max(sizes, default=0), 1) - 1), strict=True):
         next(progress)
         ranked = done()
         if ranked is not None:
