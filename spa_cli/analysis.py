@@ -27,9 +27,11 @@ from spa_cli.operators.blocks import Block, find_blocks
 from spa_cli.operators.rewrite import cut
 from spa_cli.operators.states import find_pairs
 from spa_cli.runtime.dimensions import input_shapes, other_sizes
+from spa_cli.runtime.first_run import shapes_of
 from spa_cli.runtime.fitting import Fitting
 from spa_cli.runtime.inputs import declared, input_dims
 from spa_cli.runtime.observe import observe
+from spa_cli.runtime.session import Feeds
 from spa_cli.shown import Shown
 from spa_cli.surgery.cut import Cut
 from spa_cli.text import count, one_line, plural
@@ -141,6 +143,14 @@ def analyse_model(
     state = analyse(graph, known, shrinking)
     grouping = _trained(graph, build_groups(state))
     return Analysis(source, graph, shapes, others, state, grouping, Costs(graph, state, grouping))
+
+
+def analysed_as_it_ran(
+    source: Source, analysis: Analysis, feeds: Feeds, shrinking: Sequence[tuple[str, str]] | None = None
+) -> Analysis:
+    """At the shapes of inputs that a model ran on, made up: those that it was analysed at first need not run."""
+    shapes = shapes_of(feeds)
+    return analysis if shapes == analysis.input_shapes else analyse_model(source, shapes, shrinking=shrinking)
 
 
 def fitting(

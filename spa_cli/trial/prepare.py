@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from spa_cli.analysis import Analysis, analyse_model
+from spa_cli.analysis import Analysis, analyse_model, analysed_as_it_ran
 from spa_cli.budget.patterns import check_patterns
 from spa_cli.calibration.judging import first_of, judging_samples, or_feeds
 from spa_cli.calibration.read import Data, read_data
@@ -20,7 +20,7 @@ from spa_cli.obspa.curvature import Curvature
 from spa_cli.progress import note, stage
 from spa_cli.request import Request
 from spa_cli.runtime.explained import explained
-from spa_cli.runtime.first_run import first_run, shapes_of
+from spa_cli.runtime.first_run import first_run
 from spa_cli.tidy.optional_inputs import by_habit, untidy
 from spa_cli.tidy.steps import UNASKED, tidied
 from spa_cli.trial.tidying import differs, tidied_by_what_holds
@@ -102,9 +102,8 @@ def _analyse(source: Source, request: Request, of_many: bool, data: Data | None 
     first = None if held is None else first_of(analysis.graph, held, VERIFY_SAMPLES)
     feeds, reference = first_run(source, analysis.graph, analysis.state.shapes, analysis.shapes_to_try, first)
     warnings += check_numbers(source.name, analysis.graph, reference)
-    if data.fit is None and (shapes := shapes_of(feeds)) != analysis.input_shapes:
-        # the shapes that were guessed first don't run
-        analysis = analyse_model(source, shapes, shrinking=options.shrinking)
+    if data.fit is None:
+        analysis = analysed_as_it_ran(source, analysis, feeds, options.shrinking)
         _require_prunable(source, analysis)
     held = held or or_feeds(
         source, feeds, lambda: judging_samples(analysis, options, focus, data), data.test is not None

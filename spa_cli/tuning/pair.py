@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from spa_cli.analysis import analyse_model
+from spa_cli.analysis import analyse_model, analysed_as_it_ran
 from spa_cli.calibration.chunks import Calibration
 from spa_cli.calibration.fitting import fitted_to
 from spa_cli.calibration.focus import Focus
@@ -59,6 +59,8 @@ class Pair:
         held = judging_samples(analysis, options, focus, data) if data.fit is not None else None
         first = None if held is None else first_of(analysis.graph, held, _SAMPLES)
         feeds, reference = first_run(original, analysis.graph, analysis.state.shapes, analysis.shapes_to_try, first)
+        if data.fit is None:
+            analysis = analysed_as_it_ran(original, analysis, feeds)
         held = held or or_feeds(original, feeds, lambda: judging_samples(analysis, options, focus, data))
         subject = Subject(original, analysis, feeds, reference, held, data, said=options.judge_as)
         subject.panel  # noqa: B018 - raises UsageError, before any work, for what --as says and is not so

@@ -29,3 +29,19 @@ def test_of_data_all_are_seen(tmp_path) -> None:
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(4000, 8)).astype(np.float32))
     tuned = spa_cli.tune(small, NARROW, epochs=1, calib=tmp_path / "x.npy").tuned
     assert tuned.samples.startswith("3744 samples")
+
+
+def test_without_data_samples_are_of_a_length_that_runs() -> None:
+    """The first guess at a free length is less than its end is sliced from: a reflection has to fit in."""
+    model = build(
+        '(float[N,L] x) => (y) { a = Pad<mode="reflect">(x, pads)  b = Unsqueeze(a, one)  c = Conv(b, w)  d = Relu(c)'
+        "  e = Conv(d, v)  y = ReduceMean<keepdims=0>(e, last) }",
+        w=(8, 1, 64),
+        v=(4, 8, 3),
+        pads=np.array([0, 0, 0, 64]),
+        one=np.array([1]),
+        last=np.array([2]),
+    )
+    small = spa_cli.prune(model, ratio=0.3, method="l1").model
+    found = spa_cli.tune(small, model, epochs=1, samples=64).tuned
+    assert found.trained == 2 and found.samples.startswith("64 synthetic samples")
