@@ -219,10 +219,10 @@ class Emitter:
         return values[0] if len(values) == 1 else self.op("Concat", *values, axis=axis)
 
     def expand(self, value: Value, shape: Value) -> Value:
-        """Broadcast to a shape, as the model runs."""
+        """Broadcast to a shape of as many axes, as the model runs."""
         if self.opset >= 8:
             return self.op("Expand", value, shape)
-        raise NoAdjoint("needs opset 8, which has Expand")
+        return self.op("Tile", value, shape / self.shape(value))
 
     def zeros(self, shape: Value, dtype: int) -> Value:
         """Zeros of a shape, as the model runs."""

@@ -21,6 +21,11 @@ def test_reduction(operator, keep, opset, axes) -> None:
     check_any(f"y = {operator}<keepdims={keep}{attribute}>(x{given})", inputs, weights, ["x"], opset=opset)
 
 
+@pytest.mark.parametrize("call", ["ReduceMean<axes=[1], keepdims=0>", "ReduceSum<keepdims=0>", "GlobalAveragePool"])
+def test_before_there_was_expand(call) -> None:
+    check_any(f"y = {call}(x)", {"x": noise(2, 3, 2, 4)}, {}, ["x"], opset=7)
+
+
 @pytest.mark.parametrize("operator", ["Softmax", "LogSoftmax"])
 @pytest.mark.parametrize(("opset", "axis"), [(11, 1), (11, 2), (13, 1), (13, -1)])
 def test_softmax(operator, opset, axis) -> None:
