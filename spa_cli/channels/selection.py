@@ -116,6 +116,14 @@ class Selection:
         alive = self._alive[rows].all(1)
         return [np.flatnonzero(alive & keep[slots]) for keep in self.kept[index]]
 
+    def for_each(self, rows: Rows, of: Rows) -> list[NDArray[np.int64]] | None:
+        """The same for each index of another axis, ``of``, where that tells the blocks apart; ``None`` otherwise."""
+        blocks = self.blocks(rows)
+        if blocks is None:
+            return None
+        which = self._block(of, int(self._group_of[rows].max()) - 1)
+        return None if which is None or (which < 0).any() else [blocks[b] for b in which]
+
     def _block(self, rows: Rows, index: int) -> NDArray[np.int64] | None:
         blocks = self._grouping.groups[index].blocks
         beside = np.isin(rows, blocks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,13 +38,15 @@ class Pair:
 class State:
     """An input that carries a state, and the output that gives it back; both keep the same ``kept`` indices.
 
-    ``kept``: by axis; ``sizes``: of those axes before.
+    ``kept``: by axis; ``sizes``: of those axes before. ``along``: of an axis that keeps different indices for each
+    index of another (dimensions of each head), that other one; ``kept`` are as many tuples then as it had indices.
     """
 
     input: str
     output: str
-    kept: Mapping[int, tuple[int, ...]]
+    kept: Mapping[int, tuple[Any, ...]]
     sizes: Mapping[int, int]
+    along: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, str]:
@@ -53,49 +55,86 @@ class State:
 
     def narrowed(self, value: Array) -> Array:
         """What the pruned model has of a state of the original."""
-        for axis, kept in self.kept.items():
+        # while the other axis still has all of its indices
+        for axis in sorted(self.kept, key=lambda axis: axis not in self.along):
             if value.shape[axis] == self.sizes[axis]:
-                value = np.take(value, kept, axis)
+                value = np.take_along_axis(value, self._index(axis, value.ndim), axis)
         return value
 
     def widened(self, value: Array) -> Array:
         """A state of the pruned model as one of the original, zero where channels are gone."""
-        for axis, kept in self.kept.items():
+        for axis in sorted(self.kept, key=lambda axis: axis in self.along):
             wide = np.zeros((*value.shape[:axis], self.sizes[axis], *value.shape[axis + 1 :]), value.dtype)
-            np.moveaxis(wide, axis, 0)[list(kept)] = np.moveaxis(value, axis, 0)
+            np.put_along_axis(wide, self._index(axis, value.ndim), value, axis)
             value = wide
         return value
 
+    def _index(self, axis: int, rank: int) -> Array:
+        """The indices that stay, in as many axes as a value has."""
+        kept, shape = np.array(self.kept[axis]), [1] * rank
+        shape[axis] = kept.shape[-1]
+        if axis not in self.along:
+            return kept.reshape(shape)
+        other = self.along[axis]
+        shape[other] = len(kept)
+        return (kept if other < axis else kept.T).reshape(shape)
+
+    def _left(self, axis: int) -> int:
+        return int(np.shape(self.kept[axis])[-1])
+
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The pruned model's shape of what has ``shape`` in the original."""
-        return tuple(len(self.kept[a]) if a in self.kept else d for a, d in enumerate(shape))
+        return tuple(self._left(a) if a in self.kept else d for a, d in enumerate(shape))
 
     def after(self, later: State | None) -> State:
         """Both together: ``later`` is another cut, of what is left."""
         if later is None:
             return self
-        kept, sizes = dict(later.kept), dict(later.sizes)
-        for axis, first in self.kept.items():
-            kept[axis] = tuple(first[i] for i in later.kept[axis]) if axis in later.kept else tuple(first)
-            sizes[axis] = self.sizes[axis]
-        return State(self.input, self.output, kept, sizes)
+        along = {**later.along, **self.along}
+        kept = {axis: self._then(later, axis, along.get(axis)) for axis in {**self.kept, **later.kept}}
+        return State(self.input, self.output, kept, {**later.sizes, **self.sizes}, along)
+
+    def _then(self, later: State, axis: int, other: int | None) -> tuple[Any, ...]:
+        """What is left of an axis after both; ``other``: the axis for each of whose indices it is told."""
+        own, then = self.kept.get(axis), later.kept.get(axis)
+        if other is None:
+            return (then if own is None else own if then is None else tuple(own[i] for i in then)) or ()
+        # the indices of the other axis that the later cut still found
+        count = len(own) if own is not None and axis in self.along else self.sizes.get(other, len(then or ()))
+        there = self.kept.get(other, tuple(range(count)))
+        found = []
+        for at in range(count):
+            first = (own[at] if axis in self.along else own) if own is not None else tuple(range(later.sizes[axis]))
+            place = there.index(at) if at in there else 0
+            second = range(len(first)) if then is None else then[place] if axis in later.along else then
+            found.append(tuple(first[i] for i in second))
+        return tuple(found)
 
     def to_json(self) -> dict[str, Any]:
         """For plans, notes and reports."""
-        axes = {str(a): {"of": self.sizes[a], "kept": list(kept)} for a, kept in sorted(self.kept.items())}
+        axes = {
+            str(a): {"of": self.sizes[a], "kept": np.array(kept).tolist(), **({"along": b} if b is not None else {})}
+            for a, kept, b in sorted((a, kept, self.along.get(a)) for a, kept in self.kept.items())
+        }
         return {"input": self.input, "output": self.output, "axes": axes}
 
     @staticmethod
     def of_json(found: Any) -> State | None:
         """What ``to_json`` made; ``None`` for anything else."""
         try:
-            axes = {int(axis): (int(said["of"]), tuple(map(int, said["kept"]))) for axis, said in found["axes"].items()}
-            kept, sizes = {a: k for a, (_, k) in axes.items()}, {a: n for a, (n, _) in axes.items()}
-            names = found["input"], found["output"]
+            axes = {int(axis): said for axis, said in found["axes"].items()}
+            along = {a: int(said["along"]) for a, said in axes.items() if "along" in said}
+            arrays = {a: np.array(said["kept"]).astype(np.int64) for a, said in axes.items()}
+            sizes, names = {a: int(said["of"]) for a, said in axes.items()}, (found["input"], found["output"])
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
-        fits = all(kept[a] and min(kept[a]) >= 0 and max(kept[a]) < n for a, n in sizes.items())
-        return State(*names, kept, sizes) if fits and all(isinstance(name, str) for name in names) else None
+        fits = all(
+            k.size and k.ndim == 1 + (a in along) and k.min() >= 0 and k.max() < sizes[a] for a, k in arrays.items()
+        )
+        if not fits or any(a == b for a, b in along.items()) or not all(isinstance(name, str) for name in names):
+            return None
+        kept = {a: tuple(map(tuple, k.tolist())) if a in along else tuple(k.tolist()) for a, k in arrays.items()}
+        return State(*names, kept, sizes, along)
 
 
 def narrowed(feeds: Mapping[str, Any], states: Iterable[State]) -> dict[str, Any]:

@@ -40,10 +40,18 @@ def _said(schema: Schema, text: str) -> Schema:
 
 
 _SHAPES = _said(_map(_list(COUNT)), "the input shapes that MACs are counted at")
+_KEPT_AXIS = {
+    **_object(
+        of=COUNT,
+        kept=_list({"anyOf": [COUNT, _list(COUNT)]}),
+        along=_said(COUNT, "the axis for each of whose indices others are kept, where that is so"),
+    ),
+    "required": ["of", "kept"],
+}
 _STATE = _object(
     input=TEXT,
     output=_said(TEXT, "gives it back"),
-    axes=_said(_map(_object(of=COUNT, kept=_list(COUNT))), "the indices that are left of the original's, by axis"),
+    axes=_said(_map(_KEPT_AXIS), "the indices that are left of the original's, by axis"),
 )
 _LATENCY = _said(_or_null(NUMBER), "median of one run in onnxruntime on this machine; null: not measured")
 _FIGURES = _object(channels=COUNT, params=COUNT, macs=COUNT, bytes=COUNT, latency_ms=_LATENCY)

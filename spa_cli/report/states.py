@@ -39,9 +39,14 @@ def _named(pairs: Sequence[Pair]) -> str:
     return f"{pairs[0].line}{f' ({pairs[0].why})' if pairs[0].why else ''}{more}"
 
 
+def _left(kept: Sequence[Any]) -> int:
+    """Of how many indices there are for each of another axis, or at all."""
+    return len(kept[0]) if isinstance(kept[0], list) else len(kept)
+
+
 def shrunk_line(states: Sequence[dict[str, Any]]) -> str:
     """What a pruned model takes and gives instead."""
     first = states[0]
-    axes = ", ".join(f"{len(left['kept'])} of {left['of']} on axis {a}" for a, left in sorted(first["axes"].items()))
+    axes = ", ".join(f"{_left(left['kept'])} of {left['of']} on axis {a}" for a, left in sorted(first["axes"].items()))
     more = f", and {plural(len(states) - 1, 'state')} more" if len(states) > 1 else ""
     return f"shrunk: state '{first['input']}', given back as '{first['output']}', keeps {axes}{more}"

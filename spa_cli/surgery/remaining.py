@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+from typing import Any
+
 import numpy as np
 import onnx
 
@@ -107,13 +110,19 @@ class Remaining:
     @property
     def states(self) -> tuple[State, ...]:
         """What is left of every state that loses channels."""
-        found = []
-        for pair in self.pairs:
-            axes = {a: self.kept_mask(pair.input, a) for a in pair.axes}
-            kept = {a: tuple(np.flatnonzero(mask).tolist()) for a, mask in axes.items() if not mask.all()}
-            if kept:
-                found.append(State(pair.input, pair.output, kept, {a: len(axes[a]) for a in kept}))
-        return tuple(found)
+        found = (self._state_of(pair) for pair in self.pairs)
+        return tuple(state for state in found if state.kept)
+
+    def _state_of(self, pair: Pair) -> State:
+        axes = {a: mask for a in pair.axes if not (mask := self.kept_mask(pair.input, a)).all()}
+        kept: dict[int, tuple[Any, ...]] = {a: tuple(np.flatnonzero(mask).tolist()) for a, mask in axes.items()}
+        every = range(len(self.old_shape(pair.input)))
+        rows = {a: self._grouping.rows[pair.input, a] for a in every if (pair.input, a) in self._grouping.rows}
+        along = dict[int, int]()
+        for a, b in permutations(rows, 2):
+            if a in kept and (own := self._selection.for_each(rows[a], rows[b])) is not None:
+                kept[a], along[a] = tuple(tuple(one.tolist()) for one in own), b
+        return State(pair.input, pair.output, kept, {a: len(mask) for a, mask in axes.items()}, along)
 
     def gather(self, name: str) -> Array:
         """Values of a parameter that stay."""

@@ -84,3 +84,42 @@ def test_what_the_original_does_not_have_was_not_cut(wrong) -> None:
 @pytest.mark.parametrize("wrong", ["no JSON", "[]", '{"states": 3}', '{"states": [{"input": "h0"}]}'])
 def test_what_is_no_note_says_nothing(wrong) -> None:
     assert noted(_model(spa=wrong), _model()) == ()
+
+
+# of four heads of five dimensions three, the first of them without its last, the others without their first
+HEADS = State("k", "k2", {1: (0, 2, 3), 2: ((0, 1, 2, 3), *[(1, 2, 3, 4)] * 3)}, {1: 4, 2: 5}, {2: 1})
+
+
+def test_every_head_may_keep_other_dimensions() -> None:
+    value = np.arange(40.0).reshape(2, 4, 5) + 1
+    thin = HEADS.narrowed(value)
+    expected = [value[:, 0, :4], value[:, 2, 1:], value[:, 3, 1:]]
+    np.testing.assert_array_equal(thin, np.stack(expected, 1))
+    wide = HEADS.widened(thin)
+    assert wide.shape == value.shape == (2, 4, 5) and HEADS.shape(value.shape) == thin.shape
+    np.testing.assert_array_equal(wide[wide != 0], value[wide != 0])
+    np.testing.assert_array_equal(HEADS.narrowed(wide), thin)
+    assert State.of_json(json.loads(json.dumps(HEADS.to_json()))) == HEADS
+    # the axis that tells may come behind
+    turned = State("k", "k2", {2: HEADS.kept[1], 1: HEADS.kept[2]}, {2: 4, 1: 5}, {1: 2})
+    np.testing.assert_array_equal(turned.narrowed(value.swapaxes(1, 2)), thin.swapaxes(1, 2))
+    np.testing.assert_array_equal(turned.widened(thin.swapaxes(1, 2)), wide.swapaxes(1, 2))
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        State("k", "k2", {2: (0, 3)}, {2: 4}),
+        State("k", "k2", {1: (1, 2)}, {1: 3}),
+        State("k", "k2", {2: ((0, 1), (1, 2), (2, 3))}, {2: 4}, {2: 1}),
+        State("k", "k2", {1: (2,), 2: ((0, 1), (1, 2), (2, 3))}, {1: 3, 2: 4}, {2: 1}),
+    ],
+)
+@pytest.mark.parametrize("first", [HEADS, State("k", "k2", {1: (0, 2, 3), 2: (0, 1, 2, 4)}, {1: 4, 2: 5})])
+def test_two_cuts_of_heads_are_one(first, later) -> None:
+    value = np.arange(40.0).reshape(2, 4, 5) + 1
+    both = first.after(later)
+    np.testing.assert_array_equal(both.narrowed(value), later.narrowed(first.narrowed(value)))
+    thin = both.narrowed(value)
+    np.testing.assert_array_equal(both.widened(thin), first.widened(later.widened(thin)))
+    assert State.of_json(both.to_json()) == both

@@ -172,6 +172,8 @@ def _halved(analysis, chosen):
         group = analysis.grouping.groups[index]
         keep = np.ones((max(1, len(group.blocks)), group.channels), bool)
         keep[:, 1 : 1 + group.channels // 2] = False
+        # every block keeps others
+        keep = np.stack([np.roll(own, at) for at, own in enumerate(keep)])
         selection.keep(index, keep if len(group.blocks) else keep[0])
     return cut(analysis.graph, analysis.state, analysis.grouping, selection, {})
 
@@ -186,21 +188,15 @@ def _compare(model, analysis, work) -> None:
     right = dict(left)
     for state in work.states:
         value = left[state.input]
-        for axis, kept in state.kept.items():
-            right[state.input] = np.take(right[state.input], kept, axis)
-            mask = np.isin(np.arange(value.shape[axis]), kept)
-            value = value * np.expand_dims(mask, [a for a in range(value.ndim) if a != axis])
-        left[state.input] = value.astype(np.float32)
+        right[state.input] = state.narrowed(value)
+        left[state.input] = state.widened(right[state.input])
     back = {p.input: p.output for p in analysis.pairs}
     names = [o.name for o in model.graph.output]
     for step in range(STEPS):
         a, b = (dict(zip(names, run(m, given), strict=True)) for m, given in ((dense, left), (thin, right)))
         wide = dict(b)
         for state in work.states:
-            for axis, kept in state.kept.items():
-                whole = np.zeros_like(np.take(wide[state.output], [0] * state.sizes[axis], axis))
-                np.moveaxis(whole, axis, 0)[list(kept)] = np.moveaxis(wide[state.output], axis, 0)
-                wide[state.output] = whole
+            wide[state.output] = state.widened(wide[state.output])
         assert_same(model, [*a.values()], [*wide.values()], 1e-4, f"step {step}")
         left |= {n: a[o] for n, o in back.items()}
         right |= {n: b[o] for n, o in back.items()}
