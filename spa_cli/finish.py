@@ -29,7 +29,7 @@ from spa_cli.verification.accuracy import Accuracy, by_command
 from spa_cli.verification.drift import NOTHING_COMPARED, Drift
 from spa_cli.verification.gates import Limits, check
 from spa_cli.verification.judge import judge, labels_of
-from spa_cli.verification.speed import Setting, settings, slower
+from spa_cli.verification.speed import Setting, settings, slower, too_long
 from spa_cli.verification.subject import Subject
 
 # of what is lost, the share of one group that is worth naming it for
@@ -100,6 +100,8 @@ def _timings(subject: Subject, small: Trial, timing: Timing | None, warnings: li
         found += settings(subject, small.opened, timing)
     except Exception as error:  # noqa: BLE001 - verified models run; onnxruntime's optimiser may still stumble
         warnings.append(f"latency could not be measured: {said(error)}")
+    if found and too_long(found[0].timing, found[0].threads):
+        warnings.append("not timed on one thread, where a run may take more than a second; give --threads 1")
     return found
 
 

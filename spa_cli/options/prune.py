@@ -38,7 +38,9 @@ class Options:
     target_params: float | None = option(
         None, "Fraction of the parameters that may remain.", BUDGET, read=words.fraction
     )
-    target_size: str | int | None = option(None, "File size that may remain: 64KB, 1.5MB or 60%.", BUDGET)
+    target_size: str | int | None = option(
+        None, "File size that may remain: 64KB, 1.5MB or 60%.", BUDGET, "--target-size", "--max-size"
+    )
     target_latency: float | None = option(
         None, "Fraction of the latency that may remain, measured here (see --device).", BUDGET, read=words.fraction
     )

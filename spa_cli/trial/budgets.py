@@ -26,6 +26,7 @@ class Budgets:
     What is learnt on the way: ``other_bytes`` of the file that the weights don't explain, at first its note; of the
     latency, how much of what was predicted to be saved is ``seen``, and what ``tidied`` alone leaves, which is no merit
     of widths.
+    ``size``: bytes that the file may have, ``None`` where that is no limit.
     Raises OptionError for budgets that this model has nothing of.
     """
 
@@ -35,8 +36,11 @@ class Budgets:
         self.seen, self.tidied = 1.0, 1.0
         note = note_of(self._options.method, self._analysis.channels, self._analysis)
         self.other_bytes = float(entry_of(self._source.model, note).ByteSize() + _FIELDS)
-        size = self._options.target_bytes(self._source.bytes)
+        self.size = size = self._options.target_bytes(self._source.bytes)
         if size is not None and size >= self._source.bytes:
+            # beside another budget it says nothing
+            self.size = None
+        if self.size != size and len(self._options.budgets) == 1:
             raise OptionError(
                 f"--target-size {size} is no less than the {self._source.bytes} bytes that '{self._source.name}' has; "
                 "ask for less"
@@ -59,10 +63,9 @@ class Budgets:
                 found[_COINS[name]] = asked
         if options.target_latency is not None:
             found[SECONDS] = 1 - (1 - options.target_latency / self.tidied) / self.seen
-        size = options.target_bytes(self._source.bytes)
-        if size is not None:
+        if self.size is not None:
             whole = self._analysis.weight_bytes
-            found[BYTES] = (size - (self._source.bytes - whole) - self.other_bytes) / whole
+            found[BYTES] = (self.size - (self._source.bytes - whole) - self.other_bytes) / whole
         return found
 
     def check(self, solver: Solver, budgets: Mapping[str, float]) -> None:

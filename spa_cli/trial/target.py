@@ -75,6 +75,8 @@ class Target:
         self._elsewhere = request.elsewhere
         self.timing: Timing | None = None
         self._tries, self._hurry = 0, 0
+        # how long files took that are slower than the original, by what was tried
+        self._slow = dict[int, float]()
         # of the latency, what was predicted to be saved and was, added up
         self._predicted, self._saved = 0.0, 0.0
         if self._elsewhere:
@@ -94,7 +96,7 @@ class Target:
     def confirms(self) -> bool:
         """Whether only the finished file can tell that the budget is met."""
         looked_at = self._options.target_latency is not None or self._timed
-        return self._options.target_size is not None or (looked_at and not self._elsewhere)
+        return self._budgets.size is not None or (looked_at and not self._elsewhere)
 
     @property
     def _timed(self) -> bool:
@@ -142,7 +144,7 @@ class Target:
 
     def _size_missed(self, trial: Trial) -> str:
         """What is wrong with the size, "" if nothing is."""
-        wanted, size = self._options.target_bytes(self._source.bytes), trial.staged.bytes
+        wanted, size = self._budgets.size, trial.staged.bytes
         if wanted is None:
             return ""
         explained = self._analysis.costs.bytes_after(trial.selection) + self._source.bytes - self._analysis.weight_bytes
@@ -172,14 +174,18 @@ class Target:
         return f"--target-latency {asked:g}: {timing.quiet_left:.3f} of the original"
 
     def _slower(self, trial: Trial) -> bool:
-        """Whether the file takes longer than the original, and widths that are worth trying are left."""
+        """Whether the file takes longer than the original, and other widths are worth trying: in the end those that
+        took the least.
+        """
         if not self._timed or self._elsewhere:
             return False
         timing = self.timing = self._trials.latency_of(trial)
         if self._source.tidied:
             # what tidying saved makes up for no width
             timing = self._trials.latency_beside_tidied(trial) or timing
-        if not is_slower(timing) or self._hurry + 1 == len(HURRY):
+        if not is_slower(timing) or self._hurry in self._slow:
             return False
-        self._hurry += 1
-        return True
+        self._slow[self._hurry] = timing.quiet_left
+        last = self._hurry
+        self._hurry = last + 1 if last + 1 < len(HURRY) else min(self._slow, key=lambda at: self._slow[at])
+        return self._hurry != last

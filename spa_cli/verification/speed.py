@@ -41,6 +41,11 @@ class Setting:
     timing: Timing
     tidied: bool = False
 
+    def unlike(self, first: Setting) -> str:
+        """How this is another setting than the first, "" where it isn't."""
+        threads = " on one thread" if self.threads != first.threads else ""
+        return threads + (f" for {self.batch} samples at a time" if self.batch != first.batch else "")
+
 
 def settings(subject: Subject, path: Openable, first: Timing | None = None) -> Iterator[Setting]:
     """As --batch and --threads say (``first``, where that is known), on one thread, with several samples where that is
@@ -54,10 +59,16 @@ def settings(subject: Subject, path: Openable, first: Timing | None = None) -> I
     yield Setting(threads, batch, alone)
     if (beside := beside_tidied(subject, path)) is not None:
         yield Setting(threads, batch, beside, tidied=True)
-    if cores > 1 and alone.before * cores <= _LONG:
+    if cores > 1 and not too_long(alone, threads):
         yield Setting(1, batch, _timed(subject, path, feeds, threads=1))
     if batch < _BATCH and alone.before * _BATCH <= _LONG and (many := subject.several(_BATCH)) is not None:
         yield Setting(threads, _BATCH, _timed(subject, path, many))
+
+
+def too_long(alone: Timing, threads: int | None) -> bool:
+    """Whether a run on one thread, which nobody asked for, may take too long."""
+    cores = threads or os.cpu_count() or 1
+    return cores > 1 and alone.before * cores > _LONG
 
 
 def _timed(subject: Subject, path: Openable, feeds: Feeds, threads: int | None = None) -> Timing:
@@ -85,21 +96,21 @@ def slower(subject: Subject, model: onnx.ModelProto, states: Sequence[State], ti
     """A sentence where the result takes longer than the original, or than that when it is only tidied: how much, in
     which layers, what helps; "" if not.
     """
-    timing = timings[0].timing
+    slow = next((one for one in timings if not one.tidied and is_slower(one.timing)), None)
     beside = next((one.timing for one in timings if one.tidied and is_slower(one.timing)), None)
     if beside is not None and not subject.source.tidied:
         return (
             f"the result takes {beside.quiet_left:.2f} of the time that the original takes once its weights are off "
             "the inputs; give --tidy"
         )
-    if beside is None and not is_slower(timing):
+    if beside is not None:
+        said = f"the result takes {beside.quiet_left:.2f} of the time that tidying alone leaves"
+    elif slow is not None:
+        said = f"the result takes {slow.timing.quiet_left:.2f} of the original's time here{slow.unlike(timings[0])}"
+    else:
         return ""
-    said = (
-        f"the result takes {timing.quiet_left:.2f} of the original's time here"
-        if beside is None
-        else f"the result takes {beside.quiet_left:.2f} of the time that tidying alone leaves"
-    )
-    blamed = _dearer(subject, model, states)
+    # layers are timed as --batch and --threads say
+    blamed = "" if beside is None and slow is not timings[0] else _dearer(subject, model, states)
     # what takes its channels in blocks are convolutions, above all
     blocks = any(node.op_type == "Conv" for node in model.graph.node)
     advice = ["ask for less with --target-latency"]

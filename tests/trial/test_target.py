@@ -13,7 +13,7 @@ import spa_cli
 from spa_cli.budget.solve import TOLERANCE, Solver
 from spa_cli.devices.measure import work_of
 from spa_cli.devices.profiles import profile_of
-from spa_cli.errors import UnreachableError, UsageError
+from spa_cli.errors import OptionError, UnreachableError, UsageError
 from spa_cli.options import Options
 from spa_cli.runtime.load import load
 from spa_cli.runtime.timing import Timing
@@ -77,6 +77,14 @@ def test_what_only_coarse_steps_would_miss_is_met_from_below_and_said() -> None:
     assert said in result.warnings
     with pytest.raises(UnreachableError, match=r"can't be met within 2 %: 0\.500 of the 32 removable channels"):
         spa_cli.prune(build(TEXT, **NET), ratio=0.4, round_to=4, exact_budget=True)
+
+
+def test_a_size_that_the_file_has_is_no_limit_beside_another_budget() -> None:
+    size = model_path("digits_mlp").stat().st_size
+    both, one = (prune("digits_mlp", target_macs=0.6, **more) for more in ({"target_size": 2 * size}, {}))
+    assert both.plan.kept == one.plan.kept
+    with pytest.raises(OptionError, match=r"target_size .* is no less than the \d+ bytes"):
+        prune("digits_mlp", target_size=2 * size)
 
 
 def test_several_budgets_hold_together() -> None:
@@ -159,14 +167,30 @@ def test_a_file_that_is_slower_is_tried_in_coarser_widths(monkeypatch) -> None:
     monkeypatch.setattr(Solver, "solve", _noting(Solver.solve, seen))
     monkeypatch.setattr("spa_cli.trial.trials.latency", lambda *_, **__: Timing(1.0, 1.5, 1.0, 1.5))
     result = prune("digits_resnet", target_macs=0.7)
-    assert seen == list(HURRY)
+    # in the end what loses least of those that took equally long
+    assert seen == [*HURRY, HURRY[0]]
     assert result.slower.startswith("the result takes 1.50 of the original's time here")
     # faster than the original, but not than that when it is tidied
     monkeypatch.setattr("spa_cli.trial.trials.latency", lambda *_, **__: Timing(1.0, 0.5, 1.0, 0.5))
     monkeypatch.setattr("spa_cli.verification.speed.latency", lambda *_, **__: Timing(1.0, 1.5, 1.0, 1.5))
     seen.clear()
     prune("digits_resnet", target_macs=0.7, tidy=True)
-    assert seen == list(HURRY)
+    assert seen == [*HURRY, HURRY[0]]
+
+
+@pytest.mark.parametrize(("left", "tried"), [([1.4, 1.2, 1.3], [*HURRY, HURRY[1]]), ([1.4, 1.3, 1.2], [*HURRY])])
+def test_of_files_that_are_all_slower_the_fastest_is_kept(monkeypatch, left, tried) -> None:
+    monkeypatch.setattr("spa_cli.trial.choose.by_time", lambda request: True)
+    monkeypatch.setattr("spa_cli.trial.choose.clock_of", lambda analysis, *_: _Steps(analysis.costs.nodes))
+    seen, rest = [], iter(left)
+    monkeypatch.setattr(Solver, "solve", _noting(Solver.solve, seen))
+    # of the file that is chosen again what it took before is known
+    monkeypatch.setattr(
+        "spa_cli.trial.trials.latency", lambda *_, **__: Timing(1.0, found := next(rest, 1.2), 1.0, found)
+    )
+    result = prune("digits_resnet", target_macs=0.7)
+    assert seen == tried
+    assert result.slower.startswith("the result takes 1.20 of the original's time here")
 
 
 def _noting(solve, seen):

@@ -15,6 +15,7 @@ from spa_cli.runtime.profile import _session
 from spa_cli.runtime.session import open_session
 from spa_cli.runtime.timed import asked, timed_as
 from spa_cli.runtime.timing import Timing
+from spa_cli.verification.speed import too_long
 from tests.builders import analysed, build, with_initializer_inputs
 from tests.cli.running import spa
 
@@ -172,3 +173,37 @@ def test_only_of_convolutions_kernels_like_some_widths(seconds, model, advice) -
     result = spa_cli.prune(model, **ASKED)
     assert result.slower.startswith("the result takes 2.00 of the original's time here")
     assert result.slower.endswith(f"; ask for less with {advice}")
+
+
+def plain() -> onnx.ModelProto:
+    return build("(float[N,5] x) => (y) { a = MatMul(x, wa)\n r = Relu(a)\n y = MatMul(r, wb) }", wa=(5, 8), wb=(8, 3))
+
+
+@pytest.fixture
+def two_cores(monkeypatch) -> None:
+    """On which one thread is timed, too."""
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("spa_cli.verification.speed._LONG", 1.0)
+    monkeypatch.setattr("spa_cli.finish.too_long", too_long)
+
+
+def test_what_is_slower_on_one_thread_alone_is_said(two_cores, monkeypatch) -> None:
+    def latency(*_, threads=None, **__) -> Timing:
+        after = 1.5e-3 if threads == 1 else 0.9e-3
+        return Timing(1e-3, after, 1e-3, after)
+
+    for module in ("spa_cli.verification.speed", "spa_cli.trial.trials"):
+        monkeypatch.setattr(f"{module}.latency", latency)
+    result = spa_cli.prune(plain(), **ASKED)
+    assert not result.warnings
+    assert result.slower.startswith("the result takes 1.50 of the original's time here on one thread; ask for less")
+
+
+def test_a_run_on_one_thread_that_is_left_out_is_said(two_cores, seconds) -> None:
+    result = spa_cli.prune(plain(), **ASKED)
+    assert [one.threads for one in result.timings] == [None]
+    (warning,) = result.warnings
+    assert warning.startswith("not timed on one thread, where a run may take more than a second; ")
+    seconds.update(original=0.4, tidied=0.4, result=0.2)
+    found = spa_cli.prune(plain(), **ASKED)
+    assert not found.warnings and [one.threads for one in found.timings] == [None, 1]
