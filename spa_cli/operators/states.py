@@ -58,6 +58,18 @@ def find_pairs(
     return tuple(found)
 
 
+def stays(state: Channels, pair: Pair) -> str:
+    """Why a pair that may lose channels loses none: what else keeps them; "" if some can go."""
+    why = ""
+    for axis in (state.axes[pair.input][at] for at in pair.axes):
+        ids = state.ids.normal(axis.rows).ravel()
+        marks = np.array([axis.why]) if axis.static else state.ids.frozen(ids[ids != 0])
+        if not marks.all():
+            return ""
+        why = why or state.ids.reasons[int(marks[0])].text
+    return why
+
+
 def _check(graph: Graph, told: Sequence[tuple[str, str]]) -> None:
     """Raises OptionError for ends that are not there."""
     for name, back in told:

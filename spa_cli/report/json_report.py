@@ -10,7 +10,7 @@ from spa_cli.analysis import Analysis
 from spa_cli.measures.interval import Estimate
 from spa_cli.measures.judged import Judged
 from spa_cli.measures.perplexity import Perplexity
-from spa_cli.report.states import keeps
+from spa_cli.report.states import keeps, pairs_of
 from spa_cli.report.tune import tuned_json
 from spa_cli.result import Figures, Result
 from spa_cli.verification.accuracy import Accuracy
@@ -48,7 +48,7 @@ def inspect_json(analysis: Analysis, source_bytes: int) -> dict[str, Any]:
         ],
         "states": [
             {"input": p.input, "output": p.output or None, "why": p.why, "freezes": keeps(analysis, p)}
-            for p in analysis.pairs
+            for p in pairs_of(analysis)
         ],
         "model": {
             "params": analysis.costs.params,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from spa_cli.analysis import Analysis
 from spa_cli.graph.states import Pair
+from spa_cli.operators.states import stays
 from spa_cli.text import plural
 
 
@@ -16,11 +18,18 @@ def keeps(analysis: Analysis, pair: Pair) -> int:
     return sum(f.reason.text.startswith(tuple(ends)) for f in analysis.grouping.frozen if f.counts)
 
 
+def pairs_of(analysis: Analysis) -> list[Pair]:
+    """Those of the model; where they may shrink, each with what keeps its shape nonetheless."""
+    if not analysis.state.pairs:
+        return [*analysis.pairs]
+    return [replace(p, why=p.why or stays(analysis.state, p)) for p in analysis.state.pairs]
+
+
 def states_lines(analysis: Analysis) -> list[str]:
     """What ``inspect`` says of them: those that lose channels with the rest, and those that keep their shapes."""
-    moving = [p for p in analysis.state.pairs if not p.why]
-    kept = [p for p in analysis.pairs if p not in moving]
-    found = []
+    pairs, found = pairs_of(analysis), []
+    moving = [p for p in pairs if not p.why] if analysis.state.pairs else []
+    kept = [p for p in pairs if p not in moving]
     if moving:
         found.append(f"{plural(len(moving), 'state')} may lose channels at both ends: {_named(moving)}")
     if kept:

@@ -10,6 +10,7 @@ from spa_cli.channels.selection import Selection
 from spa_cli.operators.rewrite import cut
 from spa_cli.operators.states import alike, find_pairs
 from spa_cli.plan import from_cut
+from spa_cli.report.states import pairs_of, states_lines
 from spa_cli.runtime.load import load
 from tests.builders import build, described
 from tests.equivalence import assert_same, run, zeroed
@@ -237,6 +238,11 @@ def test_a_state_that_leaves_elsewhere_too_stays() -> None:
     analysis = analyse_model(load(model), {}, shrinking=())
     assert not analysis.grouping.groups
     assert "graph output 'seen' keeps its shape" in {f.reason.text for f in analysis.grouping.frozen}
+    assert {(p.input, p.why) for p in pairs_of(analysis)} == {
+        (n, "graph output 'seen' keeps its shape") for n in ("h0", "c0")
+    }
+    (line,) = states_lines(analysis)
+    assert line.startswith("2 states keep their shapes: ") and "(graph output 'seen' keeps its shape)" in line
 
 
 def test_pairs_that_nothing_tells_can_be_told() -> None:
