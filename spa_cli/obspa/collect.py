@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -184,20 +184,33 @@ def _keep(kept: Checkpoints, number: int, own: dict[int, Statistics], ends: dict
     kept.drop(f"activations-{number - 1}")
 
 
+def too_wide(graph: Graph, shapes: Shapes, layers: list[Layer]) -> list[str]:
+    """Layers, by label, with more inputs than memory allows."""
+    return [layer.node.label for layer, matrix, _, _ in _read(graph, shapes, layers) if matrix.shape[2] > widest()]
+
+
 def _used(graph: Graph, shapes: Shapes, layers: list[Layer], most: int) -> list[Used]:
+    return [
+        Used(layer, matrix.shape, operand, again)
+        for layer, matrix, operand, again in _read(graph, shapes, layers)
+        if matrix.shape[2] <= most and np.isfinite(matrix).all()
+    ]
+
+
+def _read(
+    graph: Graph, shapes: Shapes, layers: list[Layer]
+) -> Iterator[tuple[Layer, Array, tuple[int, ...], Callable[[], Array]]]:
+    """Layers with their weights, each as (g, o, p), its shape before that, and what reads it again."""
+
     def shape_of(name: str) -> tuple[int, ...]:
         return graph_shape(graph, shapes, name)
 
-    found = []
     for layer in layers:
         operand = layer.weight(reader(graph), shape_of)
         if operand is None or not shape_of(layer.x):
             continue
         groups = layer.groups(shape_of(layer.x), operand.shape)
-        matrix = layer.matrix(operand, groups)
-        if matrix.shape[2] <= most and np.isfinite(matrix).all():
-            found.append(Used(layer, matrix.shape, operand.shape, partial(_matrix, graph, layer, shape_of, groups)))
-    return found
+        yield layer, layer.matrix(operand, groups), operand.shape, partial(_matrix, graph, layer, shape_of, groups)
 
 
 def _matrix(graph: Graph, layer: Layer, shape_of: ShapeOf, groups: int) -> Array:

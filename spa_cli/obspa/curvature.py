@@ -17,7 +17,7 @@ from spa_cli.errors import UsageError, of_memory
 from spa_cli.graph.view import build
 from spa_cli.memory import working_memory
 from spa_cli.obspa.beyond import beyond
-from spa_cli.obspa.collect import collect
+from spa_cli.obspa.collect import collect, too_wide
 from spa_cli.obspa.consumers import Consumers
 from spa_cli.obspa.directions import Directions
 from spa_cli.obspa.layers import find_layers
@@ -29,6 +29,7 @@ from spa_cli.obspa.sides import Repair
 from spa_cli.obspa.standardise import Standardised
 from spa_cli.obspa.statistics import Statistics
 from spa_cli.obspa.walk import walk
+from spa_cli.obspa.wide import widest
 from spa_cli.progress import stage
 from spa_cli.runtime.floats import last_floats
 from spa_cli.runtime.probe import probe
@@ -36,6 +37,7 @@ from spa_cli.runtime.said import said
 from spa_cli.runtime.session import graph_session
 from spa_cli.runtime.widened import widened
 from spa_cli.surgery.cut import Cut
+from spa_cli.text import plural
 from spa_cli.verification.drift import drift_over
 
 # of the memory there is, what activations may take: the rest is for samples, rows and sessions
@@ -96,7 +98,14 @@ class Curvature:
             found = collect(self._graph, shapes, self._layers, chunks, where, kept=checkpoints())
             finite = {key: known for key, known in found.items() if known.finite}
         lost = [layer.node.label for layer in self._layers if layer.key in found.keys() - finite.keys()]
-        if lost:
+        wide = too_wide(self._graph, shapes, [layer for layer in self._layers if layer.key not in found])
+        if wide:
+            self.lacking = (
+                f"{plural(len(wide), 'layer')} of more than {widest()} inputs (the first is '{wide[0]}') would take "
+                "more memory than there is: the channels they read are ordered by weights alone, and nothing but "
+                "offsets is repaired; give more --memory"
+            )
+        elif lost:
             self.lacking = (
                 f"{len(lost)} of {len(found)} layers (the first is '{lost[0]}') read or give NaN, infinity or what is "
                 "too large to be squared: the channels they read are ordered by weights alone"

@@ -238,13 +238,16 @@ def test_what_is_kept_sliced_is_said_with_its_reason(tmp_path) -> None:
 
 
 def test_layers_too_wide_for_a_hessian_only_get_new_offsets(monkeypatch, tmp_path) -> None:
-    for module in ("collect", "repair_layer"):
+    for module in ("collect", "curvature", "repair_layer"):
         monkeypatch.setattr(f"spa_cli.obspa.{module}.widest", lambda: 16)
     model = network("(float[N,16] x) => (y) { a = MatMul(x, wa)  b = Relu(a)  c = MatMul(b, wc)  y = Add(c, h) }")
     model.graph.initializer.append(numpy_helper.from_array(np.zeros(32, np.float32), "h"))
     np.save(tmp_path / "calib.npy", smooth((128, 16), 1))
-    about = spa_cli.prune(model, ratio=0.3, calib=tmp_path / "calib.npy").plan.about["repair"]
+    result = spa_cli.prune(model, ratio=0.3, calib=tmp_path / "calib.npy")
+    about = result.plan.about["repair"]
     assert (about["refitted"], about["recalibrated"]) == (0, 1)
+    (warning,) = (w for w in result.warnings if "inputs" in w)
+    assert warning.startswith("1 layer of more than 16 inputs (the first is 'MatMul_c') would take more memory than")
 
 
 @pytest.mark.parametrize("target", ["ratio", "target_macs", "target_params"])
