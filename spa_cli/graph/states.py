@@ -126,12 +126,16 @@ class State:
             along = {a: int(said["along"]) for a, said in axes.items() if "along" in said}
             arrays = {a: np.array(said["kept"]).astype(np.int64) for a, said in axes.items()}
             sizes, names = {a: int(said["of"]) for a, said in axes.items()}, (found["input"], found["output"])
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             return None
         fits = all(
             k.size and k.ndim == 1 + (a in along) and k.min() >= 0 and k.max() < sizes[a] for a, k in arrays.items()
         )
-        if not fits or any(a == b for a, b in along.items()) or not all(isinstance(name, str) for name in names):
+        if (
+            not fits
+            or any(a == b or b < 0 for a, b in along.items())
+            or not all(isinstance(name, str) for name in names)
+        ):
             return None
         kept = {a: tuple(map(tuple, k.tolist())) if a in along else tuple(k.tolist()) for a, k in arrays.items()}
         return State(*names, kept, sizes, along)
@@ -180,4 +184,6 @@ def _is_of(state: State, graph: onnx.GraphProto) -> bool:
     )
     if before is None or after is None:
         return False
-    return all(axis < min(len(before), len(after)) and before[axis].dim_value == n for axis, n in state.sizes.items())
+    told = [(b, len(state.kept[a])) for a, b in state.along.items()]
+    fits = all(axis < min(len(before), len(after)) and before[axis].dim_value == n for axis, n in state.sizes.items())
+    return fits and all(b < len(before) and before[b].dim_value in (0, n) for b, n in told)

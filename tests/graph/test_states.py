@@ -56,6 +56,12 @@ def test_json_there_and_back() -> None:
         {"input": "h0", "output": "hn", "axes": {"1": {"of": 4, "kept": [4]}}},
         {"input": "h0", "output": "hn", "axes": {"1": {"of": 4, "kept": [-1]}}},
         {"input": "h0", "output": "hn", "axes": {"one": {"of": 4, "kept": [1]}}},
+        {"input": "h0", "output": "hn", "axes": {"1": {"of": 4, "kept": [10**30]}}},
+        {"input": "h0", "output": "hn", "axes": {"1": {"of": 4, "kept": [[1], [2]]}}},
+        {"input": "h0", "output": "hn", "axes": {"1": {"of": 4, "kept": [1], "along": 0}}},
+        {"input": "h0", "output": "hn", "axes": {"1": {"of": 4, "kept": [[1, 2], [3]], "along": 0}}},
+        {"input": "h0", "output": "hn", "axes": {"1": {"of": 4, "kept": [[1], [3]], "along": 1}}},
+        {"input": "h0", "output": "hn", "axes": {"1": {"of": 4, "kept": [[1], [3]], "along": -1}}},
     ],
 )
 def test_what_is_no_state_is_told_apart(wrong) -> None:
@@ -75,7 +81,14 @@ def test_notes_add_up() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [State("q", "hn", {2: (1,)}, {2: 8}), State("h0", "hn", {9: (1,)}, {9: 8}), State("h0", "q", {}, {})]
+    "wrong",
+    [
+        State("q", "hn", {2: (1,)}, {2: 8}),
+        State("h0", "hn", {9: (1,)}, {9: 8}),
+        State("h0", "q", {}, {}),
+        State("h0", "hn", {2: ((1,),) * 3}, {2: 8}, {2: 1}),
+        State("h0", "hn", {2: ((1,),) * 2}, {2: 8}, {2: 9}),
+    ],
 )
 def test_what_the_original_does_not_have_was_not_cut(wrong) -> None:
     assert noted(_model(spa={"states": [wrong.to_json()]}), _model()) == ()
