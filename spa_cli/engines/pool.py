@@ -108,7 +108,11 @@ _here: ContextVar[Pool | None] = ContextVar("pool", default=None)
 
 def pool() -> Pool:
     """That of the command at hand."""
-    return _here.get() or (_ALONE if cores() == 1 or one_of_many() else _THREADS)
+    return _here.get() or _of_this_process()
+
+
+def _of_this_process() -> Pool:
+    return _ALONE if cores() == 1 or one_of_many() else _THREADS
 
 
 @contextlib.contextmanager
@@ -133,7 +137,7 @@ def pool_for(size: int, worth: int, most: int) -> Pool:
     """
     at = pool()
     if at.spread and size < worth:
-        at = _ALONE if cores() == 1 else _THREADS
+        at = _of_this_process()
     return at if at.spread or size <= most else _ALONE
 
 

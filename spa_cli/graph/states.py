@@ -113,8 +113,9 @@ class State:
     def to_json(self) -> dict[str, Any]:
         """For plans, notes and reports."""
         axes = {
-            str(a): {"of": self.sizes[a], "kept": np.array(kept).tolist(), **({"along": b} if b is not None else {})}
-            for a, kept, b in sorted((a, kept, self.along.get(a)) for a, kept in self.kept.items())
+            str(a): {"of": self.sizes[a], "kept": np.array(kept).tolist()}
+            | ({"along": self.along[a]} if a in self.along else {})
+            for a, kept in sorted(self.kept.items())
         }
         return {"input": self.input, "output": self.output, "axes": axes}
 

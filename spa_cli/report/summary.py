@@ -16,7 +16,7 @@ from spa_cli.measures.interval import ends
 from spa_cli.report.states import shrunk_line
 from spa_cli.report.tables import new_table, put, short
 from spa_cli.report.tune import tuned_lines
-from spa_cli.runtime.timed import in_words
+from spa_cli.runtime.timed import Timed, in_words, unlike
 from spa_cli.text import count, drift_text, duration, plural, size, widths_text
 from spa_cli.tidy.steps import told
 
@@ -193,9 +193,8 @@ def latency_left(out: Console, timings: Sequence[dict[str, Any]]) -> None:
 
 def _timed(setting: dict[str, Any], first: dict[str, Any]) -> str:
     """What is left, and how that setting is another than the first."""
-    threads = " on one thread" if setting["threads"] != first["threads"] else ""
-    batch = f" for {setting['batch']} samples at a time" if setting["batch"] != first["batch"] else ""
-    return f"{_left(setting)}{threads}{batch}"
+    here, there = (Timed(one["batch"], one["threads"]) for one in (setting, first))
+    return f"{_left(setting)}{unlike(here, there)}"
 
 
 def _left(setting: dict[str, Any]) -> str:

@@ -41,3 +41,9 @@ def in_words(batch: int, threads: int | None) -> str:
     """1, None -> '1 sample at a time, all threads'."""
     how = {None: "all threads", 1: "one thread"}.get(threads, f"{threads} threads")
     return f"{plural(batch, 'sample')} at a time, {how}"
+
+
+def unlike(one: Timed, first: Timed) -> str:
+    """How a setting that nobody asked for is another than the first, "" where it isn't."""
+    threads = " on one thread" if one.threads != first.threads else ""
+    return threads + (f" for {one.batch} samples at a time" if one.batch != first.batch else "")

@@ -36,11 +36,11 @@ class Budgets:
         self.seen, self.tidied = 1.0, 1.0
         note = note_of(self._options.method, self._analysis.channels, self._analysis)
         self.other_bytes = float(entry_of(self._source.model, note).ByteSize() + _FIELDS)
-        self.size = size = self._options.target_bytes(self._source.bytes)
-        if size is not None and size >= self._source.bytes:
-            # beside another budget it says nothing
-            self.size = None
-        if self.size != size and len(self._options.budgets) == 1:
+        size = self._options.target_bytes(self._source.bytes)
+        idle = size is not None and size >= self._source.bytes
+        # beside another budget it says nothing
+        self.size = None if idle else size
+        if idle and len(self._options.budgets) == 1:
             raise OptionError(
                 f"--target-size {size} is no less than the {self._source.bytes} bytes that '{self._source.name}' has; "
                 "ask for less"

@@ -16,7 +16,7 @@ from spa_cli.operators import contracting
 from spa_cli.runtime.profile import profile
 from spa_cli.runtime.said import said
 from spa_cli.runtime.session import Feeds, Openable
-from spa_cli.runtime.timed import asked
+from spa_cli.runtime.timed import Timed, asked, unlike
 from spa_cli.runtime.timing import Timing, latency
 from spa_cli.tidy.optional_inputs import untidy
 from spa_cli.tidy.steps import tidied
@@ -40,11 +40,6 @@ class Setting:
     batch: int
     timing: Timing
     tidied: bool = False
-
-    def unlike(self, first: Setting) -> str:
-        """How this is another setting than the first, "" where it isn't."""
-        threads = " on one thread" if self.threads != first.threads else ""
-        return threads + (f" for {self.batch} samples at a time" if self.batch != first.batch else "")
 
 
 def settings(subject: Subject, path: Openable, first: Timing | None = None) -> Iterator[Setting]:
@@ -106,7 +101,9 @@ def slower(subject: Subject, model: onnx.ModelProto, states: Sequence[State], ti
     if beside is not None:
         said = f"the result takes {beside.quiet_left:.2f} of the time that tidying alone leaves"
     elif slow is not None:
-        said = f"the result takes {slow.timing.quiet_left:.2f} of the original's time here{slow.unlike(timings[0])}"
+        first = timings[0]
+        how = unlike(Timed(slow.batch, slow.threads), Timed(first.batch, first.threads))
+        said = f"the result takes {slow.timing.quiet_left:.2f} of the original's time here{how}"
     else:
         return ""
     # layers are timed as --batch and --threads say
